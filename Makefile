@@ -1,0 +1,56 @@
+# Everything that a checkout needs is Python 3.11 or newer, with its venv module, and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format chaos chaos-long requirements clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed  ## a bridge on this machine, with a pretended Twilio and agent: needs no account
+	$(BIN)/bridge demo
+
+test: check  ## check, and run every test
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+check: $(VENV)/installed-dev  ## lint, format, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-dev  ## mend what can be mended by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+SETUP ?= postgres-redis
+
+chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite)
+	$(BIN)/python -m bench.chaos --setup $(SETUP)
+
+chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and 1,000 faults
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1000
+
+requirements: $(VENV)/installed-dev  ## pin the newest versions that pyproject.toml allows
+	$(BIN)/uv --quiet pip compile pyproject.toml --upgrade --universal --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --output-file requirements.txt
+
+clean:  ## remove the environment and what the tools left behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# What runs in production is installed first, pinned and checked by its hash; the tools come on top of it.
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --requirement requirements.txt
+	$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""What is measured about the bridge, and the yardstick that it is measured against. Nothing here is shipped."""

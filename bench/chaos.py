@@ -1,0 +1,271 @@
+"""The chaos run: nothing lost, nothing twice.
+
+    python -m bench.chaos                                  about a minute of load: what `make chaos` does
+    python -m bench.chaos --texts 10000 --faults 1000      the long form
+    python -m bench.chaos --bridge both --markdown         beside the tutorial's bridge, under the same schedule
+
+People text through simulated vendors while processes are killed and halted, the database and the broker go away,
+and every call to a vendor may fail in every way it can. Then everything is mended, the bridge gets a while to come to
+rest, and the vendors' ledger is the judge. A single loss, double, disorder, crossing or leak is exit code 1.
+
+Everything stays on this machine, ends by itself, and nothing is killed that was not started here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench import people
+from bench.disasters import CALLS_PER_TEXT, Disaster, Happened, Stage, play, schedule, set_vendor_faults
+from bench.judgement import Judgement, leaks, pronounce
+from bench.places import PLACES, Place
+from bench.proxies import HERE, Doors
+from bench.report import shown
+from bench.speed import Speed, measured
+from bench.supervisor import Supervisor
+from bridge.embedded import free_port
+from bridge.simulator import Simulator, SimulatorSettings, serve
+from bridge.simulator.ledger import FaultStruck
+from tests.procfile import ROOT
+
+AGENT_TIMEOUT = 15
+"""Seconds. Short, so that the agent can outlast it within a short run."""
+
+WORKER_CONCURRENCY = "10"
+"""Enough for the load; more would open more connections than a database on one machine has."""
+
+DISASTER_EVERY = 3.0
+"""Seconds of load for each disaster, so that a minute has one of each kind; the rest of the faults are the vendors'."""
+
+SETTLE_WITHIN = 180.0
+"""Seconds from the end of the last fault until everything must be at rest."""
+
+WATCH_AFTERWARDS = 10.0
+"""Seconds in which nothing more may happen: a double may come late."""
+
+LOOK_EVERY = 3.0
+
+OUR_SLOTS = ("web", "worker", "worker", "clock")
+PROCFILES = {"ours": ROOT / "Procfile", "tutorial": ROOT / "bench" / "tutorial" / "Procfile"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is told."""
+
+    texts: int
+    faults: int
+    phones: int
+    rate: float
+    seed: int
+    setup: str
+    bridge: str
+    accepted_only: bool
+    markdown: bool
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run."""
+
+    judgement: Judgement
+    happened: list[Happened]
+    struck: Counter[str]
+    speed: Speed
+    settled: bool
+    settled_in: float
+
+
+def main() -> None:
+    options = _options()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    bridges = ["ours", "tutorial"] if options.bridge == "both" else [options.bridge]
+    results = {bridge: run(bridge, options) for bridge in bridges}
+    print(shown(results, _title(options), markdown=options.markdown))
+    sys.exit(any(result.judgement.faults for result in results.values()))
+
+
+def run(bridge: str, options: Options) -> Result:
+    """One bridge through the schedule of the seed."""
+    folder = Path(tempfile.mkdtemp(prefix=f"bridge-chaos-{bridge}-"))
+    with ExitStack() as stack:
+        place = stack.enter_context(PLACES[options.setup](folder))
+        settings = SimulatorSettings(
+            echo=True,
+            account_sid="AC" + "5" * 32,
+            auth_token="token-of-the-account",
+            number=people.NUMBERS[0],
+            more_numbers=people.NUMBERS[1:],
+            webhook_threads=64,
+            seed=options.seed,
+        )
+        simulator = Simulator(settings)
+        vendors = stack.enter_context(serve(simulator))
+        stage = _stage(bridge, options, place, simulator, vendors, folder, stack)
+        result = _play(bridge, options, stage)
+        if result.judgement.faults or options.keep:
+            rows = (json.dumps(row) for row in simulator.ledger.export())
+            (folder / "ledger.jsonl").write_text("\n".join(rows))
+            (folder / "disasters.txt").write_text("\n".join(map(str, result.happened)))
+            print(f"\n{bridge}: the ledger and what the processes printed are in {folder}", file=sys.stderr)
+    if not result.judgement.faults and not options.keep:
+        shutil.rmtree(folder)
+    return result
+
+
+def _stage(
+    bridge: str,
+    options: Options,
+    place: Place,
+    simulator: Simulator,
+    vendors: str,
+    folder: Path,
+    stack: ExitStack,
+) -> Stage:
+    """Everything between the vendors and the servers, running."""
+    address = (HERE, urlsplit(vendors).port or 0)
+    doors = Doors({**place.targets, "agent": address, "carrier": address})
+    stack.callback(doors.close)
+    port = free_port(HERE)
+    settings = _environment(place, doors, simulator, port)
+    simulator.webhook_url = f"{settings['PUBLIC_URL']}/twilio/inbound#rc=5&rp=5xx,ct,rt"
+    lines = dict(line.split(": ", 1) for line in PROCFILES[bridge].read_text().splitlines())
+    if place.sqlite:
+        slots = [("up", f"{sys.executable} -m bridge up --port {port}")]
+    else:
+        slots = [(name, lines[name]) for name in OUR_SLOTS if name in lines]
+    supervisor = Supervisor(slots, folder, settings, options.seed)
+    stack.callback(supervisor.close)
+    if not place.sqlite:
+        supervisor.once("release", lines["release"])
+    supervisor.start(port)
+    length = options.texts / options.rate
+    percent = 100 * max(0, options.faults - length / DISASTER_EVERY) / (options.texts * CALLS_PER_TEXT)
+    return Stage(place, doors, supervisor, simulator, AGENT_TIMEOUT, percent)
+
+
+def _environment(place: Place, doors: Doors, simulator: Simulator, port: int) -> dict[str, str]:
+    settings = simulator.settings
+    return {
+        **place.through(doors.ports),
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://{HERE}:{port}",
+        "GUNICORN_CMD_ARGS": f"--bind {HERE}:{port}",
+        "WEB_CONCURRENCY": "2",
+        "WORKER_CONCURRENCY": WORKER_CONCURRENCY,
+        "TWILIO_ACCOUNT_SID": settings.account_sid,
+        "TWILIO_AUTH_TOKEN": settings.auth_token,
+        "TWILIO_API_BASE_URL": f"http://{HERE}:{doors.ports['carrier']}",
+        "TWILIO_NUMBERS": ",".join(settings.numbers),
+        "RETELL_API_KEY": settings.retell_api_key,
+        "RETELL_AGENT_ID": settings.agent_id,
+        "RETELL_BASE_URL": f"http://{HERE}:{doors.ports['agent']}",
+        "AGENT_TIMEOUT": f"{AGENT_TIMEOUT}s",
+        "ANSWER_WITHIN": "1h",
+    }
+
+
+def _play(bridge: str, options: Options, stage: Stage) -> Result:
+    """The load and the disasters, then the peace, then the judgement."""
+    rng = random.Random(options.seed)
+    length = options.texts / options.rate
+    planned = people.plan(rng, options.texts, options.phones, options.rate)
+    disasters = _disasters(rng, stage, options, length)
+    stopped = threading.Event()
+    _tell(f"{bridge}: {len(planned)} texts, {len(disasters)} disasters, {length:.0f} s")
+    set_vendor_faults(stage, webhooks_lost=not options.accepted_only)
+    load = threading.Thread(target=people.text, args=(stage.simulator, planned, stopped), daemon=True)
+    load.start()
+    try:
+        happened = play(stage, disasters, stopped)
+        load.join()
+    finally:
+        stopped.set()
+    stage.simulator.faults.clear()
+    return _peace(bridge, options, stage, happened)
+
+
+def _disasters(rng: random.Random, stage: Stage, options: Options, length: float) -> list[Disaster]:
+    there = {name for name, _ in stage.supervisor.slots} | set(stage.place.targets)
+    if stage.place.sqlite:
+        there.add("sqlite")
+    return schedule(rng, there, min(options.faults, round(length / DISASTER_EVERY)), length)
+
+
+def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened]) -> Result:
+    """Wait until all is at rest, watch whether it stays so, and judge."""
+    began = time.monotonic()
+    _tell("all faults are over; waiting until all is at rest")
+    settled = _settle(bridge, options, stage)
+    settled_in = time.monotonic() - began
+    if settled:
+        time.sleep(WATCH_AFTERWARDS)
+    judgement = _judged(bridge, options, stage)
+    if bridge == "ours":
+        shown = leaks(stage.supervisor.output)
+        judgement.leaks = len(shown)
+        judgement.details["leaks"] = shown[:5]
+    ledger = stage.simulator.ledger
+    struck = Counter(f"{each.kind}" for each in happened) + Counter(each.name for each in ledger.of(FaultStruck))
+    return Result(judgement, happened, struck, measured(ledger, happened), settled, settled_in)
+
+
+def _settle(bridge: str, options: Options, stage: Stage) -> bool:
+    """Also over when nothing has moved for long: what is lost will not come any more."""
+    until = time.monotonic() + SETTLE_WITHIN
+    while time.monotonic() < until:
+        if _judged(bridge, options, stage).complete and not stage.simulator.agent.thinking():
+            return True
+        time.sleep(LOOK_EVERY)
+    return False
+
+
+def _judged(bridge: str, options: Options, stage: Stage) -> Judgement:
+    database = stage.place.database if bridge == "ours" else None
+    return pronounce(stage.simulator.ledger, accepted_only=options.accepted_only, database=database)
+
+
+def _tell(line: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {line}", file=sys.stderr, flush=True)
+
+
+def _title(options: Options) -> str:
+    return f"{options.setup}, {options.texts} texts of {options.phones} phones, seed {options.seed}"
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _options(arguments: Sequence[str] | None = None) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="Nothing lost, nothing twice.")
+    parser.add_argument("--texts", type=int, default=900)
+    parser.add_argument("--faults", type=int, default=300, help="all together, about so many")
+    parser.add_argument("--phones", type=int, default=150)
+    parser.add_argument("--rate", type=float, default=15.0, help="texts a second")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--setup", choices=list(PLACES), default="postgres-redis")
+    parser.add_argument("--bridge", choices=["ours", "tutorial", "both"], default="ours")
+    parser.add_argument("--accepted-only", action="store_true", help="what was never answered with 200 is not owed")
+    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="keep the ledger and the logs of a good run too")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    main()

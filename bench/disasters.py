@@ -1,0 +1,276 @@
+"""What goes wrong in a chaos run, besides the vendors' own faults: one line of the table for each kind.
+
+A run's schedule is drawn from its seed. Each disaster runs in a thread of its own; two of them never use the same
+process or door at once. When the last one is over, everything is as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from bench.places import Place, sqlite_lock
+from bench.proxies import Doors, State
+from bench.supervisor import Supervisor, Watched
+from bridge.simulator import Simulator
+from bridge.simulator.faults import FAULTS
+
+NOT_AT_RANDOM = {"agent_401", "carrier_401", "callbacks_undelivered"}
+"""An account is refused as a whole, for a while; what a handset does is not the bridge's business."""
+
+VENDOR_FAULTS = [name for name in FAULTS if name not in NOT_AT_RANDOM]
+"""Those of the simulator's faults that strike single calls."""
+
+CALLS_PER_TEXT = 10
+"""How many chances the vendor faults together have with one text, roughly."""
+
+MORE_CALLS = {
+    "agent_500": ("completion", "create", "get"),
+    "agent_429": ("completion", "create", "get"),
+    "agent_cut": ("completion", "create", "get"),
+    "agent_garbage": ("completion", "create", "get"),
+    "carrier_500": ("send", "list"),
+    "carrier_429": ("send", "list"),
+    "carrier_cut": ("send", "list"),
+}
+"""Faults that strike more than what they strike by default."""
+
+SLOW = 4.0
+"""Seconds that a slow agent takes; well within AGENT_TIMEOUT."""
+
+GRACE = 10.0
+"""Seconds that a disaster waits for a process to strike."""
+
+
+@dataclass
+class Stage:
+    """What can be spoiled."""
+
+    place: Place
+    doors: Doors
+    supervisor: Supervisor
+    simulator: Simulator
+    agent_timeout: float
+    percent: float
+    """Of the calls that each vendor fault strikes."""
+    locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+
+    def one(self, name: str, rng: random.Random) -> Watched | None:
+        """A running process of this name, once there is one."""
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            if running := self.supervisor.running(name):
+                return rng.choice(running)
+            time.sleep(0.1)
+        return None
+
+
+Act = Callable[[Stage, random.Random, float], bool]
+"""Does it, for so many seconds; False when there was nothing to strike."""
+
+
+def _kill(name: str) -> Act:
+    def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
+        process = stage.one(name, rng)
+        if process is None:
+            return False
+        process.tell(signal.SIGKILL)
+        return True
+
+    return act
+
+
+def _kill_child(name: str) -> Act:
+    def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
+        process = stage.one(name, rng)
+        children = process.children if process else []
+        if not children:
+            return False
+        os.kill(rng.choice(children), signal.SIGKILL)
+        return True
+
+    return act
+
+
+def _halt_child(name: str) -> Act:
+    def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
+        process = stage.one(name, rng)
+        children = process.children if process else []
+        if process is None or not children:
+            return False
+        child = rng.choice(children)
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(seconds)
+        if child in process.children:
+            os.kill(child, signal.SIGCONT)
+        return True
+
+    return act
+
+
+def _halt(name: str) -> Act:
+    def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
+        process = stage.one(name, rng)
+        if process is None:
+            return False
+        process.tell(signal.SIGSTOP)
+        time.sleep(seconds)
+        if process.running:
+            process.tell(signal.SIGCONT)
+        return True
+
+    return act
+
+
+def _door(door: str, *states: State) -> Act:
+    def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
+        with stage.locks[door]:
+            stage.doors.set(door, states[0])
+            time.sleep(seconds)
+            for state in (*states[1:], State.OPEN):
+                stage.doors.set(door, state)
+        return True
+
+    return act
+
+
+def _empty_broker(stage: Stage, rng: random.Random, seconds: float) -> bool:
+    stage.place.empty()
+    return True
+
+
+def _lock_sqlite(stage: Stage, rng: random.Random, seconds: float) -> bool:
+    assert stage.place.sqlite
+    with stage.locks["sqlite"], sqlite_lock(stage.place.sqlite):
+        time.sleep(seconds)
+    return True
+
+
+def _refuse(fault: str) -> Act:
+    def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
+        with stage.locks[fault]:
+            stage.simulator.faults.set(fault)
+            time.sleep(seconds)
+            stage.simulator.faults.clear(fault)
+        return True
+
+    return act
+
+
+def _outlast(stage: Stage, rng: random.Random, seconds: float) -> bool:
+    """For a while every third answer takes longer than the bridge waits for it. It is heard all the same."""
+    with stage.locks["agent_outlasts"]:
+        stage.simulator.faults.set("agent_slow", 33, seconds=stage.agent_timeout + rng.uniform(1, 8))
+        time.sleep(seconds)
+        stage.simulator.faults.set("agent_slow", stage.percent, seconds=SLOW)
+    return True
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of disaster: how long it lasts, and what it needs to be there."""
+
+    act: Act
+    seconds: tuple[float, float] = (0, 0)
+    needs: str = ""
+
+
+KINDS: dict[str, Kind] = {
+    "web killed": Kind(_kill("web"), needs="web"),
+    "web child killed": Kind(_kill_child("web"), needs="web"),
+    "web child halted": Kind(_halt_child("web"), (2, 20), needs="web"),
+    "worker killed": Kind(_kill("worker"), needs="worker"),
+    "worker halted": Kind(_halt("worker"), (25, 40), needs="worker"),
+    "clock killed": Kind(_kill("clock"), needs="clock"),
+    "bridge killed": Kind(_kill("up"), needs="up"),
+    "bridge halted": Kind(_halt("up"), (3, 25), needs="up"),
+    "database restarted": Kind(_door("database", State.SHUT), (0.5, 5), needs="database"),
+    "database silent": Kind(_door("database", State.SILENT), (2, 12), needs="database"),
+    "database silent, then cut": Kind(_door("database", State.SILENT, State.CUT), (2, 12), needs="database"),
+    "database locked": Kind(_lock_sqlite, (2, 12), needs="sqlite"),
+    "broker restarted": Kind(_door("broker", State.SHUT), (0.5, 8), needs="broker"),
+    "broker silent": Kind(_door("broker", State.SILENT), (2, 12), needs="broker"),
+    "broker silent, then cut": Kind(_door("broker", State.SILENT, State.CUT), (2, 12), needs="broker"),
+    "broker emptied": Kind(_empty_broker, needs="broker"),
+    "agent away": Kind(_door("agent", State.SHUT), (0.5, 5)),
+    "agent silent, then cut": Kind(_door("agent", State.SILENT, State.CUT), (2, 8)),
+    "agent outlasts the timeout": Kind(_outlast, (2, 4)),
+    "agent refuses the account": Kind(_refuse("agent_401"), (2, 6)),
+    "carrier away": Kind(_door("carrier", State.SHUT), (0.5, 5)),
+    "carrier silent, then cut": Kind(_door("carrier", State.SILENT, State.CUT), (2, 8)),
+    "carrier refuses the account": Kind(_refuse("carrier_401"), (2, 6)),
+}
+
+
+@dataclass(frozen=True)
+class Disaster:
+    """One line of the schedule."""
+
+    at: float
+    kind: str
+    seconds: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Happened:
+    """A disaster that was; times in seconds since 1970."""
+
+    kind: str
+    began: float
+    ended: float
+
+    def __str__(self) -> str:
+        began = datetime.fromtimestamp(self.began, UTC).isoformat(timespec="milliseconds")
+        return f"{began} {self.ended - self.began:6.1f} s  {self.kind}"
+
+
+def schedule(rng: random.Random, there: Iterable[str], number: int, length: float) -> list[Disaster]:
+    """So many disasters, evenly over all kinds that are possible here and over the time; all end by its end."""
+    there = {*there, ""}
+    possible = [name for name, kind in KINDS.items() if kind.needs in there]
+    kinds: list[str] = []
+    while len(kinds) < number:
+        kinds += rng.sample(possible, min(len(possible), number - len(kinds)))
+    drawn = []
+    for n, name in enumerate(kinds):
+        seconds = rng.uniform(*KINDS[name].seconds)
+        at = length * (n + rng.random()) / number
+        drawn.append(Disaster(max(1.0, min(at, length - seconds)), name, seconds, rng.randrange(2**32)))
+    return sorted(drawn, key=lambda disaster: disaster.at)
+
+
+def play(stage: Stage, planned: Iterable[Disaster], stopped: threading.Event) -> list[Happened]:
+    """Let it all happen; returns when the last one is over."""
+    happened: list[Happened] = []
+    began = time.monotonic()
+    threads = []
+    for disaster in planned:
+        if stopped.wait(max(0.0, began + disaster.at - time.monotonic())):
+            break
+        threads.append(threading.Thread(target=_happen, args=(stage, disaster, happened), daemon=True))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    return happened
+
+
+def _happen(stage: Stage, disaster: Disaster, happened: list[Happened]) -> None:
+    began = time.time()
+    if KINDS[disaster.kind].act(stage, random.Random(disaster.seed), disaster.seconds):
+        happened.append(Happened(disaster.kind, began, time.time()))
+
+
+def set_vendor_faults(stage: Stage, *, webhooks_lost: bool) -> None:
+    for name in VENDOR_FAULTS:
+        if name == "webhooks_lost" and not webhooks_lost:
+            continue
+        options = {"seconds": SLOW} if name == "agent_slow" else {}
+        stage.simulator.faults.set(name, stage.percent, MORE_CALLS.get(name), **options)

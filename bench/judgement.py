@@ -1,0 +1,218 @@
+"""What a chaos run proves: the simulator's ledger judges, and the bridge's own database must be at rest.
+
+A text counts as accepted when its webhook was answered with 200. One that was never accepted is owed an answer all the
+same, because the bridge reads the carrier's list, unless the run asks for the accepted ones only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Select, func, or_, select
+
+from bench.people import FIRST_PHONE, WORD
+from bridge.db import build_engine, patient
+from bridge.models import OPEN_TURN, UNSENT, Chat, ChatStatus, Conversation, Message, MessageStatus, Turn, TurnStatus
+from bridge.simulator import Ledger, Verdict, judge
+from bridge.simulator.ledger import Event, Heard, Said, Sent, Text, Webhook, Wrong
+
+PERSON = str(FIRST_PHONE)[:5]
+"""With the word of the texts, what must stand in no log."""
+
+MASKED_PHONE = 11
+"""Digits of a whole phone number."""
+
+UNSETTLED: dict[str, Select[int]] = {
+    "turns' lines due": select(func.count()).where(Conversation.turn_due_at.is_not(None)),
+    "deliveries' lines due": select(func.count()).where(Conversation.delivery_due_at.is_not(None)),
+    "claims in hands": select(func.count()).where(
+        or_(Conversation.turn_worker.is_not(None), Conversation.delivery_worker.is_not(None))
+    ),
+    "open turns": select(func.count()).where(Turn.status.in_(OPEN_TURN)),
+    "texts not settled": select(func.count()).where(
+        Message.status.in_((MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT))
+    ),
+    "chats being ended": select(func.count()).where(Chat.status == ChatStatus.ENDING),
+    "turns given up": select(func.count()).where(Turn.status == TurnStatus.GIVEN_UP),
+    "texts given up": select(func.count()).where(Message.status == MessageStatus.GIVEN_UP),
+}
+"""What must be zero at the end."""
+
+
+@dataclass
+class Judgement:
+    """The counts of one run. What must be zero stands in ``MUST_BE_ZERO``."""
+
+    texts: int = 0
+    accepted: int = 0
+    not_accepted: int = 0
+    """Never answered with 200; the bridge has to fetch them."""
+    heard_once: int = 0
+    answers: int = 0
+    sent_once: int = 0
+
+    accepted_never_heard: int = 0
+    """Of those that were never heard: the ones that the bridge had answered with 200."""
+    heard_never: int = 0
+    heard_more: int = 0
+    heard_out_of_order: int = 0
+    heard_never_texted: int = 0
+    sent_never: int = 0
+    sent_more: int = 0
+    sent_to_another: int = 0
+    sent_from_another_number: int = 0
+    sent_out_of_order: int = 0
+    sent_never_said: int = 0
+    parallel: int = 0
+    other_wrongs: int = 0
+    unsettled: int = 0
+    leaks: int = 0
+    details: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> int:
+        """One is too many."""
+        return sum(getattr(self, name) for name in MUST_BE_ZERO)
+
+    @property
+    def complete(self) -> bool:
+        """Is there nothing left to wait for?"""
+        return not (self.heard_never or self.sent_never or self.unsettled)
+
+
+ROWS = {
+    "texts": "texts sent by the phones",
+    "accepted": "… that the bridge answered with 200",
+    "not_accepted": "… that were announced in vain, or not at all",
+    "heard_once": "texts heard by the agent once",
+    "heard_never": "… never (lost)",
+    "accepted_never_heard": "… never, though answered with 200",
+    "heard_more": "… more than once",
+    "heard_out_of_order": "… out of order",
+    "heard_never_texted": "… that nobody texted",
+    "answers": "answers of the agent",
+    "sent_once": "answers that came to their phone once",
+    "sent_never": "… never (lost)",
+    "sent_more": "… more than once",
+    "sent_out_of_order": "… out of order",
+    "sent_to_another": "… to the wrong phone",
+    "sent_from_another_number": "… from the wrong number",
+    "sent_never_said": "… that the agent never said",
+    "parallel": "completions while the chat was busy",
+    "other_wrongs": "other wrongs towards the vendors",
+    "unsettled": "rows left unsettled or given up",
+    "leaks": "texts or phone numbers in the logs",
+}
+
+COUNTED = {"texts", "accepted", "not_accepted", "heard_once", "accepted_never_heard", "answers", "sent_once"}
+
+OURS_ONLY = {"unsettled", "leaks"}
+"""What is looked for in our own database and logs, and in no other bridge's."""
+
+
+MUST_BE_ZERO = [name for name in ROWS if name not in COUNTED]
+
+
+def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = None) -> Judgement:
+    """The judgement so far. ``database``: the bridge's own, where it is the bridge that is judged."""
+    accepted = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
+    fair = _fair(ledger, accepted, accepted_only=accepted_only)
+    verdict = judge(fair)
+    judgement = _counted(verdict, fair)
+    everybody = ledger.of(Text)
+    judgement.texts, judgement.accepted = len(everybody), sum(text.sid in accepted for text in everybody)
+    judgement.not_accepted = judgement.texts - judgement.accepted
+    judgement.accepted_never_heard = judge(_fair(ledger, accepted, accepted_only=True)).lost
+    judgement.details = dict(verdict.examples)
+    wrongs = [f"{wrong.phone}: {wrong.name}, {wrong.detail}" for wrong in ledger.of(Wrong) if wrong.name != "parallel"]
+    judgement.other_wrongs = len(wrongs)
+    judgement.details["wrongs"] = wrongs[:5]
+    judgement.sent_from_another_number = _from_another_number(ledger)
+    if database:
+        left = unsettled(database)
+        judgement.unsettled = sum(left.values())
+        judgement.details["unsettled"] = [f"{count} {what}" for what, count in left.items()]
+    return judgement
+
+
+@patient
+def unsettled(database: str) -> dict[str, int]:
+    """What is left undone in the bridge's database, by name."""
+    engine = build_engine(database, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            counts = {what: connection.scalar(query) or 0 for what, query in UNSETTLED.items()}
+    finally:
+        engine.dispose()
+    return {what: count for what, count in counts.items() if count}
+
+
+def leaks(output: str) -> list[str]:
+    """Lines of the processes' logs that show a text or a whole phone number."""
+    return [line for line in output.splitlines() if WORD in line or _shows_phone(line)]
+
+
+def _shows_phone(line: str) -> bool:
+    at = line.find(PERSON)
+    while at >= 0:
+        if line[at : at + MASKED_PHONE].isdecimal() and len(line[at : at + MASKED_PHONE]) == MASKED_PHONE:
+            return True
+        at = line.find(PERSON, at + 1)
+    return False
+
+
+def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
+    """The ledger without what the bridge can't be blamed for.
+
+    The order of a text whose announcement failed once is not known: it may have been stored, or fetched later.
+    """
+    failed = {webhook.sid for webhook in ledger.of(Webhook) if not webhook.ok}
+    heard = {(turn.phone, line) for turn in ledger.of(Heard) for line in turn.content.split("\n")}
+
+    def counts(event: Event) -> bool:
+        match event:
+            case Text() if accepted_only:
+                return event.sid in accepted or (event.phone, event.body) in heard
+            case Webhook():
+                return event.sid not in failed
+        return True
+
+    fair = Ledger()
+    for kind in (Text, Webhook, Heard, Said, Sent, Wrong):
+        for event in filter(counts, ledger.of(kind)):
+            fair.write(event)
+    return fair
+
+
+def _counted(verdict: Verdict, ledger: Ledger) -> Judgement:
+    times = Counter((turn.phone, line) for turn in ledger.of(Heard) for line in turn.content.split("\n"))
+    heard_more = sum(count > 1 for count in times.values())
+    return Judgement(
+        heard_once=verdict.texts - verdict.lost - heard_more,
+        heard_never=verdict.lost,
+        heard_more=heard_more,
+        heard_out_of_order=verdict.disordered,
+        heard_never_texted=verdict.invented,
+        answers=verdict.answers,
+        sent_once=_sent_once(ledger.of(Said), ledger.of(Sent)),
+        sent_never=verdict.answers_lost,
+        sent_more=verdict.answers_doubled,
+        sent_out_of_order=verdict.answers_disordered,
+        sent_to_another=verdict.answers_crossed,
+        sent_never_said=verdict.leaks,
+        parallel=verdict.parallel,
+    )
+
+
+def _sent_once(said: Iterable[Said], sent: Iterable[Sent]) -> int:
+    """Answers whose words were sent to their phone as often as they were said."""
+    due = Counter((message.phone, message.content.strip()) for message in said)
+    got = Counter((text.to, text.body.strip()) for text in sent)
+    return sum(times for words, times in due.items() if got[words] == times)
+
+
+def _from_another_number(ledger: Ledger) -> int:
+    numbers = {text.phone: text.number for text in ledger.of(Text)}
+    return sum(text.sender != numbers.get(text.to, text.sender) for text in ledger.of(Sent))

@@ -1,0 +1,117 @@
+"""The platform's part: runs the processes of a Procfile, and starts again what has ended."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.proxies import HERE
+from tests.procfile import Process, environment
+from tests.waiting import until
+
+__all__ = ["Supervisor", "Watched", "environment"]
+
+LONGEST_ABSENCE = 5.0
+"""Seconds until an ended process is started again; a third of them is back at once."""
+
+LAST_WORDS = 30.0
+"""Seconds that all of them get to end at the end."""
+
+
+class Watched(Process):
+    """A process whose number is known: only what was started here is ever sent a signal."""
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def children(self) -> list[int]:
+        try:
+            return [int(child) for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except OSError:
+            return []  # it has ended just now
+
+
+class Supervisor:
+    """One slot for each process that should run."""
+
+    def __init__(self, slots: Sequence[tuple[str, str]], folder: Path, settings: Mapping[str, str], seed: int) -> None:
+        self.slots = slots
+        self._folder = folder
+        self._settings = settings
+        self._random = random.Random(seed)
+        self._now: dict[int, Watched] = {}
+        self._back_at: dict[int, float] = {}
+        self._all: list[Watched] = []
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self.restarts = 0
+
+    def once(self, name: str, command: str) -> None:
+        """Run a command to its end."""
+        process = self._spawn(name, command)
+        assert process.wait(60) == 0, process.output
+
+    def start(self, port: int) -> None:
+        for slot, (name, command) in enumerate(self.slots):
+            self._now[slot] = self._spawn(name, command)
+        until(lambda: _listens(port), "the web listens")
+        for process in self.running("worker"):
+            process.until_it_says(" ready")
+        self._thread.start()
+
+    def running(self, name: str) -> list[Watched]:
+        with self._lock:
+            return [process for process in self._now.values() if process.name == name and process.running]
+
+    @property
+    def output(self) -> str:
+        """All that any of them has printed."""
+        return "\n".join(process.output for process in self._all)
+
+    def close(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        asked = [process for process in self._all if process.running]
+        for process in asked:
+            process.tell(signal.SIGCONT)
+            process.tell(signal.SIGTERM)
+        deadline = time.monotonic() + LAST_WORDS
+        while any(process.running for process in asked) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for process in self._all:
+            process.clear()
+
+    def _spawn(self, name: str, command: str) -> Watched:
+        process = Watched(name, ["/bin/sh", "-c", f"exec {command}"], self._folder, self._settings)
+        self._all.append(process)
+        return process
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.1):
+            for slot, process in list(self._now.items()):
+                if not process.running:
+                    self._bring_back(slot)
+
+    def _bring_back(self, slot: int) -> None:
+        now = time.monotonic()
+        absence = self._random.choice((0.0, self._random.uniform(1, LONGEST_ABSENCE)))
+        if now < self._back_at.setdefault(slot, now + absence):
+            return
+        with self._lock:
+            self._now[slot] = self._spawn(*self.slots[slot])
+        del self._back_at[slot]
+        self.restarts += 1
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HERE, port)) == 0

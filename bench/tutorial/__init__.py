@@ -1,0 +1,1 @@
+"""The yardstick: the same bridge as a tutorial writes it."""

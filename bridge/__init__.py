@@ -1,0 +1,3 @@
+"""An SMS bridge: people text a Twilio number, a chat agent answers them by text."""
+
+__version__ = "0.1.0"

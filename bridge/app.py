@@ -1,0 +1,26 @@
+"""The front door of the web process: ``gunicorn "bridge.app:create_app()"``. It composes and nothing else."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from bridge import log as logs
+from bridge.broker import CeleryBell
+from bridge.config import ServerSettings, or_exit
+from bridge.runtime import Runtime
+from bridge.web import build_web
+
+MAX_CONNECTIONS = 4
+"""Database connections of one web process; a webhook holds one for a few milliseconds."""
+
+
+SILENCE = 1.5
+"""Seconds that the database may leave a webhook waiting. Then Twilio is told 503; it tries again, or is read later."""
+
+
+def create_app() -> Flask:
+    """The web app from the environment's settings. With wrong settings it says what to mend and exits with 2."""
+    settings = or_exit(ServerSettings.load)
+    logs.configure(secrets=logs.secrets_in(settings))
+    bell = CeleryBell(settings.broker_url)
+    return build_web(Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS, silence=SILENCE))

@@ -1,0 +1,119 @@
+"""The broker: how the processes of the Procfile reach one another. It carries rings and nothing that could be lost."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import Any
+
+from amqp.exceptions import AMQPError
+from celery import Celery
+from kombu.exceptions import KombuError
+
+log = logging.getLogger(__name__)
+
+QUEUE = "bridge"
+
+PUBLISH_TIMEOUT = 2
+"""Seconds for a connection or an answer. A broker that accepts and says nothing would hold a publisher for minutes."""
+
+MAX_WAITING = 10_000
+"""Rings kept while the broker hangs. What is beyond is brought by the sweeper."""
+
+AWAY = (KombuError, AMQPError, OSError)
+"""How a broker that can't be used shows itself: away, hanging, full, or refusing our password."""
+
+
+def build_celery(url: str, **conf: Any) -> Celery:
+    """A Celery app that talks JSON, keeps no results and leaves logging and signals of the process alone."""
+    app = Celery("bridge", broker=url, set_as_current=False)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # for ever: a worker that gives up is no help to anybody
+        worker_prefetch_multiplier=1,
+        worker_enable_prefetch_count_reduction=False,  # on RabbitMQ a worker that reconnects would hang for minutes
+        worker_enable_remote_control=False,  # its queue locks out a second worker of the same host on RabbitMQ
+        **conf,
+    )
+    return app
+
+
+def build_publisher(url: str) -> Celery:
+    """The same for publishing only: it gives up quickly, because the sweeper rings again anyway."""
+    redis = url.startswith("redis")
+    timeouts = {"socket_timeout": PUBLISH_TIMEOUT, "socket_connect_timeout": PUBLISH_TIMEOUT}
+    amqp = {"connect_timeout": PUBLISH_TIMEOUT, "read_timeout": PUBLISH_TIMEOUT, "write_timeout": PUBLISH_TIMEOUT}
+    return build_celery(
+        url,
+        broker_transport_options=timeouts | {"retry_on_timeout": False} if redis else amqp,
+        broker_connection_timeout=PUBLISH_TIMEOUT,
+        task_publish_retry=False,
+        task_publish_retry_policy={"max_retries": 0, "interval_start": 0},
+    )
+
+
+class CeleryBell:
+    """Publishes beside the caller: one thread takes everything that waits, over one connection.
+
+    The thread starts with the first ring, so that a server which forks first has one in every process.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._celery = build_publisher(url)
+        self._waiting: queue.Queue[tuple[str, int] | None] = queue.Queue(MAX_WAITING)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ring(self, step: str, row: int) -> None:
+        self._start()
+        try:
+            self._waiting.put_nowait((step, row))
+        except queue.Full:
+            log.warning("too many rings wait for the broker; the sweeper will bring %s", step)
+
+    def reachable(self) -> bool:
+        try:
+            with self._celery.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT)
+        except AWAY:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._thread:
+            self._waiting.put(None)
+            self._thread.join(2 * PUBLISH_TIMEOUT)
+        self._celery.close()
+
+    def _start(self) -> None:
+        if self._thread and self._thread.is_alive():
+            return
+        with self._lock:
+            if not (self._thread and self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            rings = dict.fromkeys([first, *self._rest()])
+            self._publish([ring for ring in rings if ring])
+            if None in rings:
+                return
+
+    def _rest(self) -> list[tuple[str, int] | None]:
+        """All that waits behind the first one; a ring that waits twice is rung once."""
+        return [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
+
+    def _publish(self, rings: list[tuple[str, int]]) -> None:
+        try:
+            with self._celery.producer_or_acquire() as producer:
+                for step, row in rings:
+                    self._celery.send_task(step, (row,), producer=producer, queue=QUEUE, retry=False)
+        except AWAY as error:
+            log.warning("the broker is away (%s); the sweeper will bring %s rings", type(error).__name__, len(rings))

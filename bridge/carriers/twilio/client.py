@@ -1,0 +1,227 @@
+"""Twilio's REST API, by its own library.
+
+What lives here: sending a text, and finding texts again, ours and people's. What refusals mean: ``refusals``; the
+webhooks: ``webhooks``.
+
+The library speaks over our own wire. Its default one limits each single read, not the call, reports a refused connect
+and a lost answer by the same error, loads all certificates anew for every connection, and logs addresses with numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
+from twilio.http import HttpClient  # type: ignore[import-untyped]
+from twilio.http.response import Response  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from bridge.carriers import CarriedText, Delivery, InboundText, OutgoingText
+from bridge.carriers.twilio.refusals import PROVIDER, refusal, unreadable
+from bridge.carriers.twilio.webhooks import BadField, parse_inbound
+from bridge.config import Settings
+from bridge.wire.api import Answer, Api
+from bridge.wire.words import storable
+
+log = logging.getLogger(__name__)
+
+SEND_TIMEOUT = 20.0
+"""Seconds for each call. Twilio mostly answers in one."""
+
+STATUS_PATH = "/twilio/status"
+"""Where Twilio reports what became of a text; our own name for it rides in the query."""
+
+LIST_LIMIT = 200
+"""Texts that one look reads, on one page: more than one phone gets between a send and the look for it."""
+
+PAGE_SIZE = 200
+"""Texts on one page of a long list. Twilio gives up to 1,000, but those of emoji only would be too large an answer."""
+
+
+class Twilio:
+    """See :class:`bridge.carriers.Carrier`."""
+
+    provider = PROVIDER
+
+    def __init__(
+        self,
+        *,
+        account_sid: str,
+        username: str,
+        password: str,
+        base_url: str,
+        public_url: str,
+        messaging_service_sid: str | None = None,
+        timeout: float = SEND_TIMEOUT,
+    ) -> None:
+        self._account_sid = account_sid
+        self._login = (username, password)
+        self._base_url = base_url
+        self._status_address = public_url + STATUS_PATH
+        self._service = messaging_service_sid
+        self._timeout = timeout
+        self._api = Api(PROVIDER, base_url)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Twilio:
+        """With the API key where there is one: the token is for signatures."""
+        password = settings.twilio_api_secret or settings.twilio_auth_token
+        return cls(
+            account_sid=settings.twilio_account_sid,
+            username=settings.twilio_api_key or settings.twilio_account_sid,
+            password=password.get_secret_value(),
+            base_url=settings.twilio_api_base_url,
+            public_url=settings.public_url,
+            messaging_service_sid=settings.twilio_messaging_service_sid,
+        )
+
+    def send(self, text: OutgoingText) -> CarriedText:
+        sender = {"messaging_service_sid": self._service} if self._service else {"from_": text.sender}
+        callback = f"{self._status_address}?{urlencode({'message': text.reference})}"
+        with self._messages(private=text.body.splitlines()) as messages:
+            taken = messages.create(to=text.recipient, body=text.body, status_callback=callback, **sender)
+            return _carried(taken)
+
+    def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
+        """By phone alone where a messaging service picks the sender. A text without a date may be a new one."""
+        pair = {"to": recipient} if self._service else {"to": recipient, "from_": sender}
+        with self._messages() as messages:
+            found = messages.list(limit=LIST_LIMIT, page_size=LIST_LIMIT, **pair)
+            carried = [_carried(message) for message in found if str(message.direction).startswith("outbound")]
+        since = since.replace(microsecond=0)  # Twilio's moments are whole seconds
+        recent = [text for text in carried if text.created_at is None or text.created_at >= since]
+        return sorted(recent, key=lambda text: text.created_at or since, reverse=True)
+
+    def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
+        """Twilio lists the newest first: go back keeping only where each page is, and read them on the way forth.
+
+        The first page is kept. It has no lasting address: read again, new texts would have pushed older ones out of it.
+        """
+        since = since.astimezone(UTC).replace(microsecond=0)  # Twilio's moments are whole seconds
+        day = f"{since:%Y-%m-%d}"  # a finer filter is not documented
+        which = {"to": number, "date_sent_after": day, "page_size": PAGE_SIZE}
+        newest = self._page(lambda messages: messages.page(**which), since)
+        for address in reversed(self._addresses(newest.older, since)):
+            yield self._page_at(address, since).texts
+        yield newest.texts
+
+    def close(self) -> None:
+        self._api.close()
+
+    def _addresses(self, address: str | None, since: datetime) -> list[str]:
+        """Those of the older pages, from this one back to the moment."""
+        addresses: list[str] = []
+        while address:
+            if address in addresses or not address.startswith(f"{self._base_url}/"):
+                raise unreadable(None)
+            addresses.append(address)
+            address = self._page_at(address, since).older
+        return addresses
+
+    def _page_at(self, address: str, since: datetime) -> _Page:
+        return self._page(lambda messages: messages.get_page(address), since)
+
+    def _page(self, read: Callable[[Any], Any], since: datetime) -> _Page:
+        with self._messages() as messages:
+            page = read(messages)
+            shown = [(message, _moment(message)) for message in page]
+            older = page.next_page_url
+        reached = any(moment and moment < since for _, moment in shown)
+        texts = [_received(message) for message, moment in reversed(shown) if moment is None or moment >= since]
+        return _Page([text for text in texts if text], None if reached else older)
+
+    @contextmanager
+    def _messages(self, private: Sequence[str] = ()) -> Iterator[Any]:
+        """The library's door to messages, for one call. Its many ways to fail leave here as the few of ours."""
+        wire = _Wire(self._api, self._timeout)
+        try:
+            yield self._client(wire).messages
+        except TwilioException:
+            if wire.answer is None or wire.answer.ok:
+                raise unreadable(wire.answer) from None
+            raise refusal(wire.answer, [self._login[1], *private]) from None
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            if wire.answer is None:
+                raise
+            raise unreadable(wire.answer) from None
+
+    def _client(self, wire: _Wire) -> Any:
+        client = Client(*self._login, account_sid=self._account_sid, http_client=wire)
+        client.region = client.edge = None  # the environment must not move what the settings name
+        client.api.base_url = self._base_url
+        return client
+
+
+class _Wire(HttpClient):  # type: ignore[misc]
+    """Remembers the answer: the library's exceptions carry no headers, and those of a list not even a status."""
+
+    def __init__(self, api: Api, timeout: float) -> None:
+        super().__init__(logging.getLogger(__name__), is_async=False, timeout=timeout)
+        self.answer: Answer | None = None
+        self._api = api
+        self._deadline = time.monotonic() + timeout
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        auth: Any = None,
+        timeout: float | None = None,
+        allow_redirects: bool = False,
+    ) -> Any:
+        request = {"params": params, "data": data, "headers": headers, "auth": auth}
+        self.answer = self._api.call(method, url, deadline=self._deadline, **request)
+        return Response(self.answer.status, self.answer.body.decode("utf-8", "replace"), self.answer.headers)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What people sent, as far as one page shows it."""
+
+    texts: list[InboundText]
+    """The oldest first."""
+    older: str | None
+    """Where the list goes on; ``None`` where that is of no interest any more."""
+
+
+def _carried(message: Any) -> CarriedText:
+    """A ValueError where there is no id: nothing can be said of such a text."""
+    if not message.sid or not isinstance(message.sid, str):
+        raise ValueError("no sid")
+    return CarriedText(
+        id=message.sid,
+        status=Delivery.of(message.status) or Delivery.ACCEPTED,
+        body=storable(message.body or ""),
+        created_at=message.date_created,
+        error_code=message.error_code if isinstance(message.error_code, int) else None,
+    )
+
+
+def _received(message: Any) -> InboundText | None:
+    """The text as the webhook would have told it; ``None`` where it would not have told it."""
+    if message.direction != "inbound":
+        return None
+    shown = {"MessageSid": message.sid, "From": message.from_, "To": message.to, "Body": message.body}
+    shown["NumMedia"] = message.num_media
+    try:
+        text = parse_inbound({name: [str(value)] for name, value in shown.items() if value is not None})
+    except BadField as fault:
+        log.warning("a text in Twilio's list is left out: no usable %s", fault.field)
+        return None
+    return replace(text, sent_at=_moment(message))
+
+
+def _moment(message: Any) -> datetime | None:
+    """When Twilio called the webhook for it, by which the list is sorted; that of a new text may be missing."""
+    moment: datetime | None = message.date_sent or message.date_created
+    return moment

@@ -1,0 +1,87 @@
+"""Catching up: the texts that the carrier took while nobody here listened.
+
+The carrier's own list is read again and again from where the last look ended. What it shows and the inbox has never
+seen comes in by the door that the webhook uses, so it does no harm when both bring a text, or when two looks are under
+way at once. How a list is paged: the carrier.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+
+from bridge import inbox
+from bridge.carriers import InboundText
+from bridge.db import insert_if_new
+from bridge.errors import RemoteError
+from bridge.models import CatchUp, Message
+from bridge.phone import masked
+from bridge.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+OVERLAP = timedelta(minutes=10)
+"""A look begins so long before the end of the last one: two clocks differ, and a list may be late to show a text.
+
+The first look of all goes back no further either: a bridge that is set up today has no answers to last week's texts.
+"""
+
+LEAVE_TO_WEBHOOK = timedelta(seconds=20)
+"""Texts that are younger may still be on their way here: carriers wait up to 15 s for a webhook's answer."""
+
+
+def catch_up(rt: Runtime) -> None:
+    """Store what people sent to our numbers and nobody told us. What fails now is read at the next call."""
+    for number in rt.settings.twilio_numbers:
+        try:
+            _read(rt, number)
+        except RemoteError as error:
+            log.warning("the list of the texts to %s could not be read: %s", masked(number), error)
+
+
+def _read(rt: Runtime, number: str) -> None:
+    """One look, the oldest text first. Its progress is kept page by page: after a fault it goes on from there."""
+    until = rt.now() - LEAVE_TO_WEBHOOK
+    since = _read_to(rt, number, until) - OVERLAP
+    for page in rt.carrier.received_by(number, since):
+        _store(rt, [text for text in page if (text.sent_at or until) <= until])
+        if page:
+            _advance(rt, number, min(page[-1].sent_at or since, until))
+    _advance(rt, number, until)
+
+
+def _store(rt: Runtime, texts: Sequence[InboundText]) -> None:
+    unknown = _unknown(rt, texts)
+    stored = sum(inbox.store(rt, text) for text in unknown)
+    if stored:
+        log.info("%s texts came in by the carrier's list, and by no webhook", stored)
+
+
+def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
+    """Those that are not stored yet: mostly none, which costs one look-up for the page."""
+    if not texts:
+        return []
+    with rt.sessions.begin() as session:
+        asked = Message.carrier_id.in_([text.carrier_id for text in texts])
+        known = set(session.scalars(select(Message.carrier_id).where(asked)))
+    return [text for text in texts if text.carrier_id not in known]
+
+
+def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
+    """Where the last look ended. The first one notes its own beginning, so that nothing is lost if it fails."""
+    with rt.sessions.begin() as session:
+        read_to = session.scalar(select(CatchUp.read_to).where(CatchUp.bridge_number == number))
+        if read_to is None:
+            first = insert_if_new(session, CatchUp).values(bridge_number=number, read_to=beginning)
+            session.execute(first.on_conflict_do_nothing())
+        return read_to or beginning
+
+
+def _advance(rt: Runtime, number: str, read_to: datetime) -> None:
+    """Never back: another look may be ahead of this one."""
+    behind = (CatchUp.bridge_number == number, CatchUp.read_to < read_to)
+    with rt.sessions.begin() as session:
+        session.execute(update(CatchUp).where(*behind).values(read_to=read_to))

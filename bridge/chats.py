@@ -1,0 +1,252 @@
+"""Chats in the table: showing them, and deciding that one is over.
+
+    end_stale, end_one    ONGOING ──> ENDING    decided here, and rung for
+    mark_ended                ENDING ──> ENDED  the provider has been told
+
+What lives here: rows and their states. Telling the provider: ``bridge.upkeep``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, exists, func, select, update
+
+from bridge.carriers import Delivery
+from bridge.models import Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.paging import read_cursor, write_cursor
+from bridge.runtime import Runtime
+
+STEP = "end_chat"
+"""What is rung for a chat whose provider is to be told."""
+
+TELL_AGAIN_AFTER = timedelta(seconds=30)
+"""A provider that could not be told is tried again after this time."""
+
+STALE = "stale"
+BY_OPERATOR = "ended by an operator"
+
+
+class Outcome(StrEnum):
+    """What became of the wish to end one chat."""
+
+    QUEUED = "queued"
+    UNKNOWN = "unknown"
+    ENDED_ALREADY = "ended_already"
+
+
+@dataclass(frozen=True)
+class ChatView:
+    """One chat as it is shown."""
+
+    id: int
+    conversation_id: int
+    phone: str
+    bridge_number: str
+    provider: str
+    chat_id: str
+    """The provider's own name for it."""
+    status: ChatStatus
+    started_at: datetime
+    last_activity_at: datetime
+    ended_at: datetime | None
+    end_reason: str | None
+
+
+@dataclass(frozen=True)
+class MessageView:
+    """One text of a chat as it is shown."""
+
+    id: int
+    direction: Direction
+    status: MessageStatus
+    body: str
+    media: int
+    created_at: datetime
+    carrier_id: str | None
+    delivery: Delivery | None
+    error_code: int | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some chats, the newest first, and where the list goes on."""
+
+    chats: list[ChatView]
+    next: str | None
+    """Give it as ``cursor`` for the page that follows; ``None`` on the last one."""
+
+
+@dataclass(frozen=True)
+class StaleResult:
+    """How many stale chats there were (up to the limit), and how many of them are being ended."""
+
+    matched: int
+    queued: int
+    chat_ids: list[int]
+
+
+# -- show ----------------------------------------------------------------------------------------------------------
+
+
+def list_chats(
+    rt: Runtime,
+    *,
+    status: ChatStatus | None = None,
+    phone: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """One page of chats, the newest first. Raises :class:`~bridge.paging.BadCursor`."""
+    query = _views().order_by(Chat.id.desc()).limit(limit + 1)
+    if status:
+        query = query.where(Chat.status == status)
+    if phone:
+        query = query.where(Conversation.phone == phone)
+    if cursor:
+        query = query.where(Chat.id < read_cursor(cursor, int)[0])
+    with rt.sessions() as session:
+        rows = session.execute(query).all()
+    shown = [_view(row) for row in rows[:limit]]
+    return Page(shown, write_cursor(shown[-1].id) if len(rows) > limit else None)
+
+
+def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | None:
+    """A chat and the texts that were said in it, in order."""
+    columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__]
+    said = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
+    with rt.sessions() as session:
+        row = session.execute(_views().where(Chat.id == chat_id)).first()
+        if row is None:
+            return None
+        return _view(row), [MessageView(**text._mapping) for text in session.execute(said)]
+
+
+def _views() -> Select[*tuple[Any, ...]]:
+    columns = [getattr(Chat, name) for name in ChatView.__dataclass_fields__ if hasattr(Chat, name)]
+    chat_id = Chat.provider_chat_id.label("chat_id")
+    return select(*columns, chat_id, Conversation.phone, Conversation.bridge_number).join(Conversation)
+
+
+def _view(row: Row[*tuple[Any, ...]]) -> ChatView:
+    return ChatView(**row._mapping)
+
+
+# -- end -----------------------------------------------------------------------------------------------------------
+
+
+def end_stale(rt: Runtime, idle: timedelta, *, limit: int = 1000, dry_run: bool = False) -> StaleResult:
+    """End the chats in which nothing has happened for so long, those first that are idle the longest."""
+    cutoff = rt.now() - idle
+    if dry_run:
+        with rt.sessions() as session:
+            found = list(session.scalars(_stale(cutoff, limit)))
+        return StaleResult(matched=len(found), queued=0, chat_ids=found)
+    ended = mark_ending(rt, cutoff, limit)
+    return StaleResult(matched=len(ended), queued=len(ended), chat_ids=ended)
+
+
+def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
+    """Mark what is idle since before ``cutoff``, and ring for each. A chat that becomes active meanwhile is left alone.
+
+    PostgreSQL looks at a row once more when it locks it, and leaves out what is locked: somebody is busy with it.
+    """
+    # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
+    chosen = _stale(cutoff, limit).with_for_update(skip_locked=True).cte("chosen")
+    with rt.sessions.begin() as session:
+        marked = sorted(session.scalars(_ending(rt, Chat.id.in_(select(chosen.c.id)), STALE)))
+    for chat_id in marked:
+        rt.bell.ring(STEP, chat_id)
+    return marked
+
+
+def end_one(rt: Runtime, chat_id: int) -> Outcome:
+    """End this chat, stale or not: somebody who can see it wants it so."""
+    with rt.sessions.begin() as session:
+        ongoing = (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING)
+        marked = session.scalar(_ending(rt, ongoing, BY_OPERATOR))
+        known = marked or session.scalar(select(Chat.id).where(Chat.id == chat_id))
+    if marked is None:
+        return Outcome.ENDED_ALREADY if known else Outcome.UNKNOWN
+    rt.bell.ring(STEP, chat_id)
+    return Outcome.QUEUED
+
+
+def ending(rt: Runtime, chat_id: int) -> str | None:
+    """The provider's name for a chat that the provider is to be told of; ``None`` when there is nothing to tell (yet).
+
+    While something is being said in it, the provider is left alone: the answer would be lost.
+    """
+    being_said = exists().where(Turn.chat_id == chat_id, Turn.status == TurnStatus.ASKING)
+    wanted = select(Chat.provider_chat_id).where(Chat.id == chat_id, Chat.status == ChatStatus.ENDING, ~being_said)
+    with rt.sessions() as session:
+        return session.scalar(wanted)
+
+
+def mark_ended(rt: Runtime, chat_id: int, reason: str | None = None) -> bool:
+    """The chat is over at the provider; False when that was known. The reason for which it was to end stays."""
+    ended = (
+        update(Chat)
+        .where(Chat.id == chat_id, Chat.status != ChatStatus.ENDED)
+        .values(
+            status=ChatStatus.ENDED,
+            ended_at=rt.now(),
+            end_reason=func.coalesce(Chat.end_reason, reason),
+            due_at=None,
+        )
+        .returning(Chat.id)
+    )
+    with rt.sessions.begin() as session:
+        return session.scalar(ended) is not None
+
+
+def book_endings(rt: Runtime, limit: int) -> Sequence[int]:
+    """Chats whose provider is still to be told. Their next try is booked, so that two sweepers do not ring twice."""
+    now = rt.now()
+    due = (
+        select(Chat.id)
+        .where(Chat.status == ChatStatus.ENDING, Chat.due_at <= now)
+        .order_by(Chat.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    booked = (
+        update(Chat)
+        .where(Chat.id.in_(select(due.c.id)))
+        .values(due_at=now + TELL_AGAIN_AFTER)
+        .returning(Chat.id)
+        .execution_options(synchronize_session=False)
+    )
+    with rt.sessions.begin() as session:
+        return sorted(session.scalars(booked))
+
+
+def _stale(cutoff: datetime, limit: int) -> Select[int]:
+    """Ongoing, idle, and with nothing to be said: a turn that is open or a text that waits keeps the line due."""
+    return (
+        select(Chat.id)
+        .join(Conversation)
+        .where(
+            Chat.status == ChatStatus.ONGOING,
+            Chat.last_activity_at < cutoff,
+            Conversation.turn_due_at.is_(None),
+        )
+        .order_by(Chat.last_activity_at, Chat.id)
+        .limit(limit)
+    )
+
+
+def _ending(rt: Runtime, which: ColumnElement[bool], reason: str) -> Any:
+    return (
+        update(Chat)
+        .where(which)
+        .values(status=ChatStatus.ENDING, end_reason=reason, due_at=rt.now())
+        .returning(Chat.id)
+        .execution_options(synchronize_session=False)
+    )

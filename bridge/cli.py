@@ -1,0 +1,123 @@
+"""The command line: ``bridge …``. It composes and nothing else; what a command does lives in the rooms below."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from bridge import __version__, chats, embedded, migrate, upkeep
+from bridge import log as logs
+from bridge.bell import NoBell
+from bridge.config import DatabaseSettings, Settings, or_exit, parse_duration
+from bridge.runtime import Runtime
+
+DEFAULT_PORT = 8000
+PORT = click.IntRange(1, 65535)
+DEFAULT_IDLE = timedelta(hours=24)
+
+
+AT_ONCE = 100_000
+"""Chats that one call of ``end-stale`` ends; a number that its progress bar can still show."""
+
+
+class Duration(click.ParamType[timedelta]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
+class Commands(click.Group):
+    """A database that is away or has no tables is told in plain words: a traceback helps nobody to mend it."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (OperationalError, ProgrammingError) as error:
+            raise click.ClickException(
+                f"the database says: {str(error.orig).strip()}\n"
+                "Look at DATABASE_URL; a new database is made ready by: bridge db upgrade"
+            ) from error
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__)
+def main() -> None:
+    """An SMS bridge: people text a Twilio number, a chat agent answers them by text."""
+
+
+@main.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database to the newest migration."""
+    migrate.upgrade(or_exit(DatabaseSettings.load).database_url)
+    click.echo(f"The database is at {migrate.head()}.")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, envvar="PORT", help="Where to listen.")
+def up(host: str, port: int) -> None:
+    """Run everything in one process, with your Twilio number and your agent."""
+    settings = or_exit(Settings.load)
+    logs.configure(secrets=logs.secrets_in(settings))
+    try:
+        with embedded.running(settings, host, port) as (_, server):
+            expected = f"{settings.public_url}/twilio/inbound"
+            click.echo(f"The bridge listens on http://{host}:{port} and expects Twilio at {expected}")
+            embedded.serve_until_told(server)
+    except embedded.CannotListen as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option(
+    "--port",
+    type=PORT,
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The phone's; the bridge itself takes a free one.",
+)
+@click.option("--browser/--no-browser", default=True, help="Open the phone in a browser.")
+def demo(port: int, browser: bool) -> None:
+    """Text a simulated agent from a phone in your browser. Needs no account and no network."""
+    from bridge.demo import run
+
+    logs.configure()
+    run(port, open_browser=browser)
+
+
+@main.command("end-stale")
+@click.option("--idle", type=Duration(), help="Idle for how long; STALE_AFTER, or 24h, when not given.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+def end_stale(idle: timedelta | None, dry_run: bool) -> None:
+    """End the chats that nobody uses any more."""
+    settings = or_exit(Settings.load)
+    logs.configure(secrets=logs.secrets_in(settings))
+    rt = Runtime.build(settings, NoBell(), pool_size=1)
+    try:
+        _end_stale(rt, idle or settings.stale_after or DEFAULT_IDLE, dry_run)
+    finally:
+        rt.close()
+
+
+def _end_stale(rt: Runtime, idle: timedelta, dry_run: bool) -> None:
+    """What the provider does not end now is left to the running bridge."""
+    stale = chats.end_stale(rt, idle, limit=AT_ONCE, dry_run=dry_run)
+    if dry_run:
+        click.echo(f"{stale.matched} chats are stale. Nothing was ended.")
+        return
+    with click.progressbar(stale.chat_ids, label="Ending stale chats") as bar:
+        for chat_id in bar:
+            upkeep.end_chat(rt, chat_id)
+    left = sum(chats.ending(rt, chat_id) is not None for chat_id in stale.chat_ids)
+    click.echo(f"{stale.matched - left} chats ended." + (f" {left} are left to the running bridge." if left else ""))

@@ -1,0 +1,288 @@
+"""The settings: read once from the environment, and from ``.env`` where it is there; checked before anything starts.
+
+``Settings.load()`` reports every fault at once. README's table of settings is held equal to this class by a test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from bridge.errors import BridgeError
+
+DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you write it to me as text?"
+DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
+
+LONGEST = timedelta(days=3650)
+"""Longer is a slip of the keyboard, and would run past the end of the calendar."""
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_BROKERS = ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL")
+"""The first is ours; the others are what a platform sets when a broker is added there."""
+
+EMPTY_COUNTS = object()
+"""Marks a field for which empty is a choice. For every other one, empty is the same as not set."""
+
+
+Loaded = TypeVar("Loaded")
+
+
+class SettingsError(BridgeError):
+    """The settings can't be used. ``faults`` has one sentence for each, with the way to mend it; never a value."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def parse_duration(text: object) -> timedelta:
+    """``90s``, ``15m``, ``24h`` or ``90d`` as a timedelta; anything else is a ValueError."""
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(str(text).strip())
+    if not match or not int(match[1]):
+        raise ValueError("is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d")
+    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if duration > LONGEST:
+        raise ValueError(f"is too long; the most is {LONGEST.days}d")
+    return duration
+
+
+def _http_address(text: str) -> str:
+    """A base address without a trailing slash."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
+        raise ValueError("is no web address; write it like https://bridge.example.com")
+    return text.rstrip("/")
+
+
+def _database_url(text: str) -> str:
+    """SQLAlchemy's or Heroku's form; PostgreSQL always by psycopg 3."""
+    text = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", text)
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise ValueError("is no database address; write it like postgresql://user:password@host/name") from None
+    if backend not in {"postgresql", "sqlite"}:
+        raise ValueError("names another kind of database; the bridge runs on postgresql:// and sqlite:///")
+    if backend == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise ValueError("names no file; write it like sqlite:///bridge.sqlite3")
+    return text
+
+
+def _broker_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"redis", "rediss", "amqp", "amqps"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("is no broker; write redis://, rediss://, amqp:// or amqps:// and the host")
+    return text
+
+
+def _numbers(text: object) -> object:
+    """Comma-separated numbers, each with its country code."""
+    if not isinstance(text, str):
+        return text
+    numbers = tuple(part.strip() for part in text.split(",") if part.strip())
+    wrong = [n for n in numbers if not re.fullmatch(r"(whatsapp:|rcs:)?\+?[0-9A-Za-z_-]{3,64}", n)]
+    if wrong:
+        raise ValueError(f"has {len(wrong)} entries that are no numbers; write +15550001111,+15550002222")
+    return numbers
+
+
+def _sid(prefix: str) -> Callable[[str], str]:
+    """Twilio's way to name things."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(prefix + "[0-9a-fA-F]{32}", text):
+            raise ValueError(f"does not look right; it is {prefix} and 32 digits or letters from a to f")
+        return text
+
+    return check
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+DurationOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_duration(v) if v else None), EMPTY_COUNTS]
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
+Reply = Annotated[str, EMPTY_COUNTS]
+AccountSid = Annotated[str, AfterValidator(_sid("AC"))]
+KeySid = Annotated[str, AfterValidator(_sid("SK"))]
+ServiceSid = Annotated[str, AfterValidator(_sid("MG"))]
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+
+
+class DatabaseSettings(BaseModel):
+    """What the migrations need: they must run before anything else is set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: DatabaseUrl = Field(
+        "sqlite:///bridge.sqlite3", repr=False, description="PostgreSQL or SQLite, in SQLAlchemy's or Heroku's form"
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Read the environment; ``overrides`` go by the names of the fields. Raises :class:`SettingsError`."""
+        found = _found(cls, _environment() if environ is None else environ)
+        values = {name: text for name, (_, text) in found.items()}
+        try:
+            return cls(**{**values, **overrides})
+        except ValidationError as error:
+            names = {name: variable for name, (variable, _) in found.items()}
+            raise SettingsError([_fault(cls, names, e) for e in error.errors(include_input=False)]) from None
+
+
+class Settings(DatabaseSettings):
+    """Everything that an operator can set."""
+
+    broker_url: BrokerUrl | None = Field(
+        None, repr=False, description="Redis or RabbitMQ; the first one of the three that is set"
+    )
+    public_url: HttpAddress = Field(description="the address that Twilio and Retell call, such as https://x.example")
+
+    twilio_account_sid: AccountSid = Field(
+        description="your account: AC and 32 characters, on the console's first page"
+    )
+    twilio_auth_token: Secret = Field(description="the account's token; it signs the webhooks")
+    twilio_auth_token_secondary: Secret | None = Field(None, description="accepted too, while you change tokens")
+    twilio_api_key: KeySid | None = Field(
+        None, description="SK and 32 characters; used for sending in place of the token"
+    )
+    twilio_api_secret: Secret | None = Field(None, validate_default=True, description="belongs to TWILIO_API_KEY")
+    twilio_numbers: Numbers = Field((), description="this bridge's numbers, separated by commas")
+    twilio_messaging_service_sid: ServiceSid | None = Field(
+        None, description="send by this service instead of the number that was texted"
+    )
+    twilio_api_base_url: HttpAddress = Field("https://api.twilio.com", description="Twilio's REST API")
+
+    agent_provider: Literal["retell"] = Field("retell", description="who answers")
+    retell_api_key: Secret = Field(description="the key with the webhook badge in the dashboard")
+    retell_agent_id: Text = Field(description="a chat agent, not a voice agent")
+    retell_agent_version: Text = Field("latest_published", description="a number, a tag, latest or latest_published")
+    retell_base_url: HttpAddress = Field("https://api.retellai.com", description="Retell's API")
+
+    agent_timeout: Duration = Field(timedelta(seconds=120), description="how long one answer of the agent may take")
+    answer_within: Duration = Field(timedelta(hours=4), description="a text that waits longer is given up, loudly")
+    stale_after: DurationOrNever = Field(
+        timedelta(hours=24), description="a chat idle for this long is ended; empty: never by itself"
+    )
+    media_reply: Reply = Field(DEFAULT_MEDIA_REPLY, description="answers a picture; empty: silence")
+    fallback_reply: Reply = Field(
+        DEFAULT_FALLBACK_REPLY, description="said once when a text is given up; empty: silence"
+    )
+    admin_token: Secret | None = Field(None, description="opens /admin; without it /admin answers 503")
+    worker_concurrency: int = Field(50, ge=1, le=5000, description="turns and deliveries at once in one worker process")
+
+    @field_validator("twilio_api_secret")
+    @classmethod
+    def _both_or_neither(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # On the field and not on the model: a model's check is left out as long as any field has a fault.
+        if "twilio_api_key" in info.data and (secret is None) != (info.data["twilio_api_key"] is None):
+            raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
+        return secret
+
+    @property
+    def signing_tokens(self) -> tuple[str, ...]:
+        """Either token's signature is good: during a rotation both are in use."""
+        tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
+        return tuple(token.get_secret_value() for token in tokens if token)
+
+
+class ServerSettings(Settings):
+    """The same for the processes of the Procfile, which meet at a broker."""
+
+    broker_url: BrokerUrl = Field(repr=False, description="Redis or RabbitMQ; the first one of the three that is set")
+
+
+def or_exit(load: Callable[[], Loaded]) -> Loaded:
+    """For a front door: what ``load`` reads, or every fault on the terminal and exit code 2."""
+    try:
+        return load()
+    except SettingsError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)  # noqa: T201 - nothing else is up yet, the log included
+        sys.exit(2)
+
+
+def variable_names(name: str) -> tuple[str, ...]:
+    """The environment variables of one field, the first one that is set winning."""
+    return _BROKERS if name == "broker_url" else (name.upper(),)
+
+
+def _environment() -> dict[str, str]:
+    """The environment, over ``.env`` in the working folder."""
+    try:
+        # A token may hold a dollar sign: nothing is put in its place.
+        written = dotenv_values(".env", interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError([".env can't be read; it must be a text file in UTF-8"]) from None
+    return {name: text for name, text in written.items() if text is not None} | dict(os.environ)
+
+
+def _found(settings: type[BaseModel], environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What is set: for each field the variable and its text."""
+    found = {}
+    for name, field in settings.model_fields.items():
+        keeps_empty = EMPTY_COUNTS in field.metadata
+        for variable in variable_names(name):
+            text = environ.get(variable, "").strip()
+            if text or (keeps_empty and variable in environ):
+                found[name] = (variable, text)
+                break
+    return found
+
+
+_PLAIN_WORDS = {
+    "missing": "is not set; set it",
+    "string_too_short": "is empty; set it",
+    "too_short": "is empty; set it",
+    "int_parsing": "is no whole number; write digits",
+    "bool_parsing": "is neither true nor false; write one of them",
+    "greater_than_equal": "is too small; the least is {ge}",
+    "less_than_equal": "is too large; the most is {le}",
+    "literal_error": "is none of the choices; write {expected}",
+    "value_error": "{error}",
+}
+
+
+def _fault(settings: type[BaseModel], names: Mapping[str, str], error: Any) -> str:
+    """One sentence that names the variable, what is wrong and how to mend it; never the value."""
+    name = str(error["loc"][0])
+    variable = names.get(name) or " or ".join(variable_names(name))
+    words = _PLAIN_WORDS.get(error["type"], "does not fit").format(**error.get("ctx", {}))
+    field = settings.model_fields.get(name)
+    about = f" ({field.description})" if field and error["type"] != "value_error" else ""
+    return f"{variable} {words}{about}"

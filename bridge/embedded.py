@@ -1,0 +1,184 @@
+"""The front door of one small machine: web, worker and clock in one process, with no broker.
+
+The steps are the same as in ``bridge.worker``; only the bell is another one: a pool of threads. What must survive a
+kill is in the database, as everywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete
+from waitress.server import create_server
+
+from bridge import migrate
+from bridge.config import Settings
+from bridge.errors import BridgeError
+from bridge.models import Worker
+from bridge.runtime import Runtime
+from bridge.steps import CLOCK, STEPS
+from bridge.web import build_web
+
+log = logging.getLogger(__name__)
+
+WEB_THREADS = 8
+"""A webhook waits for one commit and nothing else."""
+
+MAX_CONNECTIONS = 18
+"""Database connections, for all the threads."""
+
+GRACE = 5.0
+"""Seconds that turns in flight get at the end; a container is killed after ten. What is left comes due again."""
+
+
+class CannotListen(BridgeError):
+    """Somebody else has the port, or the address is none of this machine."""
+
+
+class ThreadBell:
+    """Rings inside the process. A ring that waits already is not rung twice."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="step")
+        self._waiting: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+        self._rt: Runtime | None = None
+
+    def answer_with(self, rt: Runtime) -> None:
+        """From now on rings are heard."""
+        self._rt = rt
+
+    def ring(self, step: str, row: int) -> None:
+        with self._lock:
+            if self._rt is None or (step, row) in self._waiting:
+                return
+            self._waiting.add((step, row))
+            self._pool.submit(self._answer, self._rt, step, row)
+
+    def reachable(self) -> bool:
+        return self._rt is not None
+
+    def close(self) -> None:
+        """Let what is under way finish; drop what waits, it is in the table."""
+        with self._lock:
+            self._rt = None
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _answer(self, rt: Runtime, step: str, row: int) -> None:
+        with self._lock:
+            self._waiting.discard((step, row))
+        _guarded(step, lambda: STEPS[step](rt, row))
+
+
+class Clock:
+    """Calls for the upkeep, each part at its own pace."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(name, *part), name=name, daemon=True)
+            for name, part in CLOCK.items()
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, name: str, upkeep: Callable[[Runtime], None], every: timedelta) -> None:
+        while not self._stopped.is_set():
+            _guarded(name, lambda: upkeep(self._rt))
+            self._stopped.wait(every.total_seconds())
+
+
+@contextmanager
+def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime, Any]]:
+    """Everything but the web's own loop: gives the runtime and a server that listens already; ``run()`` it."""
+    migrate.upgrade(settings.database_url)
+    bell = ThreadBell(settings.worker_concurrency)
+    rt = Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS)
+    server = _listen(rt, host, port)
+    _take_over(rt)
+    clock = Clock(rt)
+    rt.pulse.start()
+    bell.answer_with(rt)
+    clock.start()
+    try:
+        yield rt, server
+    finally:
+        in_time = _let_go_in_time(rt)
+        clock.stop()
+        server.close()
+        server.task_dispatcher.shutdown()
+        bell.close()
+        rt.pulse.stop()
+        rt.close()
+        in_time.cancel()
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.create_server((host, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def serve_until_told(server: Any) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    server.run()
+
+
+def _listen(rt: Runtime, host: str, port: int) -> Any:
+    try:
+        return create_server(build_web(rt), host=host, port=port, threads=WEB_THREADS, ident="bridge")
+    except (OSError, ValueError) as error:  # a name that nobody knows is a ValueError here
+        rt.close()
+        raise CannotListen(f"can't listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _let_go_in_time(rt: Runtime) -> threading.Timer:
+    """An agent may think for minutes; who pressed Ctrl-C does not wait for it."""
+
+    def leave() -> None:
+        log.warning("turns are still in flight after %s s; the next start will look what became of them", GRACE)
+        rt.pulse.stop()
+        os._exit(0)
+
+    timer = threading.Timer(GRACE, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _take_over(rt: Runtime) -> None:
+    """The port is ours, so no other bridge runs on this file: what is claimed there belongs to the dead."""
+    if rt.settings.database_url.startswith("sqlite"):
+        with rt.sessions.begin() as session:
+            session.execute(delete(Worker))
+
+
+def _guarded(name: str, work: Callable[[], None]) -> None:
+    """What a step does not expect is a bug or a database that is away: told, and due again by itself."""
+    try:
+        work()
+    except Exception:
+        log.exception("%s failed", name)

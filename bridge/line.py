@@ -1,0 +1,217 @@
+"""The waiting line of a conversation: claim, hold, settle, postpone, ring.
+
+Each conversation has two lines, its turns (what goes to the agent) and its deliveries (what goes to the phone). A line
+is worked off by one worker at a time, one piece after the other. Four columns of ``conversations`` are all of it:
+
+- ``due_at``    somebody must look at the line at this moment or later; NULL when nothing waits
+- ``claim``     counts the claims; whoever settles must still hold the newest
+- ``worker``    who holds the claim, so that a dead worker's work is found before its booking ends
+- ``rung_at``   when the bell was last rung for it
+
+A claim moves ``due_at`` ahead *before* any work is done. A worker that dies therefore leaves nothing locked: the line
+comes due again by itself, and sooner still when the worker is seen to be dead. A worker that is late finds that the
+claim has moved on (:class:`Outlived`) and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from bridge.errors import BridgeError
+from bridge.models import UNSENT, Conversation, Message, MessageStatus, Worker
+
+RING_AGAIN_AFTER = timedelta(seconds=20)
+"""A ring that was followed by nothing for so long is taken for lost. Shorter would pile up rings in a busy broker."""
+
+DEAD_AFTER = timedelta(seconds=20)
+"""A worker that was not seen for so long is taken for dead; it beats every few seconds (``bridge.pulse``)."""
+
+LONGEST_PAUSE = 25.0
+"""Seconds. When a fault is over, nobody should wait for half a minute more."""
+
+
+class Outlived(BridgeError):
+    """The claim has passed to somebody else: what this worker found out no longer counts."""
+
+
+LONGEST_RETRY_AFTER = 300.0
+"""Seconds. A vendor that asks for a day would cost every text; to ask once in five minutes harms nobody."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One of the two lines of a conversation."""
+
+    step: str
+    """What is rung for it."""
+    due_at: InstrumentedAttribute[datetime | None]
+    claim: InstrumentedAttribute[int]
+    worker: InstrumentedAttribute[str | None]
+    rung_at: InstrumentedAttribute[datetime | None]
+    waiting: tuple[MessageStatus, ...]
+    """A line with a message in one of these states is not empty."""
+
+
+TURNS = Line(
+    step="converse",
+    due_at=Conversation.turn_due_at,
+    claim=Conversation.turn_claim,
+    worker=Conversation.turn_worker,
+    rung_at=Conversation.turn_rung_at,
+    waiting=(MessageStatus.WAITING,),
+)
+DELIVERIES = Line(
+    step="deliver",
+    due_at=Conversation.delivery_due_at,
+    claim=Conversation.delivery_claim,
+    worker=Conversation.delivery_worker,
+    rung_at=Conversation.delivery_rung_at,
+    waiting=UNSENT,
+)
+LINES = (TURNS, DELIVERIES)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a line until the booking ends."""
+
+    line: Line
+    conversation_id: int
+    number: int
+    worker: str
+
+
+def enqueue(line: Line, now: datetime) -> dict[Any, Any]:
+    """What an UPDATE of the conversation sets when work is added. A booking or a pause that is running stays.
+
+    So does the mark of the last ring, where work waits already: somebody who texts again and again must not hide from
+    the sweeper that no ring is heard.
+    """
+    return {
+        line.due_at: func.coalesce(line.due_at, now),
+        line.rung_at: case((line.due_at.is_(None), now), else_=line.rung_at),
+    }
+
+
+def claim(
+    session: Session, line: Line, conversation_id: int, *, worker: str, now: datetime, booking: timedelta
+) -> Claim | None:
+    """Book the line if it is due; ``None`` when it is empty, pausing or in other hands."""
+    number = session.scalar(
+        update(Conversation)
+        .where(Conversation.id == conversation_id, line.due_at <= now)
+        .values({line.due_at: now + booking, line.claim: line.claim + 1, line.worker: worker})
+        .returning(line.claim)
+    )
+    return None if number is None else Claim(line, conversation_id, number, worker)
+
+
+def hold(session: Session, claim: Claim) -> None:
+    """Make sure that the claim is still ours, and keep it so until the transaction ends."""
+    mine = select(Conversation.id).where(*_mine(claim)).with_for_update()
+    if session.scalar(mine) is None:
+        raise Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
+
+
+def settle(session: Session, claim: Claim, now: datetime) -> None:
+    """This piece is done: the line is due at once if another waits, else empty.
+
+    The row is locked first and the look comes after, so that a text which arrives meanwhile is either seen here or
+    finds the line empty and makes it due itself.
+    """
+    postpone(session, claim, None)
+    waits = exists().where(Message.conversation_id == claim.conversation_id, Message.status.in_(claim.line.waiting))
+    if session.scalar(select(waits)):
+        session.execute(
+            update(Conversation)
+            .where(Conversation.id == claim.conversation_id)
+            .values({claim.line.due_at: now, claim.line.rung_at: now})
+        )
+
+
+def postpone(session: Session, claim: Claim, due_at: datetime | None) -> None:
+    """Let go of the claim; the line is due again at that moment."""
+    let_go = update(Conversation).where(*_mine(claim)).values({claim.line.due_at: due_at, claim.line.worker: None})
+    if session.execute(let_go.returning(Conversation.id)).first() is None:
+        raise Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
+
+
+def wake(line: Line, now: datetime) -> dict[Any, Any]:
+    """What an UPDATE sets when the pause of a line has lost its reason; a claim in somebody's hands stays."""
+    return {line.due_at: _unless_held(line, now), line.rung_at: now}
+
+
+def release_dead(session: Session, line: Line, now: datetime) -> int:
+    """Make due at once what dead workers hold. Returns how many lines that were."""
+    alive = select(Worker.id).where(Worker.seen_at > now - DEAD_AFTER)
+    return _free(session, line, now, line.worker.is_not(None), line.worker.not_in(alive))
+
+
+def claims_of(session: Session, line: Line, worker: str) -> list[Claim]:
+    """What this worker has claimed of one kind of line, as the table tells it."""
+    held = select(Conversation.id, line.claim).where(line.worker == worker)
+    return [Claim(line, conversation_id, number, worker) for conversation_id, number in session.execute(held)]
+
+
+def drop(session: Session, claim: Claim, now: datetime) -> bool:
+    """Make due at once what was claimed and is not being worked on; False when that is no longer so."""
+    return _free(session, claim.line, now, *_mine(claim)) > 0
+
+
+def unrung(session: Session, line: Line, now: datetime, limit: int) -> Sequence[int]:
+    """Conversations whose line is due and whom nobody has told, or told so long ago that the ring was lost.
+
+    They are marked as rung in the same statement, so that two sweepers at once do not ring twice.
+    """
+    nobody_told = or_(line.rung_at.is_(None), line.rung_at < line.due_at, line.rung_at < now - RING_AGAIN_AFTER)
+    due = select(Conversation.id).where(line.due_at <= now, nobody_told).order_by(line.due_at).limit(limit)
+    # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
+    chosen = due.with_for_update(skip_locked=True).cte("due")
+    marked = (
+        update(Conversation)
+        .where(Conversation.id.in_(select(chosen.c.id)))
+        .values({line.rung_at: now})
+        .returning(Conversation.id)
+    )
+    return session.scalars(marked).all()
+
+
+def oldest_due(session: Session, now: datetime) -> datetime | None:
+    """Since when the longest-waiting line is due, of those that are not in somebody's hands."""
+    due = [session.scalar(select(func.min(each.due_at)).where(each.due_at <= now)) for each in LINES]
+    return min(filter(None, due), default=None)
+
+
+def pause(attempts: int, retry_after: float | None = None) -> timedelta:
+    """How long to wait after this many attempts: 1 s, doubled each time, or what the vendor asks for."""
+    seconds = min(2.0 ** min(attempts - 1, 10), LONGEST_PAUSE)
+    return timedelta(seconds=max(seconds, min(retry_after or 0.0, LONGEST_RETRY_AFTER)))
+
+
+def _free(session: Session, line: Line, now: datetime, *which: ColumnElement[bool]) -> int:
+    """Rows that somebody has locked are left for the next time: a halted process must not hold up all the others."""
+    free = select(Conversation.id).where(*which).with_for_update(skip_locked=True).cte("free")
+    freed = (
+        update(Conversation)
+        .where(Conversation.id.in_(select(free.c.id)))
+        .values({line.due_at: now, line.worker: None})
+        .returning(Conversation.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(session.execute(freed).all())
+
+
+def _mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """A claim that was let go is not ours any more either: a commit that is tried twice counts once."""
+    line = claim.line
+    return Conversation.id == claim.conversation_id, line.claim == claim.number, line.worker == claim.worker
+
+
+def _unless_held(line: Line, now: datetime) -> Any:
+    return case((line.worker.is_(None), now), else_=line.due_at)

@@ -1,0 +1,287 @@
+"""The tables, and the states of their rows. The database is the truth; everything else is a doorbell.
+
+    conversations   one per pair of our number and theirs; carries two lines of waiting work
+    chats           the provider's sessions; at most one ongoing per conversation
+    turns           what is said to the agent at once; at most one open per conversation
+    messages        every text, in and out; the carrier's id is unique
+    workers         which processes are alive, so that the work of a dead one is known at once
+    holds           vendors that serve nobody at the moment: their work waits, and one try at a time probes
+    catch_ups       up to when the carrier's own list of texts was read, for each of our numbers
+
+States and their arrows::
+
+    text in     WAITING ──> TAKEN ──> ANSWERED        TAKEN: it belongs to a turn
+                   │           └────> GIVEN_UP
+                REFUSED                               media or nothing readable: never goes to the agent
+
+    turn        WAITING <──> ASKING ──> ANSWERED      ASKING: it was said, or may have been
+                   └───────────┴──────> GIVEN_UP
+
+    text out    QUEUED <──> SENDING ──> SENT          SENDING: the carrier has it, or may have
+                   └───────────┴──────> GIVEN_UP      what the carrier tells after SENT stands in ``delivery``
+
+    chat        ONGOING ──> ENDING ──> ENDED          ENDING: decided here, the provider is still to be told
+                   └─────────────────────^
+
+A line is the work of one conversation that must happen one after the other: its turns, and its texts to the phone.
+``due_at`` says when somebody must look at it next (NULL: nothing waits), and is booked ahead before any work begins:
+claim, back-off and recovery after a crash are this one column. See ``bridge.line``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    false,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from bridge.carriers import Delivery
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC. SQLite forgets time zones, so they are put on and taken off here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone: use datetime.now(UTC)")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Direction(StrEnum):
+    IN = "in"
+    OUT = "out"
+
+
+class MessageStatus(StrEnum):
+    WAITING = "waiting"
+    TAKEN = "taken"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    GIVEN_UP = "given_up"
+
+
+class TurnStatus(StrEnum):
+    WAITING = "waiting"
+    ASKING = "asking"
+    ANSWERED = "answered"
+    GIVEN_UP = "given_up"
+
+
+class ChatStatus(StrEnum):
+    ONGOING = "ongoing"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
+UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only when the key is a plain INTEGER."""
+
+
+def _enum(kind: type[StrEnum]) -> Enum:
+    """Stored as its value in a plain string column, so that a new state needs no migration of a type."""
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda members: [m.value for m in members])
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime, str: Text}
+    metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s"})
+    """SQLite can change a constraint only by its name."""
+
+
+class Conversation(Base):
+    """One person talking to one of our numbers."""
+
+    __tablename__ = "conversations"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    bridge_number: Mapped[str] = mapped_column(String(255))
+    phone: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+
+    turn_due_at: Mapped[datetime | None]
+    turn_claim: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Counts the claims. Who settles must hold the newest: a worker that outlived its booking does not."""
+    turn_worker: Mapped[str | None] = mapped_column(String(32))
+    turn_rung_at: Mapped[datetime | None]
+
+    delivery_due_at: Mapped[datetime | None]
+    delivery_claim: Mapped[int] = mapped_column(Integer, server_default="0")
+    delivery_worker: Mapped[str | None] = mapped_column(String(32))
+    delivery_rung_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("uq_conversations_pair", "bridge_number", "phone", unique=True),
+        Index("ix_conversations_phone", "phone"),
+    )
+
+
+def _partial(name: str, *columns: Any, where: Any, unique: bool = False) -> Index:
+    """An index over the few rows that still need something; it stays small as history grows."""
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
+
+
+for _line in ("turn", "delivery"):
+    for _column in ("due_at", "worker"):
+        _of = Conversation.__table__.c[f"{_line}_{_column}"]
+        _partial(f"ix_conversations_{_line}_{_column}", _of, where=_of.is_not(None))
+
+
+class Chat(Base):
+    """A session at the agent's provider."""
+
+    __tablename__ = "chats"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    provider: Mapped[str] = mapped_column(String(16))
+    provider_chat_id: Mapped[str] = mapped_column(String(255))
+    status: Mapped[ChatStatus] = mapped_column(_enum(ChatStatus))
+    started_at: Mapped[datetime]
+    last_activity_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    end_reason: Mapped[str | None] = mapped_column(String(64))
+    due_at: Mapped[datetime | None]
+    """When the provider must be told (again) that the chat is over."""
+
+    user_items: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How many of the person's messages the chat is known to hold."""
+    last_item_id: Mapped[str | None] = mapped_column(String(255))
+    """The newest item that is known, where the provider names its items."""
+
+
+Index("ix_chats_conversation_id", Chat.conversation_id)
+Index("uq_chats_provider_chat_id", Chat.provider, Chat.provider_chat_id, unique=True)
+_partial("uq_chats_ongoing", Chat.conversation_id, where=Chat.status == ChatStatus.ONGOING, unique=True)
+_partial("ix_chats_idle", Chat.last_activity_at, where=Chat.status == ChatStatus.ONGOING)
+_partial("ix_chats_due_at", Chat.due_at, where=Chat.due_at.is_not(None))
+
+
+class Turn(Base):
+    """What is said to the agent at once: one text, or several that waited, joined by newlines."""
+
+    __tablename__ = "turns"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    chat_id: Mapped[int | None] = mapped_column(ForeignKey("chats.id"))
+    status: Mapped[TurnStatus] = mapped_column(_enum(TurnStatus))
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime]
+    answer_by: Mapped[datetime]
+    """After this moment the turn is given up."""
+    asked_at: Mapped[datetime | None]
+    """When it was last said; NULL: never."""
+    call_over: Mapped[bool] = mapped_column(server_default=false())
+    """The agent's provider has answered that, with an error: nothing of it is on its way any more."""
+    looked_items: Mapped[int | None] = mapped_column(Integer)
+    """How many items the chat had at the last look: an answer counts once it has stopped growing."""
+    settled_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    """Why the last attempt failed, in words that are safe to show."""
+
+
+Index("ix_turns_chat_id", Turn.chat_id)
+_partial("uq_turns_open", Turn.conversation_id, where=Turn.status.in_(OPEN_TURN), unique=True)
+_partial("ix_turns_given_up", Turn.settled_at, where=Turn.status == TurnStatus.GIVEN_UP)
+
+
+class Message(Base):
+    """One text, in or out. The order of ``id`` within a conversation is the order of its texts."""
+
+    __tablename__ = "messages"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    turn_id: Mapped[int | None] = mapped_column(ForeignKey("turns.id"))
+    """In: the turn that says it. Out: the turn that it answers; NULL where the bridge speaks for itself."""
+    direction: Mapped[Direction] = mapped_column(_enum(Direction))
+    status: Mapped[MessageStatus] = mapped_column(_enum(MessageStatus))
+    body: Mapped[str]
+    media: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime]
+    carrier_id: Mapped[str | None] = mapped_column(String(64))
+    reference: Mapped[str | None] = mapped_column(String(32))
+    """Out: our own name for it in the status-callback address."""
+
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    send_by: Mapped[datetime | None]
+    """Out: after this moment it is given up."""
+    attempted_at: Mapped[datetime | None]
+    call_over: Mapped[bool] = mapped_column(server_default=false())
+    """The carrier has answered the last attempt, with an error: nothing of it is on its way any more."""
+    settled_at: Mapped[datetime | None]
+    delivery: Mapped[Delivery | None] = mapped_column(_enum(Delivery))
+    error_code: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None]
+
+
+Index("uq_messages_carrier_id", Message.carrier_id, unique=True)
+Index("uq_messages_reference", Message.reference, unique=True)
+Index("ix_messages_conversation_id", Message.conversation_id, Message.id)
+Index("ix_messages_turn_id", Message.turn_id)
+_partial("ix_messages_waiting", Message.conversation_id, Message.id, where=Message.status == MessageStatus.WAITING)
+_partial("ix_messages_unsent", Message.conversation_id, Message.id, where=Message.status.in_(UNSENT))
+_partial("ix_messages_given_up", Message.settled_at, where=Message.status == MessageStatus.GIVEN_UP)
+
+
+class Worker(Base):
+    """A process that claims work. It says every few seconds that it is alive."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    seen_at: Mapped[datetime]
+
+
+class Hold(Base):
+    """A vendor that serves none of our messages: a refused account, a bill, an address that nobody answers at."""
+
+    __tablename__ = "holds"
+
+    provider: Mapped[str] = mapped_column(String(16), primary_key=True)
+    cause: Mapped[str]
+    since: Mapped[datetime]
+    probe_at: Mapped[datetime]
+    """When one piece of work may try again whether all is well."""
+    probes: Mapped[int] = mapped_column(Integer, server_default="0")
+
+
+class CatchUp(Base):
+    """How far the carrier's list of the texts to one number was read."""
+
+    __tablename__ = "catch_ups"
+
+    bridge_number: Mapped[str] = mapped_column(String(255), primary_key=True)
+    read_to: Mapped[datetime]
+    """Every text that the carrier had by then is stored, by the carrier's clock."""

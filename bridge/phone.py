@@ -1,0 +1,82 @@
+"""Phone numbers as they may be shown: enough to tell two people apart, too little to call one.
+
+What lives here: masking one address, and masking whatever looks like a number inside foreign text. Nothing is parsed
+or normalised: an address is opaque to the bridge.
+"""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = 5
+"""Of a full number at least so many digits never appear: a hundred thousand people could be meant."""
+
+HEAD = 4
+"""Leading digits that may be shown: the country, and in North America the area."""
+
+TAIL = 2
+"""Trailing characters that may be shown."""
+
+SHORTEST = 7
+"""Digits. Local numbers start here; codes, dates and amounts are mostly shorter."""
+
+SHORTEST_WITH_PLUS = 5
+"""Digits. A plus sign gives a number away, however short."""
+
+_ADDRESS = re.compile(r"(?P<channel>[A-Za-z]{2,10}:)?(?P<rest>.*)", re.DOTALL)
+
+_GAP = r"[ \t\u00a0\u202f()./\u2010-\u2015-]{0,2}"
+_KEPT = (
+    r"(?<![^\W_])(?:[A-Za-z]{2})?(?=[0-9a-f]*[a-f])[0-9a-f]{24,}(?![^\W_])",  # the vendors' ids, and our references
+    r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+    r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?",
+    r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?!\.?\d)",  # where a server is
+    r"\b\d+\.\d+s\b",  # how long something took
+)
+_CANDIDATE = re.compile(
+    rf"(?P<kept>{'|'.join(_KEPT)})|(?P<plus>\+|%2[Bb])?(?P<run>\(?\d(?:{_GAP}\d){{{SHORTEST_WITH_PLUS - 1},}})"
+)
+
+
+def masked(address: str) -> str:
+    """``whatsapp:+1555…01``: the channel, and as much of the address as does no harm."""
+    parts = _ADDRESS.fullmatch(address)
+    assert parts  # it matches everything
+    rest = parts["rest"]
+    return (parts["channel"] or "") + (_masked_number(rest) if _is_number(rest) else _masked_id(rest))
+
+
+def mask_numbers(text: str, *, shortest: int = SHORTEST) -> str:
+    """Foreign text with every phone number in it masked. ``shortest`` counts for plain runs of digits only."""
+
+    def replace(found: re.Match[str]) -> str:
+        if found["kept"]:
+            return found[0]
+        digits = "".join(filter(str.isdecimal, found["run"]))
+        if len(digits) < _shortest(found, shortest):
+            return found[0]
+        return _masked_number(("+" if found["plus"] else "") + digits)
+
+    return _CANDIDATE.sub(replace, text)
+
+
+def _shortest(found: re.Match[str], plain: int) -> int:
+    if found["plus"]:
+        return SHORTEST_WITH_PLUS
+    return plain if found["run"].isdecimal() else SHORTEST
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("+").isdecimal()
+
+
+def _masked_number(number: str) -> str:
+    digits = number.removeprefix("+")
+    tail = TAIL if len(digits) >= SHORTEST_WITH_PLUS else 0
+    head = max(0, min(HEAD, len(digits) - tail - HIDDEN))
+    plus = "+" if number.startswith("+") else ""
+    return plus + digits[:head] + "…" + digits[len(digits) - tail :]
+
+
+def _masked_id(text: str) -> str:
+    return "…" + text[-TAIL:] if len(text) >= TAIL + HIDDEN else "…"

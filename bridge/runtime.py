@@ -1,0 +1,59 @@
+"""What every step works with, built once by a front door and handed on as the first argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+
+from bridge.agents import Agent, build_agent
+from bridge.bell import Bell
+from bridge.carriers import Carrier, build_carrier
+from bridge.config import Settings
+from bridge.db import SILENCE, Sessions, build_engine, build_sessions
+from bridge.pulse import Pulse
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The settings and the doors to everything outside."""
+
+    settings: Settings
+    sessions: Sessions
+    agent: Agent
+    carrier: Carrier
+    bell: Bell
+    pulse: Pulse
+    now: Callable[[], datetime] = utc_now
+
+    @classmethod
+    def build(cls, settings: Settings, bell: Bell, *, pool_size: int, silence: float = SILENCE) -> Runtime:
+        """The real one. Nothing is connected yet and no thread runs: safe to build before a fork."""
+        sessions = build_sessions(build_engine(settings.database_url, pool_size=pool_size, silence=silence))
+        return cls(
+            settings=settings,
+            sessions=sessions,
+            agent=build_agent(settings),
+            carrier=build_carrier(settings),
+            bell=bell,
+            pulse=Pulse(sessions, utc_now),
+        )
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.bell.close()
+        self.agent.close()
+        self.carrier.close()
+        self.engine.dispose()
+
+    @property
+    def engine(self) -> Engine:
+        """Below the sessions."""
+        engine: Engine = self.sessions.kw["bind"]
+        return engine

@@ -1,0 +1,240 @@
+"""The simulated agent's memory: its chats, what it heard in each, and what it answered.
+
+How it is asked lives in ``retell_api``; what the receptionist says in ``receptionist``.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.simulator import receptionist
+from bridge.simulator.changes import Changes
+from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Heard, Ledger, Said, Wrong
+from bridge.simulator.receptionist import Item
+from bridge.simulator.settings import SimulatorSettings
+
+_PHONE_NAMES = ("sms_user_number", "user_number", "phone", "user")
+"""Where a bridge may have noted whom a chat is with: in the dynamic variables, else in the metadata."""
+
+
+class Ended(Exception):
+    """The chat takes no more messages."""
+
+
+@dataclass
+class Chat:
+    """One chat. Changed only under the agent's lock."""
+
+    id: str
+    agent_id: str
+    version: int | str
+    metadata: Any
+    variables: dict[str, str]
+    started: float
+    phone: str
+    quiet_since: float
+    items: list[Item] = field(default_factory=list)
+    ended: float | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    state: receptionist.State = field(default_factory=receptionist.State)
+    open_turns: int = 0
+
+    @property
+    def status(self) -> str:
+        return "ongoing" if self.ended is None else "ended"
+
+    def resource(self, *, transcript: bool = True) -> dict[str, Any]:
+        """The JSON that Retell shows of it; a list leaves the transcript out."""
+        shown: dict[str, Any] = {
+            "chat_id": self.id,
+            "agent_id": self.agent_id,
+            "version": self.version if isinstance(self.version, int) else 0,
+            "chat_status": self.status,
+            "chat_type": "api_chat",
+            "start_timestamp": _ms(self.started),
+            "custom_attributes": self.attributes,
+            "chat_cost": {"combined_cost": 0, "product_costs": []},
+        }
+        if self.metadata is not None:
+            shown["metadata"] = self.metadata
+        if self.variables:
+            shown["retell_llm_dynamic_variables"] = self.variables
+        if self.ended is not None:
+            shown |= {"end_timestamp": _ms(self.ended), "collected_dynamic_variables": {}}
+            shown["chat_analysis"] = {"chat_summary": "", "user_sentiment": "Neutral", "chat_successful": True}
+        if transcript:
+            shown |= {"transcript": self._transcript(), "message_with_tool_calls": list(self.items)}
+        return shown
+
+    def _transcript(self) -> str:
+        spoken = [item for item in self.items if item["role"] in {"user", "agent"}]
+        return "\n".join(f"{item['role'].capitalize()}: {item['content']}" for item in spoken)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A completion that was heard and is not answered yet."""
+
+    chat: Chat
+    content: str
+
+
+class Agent:
+    """Hears and answers. Thread-safe."""
+
+    def __init__(self, settings: SimulatorSettings, ledger: Ledger, changes: Changes) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._changes = changes
+        self._lock = threading.RLock()
+        self._chats: dict[str, Chat] = {}
+        self.told: Callable[[str, Chat], None] = lambda event, chat: None
+        """Called with ``chat_started``, ``chat_ended`` and ``chat_analyzed``."""
+        self.overheard: Callable[[str, str], None] = lambda phone, content: None
+        """Called with everything that is heard."""
+
+    def heard(self, phone: str | None = None) -> list[str]:
+        """The contents that the agent took in, in order; of one person or of all."""
+        return [event.content for event in self._ledger.of(Heard) if phone in {None, event.phone}]
+
+    def thinking(self) -> set[str]:
+        """The people whose turn is under way."""
+        with self._lock:
+            return {chat.phone for chat in self._chats.values() if chat.open_turns}
+
+    def create(self, agent_id: str, version: int | str, metadata: Any, variables: dict[str, str]) -> Chat:
+        now = self._settings.clock()
+        phone = _phone(variables, metadata)
+        chat = Chat("chat_" + uuid.uuid4().hex, agent_id, version, metadata, variables, now, phone, now)
+        with self._lock:
+            self._chats[chat.id] = chat
+            if self._settings.greeting:
+                self._add(chat, "agent", self._settings.greeting)
+        self._ledger.write(ChatOpened(at=now, chat=chat.id, phone=phone))
+        if self._settings.greeting:
+            self._ledger.write(Greeted(at=now, chat=chat.id, phone=phone, content=self._settings.greeting))
+        self.told("chat_started", chat)
+        return chat
+
+    def get(self, chat_id: str) -> Chat | None:
+        with self._lock:
+            chat = self._chats.get(chat_id)
+            if chat:
+                self._close_if_quiet(chat)
+            return chat
+
+    def show(self, chat: Chat, *, transcript: bool = True) -> dict[str, Any]:
+        with self._lock:
+            return chat.resource(transcript=transcript)
+
+    def hear(self, chat: Chat, content: str) -> Turn:
+        """Take a completion in. Its user item stands in the chat at once."""
+        now = self._settings.clock()
+        with self._lock:
+            if chat.ended is not None:
+                raise Ended
+            self._add(chat, "user", content)
+            parallel = chat.open_turns > 0
+            chat.open_turns += 1
+            self._ledger.write(Heard(at=now, chat=chat.id, phone=chat.phone, content=content))
+        if parallel:
+            self._ledger.write(Wrong(at=now, name="parallel", phone=chat.phone, detail=chat.id))
+        self.overheard(chat.phone, content)
+        return Turn(chat, content)
+
+    def answer(self, turn: Turn) -> list[Item]:
+        """Say what there is to say; the items stand in the chat from now on."""
+        chat = turn.chat
+        with self._lock:
+            try:
+                made, ends = self._make(chat, turn.content)
+                items = [self._finish(chat, item) for item in made]
+                for item in items:
+                    if item["role"] == "agent" and item["content"].strip():
+                        self._ledger.write(
+                            Said(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=item["content"])
+                        )
+            finally:
+                self.leave(turn)
+        if ends:
+            self.end(chat, "agent")
+        return items
+
+    def leave(self, turn: Turn) -> None:
+        """The turn is over."""
+        with self._lock:
+            turn.chat.open_turns -= 1
+            turn.chat.quiet_since = self._settings.clock()
+        self._changes.bump()
+
+    def end(self, chat: Chat, why: str) -> None:
+        """Close the chat; one that is closed raises :class:`Ended`."""
+        with self._lock:
+            if chat.ended is not None:
+                raise Ended
+            chat.ended = self._settings.clock()
+        self._ledger.write(ChatClosed(at=chat.ended, chat=chat.id, phone=chat.phone, why=why))
+        for event in ("chat_ended", "chat_analyzed"):
+            self.told(event, chat)
+
+    def update(self, chat: Chat, changes: Mapping[str, Any]) -> None:
+        with self._lock:
+            if "metadata" in changes:
+                chat.metadata = changes["metadata"]
+            for name, value in (changes.get("override_dynamic_variables") or {}).items():
+                chat.variables = {**chat.variables, name: value}
+            chat.attributes = {**chat.attributes, **(changes.get("custom_attributes") or {})}
+
+    def delete(self, chat: Chat) -> None:
+        with self._lock:
+            self._chats.pop(chat.id, None)
+
+    def chats(self) -> list[Chat]:
+        """All of them, oldest first."""
+        with self._lock:
+            for chat in self._chats.values():
+                self._close_if_quiet(chat)
+            return list(self._chats.values())
+
+    def _make(self, chat: Chat, content: str) -> tuple[tuple[Item, ...], bool]:
+        if self._settings.echo:
+            return receptionist.echo(content, self._settings.n_answers), False
+        answer = receptionist.reply(chat.state, content, chat.variables)
+        chat.state = answer.state
+        return answer.items, answer.ends
+
+    def _close_if_quiet(self, chat: Chat) -> None:
+        silence = self._settings.clock() - chat.quiet_since
+        if chat.ended is None and not chat.open_turns and silence >= self._settings.silence_seconds:
+            self.end(chat, "silence")
+
+    def _add(self, chat: Chat, role: str, content: str) -> None:
+        chat.items.append(self._named({"role": role, "content": content}))
+
+    def _finish(self, chat: Chat, item: Item) -> Item:
+        named = self._named(item)
+        if "tool_call_id" in named:
+            named["tool_call_id"] = f"{chat.id}_{named['tool_call_id']}"
+        chat.items.append(named)
+        return named
+
+    def _named(self, item: Item) -> Item:
+        created = _ms(self._settings.clock())
+        return {"message_id": "message_" + uuid.uuid4().hex[:24], "created_timestamp": created, **item}
+
+
+def _phone(variables: Mapping[str, str], metadata: Any) -> str:
+    noted = metadata if isinstance(metadata, Mapping) else {}
+    for source in (variables, noted):
+        for name in _PHONE_NAMES:
+            if isinstance(source.get(name), str):
+                return str(source[name])
+    return ""
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

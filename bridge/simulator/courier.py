@@ -1,0 +1,126 @@
+"""The courier: runs jobs in the background, each line of jobs in order, some of them later.
+
+A text's webhook must not overtake the one before it from the same phone; two phones don't wait for each other.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+
+log = logging.getLogger(__name__)
+
+Job = Callable[[], None]
+
+
+class Courier:
+    """A few threads, started when there is something to do and gone after :meth:`stop`."""
+
+    def __init__(self, threads: int) -> None:
+        self._most = threads
+        self._lock = threading.Lock()
+        self._ready_changed = threading.Condition(self._lock)
+        self._later_changed = threading.Condition(self._lock)
+        self._lines: dict[Hashable, deque[tuple[float, Job]]] = {}
+        self._ready: deque[Hashable] = deque()
+        self._later: list[tuple[float, int, Hashable]] = []
+        self._numbers = itertools.count()
+        self._threads: list[threading.Thread] = []
+        self._workers = 0
+        self._idle = 0
+        self._stopping = False
+
+    @property
+    def busy(self) -> bool:
+        """Does a job wait or run?"""
+        return bool(self._lines)
+
+    def post(self, line: Hashable, job: Job, delay: float = 0.0) -> None:
+        """Run ``job`` after everything that was posted to ``line`` before, and ``delay`` seconds after that."""
+        with self._lock:
+            if self._stopping:
+                return
+            jobs = self._lines.setdefault(line, deque())
+            jobs.append((delay, job))
+            if len(jobs) == 1:
+                self._book(line, delay)
+
+    def stop(self) -> None:
+        """Drop what waits, and return when nothing runs any more."""
+        with self._lock:
+            self._stopping = True
+            self._ready_changed.notify_all()
+            self._later_changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        with self._lock:
+            self._lines.clear()
+            self._ready.clear()
+            self._later.clear()
+            self._threads.clear()
+            self._workers = 0
+            self._stopping = False
+
+    def _book(self, line: Hashable, delay: float) -> None:
+        if delay > 0:
+            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), line))
+            self._later_changed.notify()
+        else:
+            self._ready.append(line)
+            self._ready_changed.notify()
+        self._hire()
+
+    def _hire(self) -> None:
+        if not self._threads:
+            self._start(self._watch_the_clock)
+        if self._workers < self._most and self._idle < len(self._ready) + 1:
+            self._workers += 1
+            self._start(self._work)
+
+    def _start(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name="simulator-courier", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _watch_the_clock(self) -> None:
+        with self._lock:
+            while not self._stopping:
+                wait = self._later[0][0] - time.monotonic() if self._later else None
+                if wait is None or wait > 0:
+                    self._later_changed.wait(wait)
+                    continue
+                self._ready.append(heapq.heappop(self._later)[2])
+                self._ready_changed.notify()
+
+    def _work(self) -> None:
+        while (taken := self._take()) is not None:
+            line, job = taken
+            try:
+                job()
+            except Exception:
+                log.exception("a job of the simulator failed")
+            self._done(line)
+
+    def _take(self) -> tuple[Hashable, Job] | None:
+        with self._lock:
+            self._idle += 1
+            self._ready_changed.wait_for(lambda: self._ready or self._stopping)
+            self._idle -= 1
+            if self._stopping:
+                return None
+            line = self._ready.popleft()
+            return line, self._lines[line][0][1]
+
+    def _done(self, line: Hashable) -> None:
+        with self._lock:
+            jobs = self._lines[line]
+            jobs.popleft()
+            if jobs:
+                self._book(line, jobs[0][0])
+            else:
+                del self._lines[line]

@@ -1,0 +1,235 @@
+"""The ledger: what really happened at both vendors, in order. The only judge of the bridge's correctness.
+
+Append-only and thread-safe. What it means lives in ``verdict``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, TypeVar
+
+from bridge.simulator.changes import Changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something happened at ``at``, in seconds since 1970."""
+
+    kind: ClassVar[str] = "event"
+    at: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Event):
+    """A person texted one of the numbers."""
+
+    kind: ClassVar[str] = "text"
+    sid: str
+    phone: str
+    number: str
+    body: str
+    media: int = 0
+    keyword: str | None = None
+    """``STOP``, ``START`` or ``HELP``: the carrier answered it itself."""
+    id: str | None = None
+    """The runner's own name for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webhook(Event):
+    """How announcing a text to the bridge ended. Not ``ok``: the carrier will not announce it again."""
+
+    kind: ClassVar[str] = "webhook"
+    sid: str
+    phone: str
+    ok: bool
+    status: int | None = None
+    attempts: int = 1
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard(Event):
+    """The agent took in a completion, whether or not the bridge learnt of it."""
+
+    kind: ClassVar[str] = "heard"
+    chat: str
+    phone: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said(Event):
+    """The agent produced one message for the person."""
+
+    kind: ClassVar[str] = "said"
+    chat: str
+    phone: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greeted(Event):
+    """A new chat opened with the agent's greeting: it may be sent, but need not be."""
+
+    kind: ClassVar[str] = "greeted"
+    chat: str
+    phone: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent(Event):
+    """The carrier accepted one text for a phone."""
+
+    kind: ClassVar[str] = "sent"
+    sid: str
+    to: str
+    sender: str
+    body: str
+
+    @property
+    def phone(self) -> str:
+        return self.to
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarrierReply(Event):
+    """The carrier itself answered a keyword such as STOP."""
+
+    kind: ClassVar[str] = "carrier_reply"
+    sid: str
+    phone: str
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callback(Event):
+    """One status callback, with what became of it."""
+
+    kind: ClassVar[str] = "callback"
+    sid: str
+    phone: str
+    status: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOpened(Event):
+    kind: ClassVar[str] = "chat_opened"
+    chat: str
+    phone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatClosed(Event):
+    kind: ClassVar[str] = "chat_closed"
+    chat: str
+    phone: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultStruck(Event):
+    """A fault of the table was played."""
+
+    kind: ClassVar[str] = "fault"
+    name: str
+    call: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(Event):
+    """The bridge did something that it must not do."""
+
+    kind: ClassVar[str] = "wrong"
+    name: str
+    phone: str = ""
+    detail: str = ""
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.kind: kind
+    for kind in (
+        Text,
+        Webhook,
+        Heard,
+        Said,
+        Greeted,
+        Sent,
+        CarrierReply,
+        Callback,
+        ChatOpened,
+        ChatClosed,
+        FaultStruck,
+        Wrong,
+    )
+}
+
+E = TypeVar("E", bound=Event)
+
+
+class Ledger:
+    """All events in order. Reading gives copies, so that nobody holds the writers up."""
+
+    def __init__(self, changes: Changes | None = None) -> None:
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._by_kind: dict[type[Event], list[Event]] = defaultdict(list)
+        self._by_phone: dict[str, list[Event]] = defaultdict(list)
+        self._changes = changes or Changes()
+
+    def write(self, event: Event) -> None:
+        with self._lock:
+            self._events.append(event)
+            self._by_kind[type(event)].append(event)
+            if phone := getattr(event, "phone", ""):
+                self._by_phone[phone].append(event)
+        self._changes.bump()
+
+    def of(self, kind: type[E]) -> list[E]:
+        """All events of one kind, in order."""
+        with self._lock:
+            return [event for event in self._by_kind[kind] if isinstance(event, kind)]
+
+    def about(self, phone: str) -> list[Event]:
+        """All events of one person, in order."""
+        with self._lock:
+            return list(self._by_phone.get(phone, ()))
+
+    def people(self) -> list[str]:
+        """Every phone that is written about, in the order of appearance."""
+        with self._lock:
+            return list(self._by_phone)
+
+    def count(self, kind: type[Event]) -> int:
+        with self._lock:
+            return len(self._by_kind[kind])
+
+    def latest(self, n: int) -> list[Event]:
+        """The newest ``n`` events, the oldest of them first."""
+        with self._lock:
+            return self._events[-n:]
+
+    def export(self, since: int = 0) -> list[dict[str, Any]]:
+        """Plain dicts, from position ``since`` on."""
+        with self._lock:
+            events = self._events[since:]
+        return [plain(event) for event in events]
+
+    @classmethod
+    def load(cls, exported: Iterable[dict[str, Any]]) -> Ledger:
+        """The ledger that :meth:`export` wrote down."""
+        ledger = cls()
+        for row in exported:
+            fields = dict(row)
+            ledger.write(KINDS[fields.pop("kind")](**fields))
+        return ledger
+
+
+def plain(event: Event) -> dict[str, Any]:
+    return {"kind": event.kind, **asdict(event)}

@@ -1,0 +1,118 @@
+"""The simulator on the network: one threaded server on this machine only."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+from flask import Flask
+from werkzeug import Response
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from bridge.simulator.control import Control
+from bridge.simulator.retell_api import RetellApi
+from bridge.simulator.simulator import Simulator
+from bridge.simulator.twilio_api import TwilioApi
+
+_POLL = 0.02
+"""Seconds until the server notices that it must stop."""
+
+
+def build_app(simulator: Simulator) -> Flask:
+    """Both vendors' APIs, the phone page and the runner's calls in one app."""
+    app = Flask(__name__)
+    settings, ledger, changes = simulator.settings, simulator.ledger, simulator.changes
+    report = simulator.postman.report
+    app.register_blueprint(
+        TwilioApi(settings, simulator.carrier, simulator.faults, ledger, changes, report).blueprint()
+    )
+    app.register_blueprint(RetellApi(settings, simulator.agent, simulator.faults, changes).blueprint())
+    app.register_blueprint(Control(simulator).blueprint())
+    return app
+
+
+@contextmanager
+def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve in the background; gives the address. Everything is closed at the end."""
+    if not _is_loopback(host):
+        raise ValueError(f"{host}: the simulator has no secrets worth the name, it serves this machine only")
+    server = _Server(host, port, build_app(simulator), _Handler)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL,), name="simulator-server", daemon=True)
+    simulator.open(address)
+    thread.start()
+    try:
+        yield address
+    finally:
+        simulator.close()
+        server.shutdown()
+        server.hang_up()
+        thread.join()
+
+
+class _Handler(WSGIRequestHandler):
+    """Keeps a connection open for the next request, as both vendors do; Werkzeug's own handler never does."""
+
+    disable_nagle_algorithm = True  # head and body are two writes
+
+    def run_wsgi(self) -> None:
+        environ = self.make_environ()
+        body = environ["wsgi.input"]
+        chunked = environ.get("wsgi.input_terminated")
+        # All of it, wanted or not: what is left over would be taken for the next request.
+        environ["wsgi.input"] = BytesIO(body.read() if chunked else body.read(int(environ.get("CONTENT_LENGTH") or 0)))
+        response = Response.from_app(self.server.app, environ, buffered=True)
+        self.send_response(response.status_code)
+        for name, value in response.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(response.get_data())
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """The ledger tells more."""
+
+
+class _Server(ThreadedWSGIServer):
+    """Knows its open connections, so that it can end those that wait for another request."""
+
+    daemon_threads = False  # closing joins them
+    request_queue_size = 1024
+
+    def __init__(self, *args: Any) -> None:
+        self._connections: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        with self._guard:
+            for connection in self._connections:
+                _shut(connection)
+
+
+def _shut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # the other side was faster
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,108 @@
+"""The simulator: a Twilio account, a Retell agent and everybody's phones, wired together. All state is in memory."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from hashlib import sha256
+
+from bridge.simulator.agent import Agent, Chat
+from bridge.simulator.carrier import Carrier
+from bridge.simulator.carrier import Text as Carried
+from bridge.simulator.changes import Changes
+from bridge.simulator.courier import Courier
+from bridge.simulator.faults import Faults
+from bridge.simulator.hook import Caller, Overrides
+from bridge.simulator.ledger import Heard, Ledger, Said, Sent, Text
+from bridge.simulator.phones import Phones
+from bridge.simulator.postman import Postman
+from bridge.simulator.settings import SimulatorSettings
+from bridge.simulator.verdict import judge, must_be_heard
+
+_EVENT_OVERRIDES = Overrides(retries=3, retry_on=frozenset({"all"}), read=10.0, total=40.0)
+"""Retell waits 10 s for an event's answer and repeats it up to three times."""
+
+_LOOK_AGAIN = 0.02
+"""Seconds between two looks whether all is settled."""
+
+
+class Simulator:
+    """Both vendors and the people. Thread-safe; ``serve`` puts it on the network."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self.settings = settings
+        self.changes = Changes()
+        self.ledger = Ledger(self.changes)
+        self.faults = Faults(settings.seed, self.ledger, self.changes)
+        self.carrier = Carrier(settings)
+        self.agent = Agent(settings, self.ledger, self.changes)
+        self.agent.told = self._announce_event
+        self.watch = settings.watch
+        self.events_url = settings.events_url
+        self._caller = Caller(settings.auth_token)
+        self._courier = Courier(settings.webhook_threads)
+        self.postman = Postman(
+            settings, self.carrier, self._courier, self._caller, self.faults, self.ledger, self._answered
+        )
+        self.phones = Phones(settings, self.carrier, self.ledger, self.changes, self.postman.announce)
+
+    @property
+    def webhook_url(self) -> str | None:
+        """Where texts to our first number are announced; setting it sets it for all numbers."""
+        return self.carrier.numbers[self.settings.number].sms_url or None
+
+    @webhook_url.setter
+    def webhook_url(self, url: str | None) -> None:
+        for number in self.carrier.numbers.values():
+            number.settings["sms_url"] = url or ""
+
+    def settled(self) -> bool:
+        """Is every text heard, every answer sent, and nothing under way?"""
+        if self._courier.busy or self.agent.thinking():
+            return False
+        due = sum(must_be_heard(text) for text in self.ledger.of(Text))
+        if self.ledger.count(Sent) < self.ledger.count(Said) or (due and not self.ledger.count(Heard)):
+            return False
+        verdict = judge(self.ledger)
+        return not verdict.lost and not verdict.answers_lost
+
+    def wait_until_settled(self, timeout: float) -> bool:
+        """Wait for :meth:`settled`; ``False`` when it takes longer than ``timeout`` seconds."""
+        until = time.monotonic() + timeout
+        while not self.settled():
+            left = until - time.monotonic()
+            if left <= 0 or self.changes.closed:
+                return False
+            self.changes.pause(min(left, _LOOK_AGAIN))
+        return True
+
+    def open(self, address: str) -> None:
+        """It can be reached at ``address`` now."""
+        self.changes.open()
+        self.postman.address = address
+
+    def close(self) -> None:
+        """Wake everybody who waits; return when no webhook is under way any more."""
+        self.changes.close()
+        self._caller.abort()
+        self._courier.stop()
+
+    def _answered(self, text: Carried, body: str) -> None:
+        """The webhook's answer is a text to the person."""
+        reply = self.carrier.keep("outbound-reply", text.to, text.sender, body, status="delivered")
+        at = reply.created.timestamp()
+        self.ledger.write(Sent(at=at, sid=reply.sid, to=text.sender, sender=text.to, body=body))
+
+    def _announce_event(self, event: str, chat: Chat) -> None:
+        url = self.events_url
+        if not url:
+            return
+        body = json.dumps({"event": event, "chat": self.agent.show(chat)}).encode()
+        stamp = str(int(self.settings.clock() * 1000))
+        digest = hmac.new(self.settings.retell_api_key.encode(), body + stamp.encode(), sha256).hexdigest()
+        headers = {"Content-Type": "application/json", "X-Retell-Signature": f"v={stamp},d={digest}"}
+        self._courier.post(("event", chat.id), lambda: self._post_event(url, body, headers))
+
+    def _post_event(self, url: str, body: bytes, headers: dict[str, str]) -> None:
+        self._caller.post(url, body, headers, _EVENT_OVERRIDES)

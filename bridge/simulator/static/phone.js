@@ -1,0 +1,432 @@
+// The demo phone. The server holds the truth; this draws it, and asks for news by a call that hangs until there is some.
+// Everything that people or the bridge wrote goes onto the page by textContent only.
+"use strict";
+
+const CHIPS = ["What are your opening hours?", "A table for two on Friday at 8 pm, please", "Who am I?", "How much is dinner?"];
+const CHOICES = [
+  { label: "Off", title: "never", set: { percent: 0 } },
+  { label: "Once", title: "the next time only", set: { next: 1 } },
+  { label: "Sometimes", title: "about 3 times in 10", set: { percent: 30 } },
+  { label: "Mostly", title: "about 9 times in 10", set: { percent: 90 } },
+];
+const GROUPS = { agent: "Agent", carrier: "Carrier", callbacks: "Delivery reports", webhooks: "Webhooks" };
+const PROGRESS = {
+  sending: { ticks: "◔", words: "Sending" },
+  taken: { ticks: "✓", words: "The bridge has it" },
+  heard: { ticks: "✓✓", words: "The agent heard it" },
+  failed: { ticks: "!", words: "The bridge did not take it" },
+};
+const BREATH = 100; // ms between two questions for news, so that a busy run does not keep the page drawing
+const GROUP_GAP = 120; // seconds between two texts that still belong together
+
+const $ = (id) => document.getElementById(id);
+let state = null;
+let me = null; // the phone that is shown
+let group = "agent";
+let atEnd = true; // the newest text is in sight
+const seen = new Map(); // phone -> texts received when it was last shown
+const drawn = new Map(); // sid -> bubble of the phone that is shown
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+async function post(path, body) {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body || {}),
+  });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+const clockWithSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const seconds = (at) => new Date(at * 1000);
+const nameOf = (phone) => state.people.find((person) => person.phone === phone)?.name || phone || "";
+const received = (person) => person.texts.filter((text) => !text.mine).length;
+
+// ---------------------------------------------------------------- people
+
+function drawPeople() {
+  const list = $("people");
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.phone : null;
+  const rows = state.people.map((person, index) => {
+    const row = make("li");
+    const button = make("button", "person");
+    const last = person.texts.at(-1);
+    const unread = person.phone === me ? 0 : received(person) - (seen.get(person.phone) || 0);
+    const avatar = make("span", "avatar", person.name[0]);
+    avatar.style.setProperty("--hue", String((index * 67 + 190) % 360));
+    avatar.setAttribute("aria-hidden", "true");
+    button.type = "button";
+    button.dataset.phone = person.phone;
+    button.setAttribute("aria-current", String(person.phone === me));
+    button.append(avatar, make("strong", "", person.name), make("time", "", last ? clock.format(seconds(last.at)) : ""));
+    const preview = person.thinking ? "is being answered …" : last ? last.body || "Picture" : person.phone;
+    button.append(make("span", "last", preview));
+    if (unread > 0) {
+      const badge = make("span", "badge", String(unread));
+      badge.setAttribute("aria-label", `${unread} unread`);
+      button.append(badge);
+    }
+    button.addEventListener("click", () => show(person.phone));
+    row.append(button);
+    return row;
+  });
+  list.replaceChildren(...rows);
+  if (focused) list.querySelector(`[data-phone="${CSS.escape(focused)}"]`)?.focus();
+  const unread = state.people.reduce((sum, p) => sum + (p.phone === me ? 0 : received(p) - (seen.get(p.phone) || 0)), 0);
+  badge("views-unread", unread);
+}
+
+function badge(id, count) {
+  $(id).hidden = count <= 0;
+  $(id).textContent = String(count);
+}
+
+function show(phone) {
+  me = phone;
+  drawn.clear();
+  $("bubbles").replaceChildren();
+  view("phone");
+  draw();
+  toEnd();
+  if (matchMedia("(min-width: 721px)").matches) $("composer-text").focus();
+}
+
+// ---------------------------------------------------------------- the phone
+
+function drawPhone() {
+  const person = state.people.find((one) => one.phone === me);
+  if (!person) return;
+  $("whose").textContent = `${person.name}’s phone`;
+  $("whose").title = person.phone;
+  const first = drawn.size === 0;
+  let changed = false;
+  person.texts.forEach((text, index) => {
+    const known = drawn.get(text.sid);
+    if (known && known.dataset.progress === String(text.progress)) return;
+    changed = true;
+    if (known) return underline(known, text);
+    const before = person.texts[index - 1];
+    if (!before || dayName.format(seconds(before.at)) !== dayName.format(seconds(text.at))) {
+      $("bubbles").append(make("div", "day", dayName.format(seconds(text.at))));
+    }
+    const bubble = drawBubble(text, before, first);
+    drawn.set(text.sid, bubble);
+    $("bubbles").append(bubble);
+  });
+  seen.set(me, received(person));
+  changed = think(person) || changed;
+  drawChips(person);
+  if (changed && (atEnd || first)) toEnd();
+}
+
+function toEnd() {
+  atEnd = true;
+  $("thread").scrollTop = $("thread").scrollHeight;
+}
+
+function drawBubble(text, before, old) {
+  const bubble = make("div", `bubble ${text.mine ? "mine" : "theirs"}${old ? "" : " fresh"}`);
+  if (before && before.mine === text.mine && text.at - before.at < GROUP_GAP) bubble.classList.add("again");
+  for (let i = 0; i < text.media; i++) {
+    const picture = make("img");
+    picture.src = "/static/picture.png";
+    picture.alt = "A small harbour at sunset";
+    picture.width = 200;
+    picture.height = 133;
+    bubble.append(picture);
+  }
+  if (text.body) bubble.append(make("div", "body", text.body));
+  bubble.append(make("div", "under"));
+  underline(bubble, text);
+  return bubble;
+}
+
+function underline(bubble, text) {
+  const under = bubble.querySelector(".under");
+  const time = clock.format(seconds(text.at));
+  bubble.dataset.progress = String(text.progress);
+  bubble.classList.toggle("failed", text.progress === "failed");
+  under.className = `under ${text.progress || ""}`;
+  const progress = PROGRESS[text.progress];
+  if (!progress) return under.replaceChildren(make("time", "", time));
+  const ticks = make("span", text.progress === "heard" ? "ticks" : "", progress.ticks);
+  ticks.setAttribute("role", "img");
+  ticks.setAttribute("aria-label", progress.words);
+  const words = text.progress === "failed" ? `Not delivered: ${text.detail}` : time;
+  under.title = progress.words;
+  under.replaceChildren(ticks, " ", words);
+}
+
+function think(person) {
+  const changed = $("typing").hidden === person.thinking;
+  $("typing").hidden = !person.thinking;
+  if (changed) $("typing-said").textContent = person.thinking ? "The agent is thinking" : "";
+  return changed;
+}
+
+function drawChips(person) {
+  const box = $("suggestions");
+  box.hidden = person.texts.length > 0;
+  $("welcome").hidden = box.hidden;
+  if (box.hidden || box.childElementCount) return;
+  box.replaceChildren(...CHIPS.map((words) => {
+    const chip = make("button", "", words);
+    chip.type = "button";
+    chip.addEventListener("click", () => text(words));
+    return chip;
+  }));
+}
+
+async function text(body, media = 0) {
+  try {
+    await post("/simulator/texts", { from: me, body, media });
+    toEnd();
+  } catch {
+    say("The text could not be sent. Is the demo still running?");
+  }
+}
+
+function say(words) {
+  $("banner").textContent = words;
+  $("banner").hidden = !words;
+}
+
+// ---------------------------------------------------------------- trouble
+
+function drawTrouble() {
+  const on = state.faults.filter((fault) => fault.percent || fault.next);
+  badge("views-faults", on.length);
+  $("all-off").disabled = on.length === 0;
+  drawGroups(on);
+  const box = $("faults");
+  if (box.dataset.group !== group) {
+    box.dataset.group = group;
+    box.replaceChildren(...state.faults.filter((fault) => fault.group === group).map(drawFault));
+  }
+  for (const fault of state.faults) {
+    const row = box.querySelector(`[data-fault="${fault.name}"]`);
+    if (!row) continue;
+    const chosen = choiceOf(fault);
+    row.classList.toggle("on", chosen > 0);
+    row.querySelectorAll("input")[chosen].checked = true;
+  }
+}
+
+function drawGroups(on) {
+  const tabs = $("trouble-tabs");
+  if (!tabs.childElementCount) {
+    for (const [name, title] of Object.entries(GROUPS)) {
+      const tab = make("button");
+      tab.type = "button";
+      tab.dataset.group = name;
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", "faults");
+      tab.append(make("span", "", title), make("b", "badge warn"));
+      tab.addEventListener("click", () => { group = name; drawTrouble(); });
+      tabs.append(tab);
+    }
+    arrowKeys(tabs);
+  }
+  for (const tab of tabs.children) {
+    const count = on.filter((fault) => fault.group === tab.dataset.group).length;
+    select(tab, tab.dataset.group === group);
+    tab.querySelector(".badge").hidden = !count;
+    tab.querySelector(".badge").textContent = String(count);
+  }
+}
+
+function choiceOf(fault) {
+  if (fault.next) return 1;
+  if (!fault.percent) return 0;
+  return fault.percent <= 50 ? 2 : 3;
+}
+
+function drawFault(fault) {
+  const row = make("fieldset", "fault");
+  row.dataset.fault = fault.name;
+  row.append(make("legend", "hidden-but-said", fault.title));
+  const about = make("div", "about");
+  about.append(make("b", "", fault.title), make("small", "", fault.description));
+  const choice = make("div", "choice");
+  for (const option of CHOICES) {
+    const label = make("label", "", option.label);
+    const input = make("input");
+    input.type = "radio";
+    input.name = fault.name;
+    label.title = option.title;
+    input.addEventListener("change", () => post("/simulator/faults", { name: fault.name, ...option.set }));
+    label.append(input);
+    choice.append(label);
+  }
+  row.append(about, choice);
+  return row;
+}
+
+// ---------------------------------------------------------------- news
+
+const GOOD = /^(ok|done|stored|answered|sent|delivered|ended|taken|read)/i;
+const BAD = /(fail|given|refused|undelivered|lost|error)/i;
+const tone = (words) => (BAD.test(words) ? "bad" : GOOD.test(words) ? "good" : "busy");
+
+function drawWatch() {
+  const box = $("watch");
+  if (state.watch === null) {
+    return box.replaceChildren(make("p", "note", "The bridge does not show its work here. Start it with “bridge demo” to look inside."));
+  }
+  if (!state.watch.length) {
+    return box.replaceChildren(make("p", "note", "Nothing yet. Send a text, and watch it being stored, answered and delivered."));
+  }
+  const table = make("table", "rows");
+  const head = table.createTHead().insertRow();
+  for (const title of ["Time", "Who", "What", "State", "Detail"]) {
+    const cell = make("th", "", title);
+    cell.scope = "col";
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const row of state.watch) {
+    const cells = body.insertRow();
+    const moment = new Date(row.time);
+    cells.insertCell().textContent = Number.isNaN(moment.getTime()) ? "" : clockWithSeconds.format(moment);
+    cells.insertCell().textContent = nameOf(row.phone);
+    cells.insertCell().textContent = row.kind;
+    cells.insertCell().append(make("span", `state ${tone(row.state)}`, row.state));
+    cells.insertCell().textContent = row.detail;
+  }
+  box.replaceChildren(table);
+}
+
+const quote = (words) => `“${words.length > 90 ? `${words.slice(0, 90)}…` : words}”`;
+const TELL = {
+  text: (e) => [e.media ? `texted ${e.media} picture${e.media > 1 ? "s" : ""} ${e.body ? quote(e.body) : ""}` : `texted ${quote(e.body)}`],
+  webhook: (e) => (e.ok ? [`webhook answered ${e.status}`] : [`webhook failed: ${e.detail}`, "bad"]),
+  heard: (e) => [`agent heard ${quote(e.content)}`],
+  said: (e) => [`agent said ${quote(e.content)}`],
+  greeted: (e) => [`agent greeted ${quote(e.content)}`],
+  sent: (e) => [`carrier took ${quote(e.body)}`],
+  carrier_reply: (e) => [`carrier answered ${quote(e.body)}`],
+  callback: (e) => (e.ok ? [`told the bridge: ${e.status}`] : [`could not tell the bridge ${e.status}: ${e.detail}`, "bad"]),
+  chat_opened: () => ["chat opened"],
+  chat_closed: (e) => [`chat ended by ${{ agent: "the agent", bridge: "the bridge", silence: "silence", fault: "a fault" }[e.why] || e.why}`],
+  fault: (e) => [`fault: ${state.faults.find((fault) => fault.name === e.name)?.title || e.name}`, "busy"],
+  wrong: (e) => [`wrong: ${e.name} ${e.detail}`, "bad"],
+};
+
+function drawEvents() {
+  $("events").replaceChildren(...state.events.map((event) => {
+    const [words, sort] = TELL[event.kind] ? TELL[event.kind](event) : [event.kind];
+    const row = make("li");
+    row.append(make("time", "", clockWithSeconds.format(seconds(event.at))), make("span", "who", nameOf(event.phone || event.to)), make("span", `what ${sort || ""}`, words));
+    return row;
+  }));
+}
+
+// ---------------------------------------------------------------- tabs and views
+
+function select(tab, selected) {
+  tab.setAttribute("aria-selected", String(selected));
+  tab.tabIndex = selected ? 0 : -1;
+}
+
+function arrowKeys(list) {
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const tabs = [...list.querySelectorAll("[role=tab]")];
+    const next = tabs[(tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  });
+}
+
+function view(name) {
+  document.body.dataset.view = name;
+  for (const button of document.querySelectorAll(".views button")) {
+    button.toggleAttribute("aria-current", button.dataset.view === name);
+    if (button.dataset.view === name) button.setAttribute("aria-current", "true");
+  }
+}
+
+function draw() {
+  drawPeople();
+  drawPhone();
+  drawTrouble();
+  drawWatch();
+  drawEvents();
+}
+
+// ---------------------------------------------------------------- life
+
+async function live() {
+  let lost = false;
+  for (;;) {
+    try {
+      const known = state ? `?version=${state.version}&watched=${encodeURIComponent(state.watched)}` : "";
+      const response = await fetch(`/simulator/state${known}`, { cache: "no-store" });
+      if (!response.ok) throw new Error(String(response.status));
+      state = await response.json();
+      if (!me) start();
+      if (lost || !$("banner").textContent) say(state.connected ? "" : "No bridge is connected yet: texts will not be taken.");
+      lost = false;
+      draw();
+      await new Promise((go) => setTimeout(go, BREATH));
+    } catch {
+      lost = true;
+      say("The demo does not answer. This page goes on by itself when it is back.");
+      await new Promise((go) => setTimeout(go, 2000));
+    }
+  }
+}
+
+function start() {
+  me = state.people[0].phone;
+  for (const person of state.people) seen.set(person.phone, received(person)); // what was there before is not news
+}
+
+function tick() {
+  $("clock").textContent = clock.format(new Date());
+  setTimeout(tick, 1000 * (60 - new Date().getSeconds()));
+}
+
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = $("composer-text");
+  const body = field.value.trim();
+  field.value = "";
+  if (body) text(body);
+});
+$("picture").addEventListener("click", () => text("", 1));
+$("new-person").addEventListener("click", async () => {
+  const { phone } = await post("/simulator/people");
+  state = await (await fetch("/simulator/state", { cache: "no-store" })).json();
+  show(phone);
+});
+$("all-off").addEventListener("click", () => post("/simulator/faults", { clear: true }));
+for (const tab of document.querySelectorAll(".news [role=tab]")) {
+  tab.addEventListener("click", () => {
+    for (const one of document.querySelectorAll(".news [role=tab]")) {
+      select(one, one === tab);
+      $(one.getAttribute("aria-controls")).hidden = one !== tab;
+    }
+  });
+}
+arrowKeys(document.querySelector(".news [role=tablist]"));
+for (const button of document.querySelectorAll(".views button")) {
+  button.addEventListener("click", () => view(button.dataset.view));
+}
+$("thread").addEventListener("scroll", () => {
+  const thread = $("thread");
+  atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 60;
+}, { passive: true });
+new ResizeObserver(() => atEnd && toEnd()).observe($("thread")); // a keyboard came up, or the window changed
+tick();
+live();

@@ -1,0 +1,169 @@
+"""The judge: what the ledger proves about the bridge.
+
+It holds the bridge to its promise: every text is heard exactly once and in order, every message of the agent is sent
+exactly once, in order and to its own person only, and nothing else is sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bridge.simulator.ledger import Greeted, Heard, Ledger, Said, Sent, Text, Webhook, Wrong
+
+_EXAMPLES = 5
+"""Of each sort, enough to start looking."""
+
+
+@dataclass
+class Verdict:
+    """Counts. Everything but the first four must be zero."""
+
+    texts: int = 0
+    """Those that the agent must hear: without pictures and keywords."""
+    heard: int = 0
+    answers: int = 0
+    sent: int = 0
+
+    lost: int = 0
+    """Texts that were never heard."""
+    doubled: int = 0
+    """Texts that were heard more than once; every time too many counts."""
+    invented: int = 0
+    """Lines that were heard and that this person never texted."""
+    disordered: int = 0
+    """Texts that were heard after one that the bridge took later."""
+    parallel: int = 0
+    """Completions on a chat that was still busy with another one."""
+    answers_lost: int = 0
+    answers_doubled: int = 0
+    answers_crossed: int = 0
+    """Messages that were sent to somebody else."""
+    answers_disordered: int = 0
+    leaks: int = 0
+    """What was sent and never said by the agent."""
+    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def ok(self) -> bool:
+        return not any(self.faults.values())
+
+    @property
+    def faults(self) -> dict[str, int]:
+        apart = {"texts", "heard", "answers", "sent", "examples"}
+        return {name: count for name, count in asdict(self).items() if name not in apart}
+
+    def plain(self) -> dict[str, Any]:
+        return {**asdict(self), "ok": self.ok}
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{count} {name}" for name, count in self.faults.items() if count) or "all well"
+        return f"{self.texts} texts, {self.heard} heard, {self.answers} answers, {self.sent} sent: {found}"
+
+    def blame(self, sort: str, count: int, example: str) -> None:
+        setattr(self, sort, getattr(self, sort) + count)
+        if len(self.examples[sort]) < _EXAMPLES:
+            self.examples[sort].append(example)
+
+
+def judge(ledger: Ledger, own_words: Collection[str] = ()) -> Verdict:
+    """What happened to every text and every answer. ``own_words``: what the bridge may say by itself."""
+    verdict = Verdict(parallel=len([wrong for wrong in ledger.of(Wrong) if wrong.name == "parallel"]))
+    _judge_texts(verdict, ledger)
+    _judge_answers(verdict, ledger, {words.strip() for words in own_words})
+    verdict.examples = dict(verdict.examples)
+    return verdict
+
+
+def _judge_texts(verdict: Verdict, ledger: Ledger) -> None:
+    taken = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
+    texts: dict[str, list[Text]] = defaultdict(list)
+    for text in ledger.of(Text):
+        texts[text.phone].append(text)
+    turns: dict[str, list[str]] = defaultdict(list)
+    for turn in ledger.of(Heard):
+        turns[turn.phone].append(turn.content)
+    for phone in texts.keys() | turns.keys():
+        _judge_person(verdict, phone, texts[phone], turns[phone], taken)
+
+
+def _judge_person(verdict: Verdict, phone: str, texts: list[Text], turns: list[str], taken: set[str]) -> None:
+    known = {text.body.strip() for text in texts}
+    heard = [line for turn in turns for line in _lines(turn, known)]
+    due = Counter(text.body.strip() for text in texts if must_be_heard(text))
+    allowed = Counter(text.body.strip() for text in texts)
+    verdict.texts += due.total()
+    verdict.heard += len(heard)
+    for body, times in Counter(heard).items():
+        if body not in known:
+            verdict.blame("invented", times, f"{phone}: {body}")
+        elif times > allowed[body]:
+            verdict.blame("doubled", times - allowed[body], f"{phone}: {body}")
+    for body, times in (due - Counter(heard)).items():
+        verdict.blame("lost", times, f"{phone}: {body}")
+    # What the bridge fetched later by itself has no place of its own in the order.
+    announced = [text.body.strip() for text in texts if text.sid in taken]
+    for body in _late(announced, heard):
+        verdict.blame("disordered", 1, f"{phone}: {body}")
+
+
+def _judge_answers(verdict: Verdict, ledger: Ledger, own_words: set[str]) -> None:
+    said: dict[str, list[str]] = defaultdict(list)
+    for message in ledger.of(Said):
+        said[message.phone].append(message.content.strip())
+    greetings = {(greeted.phone, greeted.content.strip()) for greeted in ledger.of(Greeted)}
+    sent: dict[str, list[str]] = defaultdict(list)
+    for text in ledger.of(Sent):
+        body = text.body.strip()
+        if body in said[text.to] or ((text.to, body) not in greetings and body not in own_words):
+            sent[text.to].append(body)
+    by_anybody = {body for bodies in said.values() for body in bodies}
+    for phone in said.keys() | sent.keys():
+        _judge_inbox(verdict, phone, said[phone], sent[phone], by_anybody)
+
+
+def _judge_inbox(verdict: Verdict, phone: str, said: list[str], sent: list[str], by_anybody: set[str]) -> None:
+    verdict.answers += len(said)
+    verdict.sent += len(sent)
+    due, got = Counter(said), Counter(sent)
+    for body, times in (got - due).items():
+        sort = "answers_doubled" if body in due else "answers_crossed" if body in by_anybody else "leaks"
+        verdict.blame(sort, times, f"{phone}: {body}")
+    for body, times in (due - got).items():
+        verdict.blame("answers_lost", times, f"{phone}: {body}")
+    for body in _late(said, sent):
+        verdict.blame("answers_disordered", 1, f"{phone}: {body}")
+
+
+def must_be_heard(text: Text) -> bool:
+    """Pictures and keywords are not for the agent; neither is a text without words."""
+    return not text.media and not text.keyword and bool(text.body.strip())
+
+
+def _lines(turn: str, known: Collection[str]) -> Iterator[str]:
+    """The texts of a turn: the longest run of its lines that somebody texted like this, else the line itself."""
+    lines = turn.strip().split("\n")
+    longest = max((body.count("\n") + 1 for body in known), default=1)
+    i = 0
+    while i < len(lines):
+        runs = ("\n".join(lines[i : i + n]).strip() for n in range(min(longest, len(lines) - i), 0, -1))
+        run = next((run for run in runs if run in known), lines[i].strip())
+        i += run.count("\n") + 1
+        yield run
+
+
+def _late(order: Sequence[str], happened: Iterable[str]) -> Iterator[str]:
+    """What happened after something that stands later in ``order``. Repeated bodies are paired in turn."""
+    places: dict[str, deque[int]] = defaultdict(deque)
+    for place, body in enumerate(order):
+        places[body].append(place)
+    furthest = -1
+    for body in happened:
+        if not places[body]:
+            continue
+        place = places[body].popleft()
+        if place < furthest:
+            yield body
+        furthest = max(furthest, place)

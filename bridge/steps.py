@@ -1,0 +1,23 @@
+"""What can be rung, and what the clock calls for. Celery's worker and the embedded run both go by this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from bridge import catch_up, delivery, turns, upkeep
+from bridge.runtime import Runtime
+
+STEPS: dict[str, Callable[[Runtime, int], None]] = {
+    "converse": turns.converse,
+    "deliver": delivery.deliver,
+    "end_chat": upkeep.end_chat,
+}
+"""Rung by name with the id of one row."""
+
+CLOCK: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
+    "sweep": (upkeep.sweep, timedelta(seconds=2)),
+    "end_stale": (upkeep.end_stale, timedelta(minutes=5)),
+    "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
+}
+"""Called for in turn. The sweep is what makes a pause end on time, so it is frequent; it costs a few index look-ups."""

@@ -1,0 +1,94 @@
+"""The asking: the turn is said to the agent, in a new chat where there is none or the old one has ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bridge import line
+from bridge.agents import ChatState, NewChat
+from bridge.agents.recall import Bookmark, advance, bookmark
+from bridge.errors import ChatEnded, RemoteError
+from bridge.line import Outlived
+from bridge.models import Conversation, Turn, TurnStatus
+from bridge.runtime import Runtime
+from bridge.turns import chat_rows
+from bridge.turns.claim import begin_asking
+from bridge.turns.values import Answer, Booked, Known, NotHeard, NotYet
+
+
+def ask(rt: Runtime, booked: Booked) -> Answer:
+    """Say it; in a new chat when there is none or the old one has ended, and then once more."""
+    if booked.chat is None:
+        return say_in_new_chat(rt, booked)
+    try:
+        return _say(rt, booked, booked.chat)
+    except ChatEnded:
+        return say_in_new_chat(rt, booked, ended=booked.chat)
+
+
+def say_in_new_chat(rt: Runtime, booked: Booked, ended: Known | None = None) -> Answer:
+    about = _about(rt, booked, ended)
+    _stay_in_charge(rt, booked)
+    opened = rt.agent.create_chat(about)
+    chat = _open(rt, booked, opened.id, bookmark(opened.items or ()))
+    try:
+        return _say(rt, booked, chat)
+    except ChatEnded as error:
+        _about(rt, booked, ended=chat)
+        raise NotYet(f"the new chat has ended at once: {error}", booked.next_try(rt.now())) from error
+
+
+def _say(rt: Runtime, booked: Booked, chat: Known) -> Answer:
+    """The one call that must never be made twice. ``ASKING`` has been committed just before."""
+    _stay_in_charge(rt, booked)
+    try:
+        items = rt.agent.complete(chat.provider_chat_id, booked.content)
+    except ChatEnded:
+        raise
+    except RemoteError as error:
+        if error.maybe_done:
+            raise
+        raise NotHeard(error) from error
+    ended = any(item.ends_chat for item in items)
+    answer = Answer(chat, items, advance(chat.stands, items), ended)
+    return answer if answer.texts or ended else _silent(rt, answer)
+
+
+def _silent(rt: Runtime, answer: Answer) -> Answer:
+    """An agent that says nothing may have ended the chat: ask, and do without when there is no telling."""
+    try:
+        chat = rt.agent.get_chat(answer.chat.provider_chat_id)
+    except RemoteError as error:
+        return replace(answer, ended=isinstance(error, ChatEnded))
+    return replace(answer, ended=chat.state is ChatState.ENDED)
+
+
+def _stay_in_charge(rt: Runtime, booked: Booked) -> None:
+    """Right before a call: a process that was halted or cut off for long is not in charge any more."""
+    if not rt.pulse.in_charge(booked.claim.worker):
+        raise Outlived("this worker has had no pulse")
+
+
+def _about(rt: Runtime, booked: Booked, ended: Known | None) -> NewChat:
+    """Note that the turn was not heard and that the old chat, if any, has ended; gather what the new one is told."""
+    with rt.sessions.begin() as session:
+        line.hold(session, booked.claim)
+        session.get_one(Turn, booked.turn_id).status = TurnStatus.WAITING
+        if ended:
+            chat_rows.end(rt, session, ended, "ended at the provider")
+        conversation = session.get_one(Conversation, booked.claim.conversation_id)
+        return NewChat(
+            conversation_id=conversation.id,
+            user_number=conversation.phone,
+            agent_number=conversation.bridge_number,
+            previous_conversation=chat_rows.recap(session, conversation.id),
+        )
+
+
+def _open(rt: Runtime, booked: Booked, provider_chat_id: str, stands: Bookmark) -> Known:
+    """Note the new chat, and that the turn is being said in it."""
+    with rt.sessions.begin() as session:
+        line.hold(session, booked.claim)
+        chat = chat_rows.insert(rt, session, booked.claim.conversation_id, provider_chat_id, stands)
+        begin_asking(rt, session, booked, chat)
+        return chat

@@ -1,0 +1,88 @@
+"""The rows of chats as a turn needs them: found, opened, moved on and closed, inside the turn's transactions."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from bridge.agents.recall import Bookmark
+from bridge.models import Chat, ChatStatus, Direction, Message, MessageStatus
+from bridge.runtime import Runtime
+from bridge.turns.values import Answer, Booked, Known
+
+RECAP_LIMIT = 2000
+"""Characters of the old conversation that a new chat is told; enough for the thread, small in a prompt."""
+
+RECAP_TEXTS = 40
+"""Texts that a recap looks at; the limit in characters is usually met before."""
+
+
+def ongoing(conversation_id: int) -> ColumnElement[bool]:
+    return (Chat.conversation_id == conversation_id) & (Chat.status == ChatStatus.ONGOING)
+
+
+def find(session: Session, which: ColumnElement[bool]) -> Known | None:
+    """Locked, so that nobody marks it as stale while something is being said in it."""
+    row = session.scalar(select(Chat).where(which).with_for_update())
+    return None if row is None else Known(row.id, row.provider_chat_id, Bookmark(row.user_items, row.last_item_id))
+
+
+def insert(rt: Runtime, session: Session, conversation_id: int, provider_chat_id: str, stands: Bookmark) -> Known:
+    """Note a chat that the provider has just opened."""
+    row = Chat(
+        conversation_id=conversation_id,
+        provider=rt.agent.provider,
+        provider_chat_id=provider_chat_id,
+        status=ChatStatus.ONGOING,
+        started_at=rt.now(),
+        last_activity_at=rt.now(),
+        user_items=stands.user_items,
+        last_item_id=stands.last_item_id,
+    )
+    session.add(row)
+    session.flush()
+    return Known(row.id, provider_chat_id, stands)
+
+
+def advance(rt: Runtime, session: Session, answer: Answer) -> None:
+    row = session.get_one(Chat, answer.chat.id)
+    row.last_activity_at = rt.now()
+    row.user_items, row.last_item_id = answer.stands.user_items, answer.stands.last_item_id
+    if answer.ended:
+        end(rt, session, answer.chat, "ended by the agent")
+
+
+def end(rt: Runtime, session: Session, chat: Known, reason: str) -> None:
+    """The provider has closed it: nothing is left to be told to it."""
+    session.execute(
+        update(Chat)
+        .where(Chat.id == chat.id, Chat.status != ChatStatus.ENDED)
+        .values(status=ChatStatus.ENDED, ended_at=rt.now(), end_reason=reason, due_at=None)
+    )
+
+
+def retire(rt: Runtime, session: Session, booked: Booked) -> int | None:
+    """What the chat has heard is not known, and a late answer must not pass for a later one: use another one."""
+    retired = (
+        update(Chat)
+        .where(ongoing(booked.claim.conversation_id))
+        .values(status=ChatStatus.ENDING, end_reason="a turn was given up", due_at=rt.now())
+        .returning(Chat.id)
+    )
+    return session.scalar(retired)
+
+
+def recap(session: Session, conversation_id: int) -> str:
+    """The end of what was said so far, without what is still to be said."""
+    said = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatus.SENDING, MessageStatus.QUEUED)
+    spoken = (Message.conversation_id == conversation_id, Message.status.in_(said), Message.turn_id.is_not(None))
+    newest = select(Message.direction, Message.body).where(*spoken).order_by(Message.id.desc()).limit(RECAP_TEXTS)
+    lines: list[str] = []
+    room = RECAP_LIMIT
+    for direction, body in session.execute(newest):
+        entry = f"{'User' if direction is Direction.IN else 'Agent'}: {body}"
+        room -= len(entry) + 1
+        if room < 0:
+            break
+        lines.append(entry)
+    return "\n".join(reversed(lines))

@@ -1,0 +1,105 @@
+"""The claim of a turn: the head of the line, with the texts that wait folded into it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge import holds, line
+from bridge.holds import Admission
+from bridge.line import TURNS, Claim
+from bridge.models import OPEN_TURN, Chat, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.runtime import Runtime
+from bridge.turns import chat_rows
+from bridge.turns.values import Booked, Known
+
+MAX_TEXTS = 10
+"""Texts in one turn. More at once would only be a wall of text to the agent."""
+
+LONGEST_TURN = 2
+"""Whole answers of the agent that one attempt may wait for: an old chat that turns out to have ended, and a new one."""
+
+BOOKING_MARGIN = timedelta(seconds=120)
+"""On top of that: making a chat, looking into one, and a commit that waits. A booking must outlast them all."""
+
+
+def claim(rt: Runtime, conversation_id: int) -> Booked | None:
+    """Book the line, and say in the same commit what will be asked where, so that it is known whatever happens."""
+    worker = rt.pulse.worker
+    if not rt.pulse.in_charge(worker):
+        return None
+    booking = LONGEST_TURN * rt.settings.agent_timeout + BOOKING_MARGIN
+    with rt.sessions.begin() as session:
+        claimed = line.claim(session, TURNS, conversation_id, worker=worker, now=rt.now(), booking=booking)
+        if claimed is None:
+            return None
+        turn = _open_turn(session, conversation_id) or _fold(rt, session, conversation_id)
+        if turn is None:
+            line.settle(session, claimed, rt.now())
+            return None
+        too_old = rt.now() >= turn.answer_by
+        admission = Admission.FREE if too_old else holds.admit(session, rt.agent.provider, rt.now())
+        if admission is Admission.HELD:
+            session.rollback()
+            return None
+        turn.attempts += 1
+        booked = _booked(session, claimed, turn, probing=admission is Admission.PROBE)
+        if booked.chat and not booked.look_first:
+            begin_asking(rt, session, booked, booked.chat)
+        return booked
+
+
+def _open_turn(session: Session, conversation_id: int) -> Turn | None:
+    return session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
+
+
+def _fold(rt: Runtime, session: Session, conversation_id: int) -> Turn | None:
+    """A new turn of the texts that wait, in order. One that is too old is not to drag a fresh one along."""
+    waiting = (Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING)
+    texts = session.scalars(select(Message).where(*waiting).order_by(Message.id).limit(MAX_TEXTS)).all()
+    if not texts:
+        return None
+    too_old_from = rt.now() - rt.settings.answer_within
+    texts = [text for text in texts if text.created_at <= too_old_from] or texts
+    turn = Turn(
+        conversation_id=conversation_id,
+        status=TurnStatus.WAITING,
+        attempts=0,
+        created_at=rt.now(),
+        answer_by=min(text.created_at for text in texts) + rt.settings.answer_within,
+    )
+    session.add(turn)
+    session.flush()
+    for text in texts:
+        text.turn_id, text.status = turn.id, MessageStatus.TAKEN
+    session.flush()
+    return turn
+
+
+def _booked(session: Session, claim: Claim, turn: Turn, *, probing: bool) -> Booked:
+    said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
+    bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(Message.id))
+    look_first = turn.status is TurnStatus.ASKING
+    chat = chat_rows.find(session, Chat.id == turn.chat_id if look_first else chat_rows.ongoing(turn.conversation_id))
+    return Booked(
+        claim=claim,
+        turn_id=turn.id,
+        content="\n".join(bodies),
+        attempts=turn.attempts,
+        answer_by=turn.answer_by,
+        look_first=look_first,
+        asked_at=turn.asked_at,
+        call_over=turn.call_over,
+        looked_items=turn.looked_items,
+        probing=probing,
+        chat=chat,
+    )
+
+
+def begin_asking(rt: Runtime, session: Session, booked: Booked, chat: Known) -> None:
+    turn = session.get_one(Turn, booked.turn_id)
+    turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, rt.now()
+    turn.call_over, turn.looked_items = False, None
+    session.get_one(Chat, chat.id).last_activity_at = rt.now()

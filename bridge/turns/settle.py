@@ -1,0 +1,112 @@
+"""The end of an attempt: the turn is settled, or due again. Each is one transaction that may be run twice."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from bridge import chats, holds, line, outbox
+from bridge.db import patient
+from bridge.errors import RemoteError
+from bridge.line import DELIVERIES, TURNS
+from bridge.models import Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.runtime import Runtime
+from bridge.turns import chat_rows
+from bridge.turns.values import Answer, Booked
+
+log = logging.getLogger(__name__)
+
+
+@patient
+def settle(rt: Runtime, booked: Booked, answer: Answer) -> None:
+    """The answers, the end of the turn and the next place in the line: all of it or nothing."""
+    with rt.sessions.begin() as session:
+        line.settle(session, booked.claim, rt.now())
+        _lift(rt, session, booked)
+        _close_turn(rt, session, booked, TurnStatus.ANSWERED, MessageStatus.ANSWERED)
+        chat_rows.advance(rt, session, answer)
+        queued = outbox.put(
+            session,
+            booked.claim.conversation_id,
+            answer.texts,
+            now=rt.now(),
+            send_by=booked.answer_by,
+            turn_id=booked.turn_id,
+        )
+    if queued:
+        rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)
+
+
+def failed(rt: Runtime, booked: Booked, error: RemoteError, status: TurnStatus | None = None) -> None:
+    if error.worth_retry:
+        postpone(
+            rt,
+            booked,
+            booked.next_try(rt.now(), error.retry_after),
+            str(error),
+            status=status,
+            error=error,
+            call_over=error.call_over,
+        )
+    else:
+        give_up(rt, booked, str(error), maybe_heard=False)
+
+
+@patient
+def postpone(
+    rt: Runtime,
+    booked: Booked,
+    due_at: datetime,
+    why: str,
+    *,
+    status: TurnStatus | None = None,
+    looked_items: int | None = None,
+    error: RemoteError | None = None,
+    call_over: bool = False,
+) -> None:
+    held = error is not None and error.provider_wide
+    with rt.sessions.begin() as session:
+        line.postpone(session, booked.claim, rt.now() if held else due_at)
+        turn = session.get_one(Turn, booked.turn_id)
+        turn.error, turn.looked_items = why, looked_items
+        turn.call_over = turn.call_over or call_over
+        if error and held:
+            turn.attempts -= 1
+            holds.place(session, error, rt.now())
+        else:
+            _lift(rt, session, booked)
+        if status:
+            turn.status = status
+    log.info("turn %s waits, attempt %s: %s", booked.turn_id, booked.attempts, why)
+
+
+@patient
+def give_up(rt: Runtime, booked: Booked, why: str, *, maybe_heard: bool) -> None:
+    """Loudly: in the table, in the log, and once to the person who waits."""
+    with rt.sessions.begin() as session:
+        line.settle(session, booked.claim, rt.now())
+        _lift(rt, session, booked)
+        _close_turn(rt, session, booked, TurnStatus.GIVEN_UP, MessageStatus.GIVEN_UP)
+        session.get_one(Turn, booked.turn_id).error = why
+        retired = chat_rows.retire(rt, session, booked) if maybe_heard else None
+        send_by = rt.now() + rt.settings.answer_within
+        outbox.put(session, booked.claim.conversation_id, [rt.settings.fallback_reply], now=rt.now(), send_by=send_by)
+    log.error("turn %s given up after %s attempts: %s", booked.turn_id, booked.attempts, why)
+    rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)
+    if retired:
+        rt.bell.ring(chats.STEP, retired)
+
+
+def _lift(rt: Runtime, session: Session, booked: Booked) -> None:
+    if booked.probing:
+        holds.lift(session, rt.agent.provider, TURNS, rt.now())
+
+
+def _close_turn(rt: Runtime, session: Session, booked: Booked, turn: TurnStatus, texts: MessageStatus) -> None:
+    row = session.get_one(Turn, booked.turn_id)
+    row.status, row.settled_at, row.looked_items = turn, rt.now(), None
+    said = (Message.turn_id == booked.turn_id, Message.direction == Direction.IN)
+    session.execute(update(Message).where(*said).values(status=texts, settled_at=rt.now()))

@@ -1,0 +1,167 @@
+"""The wire beneath httpx, on which nothing outlasts its deadline.
+
+httpx limits each single read; a server that trickles bytes could hold a call for hours. Here the time that is left
+counts for every operation, from the connect to the last byte of the answer.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+BEGIN_WITHIN = 8.0
+"""Seconds from the call to its first byte. A process that was halted in between must not speak any more: others may
+have taken over. Shorter than the silence after which they do."""
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds. A server that can't be reached in this time is as good as away, and surely nothing was said."""
+
+KEEP_ALIVE = 5.0
+"""Seconds a connection stays open between calls: shorter than any load balancer closes its own end under a request."""
+
+NewTransport = Callable[[], httpx.BaseTransport]
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all threads: loading the certificates anew would cost each of them 30 ms and a megabyte."""
+    return httpx.create_ssl_context()
+
+
+def transports(base_url: str) -> NewTransport:
+    """Makes a transport for each thread."""
+    proxy = _proxy(httpx.URL(base_url))
+    return lambda: DeadlineTransport(_tls(), proxy)
+
+
+def _proxy(url: httpx.URL) -> httpx.Proxy | None:
+    """The way out that ``HTTPS_PROXY`` and ``NO_PROXY`` prescribe."""
+    address = getproxies().get(url.scheme)
+    return httpx.Proxy(address) if address and not proxy_bypass(url.host) else None
+
+
+class DeadlineTransport(httpx.BaseTransport):
+    """httpcore's pool on a wire that knows the deadline. For one thread, so for one call at a time."""
+
+    def __init__(self, context: ssl.SSLContext, proxy: httpx.Proxy | None) -> None:
+        self._wire = _Wire()
+        self._pool = self._new_pool(context, proxy)
+
+    def _new_pool(self, context: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpcore.ConnectionPool:
+        options: dict[str, Any] = {
+            "ssl_context": context,
+            "network_backend": self._wire,
+            "keepalive_expiry": KEEP_ALIVE,
+            "retries": 0,
+        }
+        if proxy is None:
+            return httpcore.ConnectionPool(**options)
+        return httpcore.HTTPProxy(str(proxy.url), proxy.raw_auth, proxy.headers.raw, **options)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._wire.deadline = request.extensions["deadline"]
+        self._wire.begin_by = time.monotonic() + BEGIN_WITHIN
+        url = request.url
+        with _httpx_errors():
+            response = self._pool.handle_request(
+                httpcore.Request(
+                    request.method,
+                    httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                )
+            )
+        return httpx.Response(response.status, headers=response.headers, stream=_Body(response))
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _httpx_errors():
+            yield from self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class _Wire(httpcore.NetworkBackend):
+    """TCP connections whose every operation ends at the deadline of the call that is under way."""
+
+    def __init__(self) -> None:
+        self.deadline = 0.0
+        self.begin_by: float | None = None
+        """Until the first byte of a request is written."""
+        self._tcp = httpcore.SyncBackend()
+
+    def left(self, late: type[httpcore.TimeoutException], at_most: float = float("inf")) -> float:
+        """Seconds until the deadline; after it, the error that says so."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise late("the deadline has passed")
+        return min(left, at_most)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        left = self.left(httpcore.ConnectTimeout, CONNECT_TIMEOUT)
+        return _Stream(self, self._tcp.connect_tcp(host, port, left, local_address, socket_options))
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, wire: _Wire, inner: httpcore.NetworkStream) -> None:
+        self._wire = wire
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._wire.left(httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if self._wire.begin_by is not None and time.monotonic() > self._wire.begin_by:
+            raise httpcore.ConnectTimeout("it took too long to begin")
+        self._wire.begin_by = None
+        self._inner.write(buffer, self._wire.left(httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = self._wire.left(httpcore.ConnectTimeout, CONNECT_TIMEOUT)
+        return _Stream(self._wire, self._inner.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+@contextmanager
+def _httpx_errors() -> Iterator[None]:
+    """httpcore's errors as their namesakes of httpx."""
+    try:
+        yield
+    except (
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        httpcore.UnsupportedProtocol,
+    ) as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error

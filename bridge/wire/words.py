@@ -1,0 +1,36 @@
+"""Words that come from outside: which may be shown, and which can be stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from bridge.phone import SHORTEST_WITH_PLUS, mask_numbers
+
+WORDS_LIMIT = 160
+"""Characters of a vendor's own words in a reason. The first sentence says it; the rest is links."""
+
+SHORTEST_SECRET = 3
+"""Characters. Shorter ones stand in every sentence, and finding them there gives nothing away."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def safe_words(text: object, secrets: Iterable[str] = ()) -> str:
+    """A vendor's own words, fit to be logged and shown: one short line without numbers.
+
+    Where they repeat one of the ``secrets``, a key or a person's text, nothing of them is fit.
+    """
+    if not isinstance(text, str):
+        return ""
+    if any(len(secret) >= SHORTEST_SECRET and secret.casefold() in text.casefold() for secret in secrets):
+        return ""
+    line = " ".join("".join(c if c.isprintable() else " " for c in _COLOUR.sub("", text)).split())
+    masked = mask_numbers(line, shortest=SHORTEST_WITH_PLUS)
+    return masked if len(masked) <= WORDS_LIMIT else masked[: WORDS_LIMIT - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """The same text with a replacement for each character that PostgreSQL refuses: NUL and half surrogate pairs."""
+    return _UNSTORABLE.sub("\ufffd", text)

@@ -1,0 +1,100 @@
+"""The front door of the worker and the clock: ``celery --app bridge.worker worker`` and ``… beat``.
+
+It composes and nothing else. Every step becomes a task of the same name; the clock's calls become tasks that expire
+before the next one, so that nothing piles up while no worker is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+
+from bridge import log as logs
+from bridge.broker import CeleryBell, build_celery
+from bridge.config import ServerSettings, or_exit
+from bridge.runtime import Runtime
+from bridge.steps import CLOCK, STEPS
+
+log = logging.getLogger(__name__)
+
+GRACE = 20.0
+"""Seconds that turns in flight get after SIGTERM. Heroku kills after 30; what is left comes due again elsewhere."""
+
+MAX_CONNECTIONS = 10
+"""Database connections of a worker. Sessions are short: threads share them. With the web's it stays below 20, which is
+what the smallest hosted databases allow."""
+
+EXPIRES = 60.0
+"""Seconds. Calls of the clock do not pile up while no worker is there; two machines' clocks may differ by some."""
+
+settings = or_exit(ServerSettings.load)
+logs.configure(secrets=logs.secrets_in(settings))
+
+
+@cache
+def runtime() -> Runtime:
+    pool_size = min(settings.worker_concurrency, MAX_CONNECTIONS)
+    return Runtime.build(settings, CeleryBell(settings.broker_url), pool_size=pool_size)
+
+
+def _ringable(step: Callable[[Runtime, int], None]) -> Callable[[int], None]:
+    def task(row: int) -> None:
+        step(runtime(), row)
+
+    return task
+
+
+def _callable(upkeep: Callable[[Runtime], None]) -> Callable[[], None]:
+    def task() -> None:
+        upkeep(runtime())
+
+    return task
+
+
+def build_worker() -> Celery:
+    """The app with a task for every step, and the clock's schedule."""
+    app = build_celery(settings.broker_url, worker_pool="threads", worker_concurrency=settings.worker_concurrency)
+    for name, step in STEPS.items():
+        app.task(name=name)(_ringable(step))
+    for name, (upkeep, _) in CLOCK.items():
+        app.task(name=name)(_callable(upkeep))
+    app.conf.beat_schedule = {
+        name: {"task": name, "schedule": every, "options": {"expires": max(EXPIRES, every.total_seconds())}}
+        for name, (_, every) in CLOCK.items()
+    }
+    return app
+
+
+celery = build_worker()
+
+
+@worker_init.connect
+def _start(**_: Any) -> None:
+    runtime().pulse.start()
+
+
+@worker_shutting_down.connect
+def _let_go_in_time(**_: Any) -> None:
+    """Celery waits for its tasks as long as they take; the platform does not."""
+    timer = threading.Timer(GRACE, _leave)
+    timer.daemon = True
+    timer.start()
+
+
+@worker_shutdown.connect
+def _finish(**_: Any) -> None:
+    runtime().pulse.stop()
+    runtime().bell.close()
+
+
+def _leave() -> None:
+    log.warning("turns are still in flight after %s s; another worker will look what became of them", GRACE)
+    runtime().pulse.stop()
+    os._exit(0)

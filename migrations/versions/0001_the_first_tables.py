@@ -1,0 +1,161 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+MOMENT = sa.DateTime(timezone=True)
+STATE = sa.String(16)
+
+
+def upgrade() -> None:
+    _conversations()
+    _chats()
+    _turns()
+    _messages()
+    _workers()
+    _holds()
+    _catch_ups()
+
+
+def downgrade() -> None:
+    for table in ("catch_ups", "holds", "workers", "messages", "turns", "chats", "conversations"):
+        op.drop_table(table)
+
+
+def _conversations() -> None:
+    op.create_table(
+        "conversations",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("bridge_number", sa.String(255), nullable=False),
+        sa.Column("phone", sa.String(255), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("turn_due_at", MOMENT),
+        sa.Column("turn_claim", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("turn_worker", sa.String(32)),
+        sa.Column("turn_rung_at", MOMENT),
+        sa.Column("delivery_due_at", MOMENT),
+        sa.Column("delivery_claim", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("delivery_worker", sa.String(32)),
+        sa.Column("delivery_rung_at", MOMENT),
+    )
+    _index("uq_conversations_pair", "bridge_number", "phone")
+    _index("ix_conversations_phone", "phone")
+    for column in ("turn_due_at", "turn_worker", "delivery_due_at", "delivery_worker"):
+        _index(f"ix_conversations_{column}", column, where=f"{column} IS NOT NULL")
+
+
+def _chats() -> None:
+    op.create_table(
+        "chats",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
+        sa.Column("provider", sa.String(16), nullable=False),
+        sa.Column("provider_chat_id", sa.String(255), nullable=False),
+        sa.Column("status", STATE, nullable=False),
+        sa.Column("started_at", MOMENT, nullable=False),
+        sa.Column("last_activity_at", MOMENT, nullable=False),
+        sa.Column("ended_at", MOMENT),
+        sa.Column("end_reason", sa.String(64)),
+        sa.Column("due_at", MOMENT),
+        sa.Column("user_items", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("last_item_id", sa.String(255)),
+    )
+    _index("ix_chats_conversation_id", "conversation_id")
+    _index("uq_chats_provider_chat_id", "provider", "provider_chat_id")
+    _index("uq_chats_ongoing", "conversation_id", where="status = 'ongoing'")
+    _index("ix_chats_idle", "last_activity_at", where="status = 'ongoing'")
+    _index("ix_chats_due_at", "due_at", where="due_at IS NOT NULL")
+
+
+def _turns() -> None:
+    op.create_table(
+        "turns",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
+        sa.Column("chat_id", ID, sa.ForeignKey("chats.id")),
+        sa.Column("status", STATE, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("answer_by", MOMENT, nullable=False),
+        sa.Column("asked_at", MOMENT),
+        sa.Column("call_over", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("looked_items", sa.Integer()),
+        sa.Column("settled_at", MOMENT),
+        sa.Column("error", sa.Text()),
+    )
+    _index("ix_turns_chat_id", "chat_id")
+    _index("uq_turns_open", "conversation_id", where="status IN ('waiting', 'asking')")
+    _index("ix_turns_given_up", "settled_at", where="status = 'given_up'")
+
+
+def _messages() -> None:
+    op.create_table(
+        "messages",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
+        sa.Column("turn_id", ID, sa.ForeignKey("turns.id")),
+        sa.Column("direction", STATE, nullable=False),
+        sa.Column("status", STATE, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("media", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("carrier_id", sa.String(64)),
+        sa.Column("reference", sa.String(32)),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("send_by", MOMENT),
+        sa.Column("attempted_at", MOMENT),
+        sa.Column("call_over", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("settled_at", MOMENT),
+        sa.Column("delivery", STATE),
+        sa.Column("error_code", sa.Integer()),
+        sa.Column("error", sa.Text()),
+    )
+    _index("uq_messages_carrier_id", "carrier_id")
+    _index("uq_messages_reference", "reference")
+    _index("ix_messages_conversation_id", "conversation_id", "id")
+    _index("ix_messages_turn_id", "turn_id")
+    _index("ix_messages_waiting", "conversation_id", "id", where="status = 'waiting'")
+    _index("ix_messages_unsent", "conversation_id", "id", where="status IN ('queued', 'sending')")
+    _index("ix_messages_given_up", "settled_at", where="status = 'given_up'")
+
+
+def _workers() -> None:
+    op.create_table(
+        "workers",
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("seen_at", MOMENT, nullable=False),
+    )
+
+
+def _holds() -> None:
+    op.create_table(
+        "holds",
+        sa.Column("provider", sa.String(16), primary_key=True),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("probe_at", MOMENT, nullable=False),
+        sa.Column("probes", sa.Integer(), nullable=False, server_default="0"),
+    )
+
+
+def _catch_ups() -> None:
+    op.create_table(
+        "catch_ups",
+        sa.Column("bridge_number", sa.String(255), primary_key=True),
+        sa.Column("read_to", MOMENT, nullable=False),
+    )
+
+
+def _index(name: str, *columns: str, where: str | None = None) -> None:
+    """The name tells all: ``ix`` or ``uq`` (unique), and the table."""
+    kind, table, _ = name.split("_", 2)
+    only = sa.text(where) if where else None
+    op.create_index(name, table, list(columns), unique=kind == "uq", postgresql_where=only, sqlite_where=only)

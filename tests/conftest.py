@@ -1,0 +1,279 @@
+"""What the tests stand on: databases and brokers of their own, on the real servers where these are there.
+
+A server that is not there skips its tests and says so at the end of the run. ``BRIDGE_TEST_SERVICES=required`` makes
+that a failure: so the CI can't go green by having tested nothing. Addresses: ``BRIDGE_TEST_POSTGRES``,
+``BRIDGE_TEST_REDIS`` (its databases 1 to 15 are used), ``BRIDGE_TEST_RABBITMQ`` (used as it is, virtual host included).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hypothesis
+import pytest
+import redis
+from kombu import Connection as Broker
+from sqlalchemy import NullPool, create_engine, event, text
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import OperationalError
+
+from bridge.db import Sessions, build_engine, build_sessions
+from bridge.models import Base
+
+POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
+REDIS = os.environ.get("BRIDGE_TEST_REDIS") or "redis://127.0.0.1:6379"
+RABBITMQ = os.environ.get("BRIDGE_TEST_RABBITMQ")
+RABBITMQ_HERE = "amqp://guest:guest@127.0.0.1:5672"
+REQUIRED = os.environ.get("BRIDGE_TEST_SERVICES") == "required"
+
+DATABASES = ["sqlite", "postgresql"]
+BROKERS = ["redis", "rabbitmq"]
+
+NUMBERED = {"conversations", "chats", "turns", "messages"}
+"""Tables whose rows are numbered, from 1 in every test."""
+
+LEASE = "bridge-test:lease"
+LEFTOVER = "bridge-test"
+LEASE_SECONDS = 3600
+"""A run that was killed gives its Redis database back after this time."""
+
+
+def _not_there(service: str, why: object) -> NoReturn:
+    reason = f"{service} is not there: {str(why).strip().splitlines()[0]}"
+    if REQUIRED:
+        pytest.fail(f"{reason} (and BRIDGE_TEST_SERVICES=required)", pytrace=False)
+    pytest.skip(reason)
+
+
+def _stay_home(event: str, arguments: tuple[object, ...]) -> None:
+    """Nothing that is tested may call the real Twilio or the real agent."""
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    try:
+        address = ip_address(str(arguments[1][0]).partition("%")[0])
+    except ValueError:
+        return  # a name: what it resolves to comes by again
+    if not address.is_private:
+        raise RuntimeError(f"a test wants to connect to {address}")
+
+
+sys.addaudithook(_stay_home)
+
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile("bridge", deadline=None)
+hypothesis.settings.load_profile("bridge")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not tested, and why: one line for each reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for reason, times in Counter(str(report.longrepr[2]) for report in skipped).most_common():
+        terminalreporter.write_line(f"not tested ({times}): {reason.removeprefix('Skipped: ')}", yellow=True)
+
+
+# --- databases ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A server on which databases are made and dropped."""
+
+    address: URL
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The address of a fresh, empty database."""
+        name = f"bridge_test_{uuid.uuid4().hex}"
+        self._do(f"CREATE DATABASE {name} TEMPLATE template0")
+        try:
+            yield self.address.set(database=name).render_as_string(hide_password=False)
+        finally:
+            self._do(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _do(self, statement: str) -> None:
+        engine = create_engine(
+            self.address, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args={"connect_timeout": 3}
+        )
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Postgres:
+    server = Postgres(make_url(POSTGRES))
+    try:
+        server._do("SELECT 1")
+    except OperationalError as error:
+        _not_there("PostgreSQL", error.orig)
+    return server
+
+
+@pytest.fixture(scope="session")
+def _postgres_with_tables(postgres: Postgres) -> Iterator[Engine]:
+    with postgres.database() as url:
+        engine = build_engine(url, pool_size=1)
+        Base.metadata.create_all(engine)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def postgresql_url(_postgres_with_tables: Engine) -> str:
+    """PostgreSQL with the tables of the models, empty."""
+    # Deleting from small tables takes a tenth of the time that truncating them does.
+    with _postgres_with_tables.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+            if table.name in NUMBERED:
+                connection.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
+    return _postgres_with_tables.url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tables") / "bridge.sqlite3"
+    engine = build_engine(f"sqlite:///{path}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def sqlite_url(_sqlite_with_tables: Path, tmp_path: Path) -> str:
+    """A file with the tables of the models, empty."""
+    return f"sqlite:///{shutil.copy(_sqlite_with_tables, tmp_path / 'bridge.sqlite3')}"
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn, with the tables of the models, empty."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=DATABASES)
+def bare_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Each kind of database in turn, with nothing in it at all. For the migrations; slower than ``database_url``."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'bare.sqlite3'}"
+    else:
+        with request.getfixturevalue("postgres").database() as url:
+            yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = build_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def hasty_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """SQLite in memory where that can be had, and never flushed: thousands of runs, in which only processes "die"."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="bridge-test-", dir=memory if memory.is_dir() else None))
+    engine = build_engine(f"sqlite:///{folder / 'bridge.sqlite3'}")
+
+    @event.listens_for(engine, "connect")
+    def _never_flush(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Sessions:
+    """Sessions on each kind of database in turn."""
+    return build_sessions(engine)
+
+
+# --- brokers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _leased_redis() -> Iterator[redis.Redis]:
+    try:
+        client = next(filter(None, map(_lease, range(1, 16))), None)
+    except redis.RedisError as error:
+        _not_there("Redis", error)
+    if client is None:
+        _not_there("Redis", "all its databases are in use")
+    yield client
+    client.flushdb()
+    client.close()
+
+
+def _lease(number: int) -> redis.Redis | None:
+    """A database that is empty, or was left behind by a run that was killed; never one with somebody's data."""
+    client = redis.Redis.from_url(REDIS, db=number, socket_connect_timeout=3)
+    if client.set(LEASE, os.getpid(), nx=True, ex=LEASE_SECONDS) and (client.exists(LEFTOVER) or client.dbsize() == 1):
+        client.set(LEFTOVER, 1)
+        return client
+    client.close()
+    return None
+
+
+@pytest.fixture
+def redis_url(_leased_redis: redis.Redis) -> str:
+    """A Redis database that belongs to this run; emptied before each test."""
+    with _leased_redis.pipeline() as all_at_once:
+        all_at_once.flushdb()
+        all_at_once.set(LEFTOVER, 1)
+        all_at_once.set(LEASE, os.getpid(), ex=LEASE_SECONDS)
+        all_at_once.execute()
+    return f"{REDIS.rstrip('/')}/{_leased_redis.get_connection_kwargs()['db']}"
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> Iterator[str]:
+    """A virtual host of RabbitMQ that belongs to this run."""
+    if RABBITMQ:
+        _knock(RABBITMQ)
+        yield RABBITMQ
+        return
+    _knock(f"{RABBITMQ_HERE}//")
+    name = f"bridge-test-{uuid.uuid4().hex}"
+    _rabbitmqctl("add_vhost", name)
+    try:
+        _rabbitmqctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
+        yield f"{RABBITMQ_HERE}/{name}"
+    finally:
+        _rabbitmqctl("delete_vhost", name)
+
+
+def _knock(url: str) -> None:
+    try:
+        with Broker(url, connect_timeout=3) as broker:
+            broker.connect()
+    except OSError as error:
+        _not_there("RabbitMQ", error)
+
+
+def _rabbitmqctl(*arguments: str) -> None:
+    try:
+        subprocess.run(["rabbitmqctl", "--quiet", *arguments], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        _not_there("A virtual host of RabbitMQ", f"{error}; or set BRIDGE_TEST_RABBITMQ")
+
+
+@pytest.fixture(params=BROKERS)
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of broker in turn, belonging to this run."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url

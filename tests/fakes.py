@@ -1,0 +1,362 @@
+"""Stand-ins for everything outside, written by hand and held to the real ones by the contract suites.
+
+What they were told can be read off them; how they fail is scripted before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bridge.agents import ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
+from bridge.carriers import CarriedText, Delivery, InboundText, OutgoingText
+from bridge.config import Settings
+from bridge.errors import ChatEnded, OutcomeUnknown, RemoteError
+
+SETTINGS: dict[str, Any] = {
+    "database_url": "sqlite:///never-opened.sqlite3",
+    "public_url": "https://bridge.example.com",
+    "twilio_account_sid": "AC" + "0" * 32,
+    "twilio_auth_token": "token-of-the-account",
+    "retell_api_key": "key_of_the_agent",
+    "retell_agent_id": "agent_1",
+}
+"""The least that is valid."""
+
+
+def fake_settings(**overrides: Any) -> Settings:
+    """Valid settings, by field name; the environment is not asked."""
+    return Settings.load(environ={}, **SETTINGS | overrides)
+
+
+class FakeClock:
+    """A moment that moves only when it is told. Call it, as ``Runtime.now`` is called."""
+
+    def __init__(self, start: datetime = datetime(2026, 11, 2, 12, tzinfo=UTC)) -> None:
+        self._now = start
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    now = __call__
+
+    def tick(self, seconds: float) -> datetime:
+        self._now += timedelta(seconds=seconds)
+        return self._now
+
+
+class FakeBell:
+    """Keeps the rings; nobody comes until :meth:`drain`."""
+
+    def __init__(self) -> None:
+        self.rings: list[tuple[str, int]] = []
+
+    def ring(self, step: str, row: int) -> None:
+        self.rings.append((step, row))
+
+    def reachable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def drain(self, rt: Any, steps: Mapping[str, Callable[[Any, int], object]], at_most: int = 1000) -> int:
+        """Answer every ring, also those that the steps ring themselves. Returns how many there were."""
+        for done in range(at_most):
+            if not self.rings:
+                return done
+            step, row = self.rings.pop(0)
+            steps[step](rt, row)
+        raise AssertionError(f"still ringing after {at_most} steps")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: RemoteError
+    done: bool
+
+
+class _Script:
+    """What goes wrong, and in which call: a queue of failures for each method."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, deque[_Failure]] = defaultdict(deque)
+        self._meanwhile: Callable[[], None] | None = None
+
+    def add(self, method: str, error: RemoteError, done: bool, times: int) -> None:
+        self._failures[method].extend([_Failure(error, done)] * times)
+
+    def clear(self) -> None:
+        self._failures.clear()
+        self._meanwhile = None
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        self._meanwhile = work
+
+    @contextmanager
+    def call(self, method: str) -> Iterator[None]:
+        """A failure comes before the work, or after it where it was done all the same."""
+        queue = self._failures[method]
+        failure = queue.popleft() if queue else None
+        if failure and not failure.done:
+            raise failure.error
+        yield
+        work, self._meanwhile = self._meanwhile, None
+        if work:
+            work()
+        if failure:
+            raise failure.error
+
+
+@dataclass
+class FakeChat:
+    """One chat, as its fake provider keeps it."""
+
+    id: str
+    about: NewChat
+    started_at: datetime
+    state: ChatState = ChatState.ONGOING
+    items: list[Item] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    """Heard, and not answered yet."""
+
+    @property
+    def heard(self) -> list[str]:
+        return [item.content for item in self.items if item.speaker is Speaker.USER]
+
+
+class FakeAgent:
+    """A chat agent in memory. See :class:`bridge.agents.Agent`.
+
+    ``answer`` turns what was said into what is answered; a text in capitals would be ``lambda said: [said.upper()]``.
+    """
+
+    provider = "retell"
+
+    def __init__(
+        self,
+        answer: Callable[[str], list[str]] = lambda said: [f"You said: {said}"],
+        *,
+        greeting: str = "",
+        item_ids: bool = True,
+        shows_items: bool = True,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self.answer = answer
+        self.greeting = greeting
+        self.item_ids = item_ids
+        self.shows_items = shows_items
+        self.hangs_up_on: set[str] = set()
+        """Texts after whose answer the agent ends the chat."""
+        self.thinks = False
+        """While it is set, a text is heard and the answer does not come before :meth:`finish`."""
+        self.chats: dict[str, FakeChat] = {}
+        self.calls: list[tuple[str, str]] = []
+        """Every call: its method, and the chat or what was said."""
+        self.closed = False
+        self._script = _Script()
+        self._now = now or FakeClock()
+        self._lock = threading.RLock()
+        self._items = 0
+        self._chat_numbers = itertools.count(1)
+
+    @property
+    def heard(self) -> list[str]:
+        """Everything that any chat has heard, in order of the chats."""
+        return [said for chat in self.chats.values() for said in chat.heard]
+
+    def fail(self, method: str, error: RemoteError, *, heard: bool = False, times: int = 1) -> None:
+        """The next calls of ``method`` (``complete``, ``create_chat`` …) fail. ``heard``: having been carried out."""
+        self._script.add(method, error, heard, times)
+
+    def recover(self) -> None:
+        """Nothing fails any more."""
+        self._script.clear()
+
+    def in_next_call(self, work: Callable[[], None]) -> None:
+        """The next call is carried out, then this happens, and only then does the caller get its answer."""
+        self._script.meanwhile(work)
+
+    def end(self, chat_id: str) -> None:
+        """The chat ends by itself, as after an hour of silence."""
+        self.chats[chat_id].state = ChatState.ENDED
+
+    def finish(self, chat_id: str) -> None:
+        """The answers that were still being thought of are there now."""
+        with self._lock:
+            chat = self.chats[chat_id]
+            for said in chat.unfinished:
+                chat.items += self._answer(said)
+            chat.unfinished.clear()
+
+    # -- the contract ----------------------------------------------------------------------------------------------
+
+    def create_chat(self, about: NewChat) -> RemoteChat:
+        with self._lock:
+            self.calls.append(("create_chat", about.user_number))
+            with self._script.call("create_chat"):
+                chat = FakeChat(f"chat_{next(self._chat_numbers)}", about, self._now())
+                self.chats[chat.id] = chat
+                if self.greeting:
+                    chat.items.append(self._item(Speaker.AGENT, self.greeting))
+            return self._seen(chat)
+
+    def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
+        with self._lock:
+            self.calls.append(("complete", content))
+            with self._script.call("complete"):
+                chat = self._open(chat_id)
+                chat.items.append(self._item(Speaker.USER, content))
+                if self.thinks:
+                    chat.unfinished.append(content)
+                    raise OutcomeUnknown("no whole answer in time", provider=self.provider)
+                answer = self._answer(content)
+                chat.items += answer
+                if any(item.ends_chat for item in answer):
+                    chat.state = ChatState.ENDED
+            return tuple(answer)
+
+    def get_chat(self, chat_id: str) -> RemoteChat:
+        with self._lock:
+            self.calls.append(("get_chat", chat_id))
+            with self._script.call("get_chat"):
+                chat = self._known(chat_id)
+            return self._seen(chat)
+
+    def end_chat(self, chat_id: str) -> None:
+        with self._lock:
+            self.calls.append(("end_chat", chat_id))
+            with self._script.call("end_chat"):
+                if chat_id in self.chats:
+                    self.chats[chat_id].state = ChatState.ENDED
+
+    def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
+        with self._lock:
+            self.calls.append(("list_chats", after or ""))
+            with self._script.call("list_chats"):
+                chats = [self._seen(chat) for chat in reversed(self.chats.values())]
+            wanted = [chat for chat in chats if chat.state is ChatState.ONGOING or not ongoing_only]
+            start = [chat.id for chat in wanted].index(after) + 1 if after else 0
+            page = wanted[start : start + limit]
+            more = start + limit < len(wanted)
+            return ChatPage(tuple(replace(chat, items=None) for chat in page), page[-1].id if more else None)
+
+    def close(self) -> None:
+        self.closed = True
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _known(self, chat_id: str) -> FakeChat:
+        if chat_id not in self.chats:
+            raise ChatEnded("no such chat", provider=self.provider, status=422)
+        return self.chats[chat_id]
+
+    def _open(self, chat_id: str) -> FakeChat:
+        chat = self._known(chat_id)
+        if chat.state is ChatState.ENDED:
+            raise ChatEnded("Chat already ended", provider=self.provider, status=400)
+        return chat
+
+    def _seen(self, chat: FakeChat) -> RemoteChat:
+        return RemoteChat(chat.id, chat.state, tuple(chat.items) if self.shows_items else None, chat.started_at)
+
+    def _answer(self, said: str) -> list[Item]:
+        items = [self._item(Speaker.AGENT, text) for text in self.answer(said)]
+        if said in self.hangs_up_on:
+            items.append(replace(self._item(Speaker.OTHER, ""), ends_chat=True))
+        return items
+
+    def _item(self, speaker: Speaker, content: str) -> Item:
+        self._items += 1
+        return Item(speaker, content, id=f"m{self._items}" if self.item_ids else None)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A text that the fake carrier has taken."""
+
+    text: OutgoingText
+    carried: CarriedText
+
+
+class FakeCarrier:
+    """A carrier in memory. See :class:`bridge.carriers.Carrier`."""
+
+    provider = "twilio"
+
+    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
+        self.accepted: list[Accepted] = []
+        self.received: list[InboundText] = []
+        """What people sent, in order. Nobody is told: that is the webhook's part."""
+        self.page_size = 50
+        self.calls: list[tuple[str, str]] = []
+        """Every call: its method, and the reference of the text or the phone."""
+        self.closed = False
+        self._script = _Script()
+        self._now = now or FakeClock()
+        self._lock = threading.RLock()
+
+    @property
+    def bodies(self) -> list[str]:
+        """What reached the carrier, in order."""
+        return [accepted.text.body for accepted in self.accepted]
+
+    def fail(self, method: str, error: RemoteError, *, taken: bool = False, times: int = 1) -> None:
+        """The next calls of ``method`` fail: ``send``, ``sent_to``, ``received_by``, or ``next_page`` of such a list.
+
+        ``taken``: after the carrier took the text.
+        """
+        self._script.add(method, error, taken, times)
+
+    def recover(self) -> None:
+        """Nothing fails any more."""
+        self._script.clear()
+
+    def in_next_call(self, work: Callable[[], None]) -> None:
+        """The next call is carried out, then this happens, and only then does the caller get its answer."""
+        self._script.meanwhile(work)
+
+    def send(self, text: OutgoingText) -> CarriedText:
+        with self._lock:
+            self.calls.append(("send", text.reference))
+            with self._script.call("send"):
+                carried = CarriedText(f"SM{len(self.accepted) + 1:032x}", Delivery.QUEUED, text.body, self._now())
+                self.accepted.append(Accepted(text, carried))
+            return carried
+
+    def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
+        with self._lock:
+            self.calls.append(("sent_to", recipient))
+            with self._script.call("sent_to"):
+                pair = [a for a in self.accepted if (a.text.recipient, a.text.sender) == (recipient, sender)]
+            carried = [accepted.carried for accepted in reversed(pair)]
+            return [text for text in carried if text.created_at is None or text.created_at >= since]
+
+    def receive(self, phone: str, number: str, body: str, media: int = 0) -> InboundText:
+        """A person texts one of our numbers."""
+        with self._lock:
+            sid = f"SM{len(self.received) + 0xB000:032x}"
+            text = InboundText(sid, phone, number, body, media, sent_at=self._now())
+            self.received.append(text)
+            return text
+
+    def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
+        with self._lock:
+            self.calls.append(("received_by", number))
+            with self._script.call("received_by"):
+                found = [text for text in self.received if text.bridge_number == number]
+        found = [text for text in found if text.sent_at is None or text.sent_at >= since]
+        for start in range(0, len(found) or 1, self.page_size):
+            if start:
+                with self._script.call("next_page"):
+                    pass
+            yield [replace(text) for text in found[start : start + self.page_size]]
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,130 @@
+"""A whole bridge on a real database and between fakes, with a clock that is moved by hand.
+
+What a test asserts is rows, and what the fakes were told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from bridge import inbox, upkeep
+from bridge.carriers import InboundText
+from bridge.db import Sessions
+from bridge.line import LINES, Line
+from bridge.models import Base, Worker
+from bridge.runtime import Runtime
+from bridge.steps import STEPS
+from tests.fakes import FakeAgent, FakeBell, FakeCarrier, FakeClock, fake_settings
+
+ANN = "+15551230001"
+BOB = "+15551230002"
+NUMBER = "+15550001111"
+
+
+class FakePulse:
+    """Beats when it is told; ``stopped`` is what a process is that was halted."""
+
+    def __init__(self, sessions: Sessions, clock: FakeClock) -> None:
+        self.worker = uuid.uuid4().hex
+        self.stopped = False
+        self._sessions = sessions
+        self._clock = clock
+        self.beat()
+
+    @contextmanager
+    def holding(self, line: Line, conversation_id: int) -> Iterator[None]:
+        yield
+
+    def in_charge(self, worker: str) -> bool:
+        return worker == self.worker and not self.stopped
+
+    def beat(self) -> None:
+        if not self.stopped:
+            with self._sessions.begin() as session:
+                session.merge(Worker(id=self.worker, seen_at=self._clock()))
+
+
+class Scene:
+    """One bridge, its vendors and some people."""
+
+    def __init__(self, sessions: Sessions, agent: FakeAgent | None = None, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.agent = agent or FakeAgent(now=self.clock)
+        self.carrier = FakeCarrier(now=self.clock)
+        self.bell = FakeBell()
+        self.sessions = sessions
+        self.sids = map("SM{:032x}".format, itertools.count(0xA000))
+        self.rt = Runtime(
+            settings=fake_settings(**settings),
+            sessions=sessions,
+            agent=self.agent,
+            carrier=self.carrier,
+            bell=self.bell,
+            pulse=FakePulse(sessions, self.clock),
+            now=self.clock,
+        )
+
+    def text(self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0) -> bool:
+        """A person texts; the carrier brings it to the inbox."""
+        return inbox.store(self.rt, InboundText(sid or next(self.sids), phone, NUMBER, body, media))
+
+    def ring(self) -> None:
+        """Answer the rings that there are."""
+        self.bell.drain(self.rt, STEPS)
+
+    def work(self, seconds: float = 0) -> None:
+        """Answer the rings, and let time pass with the clock's sweeper at work."""
+        self.ring()
+        until = self.clock() + timedelta(seconds=seconds)
+        while self.clock() < until:
+            self.tick(min(self._next_step(), (until - self.clock()).total_seconds()))
+
+    def tick(self, seconds: float = 1) -> None:
+        self.clock.tick(seconds)
+        self.rt.pulse.beat()
+        upkeep.sweep(self.rt)
+        self.ring()
+
+    def work_until_quiet(self, at_most: float = 24 * 3600) -> float:
+        """Until no line is due any more. Returns how many seconds that took."""
+        began = self.clock()
+        self.ring()
+        while self.waiting():
+            self.tick(self._next_step())
+            passed = (self.clock() - began).total_seconds()
+            assert passed < at_most, f"still something due after {passed} s"
+        return (self.clock() - began).total_seconds()
+
+    def waiting(self) -> bool:
+        return bool(self._due())
+
+    def _due(self) -> list[datetime]:
+        with self.sessions() as session:
+            due = [session.scalar(select(func.min(line.due_at))) for line in LINES]
+        return [moment for moment in due if moment]
+
+    def _next_step(self) -> float:
+        """Seconds to the next thing that happens: something comes due, or the sweeper's patience ends."""
+        ahead = [(moment - self.clock()).total_seconds() for moment in self._due()]
+        return min([20.0, *(max(1.0, seconds) for seconds in ahead)])
+
+    def restart(self) -> None:
+        """The process is gone with all that it had in hand; another one comes. Its rings are lost too."""
+        self.bell.rings.clear()
+        self.rt = replace(self.rt, pulse=FakePulse(self.sessions, self.clock))
+
+    def rows(self, table: type[Base]) -> list[Any]:
+        with self.sessions() as session:
+            return list(session.scalars(select(table).order_by(table.id)))  # type: ignore[attr-defined]
+
+    def got(self, phone: str = ANN) -> list[str]:
+        """What reached this phone, in order."""
+        return [a.text.body for a in self.carrier.accepted if a.text.recipient == phone]

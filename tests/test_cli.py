@@ -1,0 +1,257 @@
+"""The command line as people use it: what it prints, and the code with which it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from bridge import __version__, migrate
+from bridge.db import Sessions, build_engine, build_sessions
+from bridge.models import Chat, ChatStatus, Conversation
+from bridge.simulator import Simulator, SimulatorSettings, serve
+from tests.procfile import environment, lines
+
+BRIDGE = [sys.executable, "-m", "bridge"]
+TIMEOUT = 30
+"""Seconds for a command that takes one."""
+
+FAULTY = {
+    "DATABASE_URL": "mysql://u:not-to-be-shown@host/name",
+    "TWILIO_ACCOUNT_SID": "AC-not-to-be-shown",
+    "TWILIO_AUTH_TOKEN": "not-to-be-shown",
+    "RETELL_API_KEY": "not-to-be-shown",
+    "AGENT_TIMEOUT": "soon",
+}
+FAULTS = ["DATABASE_URL", "PUBLIC_URL", "TWILIO_ACCOUNT_SID", "RETELL_AGENT_ID", "AGENT_TIMEOUT"]
+
+
+def run(command: list[str], folder: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; what it prints as an error is part of what it prints."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+COMMANDS = {
+    "bridge up": ([*BRIDGE, "up"], []),
+    "bridge end-stale": ([*BRIDGE, "end-stale"], []),
+    **{name: (["/bin/sh", "-c", lines()[name]], ["CELERY_BROKER_URL"]) for name in ("web", "worker", "clock")},
+}
+
+
+@pytest.mark.parametrize(("command", "more_faults"), COMMANDS.values(), ids=COMMANDS)
+def test_every_fault_of_the_settings_is_told_at_once(
+    tmp_path: Path, command: list[str], more_faults: list[str]
+) -> None:
+    told = run(command, tmp_path, FAULTY)
+    assert told.returncode == 2
+    assert sorted(line.split(" ")[0] for line in told.stdout.splitlines()) == sorted(FAULTS + more_faults)
+    assert "not-to-be-shown" not in told.stdout
+
+
+# -- the database --------------------------------------------------------------------------------------------------
+
+
+def test_the_migrations_need_nothing_but_the_database(tmp_path: Path, bare_database_url: str) -> None:
+    for _ in range(2):
+        told = run([*BRIDGE, "db", "upgrade"], tmp_path, {"DATABASE_URL": bare_database_url})
+        assert told.returncode == 0, told.stdout
+        assert told.stdout.splitlines()[-1] == f"The database is at {migrate.head()}."
+    engine = build_engine(bare_database_url)
+    with engine.connect() as connection:
+        assert migrate.at_head(connection)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://somebody:not-to-be-shown@127.0.0.1:1/name", "refused"),
+        ("sqlite:////no/such/folder/bridge.sqlite3", "unable to open"),
+    ],
+)
+def test_a_database_that_is_not_there_is_told_in_plain_words(tmp_path: Path, url: str, words: str) -> None:
+    told = run([*BRIDGE, "db", "upgrade"], tmp_path, {"DATABASE_URL": url})
+    assert told.returncode == 1
+    assert words in told.stdout
+    assert "Look at DATABASE_URL" in told.stdout
+    assert "Traceback" not in told.stdout
+    assert "not-to-be-shown" not in told.stdout
+
+
+# -- end-stale -----------------------------------------------------------------------------------------------------
+
+
+class Restaurant:
+    """A simulated agent with some idle chats, and the database that knows of them."""
+
+    def __init__(self, folder: Path, simulator: Simulator, vendors: str, sessions: Sessions) -> None:
+        self._folder = folder
+        self._simulator = simulator
+        self._vendors = vendors
+        self._sessions = sessions
+
+    def has_chat(self, idle: timedelta) -> str:
+        """A person whose chat is idle for so long."""
+        agent = self._simulator.settings.agent_id
+        chat_id = self._simulator.agent.create(agent, 0, {}, {}).id
+        then = datetime.now(UTC) - idle
+        with self._sessions.begin() as session:
+            person = Conversation(bridge_number="+15550001111", phone=f"+1555{chat_id}", created_at=then)
+            session.add(person)
+            session.flush()
+            session.add(
+                Chat(
+                    conversation_id=person.id,
+                    provider="retell",
+                    provider_chat_id=chat_id,
+                    status=ChatStatus.ONGOING,
+                    started_at=then,
+                    last_activity_at=then,
+                )
+            )
+        return chat_id
+
+    def ended(self) -> set[str]:
+        """The chats that are over at the provider."""
+        return {chat.id for chat in self._simulator.agent.chats() if chat.ended is not None}
+
+    def known(self) -> set[tuple[str, ChatStatus]]:
+        """The chats as the bridge has them."""
+        with self._sessions() as session:
+            return {(row.provider_chat_id, row.status) for row in session.scalars(select(Chat))}
+
+    def fails_to_end(self, times: int) -> None:
+        self._simulator.faults.next("agent_500", times, calls=["end"])
+
+    def end_stale(self, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return run([*BRIDGE, "end-stale", *options], self._folder, self.settings | settings)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        settings = self._simulator.settings
+        return {
+            "DATABASE_URL": f"sqlite:///{self._folder / 'bridge.sqlite3'}",
+            "PUBLIC_URL": "https://bridge.example.com",
+            "TWILIO_ACCOUNT_SID": settings.account_sid,
+            "TWILIO_AUTH_TOKEN": settings.auth_token,
+            "TWILIO_API_BASE_URL": self._vendors,
+            "RETELL_API_KEY": settings.retell_api_key,
+            "RETELL_AGENT_ID": settings.agent_id,
+            "RETELL_BASE_URL": self._vendors,
+        }
+
+
+@pytest.fixture
+def restaurant(tmp_path: Path, sqlite_url: str) -> Iterator[Restaurant]:
+    simulator = Simulator(SimulatorSettings())
+    engine = build_engine(sqlite_url)
+    with serve(simulator) as vendors:
+        yield Restaurant(tmp_path, simulator, vendors, build_sessions(engine))
+    engine.dispose()
+
+
+def test_stale_chats_are_ended_at_the_provider_and_others_are_left_alone(restaurant: Restaurant) -> None:
+    stale = {restaurant.has_chat(timedelta(hours=idle)) for idle in (2, 30)}
+    fresh = restaurant.has_chat(timedelta(minutes=30))
+    told = restaurant.end_stale("--idle", "1h")
+    assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "2 chats ended.")
+    assert "Ending stale chats" in told.stdout
+    assert restaurant.ended() == stale
+    assert restaurant.known() == {(chat, ChatStatus.ENDED) for chat in stale} | {(fresh, ChatStatus.ONGOING)}
+
+
+def test_a_dry_run_counts_and_ends_nothing(restaurant: Restaurant) -> None:
+    restaurant.has_chat(timedelta(hours=2))
+    told = restaurant.end_stale("--idle", "1h", "--dry-run")
+    assert (told.returncode, told.stdout) == (0, "1 chats are stale. Nothing was ended.\n")
+    assert restaurant.ended() == set()
+
+
+@pytest.mark.parametrize(("stale_after", "chats"), [("1h", 2), ("", 1), ("48h", 0)])
+def test_what_counts_as_stale_is_taken_from_the_settings(restaurant: Restaurant, stale_after: str, chats: int) -> None:
+    """Empty means that nothing is ended by itself; who asks for it means a day."""
+    for idle in (2, 30):
+        restaurant.has_chat(timedelta(hours=idle))
+    told = restaurant.end_stale("--dry-run", STALE_AFTER=stale_after)
+    assert told.stdout.startswith(f"{chats} chats are stale")
+
+
+def test_a_chat_that_the_provider_does_not_end_now_is_left_to_the_bridge(restaurant: Restaurant) -> None:
+    for _ in range(3):
+        restaurant.has_chat(timedelta(hours=2))
+    restaurant.fails_to_end(1)
+    told = restaurant.end_stale("--idle", "1h")
+    assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "2 chats ended. 1 are left to the running bridge.")
+    assert len(restaurant.ended()) == 2
+    assert sorted(status for _, status in restaurant.known()) == ["ended", "ended", "ending"]
+
+
+def test_a_terminal_shows_how_far_it_is(restaurant: Restaurant, tmp_path: Path) -> None:
+    for _ in range(4):
+        restaurant.has_chat(timedelta(hours=2))
+    shown = run_in_terminal([*BRIDGE, "end-stale", "--idle", "1h"], tmp_path, restaurant.settings)
+    assert re.findall(r"Ending stale chats .*?(\d+)%", shown)[-1] == "100"
+    assert "4 chats ended." in shown
+
+
+def run_in_terminal(command: list[str], folder: Path, settings: dict[str, str]) -> str:
+    ours, theirs = os.openpty()
+    with subprocess.Popen(command, cwd=folder, env=environment(settings), stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b"".join(iter(lambda: read(ours), b""))
+    os.close(ours)
+    assert process.returncode == 0, shown
+    return shown.decode()
+
+
+def read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""  # nobody writes there any more
+
+
+# -- how it is asked -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("duration", ["soon", "1", "0s", "-1h", "1w", "1.5h", "", "9999999d"])
+def test_a_duration_that_is_none_is_refused_with_an_example(tmp_path: Path, duration: str) -> None:
+    told = run([*BRIDGE, "end-stale", f"--idle={duration}"], tmp_path, {})
+    assert told.returncode == 2
+    assert "Invalid value for '--idle'" in told.stdout
+    assert re.search(r"\b\d+d\b", told.stdout.splitlines()[-1])
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    told = run([*BRIDGE, "--help"], tmp_path, {})
+    assert told.returncode == 0
+    for command in ("db", "demo", "end-stale", "up"):
+        assert re.search(rf"^  {command} +[A-Z]", told.stdout, re.MULTILINE)
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    told = run([*BRIDGE, "--version"], tmp_path, {})
+    assert (told.returncode, told.stdout.split()[-1]) == (0, __version__)
+
+
+def test_a_command_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    told = run([*BRIDGE, "nonsense"], tmp_path, {})
+    assert told.returncode == 2
+    assert "No such command 'nonsense'" in told.stdout

@@ -1,0 +1,228 @@
+"""The delivery, step by step: what goes to the carrier, when it goes again, and what the carrier's reports do."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge import delivery, outbox, turns
+from bridge.carriers import Delivery, StatusReport
+from bridge.db import Sessions
+from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
+from bridge.models import Message, MessageStatus
+from tests.fakes import FakeAgent
+from tests.scene import ANN, BOB, Scene
+
+
+@pytest.fixture
+def scene(sessions: Sessions) -> Scene:
+    return Scene(sessions, agent=FakeAgent(lambda said: [f"{said} {n}" for n in (1, 2, 3)]))
+
+
+ANSWERS = ["hi 1", "hi 2", "hi 3"]
+
+UNKNOWN = [
+    OutcomeUnknown("cut off", provider="twilio"),
+    OutcomeUnknown("server fault", provider="twilio", status=500),
+    OutcomeUnknown("no sid", provider="twilio", status=201),
+]
+NOT_TAKEN = [
+    NotReached("refused", provider="twilio"),
+    RateLimited("slow down", provider="twilio", status=429, code=20429),
+    AccountRefused("no such token", provider="twilio", status=401, code=20003),
+]
+
+
+def outgoing(scene: Scene) -> list[Message]:
+    return [row for row in scene.rows(Message) if row.reference]
+
+
+@pytest.mark.parametrize("error", NOT_TAKEN, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_was_surely_not_taken_is_sent_again_and_the_rest_waits_for_it(
+    scene: Scene, error: RemoteError, times: int
+) -> None:
+    scene.text("hi")
+    scene.carrier.fail("send", error, times=times)
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+    assert "sent_to" not in [call for call, _ in scene.carrier.calls]
+
+
+@pytest.mark.parametrize("error", UNKNOWN, ids=str)
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_unknown_outcome_is_settled_by_the_carriers_list(scene: Scene, error: RemoteError, taken: bool) -> None:
+    scene.text("hi")
+    scene.carrier.fail("send", error, taken=taken, times=2)
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+    assert len({row.carrier_id for row in outgoing(scene)}) == 3
+
+
+def test_two_equal_texts_to_one_person_both_arrive_once(scene: Scene) -> None:
+    scene.agent.answer = lambda said: ["ok", "ok"]
+    for taken in (True, False):
+        scene.text("hi")
+        scene.carrier.fail("send", UNKNOWN[0], taken=taken, times=2)
+        scene.work_until_quiet()
+    assert scene.got() == ["ok"] * 4
+    assert len({row.carrier_id for row in outgoing(scene)}) == 4
+
+
+def test_a_callback_settles_what_has_no_known_outcome(scene: Scene) -> None:
+    scene.text("hi")
+    scene.carrier.fail("send", UNKNOWN[0], taken=True)
+    scene.ring()
+    [accepted] = scene.carrier.accepted
+    report = StatusReport(accepted.text.reference, accepted.carried.id, Delivery.SENT, ANN)
+    assert outbox.report(scene.rt, report)
+    scene.ring()  # nobody had to wait for the next look
+    assert scene.got() == ANSWERS
+    assert outgoing(scene)[0].delivery is Delivery.SENT
+    assert "sent_to" not in [call for call, _ in scene.carrier.calls]
+
+
+def test_what_is_still_on_its_way_is_not_sent_again(scene: Scene) -> None:
+    """No answer came in time; the carrier takes the text later than that."""
+    scene.text("hi")
+    scene.carrier.fail("send", UNKNOWN[0])
+    scene.work(seconds=40)
+    assert [call for call, _ in scene.carrier.calls].count("send") == 1
+
+
+def test_a_callback_before_a_failed_answer_does_not_leave_the_rest_waiting(scene: Scene) -> None:
+    late = OutcomeUnknown("busy", provider="twilio", status=503, retry_after=3600)
+    scene.carrier.fail("send", late, taken=True)
+
+    def callback() -> None:
+        [accepted] = scene.carrier.accepted
+        outbox.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.SENT, ANN))
+
+    scene.text("hi")
+    scene.carrier.in_next_call(callback)
+    scene.work(seconds=5)
+    assert scene.got() == ANSWERS
+    assert outgoing(scene)[0].error is None
+
+
+def test_a_look_that_fails_is_repeated_and_nothing_is_sent_meanwhile(scene: Scene) -> None:
+    scene.text("hi")
+    scene.carrier.fail("send", UNKNOWN[0], taken=True)
+    for error in (*UNKNOWN, *NOT_TAKEN, Refused("bad request", provider="twilio", status=400)):
+        scene.carrier.fail("sent_to", error)
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+
+
+def test_a_refused_text_is_given_up_loudly_and_the_next_one_goes_on(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.text("hi")
+    scene.carrier.fail("send", Refused("no mobile", provider="twilio", status=400, code=21614))
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS[1:]
+    first = outgoing(scene)[0]
+    assert (first.status, first.error_code) == (MessageStatus.GIVEN_UP, 21614)
+    assert "given up" in caplog.text
+
+
+def test_a_text_that_cannot_be_sent_in_time_is_given_up(sessions: Sessions) -> None:
+    scene = Scene(sessions, answer_within="5m")
+    scene.text("hi")
+    scene.carrier.fail("send", NOT_TAKEN[0], times=10_000)
+    scene.work_until_quiet()
+    assert [row.status for row in outgoing(scene)] == [MessageStatus.GIVEN_UP]
+    assert 290 < (outgoing(scene)[0].settled_at - outgoing(scene)[0].created_at).total_seconds() < 340
+
+
+def test_a_text_of_which_nothing_can_be_found_out_is_given_up_and_a_late_report_still_counts(
+    sessions: Sessions,
+) -> None:
+    scene = Scene(sessions, answer_within="5m")
+    scene.text("hi")
+    scene.carrier.fail("send", UNKNOWN[0], taken=True)
+    scene.carrier.fail("sent_to", UNKNOWN[0], times=10_000)
+    scene.work_until_quiet()
+    assert [row.status for row in outgoing(scene)] == [MessageStatus.GIVEN_UP]
+    [accepted] = scene.carrier.accepted
+    outbox.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.DELIVERED, ANN))
+    assert [row.status for row in outgoing(scene)] == [MessageStatus.SENT]
+    assert scene.got() == ["You said: hi"]
+
+
+def test_a_carrier_that_asks_to_wait_is_not_asked_sooner(scene: Scene) -> None:
+    scene.text("hi")
+    scene.carrier.fail("send", RateLimited("slow down", provider="twilio", status=429, retry_after=90))
+    scene.work(seconds=89)
+    assert scene.got() == []
+    scene.work(seconds=5)
+    assert scene.got() == ANSWERS
+
+
+def test_a_long_answer_is_sent_in_parts_and_in_order(scene: Scene) -> None:
+    words = " ".join(f"word{n}" for n in range(600))
+    scene.agent.answer = lambda said: [words]
+    scene.text("hi")
+    scene.work()
+    assert len(scene.got()) > 1
+    assert " ".join(scene.got()).split() == words.split()
+
+
+def test_a_worker_that_was_halted_sends_nothing_any_more(scene: Scene) -> None:
+    scene.text("hi")
+    turns.converse(scene.rt, 1)
+    scene.rt.pulse.stopped = True
+    delivery.deliver(scene.rt, 1)
+    assert scene.carrier.calls == []
+    scene.restart()
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+
+
+REPORTS = [
+    (["sent", "delivered"], "delivered"),
+    (["delivered", "sent"], "delivered"),
+    (["queued", "sending", "sent", "delivered", "read"], "read"),
+    (["read", "delivered"], "read"),
+    (["failed", "sent", "delivered"], "failed"),
+    (["sent", "sent", "undelivered", "undelivered"], "undelivered"),
+]
+
+
+@pytest.mark.parametrize(("reports", "at_last"), REPORTS)
+def test_a_report_never_takes_a_text_back(scene: Scene, reports: list[str], at_last: str) -> None:
+    scene.text("hi")
+    scene.work()
+    row = outgoing(scene)[0]
+    for status in reports:
+        outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery(status), ANN))
+    assert outgoing(scene)[0].delivery == at_last
+
+
+def test_a_text_that_was_not_delivered_is_told_in_the_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.text("hi")
+    scene.work()
+    row = outgoing(scene)[0]
+    outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery.UNDELIVERED, ANN, error_code=30003))
+    assert f"message {row.id} was not delivered: undelivered, error 30003" in caplog.text
+
+
+def test_reports_for_others_change_nothing(scene: Scene) -> None:
+    scene.text("hi")
+    scene.work()
+    row = outgoing(scene)[0]
+    for report in (
+        StatusReport("f" * 32, "SM" + "f" * 32, Delivery.FAILED, ANN),
+        StatusReport(row.reference, row.carrier_id, Delivery.FAILED, BOB),
+        StatusReport(row.reference, "SM" + "f" * 32, Delivery.FAILED, ANN),
+        StatusReport(None, "SM" + "f" * 32, Delivery.FAILED, ANN),
+    ):
+        assert not outbox.report(scene.rt, report)
+    assert outgoing(scene)[0].delivery is Delivery.QUEUED
+
+
+def test_a_report_without_our_reference_is_found_by_the_carriers_id(scene: Scene) -> None:
+    scene.text("hi")
+    scene.work()
+    row = outgoing(scene)[0]
+    assert outbox.report(scene.rt, StatusReport(None, row.carrier_id, Delivery.DELIVERED, ANN))
+    assert outgoing(scene)[0].delivery is Delivery.DELIVERED

@@ -1,0 +1,142 @@
+"""The laws of the house: who may import whom, and that what is written beside the code is what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from pydantic.fields import FieldInfo
+
+from bridge.config import Settings, parse_duration, variable_names
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+APP = json.loads((ROOT / "app.json").read_text())
+
+SHORT = {"d": timedelta(days=2), "h": timedelta(hours=1), "m": timedelta(minutes=5), "s": timedelta(seconds=1)}
+"""From which length on a duration is shown in a unit: 120s and 24h say more than 2m and 1d."""
+
+
+def processes() -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """Every text file of the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    for name in listed.stdout.splitlines():
+        try:
+            yield name, (ROOT / name).read_text()
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+            continue
+
+
+def test_everybody_imports_from_below() -> None:
+    # In a process of its own: the linter silences every logger that it finds.
+    lint = Path(sys.executable).parent / "lint-imports"
+    told = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+# --- the settings ------------------------------------------------------------------------------------------------
+
+
+def shown(default: Any) -> str:
+    if isinstance(default, timedelta):
+        unit = next(unit for unit, least in SHORT.items() if default >= least and not default % one(unit))
+        return f"`{default // one(unit)}{unit}`"
+    return f"`{default}`" if default not in (None, ()) else ""
+
+
+def one(unit: str) -> timedelta:
+    return parse_duration(f"1{unit}")
+
+
+def row(name: str, field: FieldInfo) -> str:
+    names = ", else ".join(f"`{variable}`" for variable in variable_names(name))
+    default = "**must be set**" if field.is_required() else shown(field.default)
+    return f"| {names} | {default} | {field.description} |"
+
+
+def test_the_readme_tells_every_setting_as_it_is() -> None:
+    _, table, _ = re.split(r"<!-- /?settings -->\n", (ROOT / "README.md").read_text())
+    head = ["| name | default | meaning |", "|---|---|---|"]
+    expected = [*head, *(row(name, field) for name, field in Settings.model_fields.items())]
+    assert table.strip() == "\n".join(expected), "paste into README.md:\n" + "\n".join(expected)
+
+
+def test_the_example_of_a_dotenv_file_names_every_setting_and_nothing_else() -> None:
+    named = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(variable_names(name)[0] for name in Settings.model_fields)
+
+
+def test_the_example_of_a_dotenv_file_leaves_open_exactly_what_must_be_set() -> None:
+    named = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(name.upper() for name, field in Settings.model_fields.items() if field.is_required())
+
+
+# --- the platform ------------------------------------------------------------------------------------------------
+
+
+def test_the_procfile_has_four_processes() -> None:
+    assert list(processes()) == ["release", "web", "worker", "clock"]
+
+
+def test_the_platform_starts_what_the_procfile_has() -> None:
+    assert list(APP["formation"]) == [name for name in processes() if name != "release"]
+
+
+def test_the_platform_asks_for_every_setting_that_must_be_set() -> None:
+    asked = {name for name, about in APP["env"].items() if about["required"]}
+    assert asked == {name.upper() for name, field in Settings.model_fields.items() if field.is_required()}
+
+
+def test_the_platform_describes_the_settings_as_they_are() -> None:
+    described = {name: about["description"] for name, about in APP["env"].items()}
+    fields = Settings.model_fields
+    assert described == {name: fields[name.lower()].description for name in APP["env"]}
+
+
+def test_the_platform_has_the_python_that_is_developed_on() -> None:
+    version = (ROOT / ".python-version").read_text().strip()
+    assert PYPROJECT["project"]["requires-python"] == f">={version}"
+
+
+# --- what it stands on -------------------------------------------------------------------------------------------
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "requirements.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+) .*\\\n    --hash=sha256:", lines, re.MULTILINE))
+
+
+@pytest.mark.parametrize("dependency", PYPROJECT["project"]["dependencies"])
+def test_every_dependency_is_pinned_within_its_range(dependency: str) -> None:
+    needed = Requirement(dependency)
+    assert needed.specifier.contains(pins()[canonicalize_name(needed.name)]), "run: make requirements"
+
+
+def test_every_pin_has_a_hash() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert len(pins()) == sum("==" in line for line in lines)
+
+
+def test_no_file_says_where_packages_come_from() -> None:
+    """Whoever installs decides that; an address in a file would follow every machine that reads it."""
+    telling = re.compile(r"-{2}(extra-)?index-url|-{2}find-links|^(extra-)?index-url *=", re.MULTILINE)
+    assert [name for name, text in files() if telling.search(text)] == []
+    assert "://" not in (ROOT / "requirements.txt").read_text()

@@ -1,0 +1,93 @@
+"""The waiting line: who holds a claim may settle it, and nobody else, however late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge import line
+from bridge.db import Sessions
+from bridge.line import DELIVERIES, LONGEST_PAUSE, LONGEST_RETRY_AFTER, TURNS, Claim, Outlived, pause
+from bridge.models import Conversation
+
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+BOOKING = timedelta(minutes=1)
+
+
+@pytest.fixture
+def conversation(sessions: Sessions) -> int:
+    with sessions.begin() as session:
+        row = Conversation(bridge_number="+1", phone="+2", created_at=NOW, turn_due_at=NOW)
+        session.add(row)
+        session.flush()
+        return row.id
+
+
+def claim(session: Session, conversation: int, worker: str, now: datetime = NOW) -> Claim | None:
+    return line.claim(session, TURNS, conversation, worker=worker, now=now, booking=BOOKING)
+
+
+def test_a_line_is_claimed_once(sessions: Sessions, conversation: int) -> None:
+    with sessions.begin() as session:
+        assert claim(session, conversation, "a")
+        assert claim(session, conversation, "b") is None
+
+
+def test_a_line_that_is_not_due_is_not_claimed(sessions: Sessions, conversation: int) -> None:
+    with sessions.begin() as session:
+        assert claim(session, conversation, "a", NOW - timedelta(seconds=1)) is None
+
+
+def test_the_two_lines_of_a_conversation_do_not_know_each_other(sessions: Sessions, conversation: int) -> None:
+    with sessions.begin() as session:
+        assert line.claim(session, DELIVERIES, conversation, worker="a", now=NOW, booking=BOOKING) is None
+        assert claim(session, conversation, "a")
+
+
+@pytest.mark.parametrize("second", ["a", "b"])
+def test_a_claim_whose_booking_ended_is_worth_nothing_once_another_has_claimed(
+    sessions: Sessions, conversation: int, second: str
+) -> None:
+    """Not even when the other one is the same worker."""
+    with sessions.begin() as session:
+        late = claim(session, conversation, "a")
+        newer = claim(session, conversation, second, NOW + 2 * BOOKING)
+    assert late and newer
+    for change in (line.hold, lambda s, c: line.settle(s, c, NOW), lambda s, c: line.postpone(s, c, NOW)):
+        with pytest.raises(Outlived), sessions.begin() as session:
+            change(session, late)
+    with sessions.begin() as session:
+        line.settle(session, newer, NOW)
+
+
+def test_a_claim_can_be_let_go_of_once(sessions: Sessions, conversation: int) -> None:
+    """A commit with an unknown outcome is run again: the second time it must not count."""
+    with sessions.begin() as session:
+        mine = claim(session, conversation, "a")
+        assert mine
+        line.postpone(session, mine, NOW)
+    with pytest.raises(Outlived), sessions.begin() as session:
+        line.settle(session, mine, NOW)
+
+
+def test_an_empty_line_is_due_no_more(sessions: Sessions, conversation: int) -> None:
+    with sessions.begin() as session:
+        mine = claim(session, conversation, "a")
+        assert mine
+        line.settle(session, mine, NOW)
+        assert session.scalar(select(Conversation.turn_due_at)) is None
+
+
+@given(st.integers(1, 10_000), st.none() | st.floats(0, 1e6))
+def test_a_pause_grows_to_its_limit_and_respects_what_a_vendor_asks_for_within_reason(
+    attempts: int, retry_after: float | None
+) -> None:
+    seconds = pause(attempts, retry_after).total_seconds()
+    assert pause(attempts) <= pause(attempts + 1) <= timedelta(seconds=LONGEST_PAUSE)
+    assert seconds >= min(retry_after or 0, LONGEST_RETRY_AFTER) - 1e-5
+    assert 1 <= seconds <= max(LONGEST_PAUSE, LONGEST_RETRY_AFTER)

@@ -1,0 +1,159 @@
+"""Any order of arrivals, answers, faults, deaths and late workers: a state machine on the real steps.
+
+At any moment the judge may come: then all faults end, everything that waits is worked off, and every text must have
+been heard once, every answer sent once, in order, to its own phone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Engine
+
+from bridge.db import build_sessions
+from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, RemoteError
+from bridge.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Turn
+from bridge.runtime import Runtime
+from bridge.steps import STEPS
+from tests.fakes import FakeAgent
+from tests.scene import Scene
+
+PHONES = [f"+1555123{n:04}" for n in range(3)]
+
+CUT = OutcomeUnknown("cut", provider="retell")
+AGENT_FAULTS: list[tuple[str, RemoteError, bool]] = [
+    ("complete", CUT, True),
+    ("complete", CUT, False),
+    ("complete", RateLimited("busy", provider="retell", status=429, retry_after=3), False),
+    ("complete", AccountRefused("no key", provider="retell", status=401), False),
+    ("create_chat", CUT, False),
+    ("create_chat", NotReached("refused", provider="retell"), False),
+    ("get_chat", CUT, False),
+    ("get_chat", AccountRefused("no key", provider="retell", status=401), False),
+]
+LOST = OutcomeUnknown("cut", provider="twilio", status=500)
+CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
+    ("send", LOST, True),
+    ("send", LOST, False),
+    ("send", RateLimited("busy", provider="twilio", status=429), False),
+    ("send", AccountRefused("suspended", provider="twilio", status=401), False),
+    ("sent_to", LOST, False),
+]
+
+
+class Bridge(RuleBasedStateMachine):
+    engine: Engine
+
+    @initialize()
+    def begin(self) -> None:
+        with self.engine.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(table.delete())
+        agent = FakeAgent(lambda said: [f"re: {line}" for line in said.split("\n")])
+        self.scene = Scene(build_sessions(self.engine), agent=agent)
+        self.numbers = itertools.count()
+        self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
+        self.late: list[Runtime] = []
+
+    @rule(phone=st.sampled_from(PHONES), again=st.booleans())
+    def text(self, phone: str, again: bool) -> None:
+        body = f"text {next(self.numbers)}"
+        self.sent[phone].append(body)
+        sid = f"SM-{body}"
+        assert self.scene.text(body, phone, sid=sid)
+        if again:
+            assert not self.scene.text(body, phone, sid=sid)
+
+    @rule(fault=st.sampled_from(AGENT_FAULTS))
+    def agent_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
+        method, error, heard = fault
+        self.scene.agent.fail(method, error, heard=heard)
+
+    @rule(fault=st.sampled_from(CARRIER_FAULTS))
+    def carrier_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
+        method, error, taken = fault
+        self.scene.carrier.fail(method, error, taken=taken)
+
+    @rule()
+    def a_chat_ends(self) -> None:
+        for chat_id in list(self.scene.agent.chats)[-1:]:
+            self.scene.agent.end(chat_id)
+
+    @rule()
+    def answer_one_ring(self) -> None:
+        if self.scene.bell.rings:
+            step, row = self.scene.bell.rings.pop(0)
+            STEPS[step](self.scene.rt, row)
+
+    @rule()
+    def a_ring_is_lost(self) -> None:
+        del self.scene.bell.rings[:1]
+
+    @rule()
+    def a_ring_is_doubled(self) -> None:
+        self.scene.bell.rings += self.scene.bell.rings[:1]
+
+    @rule()
+    def the_worker_dies(self) -> None:
+        self.scene.restart()
+
+    @rule(data=st.data())
+    def the_worker_is_halted_in_a_call(self, data: Any) -> None:
+        """In the next call that reaches a vendor the process stops; others take over; then it goes on."""
+        halted = self.scene.rt
+
+        def meanwhile() -> None:
+            halted.pulse.stopped = True  # type: ignore[attr-defined]
+            self.scene.restart()
+            for _ in range(data.draw(st.integers(1, 4))):
+                self.scene.tick(25)
+
+        self.scene.agent.in_next_call(meanwhile) if data.draw(st.booleans()) else self.scene.carrier.in_next_call(
+            meanwhile
+        )
+
+    @rule(seconds=st.sampled_from([1, 2, 5, 25]))
+    def time_passes(self, seconds: int) -> None:
+        self.scene.tick(seconds)
+
+    @rule()
+    def the_judge_comes(self) -> None:
+        self.scene.agent.recover()
+        self.scene.carrier.recover()
+        self.scene.work_until_quiet(at_most=900)
+        assert sorted(self._heard()) == sorted(body for bodies in self.sent.values() for body in bodies)
+        for phone, bodies in self.sent.items():
+            assert [body for body in self._heard() if body in bodies] == bodies
+            assert self.scene.got(phone) == [f"re: {body}" for body in bodies]
+        assert not [row for row in self.scene.rows(Turn) if row.status in OPEN_TURN]
+        unsettled = {MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.GIVEN_UP, *UNSENT}
+        assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
+
+    @invariant()
+    def nothing_is_ever_doubled_or_crossed(self) -> None:
+        heard = self._heard()
+        assert len(heard) == len(set(heard))
+        for phone, bodies in self.sent.items():
+            got = self.scene.got(phone)
+            assert got == [f"re: {body}" for body in bodies][: len(got)]
+
+    def teardown(self) -> None:
+        if hasattr(self, "scene"):
+            self.the_judge_comes()
+
+    def _heard(self) -> list[str]:
+        return [line for said in self.scene.agent.heard for line in said.split("\n")]
+
+
+def test_whatever_happens_in_whatever_order_nothing_is_lost_or_doubled(hasty_engine: Engine) -> None:
+    Bridge.engine = hasty_engine
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Bridge,
+        settings=settings(
+            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

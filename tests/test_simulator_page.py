@@ -1,0 +1,173 @@
+"""The phone page's calls, the runner's calls, and the simulator by itself in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.simulator import Simulator, SimulatorSettings, judge, serve
+from bridge.simulator.faults import FAULTS, Group
+from bridge.simulator.ledger import Heard, Ledger, Webhook
+from tests.waiting import until
+
+ANA, BEN = "+15551230001", "+15551230002"
+
+
+@pytest.fixture
+def simulator() -> Simulator:
+    return Simulator(SimulatorSettings())
+
+
+@pytest.fixture
+def page(simulator: Simulator) -> Iterator[httpx.Client]:
+    with serve(simulator) as address, httpx.Client(base_url=address, timeout=10) as page:
+        yield page
+
+
+def state(page: httpx.Client, **known: Any) -> dict[str, Any]:
+    return dict(page.get("/simulator/state", params=known).json())
+
+
+def person(page: httpx.Client, phone: str = ANA) -> dict[str, Any]:
+    return next(one for one in state(page)["people"] if one["phone"] == phone)
+
+
+class TestPage:
+    def test_it_is_there_with_all_its_parts_and_asks_nobody_else(self, page: httpx.Client) -> None:
+        answer = page.get("/")
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert "+15550001111" in answer.text
+        parts = re.findall(r'(?:src|href)="(/[^"]+)"', answer.text)
+        assert len(parts) >= 3
+        for part in [*parts, "/static/picture.png"]:
+            assert page.get(part).status_code == 200
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', answer.text)
+
+    def test_the_scripts_write_text_never_markup(self, page: httpx.Client) -> None:
+        script = page.get("/static/phone.js").text
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", script)
+
+
+class TestState:
+    def test_it_shows_a_person_the_faults_and_no_bridge(self, page: httpx.Client) -> None:
+        shown = state(page)
+        assert [one["phone"] for one in shown["people"]] == [ANA]
+        assert shown["watch"] is None
+        assert shown["connected"] is False
+        assert [fault["name"] for fault in shown["faults"]] == list(FAULTS)
+        assert {fault["group"] for fault in shown["faults"]} == set(Group)
+
+    def test_a_text_shows_how_far_it_got(self, simulator: Simulator, page: httpx.Client) -> None:
+        sid = page.post("/simulator/texts", json={"from": ANA, "body": "hi"}).json()["sid"]
+        simulator.ledger.write(Webhook(sid=sid, phone=ANA, ok=False, detail="no answer in time"))
+        [text] = person(page)["texts"]
+        assert text["mine"]
+        assert text["body"] == "hi"
+        assert text["progress"] == "failed"
+        simulator.ledger.write(Heard(chat="chat", phone=ANA, content="first\nhi"))
+        assert person(page)["texts"][0]["progress"] == "heard"
+
+    def test_a_text_is_heard_only_as_a_whole_line(self, simulator: Simulator, page: httpx.Client) -> None:
+        simulator.phones.text(ANA, "hi")
+        simulator.ledger.write(Heard(chat="chat", phone=ANA, content="this"))
+        assert person(page)["texts"][0]["progress"] != "heard"
+
+    def test_one_good_announcement_is_enough(self, simulator: Simulator, page: httpx.Client) -> None:
+        sid = simulator.phones.text(ANA, "hi")
+        for ok in (True, False):
+            simulator.ledger.write(Webhook(sid=sid, phone=ANA, ok=ok))
+        assert person(page)["texts"][0]["progress"] == "taken"
+
+    def test_a_new_person_has_a_number_of_her_own(self, page: httpx.Client) -> None:
+        assert page.post("/simulator/people", json={}).json() == {"phone": BEN}
+        assert [one["phone"] for one in state(page)["people"]] == [ANA, BEN]
+
+    def test_somebody_who_is_texted_first_turns_up_too(self, simulator: Simulator, page: httpx.Client) -> None:
+        simulator.ledger.write(Heard(chat="chat", phone="+15557654321", content="hi"))
+        assert "+15557654321" in [one["phone"] for one in state(page)["people"]]
+
+    def test_with_the_version_that_it_knows_it_waits_for_news(self, simulator: Simulator, page: httpx.Client) -> None:
+        known = state(page)
+        later = threading.Timer(0.05, simulator.phones.text, (ANA, "hi"))
+        later.start()
+        news = state(page, version=known["version"], watched=known["watched"])
+        later.join()
+        assert news["version"] > known["version"]
+
+    def test_it_shows_what_the_bridge_does(self, simulator: Simulator, page: httpx.Client) -> None:
+        row = {"time": datetime.now(UTC).isoformat(), "phone": ANA, "kind": "turn", "state": "asking", "detail": ""}
+        rows: list[dict[str, Any]] = []
+        simulator.watch = lambda: list(rows)
+        known = state(page)
+        assert known["watch"] == []
+        rows.append(row)
+        assert state(page, version=known["version"], watched=known["watched"])["watch"] == [row]
+
+
+class TestRunner:
+    def test_texts_can_be_sent_and_the_ledger_read(self, simulator: Simulator, page: httpx.Client) -> None:
+        page.post("/simulator/texts", json={"from": BEN, "body": "hi", "media": 1, "id": "t-1"})
+        # A text is announced beside the request: the ledger stands still when that has been tried.
+        until(lambda: simulator.ledger.of(Webhook))
+        read = page.get("/simulator/ledger").json()
+        [text] = [event for event in read["events"] if event["kind"] == "text"]
+        assert (text["phone"], text["body"], text["media"], text["id"]) == (BEN, "hi", 1, "t-1")
+        assert judge(Ledger.load(read["events"])) == judge(simulator.ledger)
+        assert page.get("/simulator/ledger", params={"since": read["next"]}).json()["events"] == []
+
+    @pytest.mark.parametrize("body", [{}, {"from": ANA, "to": "+1999"}, {"from": ANA, "media": "many"}, []])
+    def test_a_text_without_sense_is_refused(self, page: httpx.Client, body: Any) -> None:
+        assert page.post("/simulator/texts", json=body).status_code == 400
+
+    def test_faults_are_set_played_once_and_cleared(self, simulator: Simulator, page: httpx.Client) -> None:
+        def shown() -> dict[str, tuple[float, int]]:
+            faults = page.get("/simulator/faults").json()["faults"]
+            return {f["name"]: (f["percent"], f["next"]) for f in faults if f["percent"] or f["next"]}
+
+        page.post("/simulator/faults", json={"name": "agent_slow", "percent": 30, "seconds": 1})
+        page.post("/simulator/faults", json={"name": "carrier_cut", "next": 2})
+        assert shown() == {"agent_slow": (30, 0), "carrier_cut": (0, 2)}
+        assert simulator.faults.strike("carrier_cut", "send", 0.0)
+        assert shown()["carrier_cut"] == (0, 1)
+        page.post("/simulator/faults", json={"name": "agent_slow", "percent": 0})
+        assert shown() == {"carrier_cut": (0, 1)}
+        page.post("/simulator/faults", json={"clear": True})
+        assert shown() == {}
+
+    @pytest.mark.parametrize("body", [{"name": "agent_sleepy"}, {"name": "agent_500", "tea": 1}, {"percent": 30}, "x"])
+    def test_an_unknown_fault_is_refused(self, page: httpx.Client, body: Any) -> None:
+        assert page.post("/simulator/faults", json=body).status_code == 400
+
+    def test_the_verdict_and_the_end_of_the_work_can_be_asked_for(
+        self, simulator: Simulator, page: httpx.Client
+    ) -> None:
+        assert page.get("/simulator/settled").json() == {"settled": True}
+        simulator.phones.text(ANA, "hi")
+        assert page.get("/simulator/settled", params={"wait": 0.05}).json() == {"settled": False}
+        assert page.get("/simulator/verdict").json()["lost"] == 1
+        assert page.get("/simulator/inbox", params={"phone": ANA}).json() == {"texts": []}
+
+    def test_the_webhook_can_be_set_later(self, simulator: Simulator, page: httpx.Client) -> None:
+        page.post("/simulator/webhook", json={"url": "http://127.0.0.1:9/in"})
+        assert simulator.webhook_url == "http://127.0.0.1:9/in"
+
+
+class TestByItself:
+    def test_it_runs_as_a_module_and_ends_when_told(self) -> None:
+        command = [sys.executable, "-m", "bridge.simulator", "--port", "0", "--echo", "--number", "+15550009999"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            address = process.stdout.readline().removeprefix("The phone: ").strip()
+            assert httpx.get(f"{address}simulator/state").json()["number"] == "+15550009999"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0

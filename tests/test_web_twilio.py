@@ -1,0 +1,175 @@
+"""Twilio's webhooks over HTTP: the contract's statuses, and that nothing of a refused request is stored or logged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from twilio.request_validator import RequestValidator
+from werkzeug.test import TestResponse
+
+from bridge.broker import CeleryBell
+from bridge.carriers import Delivery
+from bridge.db import Sessions, build_engine, build_sessions
+from bridge.models import Message, MessageStatus
+from bridge.web import build_web
+from tests.scene import ANN, NUMBER, Scene
+
+TOKEN = "token-of-the-account"
+ACCOUNT = "AC" + "0" * 32
+INBOUND = "https://bridge.example.com/twilio/inbound"
+STATUS = "https://bridge.example.com/twilio/status"
+
+FORM = {
+    "MessageSid": "SM" + "a" * 32,
+    "SmsSid": "SM" + "a" * 32,
+    "AccountSid": ACCOUNT,
+    "From": ANN,
+    "To": NUMBER,
+    "Body": "Hé, 10:00 ok? 👍",
+    "NumMedia": "0",
+    "NumSegments": "1",
+    "FromCity": "",
+    "SmsStatus": "received",
+    "ApiVersion": "2010-04-01",
+    "SomethingNew": "that nobody has announced",
+}
+
+
+@pytest.fixture
+def scene(sessions: Sessions) -> Scene:
+    return Scene(sessions, twilio_auth_token_secondary="token-of-tomorrow")
+
+
+@pytest.fixture
+def web(scene: Scene) -> FlaskClient:
+    return build_web(scene.rt).test_client()
+
+
+def post(
+    web: FlaskClient, form: dict[str, Any], *, url: str = INBOUND, token: str = TOKEN, **kwargs: Any
+) -> TestResponse:
+    signature = RequestValidator(token).compute_signature(url, form)
+    path = url.removeprefix("https://bridge.example.com")
+    return web.post(path, data=form, headers={"X-Twilio-Signature": signature}, **kwargs)
+
+
+def test_a_text_is_stored_before_twilio_is_told_so(scene: Scene, web: FlaskClient) -> None:
+    answer = post(web, FORM)
+    assert (answer.status_code, answer.mimetype, answer.text) == (200, "text/xml", "<Response/>")
+    [row] = scene.rows(Message)
+    assert (row.body, row.carrier_id, row.status) == (FORM["Body"], FORM["MessageSid"], MessageStatus.WAITING)
+    assert scene.bell.rings == [("converse", row.conversation_id)]
+
+
+def test_the_same_text_again_is_answered_the_same_and_changes_nothing(scene: Scene, web: FlaskClient) -> None:
+    for _ in range(3):
+        assert post(web, FORM).status_code == 200
+    assert len(scene.rows(Message)) == 1
+    assert len(scene.bell.rings) == 1
+
+
+def test_either_token_is_good_while_they_are_changed(web: FlaskClient) -> None:
+    assert post(web, FORM, token="token-of-tomorrow").status_code == 200
+
+
+def test_a_query_is_signed_as_it_came(scene: Scene, web: FlaskClient) -> None:
+    url = INBOUND + "?name=Andr%C3%A9%27s%2Fline&x=%40"
+    assert post(web, FORM, url=url).status_code == 200
+
+
+def refused(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in (FORM | fields).items() if value is not None}
+
+
+REFUSED = [
+    ("forged", 403, {"form": FORM, "token": "somebody else's"}),
+    ("foreign account", 403, {"form": refused(AccountSid="AC" + "1" * 32)}),
+    ("no account", 403, {"form": refused(AccountSid=None)}),
+    ("no sid", 400, {"form": refused(MessageSid=None)}),
+    ("blank sender", 400, {"form": refused(From=" ")}),
+    ("no recipient", 400, {"form": refused(To=None)}),
+    ("too large", 413, {"form": refused(Body="x" * 70_000)}),
+    ("no form", 415, {"form": FORM, "content_type": "multipart/form-data"}),
+]
+
+
+@pytest.mark.parametrize(("status", "request_"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_a_bad_request_is_refused_and_leaves_no_trace_of_a_person(
+    scene: Scene, web: FlaskClient, caplog: pytest.LogCaptureFixture, status: int, request_: dict[str, Any]
+) -> None:
+    answer = post(web, **request_)
+    assert answer.status_code == status
+    assert answer.text.strip()
+    assert scene.rows(Message) == []
+    assert scene.bell.rings == []
+    assert f"refused with {status}" in caplog.text
+    for private in (ANN, "5551230001", str(FORM["Body"])):
+        assert private not in caplog.text + answer.text
+
+
+def test_an_unsigned_request_is_refused(scene: Scene, web: FlaskClient) -> None:
+    assert web.post("/twilio/inbound", data=FORM).status_code == 403
+    assert web.post("/twilio/inbound", data=FORM, headers={"X-Twilio-Signature": "schön"}).status_code == 403
+    assert scene.rows(Message) == []
+
+
+def test_json_is_no_form(web: FlaskClient) -> None:
+    assert web.post("/twilio/inbound", json=FORM).status_code == 415
+
+
+@pytest.mark.parametrize("path", ["/twilio/inbound", "/twilio/status"])
+def test_get_is_not_allowed(web: FlaskClient, path: str) -> None:
+    assert web.get(path).status_code == 405
+
+
+def test_nul_and_half_characters_are_stored_as_something_that_can_be_stored(scene: Scene, web: FlaskClient) -> None:
+    body = "a\x00b\ufffd"
+    assert post(web, refused(Body=body)).status_code == 200
+    assert scene.rows(Message)[0].body == "a\ufffdb\ufffd"
+
+
+def test_a_picture_is_refused_politely(scene: Scene, web: FlaskClient) -> None:
+    form = refused(NumMedia="1", Body="", MediaUrl0="https://api.twilio.com/x", MediaContentType0="image/png")
+    assert post(web, form).status_code == 200
+    scene.work()
+    assert scene.got() == [scene.rt.settings.media_reply]
+
+
+def test_a_status_report_finds_its_text(scene: Scene, web: FlaskClient) -> None:
+    scene.text("hello")
+    scene.work()
+    row = scene.rows(Message)[1]
+    form = {"AccountSid": ACCOUNT, "MessageSid": row.carrier_id, "MessageStatus": "delivered", "To": ANN}
+    url = f"{STATUS}?message={row.reference}"
+    for status in ("delivered", "sent", "delivered", "no such word"):
+        assert post(web, form | {"MessageStatus": status}, url=url).status_code == 204
+    assert scene.rows(Message)[1].delivery is Delivery.DELIVERED
+
+
+@pytest.mark.parametrize("query", ["", "?message=unknown", "?message=", "?other=1"])
+def test_a_report_of_something_unknown_is_fine(web: FlaskClient, query: str) -> None:
+    form = {"AccountSid": ACCOUNT, "MessageSid": "SM" + "f" * 32, "MessageStatus": "sent", "To": ANN}
+    assert post(web, form, url=STATUS + query).status_code == 204
+
+
+def test_a_forged_report_is_refused(web: FlaskClient) -> None:
+    form = {"AccountSid": ACCOUNT, "MessageSid": "SM" + "f" * 32, "MessageStatus": "sent", "To": ANN}
+    assert post(web, form, url=STATUS, token="somebody else's").status_code == 403
+
+
+def test_without_the_database_twilio_is_asked_to_come_again(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = build_sessions(build_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing"))
+    web = build_web(replace(scene.rt, sessions=nowhere)).test_client()
+    assert post(web, FORM).status_code == 503
+    assert ANN not in caplog.text
+
+
+def test_a_broker_that_is_away_costs_no_text(scene: Scene) -> None:
+    bell = CeleryBell("redis://127.0.0.1:1/0")
+    web = build_web(replace(scene.rt, bell=bell)).test_client()
+    assert post(web, FORM).status_code == 200
+    bell.close()
+    assert [row.status for row in scene.rows(Message)] == [MessageStatus.WAITING]

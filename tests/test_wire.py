@@ -1,0 +1,325 @@
+"""The wire to the vendors: the deadline, the faults of the network, and words from outside."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpcore
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.errors import NotReached, OutcomeUnknown, RemoteError
+from bridge.wire import api as wire_api
+from bridge.wire.api import NOT_REACHED, Answer, Api, read_json
+from bridge.wire.deadline import _httpx_errors, _proxy
+from bridge.wire.threads import PerThread
+from bridge.wire.words import WORDS_LIMIT, safe_words, storable
+from tests.vendor import Vendor, closed_port, vendor
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n"
+
+
+@pytest.fixture
+def server() -> Iterator[Vendor]:
+    with vendor() as told:
+        yield told
+
+
+@pytest.fixture
+def api(server: Vendor) -> Iterator[Api]:
+    api = Api("acme", server.address)
+    yield api
+    api.close()
+
+
+def within(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def test_an_answer_comes_whole(server: Vendor, api: Api) -> None:
+    server.says(201, {"a": "é"}, {"X-Note": "1"})
+    answer = api.call("POST", "/thing?x=1", json={"b": 2}, deadline=within(10))
+    assert (answer.status, answer.ok, answer.payload) == (201, True, {"a": "é"})
+    assert answer.headers["x-note"] == "1"
+    [asked] = server.asked
+    assert (asked.method, asked.path, asked.query, asked.json) == ("POST", "/thing", {"x": ["1"]}, {"b": 2})
+
+
+def test_an_answer_of_any_status_is_an_answer(server: Vendor, api: Api) -> None:
+    for status in (302, 404, 500):
+        server.says(status, {"message": "no"}, {"Location": "/elsewhere"})
+        assert api.call("GET", "/", deadline=within(10)).status == status
+    assert len(server.asked) == 3
+
+
+def test_a_compressed_answer_is_unpacked(server: Vendor, api: Api) -> None:
+    server.says(200, gzip.compress(b'{"a": 1}'), {"Content-Encoding": "gzip"})
+    assert api.call("GET", "/", deadline=within(10)).payload == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [HEAD + b"\r\n", HEAD + b"X-Long: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n"],
+    ids=["body", "head", "chunk"],
+)
+def test_a_server_that_trickles_does_not_outlive_the_deadline(server: Vendor, api: Api, head: bytes) -> None:
+    server.trickles(head)
+    start = time.monotonic()
+    with pytest.raises(OutcomeUnknown, match="no whole answer in time"):
+        api.call("GET", "/", deadline=within(0.3))
+    assert time.monotonic() - start < 10
+
+
+def test_a_deadline_that_has_passed_sends_nothing(server: Vendor, api: Api) -> None:
+    with pytest.raises(NotReached):
+        api.call("POST", "/", deadline=within(-1))
+    assert server.asked == []
+
+
+def test_the_next_call_after_a_late_one_gets_its_own_answer(server: Vendor, api: Api) -> None:
+    server.trickles(HEAD + b"\r\n")
+    server.says(200, {"second": True})
+    with pytest.raises(OutcomeUnknown):
+        api.call("GET", "/", deadline=within(0.2))
+    assert api.call("GET", "/", deadline=within(10)).payload == {"second": True}
+
+
+def test_a_cut_connection_leaves_the_outcome_open_and_is_not_repeated(server: Vendor, api: Api) -> None:
+    server.hangs_up()
+    with pytest.raises(OutcomeUnknown, match="the connection broke"):
+        api.call("POST", "/", deadline=within(10))
+    assert len(server.asked) == 1
+
+
+def test_an_answer_that_is_cut_in_the_middle_leaves_the_outcome_open(server: Vendor, api: Api) -> None:
+    server.says(200, b"{}", {"Content-Length": "1000", "Connection": "close"})
+    with pytest.raises(OutcomeUnknown):
+        api.call("GET", "/", deadline=within(10))
+
+
+def test_an_answer_that_lies_about_its_packing_leaves_the_outcome_open(server: Vendor, api: Api) -> None:
+    server.says(200, b"not gzip", {"Content-Encoding": "gzip"})
+    with pytest.raises(OutcomeUnknown):
+        api.call("GET", "/", deadline=within(10))
+
+
+def test_an_answer_without_end_is_cut_off(server: Vendor, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_api, "ANSWER_LIMIT", 1000)
+    server.says(200, b"x" * 1001)
+    with pytest.raises(OutcomeUnknown):
+        api.call("GET", "/", deadline=within(10))
+
+
+def test_a_refused_connect_has_surely_not_arrived() -> None:
+    api = Api("acme", f"http://127.0.0.1:{closed_port()}")
+    with pytest.raises(NotReached, match="not reached"):
+        api.call("POST", "/", deadline=within(10))
+    api.close()
+
+
+def test_a_host_that_does_not_exist_has_surely_not_heard_anything() -> None:
+    api = Api("acme", "http://no-such-host.invalid")
+    with pytest.raises(NotReached):
+        api.call("POST", "/", deadline=within(10))
+    api.close()
+
+
+def test_a_broken_handshake_has_surely_not_arrived(server: Vendor) -> None:
+    api = Api("acme", server.address.replace("http://", "https://"))
+    with pytest.raises(NotReached):
+        api.call("POST", "/", deadline=within(10))
+    api.close()
+    assert server.asked == []
+
+
+def test_each_thread_has_a_connection_of_its_own_and_uses_it_again(server: Vendor) -> None:
+    made: list[httpx.MockTransport] = []
+
+    def transport() -> httpx.MockTransport:
+        made.append(httpx.MockTransport(lambda request: httpx.Response(200, json={})))
+        return made[-1]
+
+    api = Api("acme", server.address, transport=transport)
+
+    def twice() -> None:
+        api.call("GET", "/", deadline=within(10))
+        api.call("GET", "/", deadline=within(10))
+
+    threads = [threading.Thread(target=twice) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 3
+    api.close()
+
+
+def test_closing_closes_the_clients_of_all_threads_and_a_new_one_may_come() -> None:
+    closed: list[object] = []
+    clients = PerThread(object, closed.append)
+    mine = clients.get()
+    others: list[object] = []
+    thread = threading.Thread(target=lambda: others.append(clients.get()))
+    thread.start()
+    thread.join()
+    clients.close()
+    assert closed == [mine, *others]
+    assert clients.get() not in closed
+
+
+FAULTS = [
+    (httpx.ConnectError, NotReached),
+    (httpx.ConnectTimeout, NotReached),
+    (httpx.PoolTimeout, NotReached),
+    (httpx.ProxyError, NotReached),
+    (httpx.UnsupportedProtocol, NotReached),
+    (httpx.ReadError, OutcomeUnknown),
+    (httpx.ReadTimeout, OutcomeUnknown),
+    (httpx.WriteError, OutcomeUnknown),
+    (httpx.WriteTimeout, OutcomeUnknown),
+    (httpx.CloseError, OutcomeUnknown),
+    (httpx.LocalProtocolError, OutcomeUnknown),
+    (httpx.RemoteProtocolError, OutcomeUnknown),
+    (httpx.DecodingError, OutcomeUnknown),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=lambda kind: kind.__name__)
+def test_a_fault_of_the_network_is_known_or_open(fault: type[httpx.RequestError], expected: type[RemoteError]) -> None:
+    def break_off(request: httpx.Request) -> httpx.Response:
+        raise fault("at +15551230001 with Bearer key_1234567")
+
+    api = Api("acme", "http://acme.test", transport=lambda: httpx.MockTransport(break_off))
+    with pytest.raises(RemoteError) as caught:
+        api.call("POST", "/", deadline=within(10))
+    assert type(caught.value) is expected
+    assert "+15551230001" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    api.close()
+
+
+def test_every_fault_of_httpx_is_in_the_table() -> None:
+    def leaves(kind: type) -> set[type]:
+        return set().union(*map(leaves, kind.__subclasses__())) or {kind}
+
+    assert leaves(httpx.RequestError) - {fault for fault, _ in FAULTS} == {httpx.TooManyRedirects}
+    assert {fault for fault, kind in FAULTS if kind is NotReached} == set(NOT_REACHED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in httpcore.__all__ if name.endswith(("Error", "Timeout", "Exception", "UnsupportedProtocol"))],
+)
+def test_every_fault_of_httpcore_has_its_namesake(name: str) -> None:
+    with pytest.raises(getattr(httpx, name)), _httpx_errors():
+        raise getattr(httpcore, name)("x")
+
+
+def test_a_call_goes_by_the_proxy_of_the_environment(server: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.address)
+    monkeypatch.setenv("no_proxy", "inside.test")
+    server.says(200, {})
+    api = Api("acme", "http://outside.test")
+    api.call("GET", "/thing", deadline=within(10))
+    api.close()
+    assert server.asked[0].headers["Host"] == "outside.test"
+    assert _proxy(httpx.URL("http://inside.test")) is None
+
+
+def test_nothing_of_a_call_is_logged(server: Vendor, api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    server.says(200, {})
+    with caplog.at_level(logging.INFO):
+        api.call("GET", "/?To=%2B15551230001", deadline=within(10))
+    assert "15551230001" not in caplog.text
+
+
+# -- words ---------------------------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7),
+        ({"Retry-After": "1.5"}, 1.5),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9),
+        ({"retry-after": "0"}, 0),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e300"}, None),
+        ({"retry-after": "a while"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "Mon, 02 Nov 2026 12:00:30 GMT"}, 30),
+        ({"retry-after": "Mon, 02 Nov 2026 12:00:30 -0000"}, 30),
+        ({"retry-after": "Mon, 02 Nov 2026 11:59:00 GMT"}, None),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert wire_api._retry_after(httpx.Headers(headers), NOW) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_is_too_odd(value: str) -> None:
+    wait = wire_api._retry_after({"retry-after": value, "retry-after-ms": value}, NOW)
+    assert wait is None or 0 <= wait <= wire_api.LONGEST_WAIT
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Invalid 'To' Phone Number: +15551230001", "Invalid 'To' Phone Number: +1555…01"),
+        ("code 12345 is not valid", "code …45 is not valid"),
+        ("\x1b[31mred\x1b[0m\n\tand  more\x00", "red and more"),
+        ("the text 'hello there' is refused", ""),
+        ("the text 'HELLO THERE' is refused", ""),
+        (None, ""),
+        (["a list"], ""),
+        ("", ""),
+    ],
+)
+def test_a_vendors_words_are_fit_to_be_shown(said: object, shown: str) -> None:
+    assert safe_words(said, ["hello there", "", "a"]) == shown
+
+
+@given(st.text())
+def test_words_are_one_short_printable_line(text: str) -> None:
+    words = safe_words(text)
+    assert len(words) <= WORDS_LIMIT
+    assert words.isprintable()
+
+
+def test_long_words_are_cut() -> None:
+    assert len(safe_words("word " * 100)) == WORDS_LIMIT
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_what_is_storable_survives_postgresql_and_keeps_its_length(text: str) -> None:
+    kept = storable(text)
+    assert len(kept) == len(text)
+    assert "\x00" not in kept
+    kept.encode()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "", "nope", b"\xff\xfe\xff"])
+def test_what_is_no_json_is_a_value_error_and_nothing_else(text: str | bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - which one it is does not matter
+        read_json(text)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"3", b'"x"', b"<html>", b"\xff"])
+def test_a_payload_is_an_object_or_nothing(body: bytes) -> None:
+    assert Answer(200, {}, body).payload is None
+    assert Answer(200, {}, json.dumps({"a": 1}).encode()).payload == {"a": 1}
