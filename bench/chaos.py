@@ -45,8 +45,8 @@ from tests.procfile import ROOT
 AGENT_TIMEOUT = 15
 """Seconds. Short, so that the agent can outlast it within a short run."""
 
-WORKER_CONCURRENCY = "10"
-"""Enough for the load; more would open more connections than a database on one machine has."""
+WORKER_CONCURRENCY = "50"
+"""As an operator has it by default: many threads wait for a vendor at a time."""
 
 DISASTER_EVERY = 3.0
 """Seconds of load for each disaster, so that a minute has one of each kind; the rest of the faults are the vendors'."""

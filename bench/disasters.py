@@ -6,6 +6,7 @@ process or door at once. When the last one is over, everything is as it was.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -99,17 +100,30 @@ def _kill_child(name: str) -> Act:
     return act
 
 
+def _tell(child: int, signum: signal.Signals) -> None:
+    """By a file descriptor, which never means another process; one that has ended needs no telling."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(child, signum)
+
+
 def _halt_child(name: str) -> Act:
     def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
         process = stage.one(name, rng)
         children = process.children if process else []
         if process is None or not children:
             return False
-        child = rng.choice(children)
-        os.kill(child, signal.SIGSTOP)
-        time.sleep(seconds)
-        if child in process.children:
-            os.kill(child, signal.SIGCONT)
+        try:
+            child = os.pidfd_open(rng.choice(children))
+        except ProcessLookupError:
+            return False
+        # It goes on also when its parent was killed meanwhile: a halted orphan would keep the port for ever, which no
+        # platform lets happen.
+        try:
+            _tell(child, signal.SIGSTOP)
+            time.sleep(seconds)
+            _tell(child, signal.SIGCONT)
+        finally:
+            os.close(child)
         return True
 
     return act

@@ -8,6 +8,7 @@ way at once. How a list is paged: the carrier.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -34,12 +35,18 @@ LEAVE_TO_WEBHOOK = timedelta(seconds=20)
 
 
 def catch_up(rt: Runtime) -> None:
-    """Store what people sent to our numbers and nobody told us. What fails now is read at the next call."""
-    for number in rt.settings.twilio_numbers:
+    """Store what people sent to our numbers and nobody told us. What fails now is read at the next call.
+
+    A carrier that serves nobody, or does not answer at all, is not asked for number after number: that would keep a
+    thread of the worker waiting for each. The order changes, so that a number whose list never comes holds up none.
+    """
+    for number in random.sample(rt.settings.twilio_numbers, len(rt.settings.twilio_numbers)):
         try:
             _read(rt, number)
         except RemoteError as error:
             log.warning("the list of the texts to %s could not be read: %s", masked(number), error)
+            if error.provider_wide or error.status is None:
+                break
 
 
 def _read(rt: Runtime, number: str) -> None:

@@ -256,11 +256,41 @@ def test_one_number_that_can_not_be_read_does_not_hold_up_the_next(sessions: Ses
     for number in (NUMBER, OTHER_NUMBER):
         scene.carrier.receive(ANN, number, f"to {number}")
     scene.clock.tick(HOUR)
-    before = read_to(scene)
-    scene.carrier.fail("received_by", AccountRefused("no", provider="twilio", status=401))
+    before = {number: read_to(scene, number) for number in (NUMBER, OTHER_NUMBER)}
+    scene.carrier.fail("received_by", Refused("no", provider="twilio", status=400))
     catch_up(scene.rt)
-    assert stored(scene) == [f"to {OTHER_NUMBER}"]
-    assert (read_to(scene), read_to(scene, OTHER_NUMBER)) == (before, scene.clock() - LEAVE_TO_WEBHOOK)
+    [read] = stored(scene)
+    unread = NUMBER if read == f"to {OTHER_NUMBER}" else OTHER_NUMBER
+    assert read_to(scene, unread) == before[unread]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccountRefused("no", provider="twilio", status=401),
+        NotReached("refused", provider="twilio"),
+        OutcomeUnknown("no answer in time", provider="twilio"),
+    ],
+    ids=str,
+)
+def test_a_carrier_that_is_away_is_not_waited_for_at_every_number(sessions: Sessions, error: RemoteError) -> None:
+    numbers = tuple(f"+1555000{n:04}" for n in range(20))
+    scene = Scene(sessions, twilio_numbers=numbers)
+    scene.carrier.fail("received_by", error, times=100)
+    catch_up(scene.rt)
+    assert len(scene.carrier.calls) == 1
+    scene.carrier.recover()
+    catch_up(scene.rt)
+    assert len(scene.carrier.calls) == 1 + len(numbers)
+
+
+def test_a_number_whose_list_never_comes_does_not_keep_the_others_from_being_read(sessions: Sessions) -> None:
+    scene = Scene(sessions, twilio_numbers=(NUMBER, OTHER_NUMBER))
+    for _ in range(60):
+        scene.carrier.fail("received_by", OutcomeUnknown("no answer in time", provider="twilio"))
+        catch_up(scene.rt)  # one after the other: the first that is asked fails, whichever it is
+    asked = {number for call, number in scene.carrier.calls if call == "received_by"}
+    assert asked == {NUMBER, OTHER_NUMBER}
 
 
 # -- age -----------------------------------------------------------------------------------------------------------

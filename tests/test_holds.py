@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from bridge import holds
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, NotReached, RemoteError
 from bridge.holds import Held, held
@@ -112,3 +113,12 @@ def test_a_hold_says_whose_it_is_since_when_and_why(scene: Scene) -> None:
     scene.work(seconds=60)
     with scene.sessions() as session:
         assert held(session) == [Held("retell", "retell (402): trial over", began)]
+
+
+def test_a_hold_that_nobody_is_left_to_probe_is_lifted(scene: Scene) -> None:
+    """The next piece of work finds out by itself; /readyz must not show a fault for ever."""
+    with scene.sessions.begin() as session:
+        holds.place(session, NotReached("refused", provider="retell"), scene.clock())
+    scene.work(seconds=30)
+    with scene.sessions() as session:
+        assert session.scalars(select(Hold)).all() == []

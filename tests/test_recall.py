@@ -64,6 +64,17 @@ def test_a_fresh_chat_without_items_has_heard_nothing() -> None:
     assert look(None, Bookmark()) == NOT_HEARD
 
 
+@given(TURNS, st.booleans())
+def test_words_that_somebody_else_said_in_the_chat_are_not_taken_for_ours(
+    before: list[tuple[str, list[Item]]], ids: bool
+) -> None:
+    """An operator may test the agent in the vendor's dashboard."""
+    foreign, ours = Item(Speaker.AGENT, "to them"), Item(Speaker.AGENT, "to us")
+    now = chat([*before, ("somebody else's", [foreign]), ("ours", [ours])], ids=ids)
+    found = look(now, bookmark(chat(before, ids=ids)), "ours")
+    assert [item.content for item in found.answer] == ["to us"]
+
+
 def test_an_answer_counts_only_without_an_open_tool_call() -> None:
     said = Item(Speaker.USER, "hi", "m1")
     open_call = Item(Speaker.OTHER, "", "m3", pending=True)

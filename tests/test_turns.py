@@ -12,6 +12,7 @@ from bridge.carriers import InboundText
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.models import Chat, ChatStatus, Conversation, Message, MessageStatus, Turn, TurnStatus
+from bridge.turns.ask import NEW_CHATS
 from bridge.turns.look import NO_ANSWER_AFTER
 from tests.fakes import FakeAgent
 from tests.scene import ANN, NUMBER, Scene
@@ -289,6 +290,27 @@ def test_a_chat_that_ended_after_it_heard_is_taken_at_its_word(scene: Scene) -> 
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED]
 
 
+def test_a_chat_that_was_closed_while_the_agent_was_thinking_is_no_answer(scene: Scene) -> None:
+    scene.agent.thinks = True
+    scene.text("one")
+    scene.ring()
+    scene.agent.end("chat_1")
+    scene.work_until_quiet()
+    assert scene.agent.heard == ["one"]
+    assert scene.got() == [scene.rt.settings.fallback_reply]
+    assert [row.status for row in scene.rows(Turn)] == [TurnStatus.GIVEN_UP]
+
+
+def test_an_agent_that_hung_up_without_a_word_has_answered(scene: Scene) -> None:
+    scene.agent.answer = lambda said: []
+    scene.agent.hangs_up_on = {"bye"}
+    scene.text("bye")
+    scene.agent.fail("complete", unknown(), heard=True)
+    scene.work_until_quiet()
+    assert scene.got() == []
+    assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
+
+
 def test_a_chat_that_vanished_is_replaced(scene: Scene) -> None:
     scene.text("one")
     scene.work()
@@ -319,12 +341,20 @@ def test_a_silent_agent_that_has_closed_the_chat_is_met_in_a_new_one(scene: Scen
 def test_new_chats_that_end_at_once_are_tried_again_later_and_not_for_ever(scene: Scene) -> None:
     ended = ChatEnded("Chat already ended", provider="retell", status=400)
     scene.text("one")
-    scene.agent.fail("complete", ended, times=2)
+    scene.agent.fail("complete", ended, times=NEW_CHATS - 1)
     scene.ring()
     assert len(scene.agent.chats) == 1
     scene.work_until_quiet()
     assert scene.agent.heard == ["one"]
     assert scene.got() == ["You said: one"]
+
+
+def test_an_agent_whose_chats_always_end_at_once_does_not_cost_a_chat_after_the_other(scene: Scene) -> None:
+    scene.text("one")
+    scene.agent.fail("complete", ChatEnded("Chat already ended", provider="retell", status=400), times=1000)
+    scene.work_until_quiet()
+    assert len(scene.agent.chats) == NEW_CHATS
+    assert scene.got() == [scene.rt.settings.fallback_reply]
 
 
 def test_a_text_that_arrives_while_its_chat_is_being_ended_is_answered_in_a_new_one(scene: Scene) -> None:

@@ -9,13 +9,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from bridge import activity, chats, line, turns, upkeep
+from bridge import activity, chats, holds, line, turns, upkeep
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.errors import AccountRefused, NotReached, RateLimited
 from bridge.models import Chat, ChatStatus, Conversation, Worker
 from bridge.pulse import Pulse
 from tests.fakes import FakeBell
-from tests.scene import Scene
+from tests.scene import ANN, BOB, Scene
 
 
 @pytest.fixture
@@ -89,6 +89,28 @@ def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(scen
     scene.work_until_quiet()
     assert scene.got() == ["hello"]
     assert scene.clock() - began < timedelta(seconds=40)
+
+
+def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_the_dead(postgresql_url: str) -> None:
+    """A process that was halted in the middle of a transaction keeps its locks until the database takes them away."""
+    engine = build_engine(postgresql_url)
+    sessions = build_sessions(engine)
+    scene = Scene(sessions)
+    for phone in (ANN, BOB):
+        scene.text("hello", phone)
+    with sessions.begin() as session:
+        for conversation_id in (1, 2):
+            booked = {"worker": "dead", "now": scene.clock(), "booking": timedelta(minutes=5)}
+            assert line.claim(session, line.TURNS, conversation_id, **booked)
+    scene.clock.tick(1)
+    with sessions() as halted:
+        halted.get_one(Conversation, 1, with_for_update=True)
+        assert swept(scene) == [("converse", 2)]
+        with sessions.begin() as session:
+            holds.place(session, NotReached("refused", provider="retell"), scene.clock())
+            holds.lift(session, "retell", line.TURNS, scene.clock())
+    assert sorted(swept(scene)) == [("converse", 1), ("converse", 2)]
+    engine.dispose()
 
 
 def test_the_work_of_a_living_worker_is_left_alone(scene: Scene) -> None:

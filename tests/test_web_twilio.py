@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +27,9 @@ TOKEN = "token-of-the-account"
 ACCOUNT = "AC" + "0" * 32
 INBOUND = "https://bridge.example.com/twilio/inbound"
 STATUS = "https://bridge.example.com/twilio/status"
+
+SLOW_MACHINE = 1.0
+"""Seconds that a busy machine may add to a bound."""
 
 FORM = {
     "MessageSid": "SM" + "a" * 32,
@@ -165,6 +174,51 @@ def test_without_the_database_twilio_is_asked_to_come_again(scene: Scene, caplog
     web = build_web(replace(scene.rt, sessions=nowhere)).test_client()
     assert post(web, FORM).status_code == 503
     assert ANN not in caplog.text
+
+
+@pytest.fixture
+def silent_database() -> Iterator[str]:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"postgresql+psycopg://somebody@127.0.0.1:{server.getsockname()[1]}/nothing"
+
+
+@pytest.fixture
+def locked_database(sqlite_url: str) -> Iterator[str]:
+    """A file in which somebody else is writing all the time."""
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        yield sqlite_url
+
+
+@pytest.mark.parametrize("database", ["silent_database", "locked_database"])
+def test_a_database_that_hangs_does_not_keep_twilio_waiting(
+    scene: Scene, request: pytest.FixtureRequest, database: str
+) -> None:
+    hanging = build_sessions(build_engine(request.getfixturevalue(database)))
+    web = build_web(replace(scene.rt, sessions=hanging))
+
+    def answered(n: int) -> tuple[int, float]:
+        began = time.monotonic()
+        answer = post(web.test_client(), FORM | {"MessageSid": f"SM{n:032x}"})
+        return answer.status_code, time.monotonic() - began
+
+    with ThreadPoolExecutor(20) as twilio:  # more at once than there are threads and connections
+        answers = list(twilio.map(answered, range(20)))
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 2 + SLOW_MACHINE
+
+
+def test_a_text_that_was_stored_too_late_for_an_answer_is_not_stored_twice(scene: Scene, sqlite_url: str) -> None:
+    sessions = build_sessions(build_engine(sqlite_url))
+    web = build_web(replace(scene.rt, sessions=sessions)).test_client()
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        assert post(web, FORM).status_code == 503
+        somebody.rollback()
+    assert post(web, FORM).status_code == 200
+    with sessions() as session:
+        assert session.query(Message).count() == 1
 
 
 def test_a_broker_that_is_away_costs_no_text(scene: Scene) -> None:

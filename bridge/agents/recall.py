@@ -34,13 +34,21 @@ class Finding:
         """The agent has spoken and is not in the middle of a tool call."""
         return any(i.speaker is Speaker.AGENT for i in self.answer) and not any(i.pending for i in self.answer)
 
+    @property
+    def hung_up(self) -> bool:
+        """The agent has ended the chat by itself, which is an answer too."""
+        return any(i.ends_chat for i in self.answer)
+
 
 HIDDEN = Finding(heard=None)
 NOT_HEARD = Finding(heard=False)
 
 
-def look(items: Sequence[Item] | None, before: Bookmark) -> Finding:
-    """Find what was said after the bookmark, and the answer to it."""
+def look(items: Sequence[Item] | None, before: Bookmark, content: str = "") -> Finding:
+    """Find what was said after the bookmark, and the answer to it.
+
+    The place decides; the words only where somebody else has spoken in this chat as well.
+    """
     items = items or ()
     start = _start(items, before)
     if start is None:
@@ -49,7 +57,8 @@ def look(items: Sequence[Item] | None, before: Bookmark) -> Finding:
     said = [n for n in said if n >= start]
     if not said:
         return NOT_HEARD
-    rest = items[said[0] + 1 :]
+    ours = next((n for n in said if items[n].content == content), said[0])
+    rest = items[ours + 1 :]
     until = next((n for n, item in enumerate(rest) if item.speaker is Speaker.USER), len(rest))
     return Finding(heard=True, answer=tuple(rest[:until]))
 

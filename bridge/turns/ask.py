@@ -13,7 +13,10 @@ from bridge.models import Conversation, Turn, TurnStatus
 from bridge.runtime import Runtime
 from bridge.turns import chat_rows
 from bridge.turns.claim import begin_asking
-from bridge.turns.values import Answer, Booked, Known, NotHeard, NotYet
+from bridge.turns.values import Answer, Booked, Hopeless, Known, NotHeard, NotYet
+
+NEW_CHATS = 8
+"""Attempts after which new chats that end at once are taken for the agent's way: each of them costs money."""
 
 
 def ask(rt: Runtime, booked: Booked) -> Answer:
@@ -35,6 +38,8 @@ def say_in_new_chat(rt: Runtime, booked: Booked, ended: Known | None = None) -> 
         return _say(rt, booked, chat)
     except ChatEnded as error:
         _about(rt, booked, ended=chat)
+        if booked.attempts >= NEW_CHATS:
+            raise Hopeless(f"every new chat has ended at once: {error}") from error
         raise NotYet(f"the new chat has ended at once: {error}", booked.next_try(rt.now())) from error
 
 

@@ -14,7 +14,7 @@ from bridge.turns.ask import ask, say_in_new_chat
 from bridge.turns.claim import begin_asking
 from bridge.turns.values import Answer, Booked, Hopeless, NotYet
 
-LOOK_AGAIN = timedelta(seconds=4)
+STANDS_STILL = timedelta(seconds=10)
 """An answer found by looking counts when it has not grown for this long: the agent may still be speaking."""
 
 LOOK_FOR_ANSWER = timedelta(seconds=10)
@@ -39,15 +39,17 @@ def look_first(rt: Runtime, booked: Booked) -> Answer:
         return say_in_new_chat(rt, booked, ended=booked.chat)
     except RemoteError as error:  # says nothing about the turn: whatever it is, look again
         raise NotYet(str(error), booked.next_try(rt.now(), error.retry_after), error=error) from error
-    found = look(seen.items, booked.chat.stands)
+    found = look(seen.items, booked.chat.stands, booked.content)
     ended = seen.state is ChatState.ENDED
     items = len(seen.items or ())
-    if found.answered or (found.heard and ended):
+    if found.answered or (ended and found.hung_up):
         if not ended and items != booked.looked_items:
-            raise NotYet("the agent may still be speaking", rt.now() + LOOK_AGAIN, looked_items=items)
+            raise NotYet("the agent may still be speaking", rt.now() + STANDS_STILL, looked_items=items)
         return Answer(booked.chat, found.answer, advance(booked.chat.stands, found.answer), ended)
     if found.heard is False:
         return _say_again(rt, booked, ended)
+    if found.heard and ended:
+        raise Hopeless("the agent heard it, and the chat ended before there was an answer")
     if rt.now() - booked.asked_at > NO_ANSWER_AFTER:
         raise Hopeless("the agent heard it and did not answer")
     look_again = min(booked.next_try(rt.now()), rt.now() + LOOK_FOR_ANSWER)

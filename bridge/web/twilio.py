@@ -14,6 +14,7 @@ from bridge.carriers.twilio import webhooks
 from bridge.config import Settings
 from bridge.runtime import Runtime
 from bridge.web.auth import CARRIER, declares
+from bridge.web.in_time import InTime
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,13 @@ def blueprint(rt: Runtime) -> Blueprint:
     """``/twilio/inbound`` and ``/twilio/status``."""
     twilio = Blueprint("twilio", __name__, url_prefix="/twilio")
     signed = _signed(rt.settings)
+    in_time = InTime()
 
     @twilio.post("/inbound")
     @signed
     def inbound() -> Response:
-        inbox.store(rt, webhooks.parse_inbound(_form()))
+        text = webhooks.parse_inbound(_form())
+        in_time(lambda: inbox.store(rt, text))
         return Response(NOTHING_TO_SAY, mimetype="text/xml")
 
     @twilio.post("/status")
@@ -41,7 +44,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     def status() -> Response:
         report = webhooks.parse_status(_form(), request.args.get("message"))
         if report:
-            outbox.report(rt, report)
+            in_time(lambda: outbox.report(rt, report))
         return Response(status=204)
 
     return twilio

@@ -1,0 +1,39 @@
+"""A bound on what a webhook waits for: Twilio is told 503 while it still listens, whatever the database does.
+
+A server that is silent, a pool without a free connection and a file that somebody has locked each have their own
+patience, and a request can meet several of them. So the work is done beside the request, and the request waits only
+so long. Work that is done later than that does no harm: Twilio's next try finds the text stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy.exc import TimeoutError as DatabaseTimeout
+
+WITHIN = 1.8
+"""Seconds until the answer is 503. A commit takes milliseconds."""
+
+THREADS = 8
+"""As many as answer requests: nobody waits for a thread as long as the database answers."""
+
+T = TypeVar("T")
+
+
+class InTime:
+    """Runs work with a bound on the wait for it."""
+
+    def __init__(self, within: float = WITHIN) -> None:
+        self._within = within
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="webhook")  # begins no thread before a fork
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns or raises; one of :data:`bridge.db.AWAY` where it takes too long."""
+        done = self._pool.submit(work)
+        try:
+            return done.result(self._within)
+        except TimeoutError:
+            done.cancel()
+            raise DatabaseTimeout("the database takes too long") from None
