@@ -75,7 +75,7 @@ def up(host: str, port: int) -> None:
             expected = f"{settings.public_url}/twilio/inbound"
             click.echo(f"The bridge listens on http://{host}:{port} and expects Twilio at {expected}")
             embedded.serve_until_told(server)
-    except embedded.CannotListen as error:
+    except embedded.CannotRun as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -10,14 +10,16 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete
+from sqlalchemy.engine import make_url
 from waitress.server import create_server
 
 from bridge import migrate
@@ -40,8 +42,8 @@ GRACE = 5.0
 """Seconds that turns in flight get at the end; a container is killed after ten. What is left comes due again."""
 
 
-class CannotListen(BridgeError):
-    """Somebody else has the port, or the address is none of this machine."""
+class CannotRun(BridgeError):
+    """Somebody else has the port or the database, or the address is none of this machine."""
 
 
 class ThreadBell:
@@ -108,26 +110,27 @@ class Clock:
 @contextmanager
 def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime, Any]]:
     """Everything but the web's own loop: gives the runtime and a server that listens already; ``run()`` it."""
-    migrate.upgrade(settings.database_url)
-    bell = ThreadBell(settings.worker_concurrency)
-    rt = Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS)
-    server = _listen(rt, host, port)
-    _take_over(rt)
-    clock = Clock(rt)
-    rt.pulse.start()
-    bell.answer_with(rt)
-    clock.start()
-    try:
-        yield rt, server
-    finally:
-        in_time = _let_go_in_time(rt)
-        clock.stop()
-        server.close()
-        server.task_dispatcher.shutdown()
-        bell.close()
-        rt.pulse.stop()
-        rt.close()
-        in_time.cancel()
+    with _alone(settings.database_url):
+        migrate.upgrade(settings.database_url)
+        bell = ThreadBell(settings.worker_concurrency)
+        rt = Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS)
+        server = _listen(rt, host, port)
+        _take_over(rt)
+        clock = Clock(rt)
+        rt.pulse.start()
+        bell.answer_with(rt)
+        clock.start()
+        try:
+            yield rt, server
+        finally:
+            in_time = _let_go_in_time(rt)
+            clock.stop()
+            server.close()
+            server.task_dispatcher.shutdown()
+            bell.close()
+            rt.pulse.stop()
+            rt.close()
+            in_time.cancel()
 
 
 def free_port(host: str) -> int:
@@ -152,7 +155,7 @@ def _listen(rt: Runtime, host: str, port: int) -> Any:
         return create_server(build_web(rt), host=host, port=port, threads=WEB_THREADS, ident="bridge")
     except (OSError, ValueError) as error:  # a name that nobody knows is a ValueError here
         rt.close()
-        raise CannotListen(f"can't listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
+        raise CannotRun(f"can't listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _let_go_in_time(rt: Runtime) -> threading.Timer:
@@ -169,8 +172,30 @@ def _let_go_in_time(rt: Runtime) -> threading.Timer:
     return timer
 
 
+@contextmanager
+def _alone(database_url: str) -> Iterator[None]:
+    """One bridge on one SQLite file: a second one would take the first one's work for that of the dead.
+
+    SQLite's own lock, on a file beside the database, works on every system, and a process that dies lets go of it.
+    """
+    url = make_url(database_url)
+    if url.get_backend_name() != "sqlite":
+        yield
+        return
+    try:
+        lock = sqlite3.connect(f"{url.database}-lock", timeout=0, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        raise CannotRun(f"can't write beside {url.database}: {error}; look at DATABASE_URL") from None
+    with closing(lock):
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            raise CannotRun(f"another bridge runs on {url.database}; stop it, or set another DATABASE_URL") from None
+        yield
+
+
 def _take_over(rt: Runtime) -> None:
-    """The port is ours, so no other bridge runs on this file: what is claimed there belongs to the dead."""
+    """No other bridge runs on this file: what is claimed there belongs to the dead."""
     if rt.settings.database_url.startswith("sqlite"):
         with rt.sessions.begin() as session:
             session.execute(delete(Worker))

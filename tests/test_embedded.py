@@ -117,13 +117,34 @@ def test_a_turn_that_takes_too_long_does_not_hold_up_the_end(up: Up) -> None:
     up.must_have_answered("one")
 
 
-def test_a_second_one_on_the_same_port_says_what_is_wrong(up: Up) -> None:
+def test_a_second_one_on_the_same_port_says_what_is_wrong(up: Up, tmp_path: Path) -> None:
     up.start()
-    second = up.processes.start("second", [sys.executable, "-m", "bridge", "up", "--port", str(up.port)])
+    elsewhere = f"DATABASE_URL=sqlite:///{tmp_path / 'another.sqlite3'}"
+    command = ["env", elsewhere, sys.executable, "-m", "bridge", "up", "--port", str(up.port)]
+    second = up.processes.start("second", command)
     assert second.wait() == 1
     assert second.output == f"Error: can't listen on {HERE}:{up.port}: Address already in use\n"
     up.simulator.phones.text(ANN, "one")
     up.must_have_answered("one")
+
+
+def test_a_second_one_on_the_same_file_is_refused_and_harms_nothing(up: Up) -> None:
+    up.start()
+    up.simulator.faults.next("agent_slow", seconds=2)
+    up.simulator.phones.text(ANN, "one")
+    until(lambda: up.simulator.agent.heard(ANN) == ["one"], "the agent has heard it")
+    command = [sys.executable, "-m", "bridge", "up", "--port", str(free_port(HERE))]
+    second = up.processes.start("second", command)
+    assert second.wait() == 1
+    assert "another bridge runs on" in second.output
+    up.must_have_answered("one")
+
+
+def test_a_folder_that_is_not_there_is_told(up: Up) -> None:
+    command = ["env", "DATABASE_URL=sqlite:////no/such/folder/bridge.sqlite3", sys.executable, "-m", "bridge", "up"]
+    process = up.processes.start("wrong", command)
+    assert process.wait() == 1
+    assert process.output.startswith("Error: can't write beside /no/such/folder/bridge.sqlite3")
 
 
 @pytest.mark.parametrize(
