@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format chaos chaos-long requirements clean
+.PHONY: help demo test check format chaos chaos-long second-opinion requirements clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,14 +35,19 @@ chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost
 	$(BIN)/python -m bench.chaos --setup $(SETUP)
 
 chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and 1,000 faults
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1000
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1000 --phones 500
+
+SECOND := .second-opinion
+
+second-opinion: $(VENV)/installed-dev $(SECOND)/installed  ## the bridge against a Twilio that others wrote; needs node and npm
+	BRIDGE_TEST_SECOND_OPINION=$(SECOND) $(BIN)/pytest tests/second_opinion
 
 requirements: $(VENV)/installed-dev  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv --quiet pip compile pyproject.toml --upgrade --universal --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --output-file requirements.txt
 
 clean:  ## remove the environment and what the tools left behind
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SECOND) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # What runs in production is installed first, pinned and checked by its hash; the tools come on top of it.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -53,4 +58,22 @@ $(VENV)/installed: requirements.txt pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+# Twilio's command line is there for the OpenAPI document that it carries along; its hash is in the tests. What these
+# packages need is taken as it was on that day, and nothing of it may run a script while it is installed.
+EMULATE := emulate@0.11.2
+PRISM := @stoplight/prism-cli@5.14.2
+TWILIO_CLI := @twilio/cli-core@9.0.0
+AS_OF := 2026-11-21
+
+NPM := npm --loglevel error --no-audit --no-fund
+
+$(SECOND)/installed: Makefile
+	@command -v npm >/dev/null || { echo 'make second-opinion needs npm, and node 20 or newer' >&2; exit 1; }
+	rm -rf $(SECOND)
+	mkdir $(SECOND)
+	$(NPM) install --prefix $(SECOND) --no-save --ignore-scripts --before $(AS_OF) $(EMULATE) $(PRISM)
+	$(NPM) pack --pack-destination $(SECOND) $(TWILIO_CLI)
+	tar -xzf $(SECOND)/twilio-cli-core-*.tgz -C $(SECOND)
 	@touch $@

@@ -264,7 +264,10 @@ def _options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--accepted-only", action="store_true", help="what was never answered with 200 is not owed")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the ledger and the logs of a good run too")
-    return Options(**vars(parser.parse_args(arguments)))
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.setup == "up-sqlite" and options.bridge != "ours":
+        parser.error("the tutorial's bridge has no form without a broker; choose another setup")
+    return options
 
 
 if __name__ == "__main__":

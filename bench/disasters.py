@@ -23,8 +23,8 @@ from bench.supervisor import Supervisor, Watched
 from bridge.simulator import Simulator
 from bridge.simulator.faults import FAULTS
 
-NOT_AT_RANDOM = {"agent_401", "carrier_401", "callbacks_undelivered"}
-"""An account is refused as a whole, for a while; what a handset does is not the bridge's business."""
+NOT_AT_RANDOM = {"agent_401", "carrier_401", "carrier_queue_full", "callbacks_undelivered"}
+"""An account is refused as a whole, and a queue full, for a while; what a handset does is not the bridge's business."""
 
 VENDOR_FAULTS = [name for name in FAULTS if name not in NOT_AT_RANDOM]
 """Those of the simulator's faults that strike single calls."""

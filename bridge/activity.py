@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bridge.models import OPEN_TURN, UNSENT, Chat, Conversation, Direction, Message, Turn
+from bridge.models import OPEN_TURN, UNSENT, Chat, Conversation, Direction, Message, OptOut, Turn
 from bridge.runtime import Runtime
 
 NEWEST = 30
@@ -29,7 +29,7 @@ class Activity:
 def recent(rt: Runtime) -> list[Activity]:
     """The newest rows of all conversations, newest first."""
     with rt.sessions() as session:
-        rows = [*_texts(session), *_turns(session, rt.now()), *_chats(session)]
+        rows = [*_texts(session), *_turns(session, rt.now()), *_chats(session), *_opt_outs(session)]
     return sorted(rows, key=lambda row: row.at, reverse=True)
 
 
@@ -77,6 +77,17 @@ def _chats(session: Session) -> list[Activity]:
         Activity(chat.ended_at or chat.started_at, phone, "chat", chat.status, chat.end_reason or chat.provider)
         for chat, phone in session.execute(newest)
     ]
+
+
+def _opt_outs(session: Session) -> list[Activity]:
+    newest = select(OptOut).order_by(func.coalesce(OptOut.ended_at, OptOut.since).desc()).limit(NEWEST)
+    return [_opt_out(row) for row in session.scalars(newest)]
+
+
+def _opt_out(row: OptOut) -> Activity:
+    if row.ended_at:
+        return Activity(row.ended_at, row.phone, "consent", "opted in again", "")
+    return Activity(row.since, row.phone, "consent", "opted out", row.cause)
 
 
 def _joined(details: list[str]) -> str:

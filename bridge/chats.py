@@ -74,6 +74,15 @@ class MessageView:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """A chat that its provider is to be told of."""
+
+    provider: str
+    chat_id: str
+    """The provider's own name for it."""
+
+
+@dataclass(frozen=True)
 class Page:
     """Some chats, the newest first, and where the list goes on."""
 
@@ -177,15 +186,16 @@ def end_one(rt: Runtime, chat_id: int) -> Outcome:
     return Outcome.QUEUED
 
 
-def ending(rt: Runtime, chat_id: int) -> str | None:
-    """The provider's name for a chat that the provider is to be told of; ``None`` when there is nothing to tell (yet).
+def ending(rt: Runtime, chat_id: int) -> Ending | None:
+    """The chat as the provider knows it, where the provider is to be told; ``None``: there is nothing to tell (yet).
 
     While something is being said in it, the provider is left alone: the answer would be lost.
     """
     being_said = exists().where(Turn.chat_id == chat_id, Turn.status == TurnStatus.ASKING)
-    wanted = select(Chat.provider_chat_id).where(Chat.id == chat_id, Chat.status == ChatStatus.ENDING, ~being_said)
+    which = (Chat.id == chat_id, Chat.status == ChatStatus.ENDING, ~being_said)
     with rt.sessions() as session:
-        return session.scalar(wanted)
+        chat = session.execute(select(Chat.provider, Chat.provider_chat_id).where(*which)).first()
+    return Ending(*chat) if chat else None
 
 
 def mark_ended(rt: Runtime, chat_id: int, reason: str | None = None) -> bool:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -29,9 +30,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from bridge.errors import BridgeError
+from bridge.phone import masked
 
 DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you write it to me as text?"
 DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
+DEFAULT_OPT_OUT_REPLY = "You are unsubscribed and will get no more texts from us. Reply START to subscribe again."
+DEFAULT_OPT_IN_REPLY = "You are subscribed again. Reply HELP for help, or STOP to unsubscribe."
+DEFAULT_HELP_REPLY = "Text us here and you get an answer. Message and data rates may apply. Reply STOP to unsubscribe."
 
 LONGEST = timedelta(days=3650)
 """Longer is a slip of the keyboard, and would run past the end of the calendar."""
@@ -39,8 +44,15 @@ LONGEST = timedelta(days=3650)
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
+_NO_DURATION = re.compile(r"0+[smhd]?")
+
+_NUMBER = re.compile(r"(whatsapp:|rcs:)?\+?[0-9A-Za-z_-]{3,64}")
+
 _BROKERS = ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL")
 """The first is ours; the others are what a platform sets when a broker is added there."""
+
+QUIET_AT_MOST = 10
+"""Who goes on texting is answered after so many times REPLY_QUIET all the same."""
 
 EMPTY_COUNTS = object()
 """Marks a field for which empty is a choice. For every other one, empty is the same as not set."""
@@ -113,7 +125,7 @@ def _numbers(text: object) -> object:
     if not isinstance(text, str):
         return text
     numbers = tuple(part.strip() for part in text.split(",") if part.strip())
-    wrong = [n for n in numbers if not re.fullmatch(r"(whatsapp:|rcs:)?\+?[0-9A-Za-z_-]{3,64}", n)]
+    wrong = [n for n in numbers if not _NUMBER.fullmatch(n)]
     if wrong:
         raise ValueError(f"has {len(wrong)} entries that are no numbers; write +15550001111,+15550002222")
     return numbers
@@ -130,8 +142,64 @@ def _sid(prefix: str) -> Callable[[str], str]:
     return check
 
 
+class _Object(list[tuple[str, object]]):
+    """A JSON object with all its names, also one that stands there twice: JSON itself lets that pass."""
+
+
+def _routes(text: object) -> object:
+    """JSON. Whatever is wrong with it is told at once, a line for each fault."""
+    if not isinstance(text, str):
+        return text
+    try:
+        written = json.loads(text, object_pairs_hook=_Object)
+    except (ValueError, RecursionError):
+        raise ValueError(f"is no JSON; write it like {EXAMPLE_ROUTES}") from None
+    if not isinstance(written, _Object):
+        raise ValueError(f"is no JSON object; write it like {EXAMPLE_ROUTES}")
+    faults = list(_faults_of_routes(written))
+    if faults:
+        raise ValueError("\n".join(faults))
+    return {number: Route.model_validate(dict(_object(route))) for number, route in written}
+
+
+def _faults_of_routes(written: _Object) -> Iterator[str]:
+    known: set[str] = set()
+    for place, (number, route) in enumerate(written, start=1):
+        faults = _faults_of_route(route)
+        if not _NUMBER.fullmatch(number):
+            faults.append("this is no number; write it like +15550001111")
+        if number in known:
+            faults.append("this number stands there twice; keep one of them")
+        known.add(number)
+        yield from (f"at its entry {place} ({masked(number)}): {fault}" for fault in faults)
+
+
+def _faults_of_route(route: object) -> list[str]:
+    names = [name for name, _ in _object(route)]
+    faults = ["a field stands there twice; keep one of them"] if len(set(names)) < len(names) else []
+    try:
+        Route.model_validate(dict(_object(route)))
+    except ValidationError as error:
+        faults += [_fault_of_route(fault) for fault in error.errors(include_input=False)]
+    return faults
+
+
+def _object(value: object) -> _Object:
+    """What is none has no fields; so every field that must be there is told to be missing."""
+    return value if isinstance(value, _Object) else _Object()
+
+
+def _fault_of_route(error: Any) -> str:
+    if error["type"] == "extra_forbidden":  # its name is not repeated: it may be anything
+        return f"a field is not known; there are {', '.join(Route.model_fields)}"
+    return f"{error['loc'][0]} {_words(error)}"
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 DurationOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_duration(v) if v else None), EMPTY_COUNTS]
+DurationOrNone = Annotated[
+    timedelta | None, BeforeValidator(lambda v: None if not v or _NO_DURATION.fullmatch(str(v)) else parse_duration(v))
+]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
@@ -142,6 +210,24 @@ KeySid = Annotated[str, AfterValidator(_sid("SK"))]
 ServiceSid = Annotated[str, AfterValidator(_sid("MG"))]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
+AgentId = Annotated[str, Field(min_length=1, max_length=200)]
+Version = Annotated[str, Field(min_length=1), BeforeValidator(lambda v: str(v) if type(v) is int else v)]
+Provider = Literal["retell"]
+
+EXAMPLE_ROUTES = '{"+15550001111": {"provider": "retell", "agent_id": "agent_x"}}'
+
+
+class Route(BaseModel):
+    """Who answers at one of our numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: Provider
+    agent_id: AgentId
+    agent_version: Version = "latest_published"
+
+
+Routes = Annotated[dict[str, Route], BeforeValidator(_routes)]
 
 
 class DatabaseSettings(BaseModel):
@@ -162,7 +248,8 @@ class DatabaseSettings(BaseModel):
             return cls(**{**values, **overrides})
         except ValidationError as error:
             names = {name: variable for name, (variable, _) in found.items()}
-            raise SettingsError([_fault(cls, names, e) for e in error.errors(include_input=False)]) from None
+            faults = [fault for e in error.errors(include_input=False) for fault in _faults(cls, names, e)]
+            raise SettingsError(faults) from None
 
 
 class Settings(DatabaseSettings):
@@ -188,20 +275,48 @@ class Settings(DatabaseSettings):
     )
     twilio_api_base_url: HttpAddress = Field("https://api.twilio.com", description="Twilio's REST API")
 
-    agent_provider: Literal["retell"] = Field("retell", description="who answers")
+    sender_rate: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="segments a second that each of our senders may send; empty: by its kind",
+    )
+
+    agent_provider: Provider = Field("retell", description="who answers")
     retell_api_key: Secret = Field(description="the key with the webhook badge in the dashboard")
-    retell_agent_id: Text = Field(description="a chat agent, not a voice agent")
+    retell_agent_id: AgentId = Field(description="a chat agent, not a voice agent")
     retell_agent_version: Text = Field("latest_published", description="a number, a tag, latest or latest_published")
     retell_base_url: HttpAddress = Field("https://api.retellai.com", description="Retell's API")
+    agent_routes: Routes = Field({}, description="JSON: which of our numbers has another agent")
 
     agent_timeout: Duration = Field(timedelta(seconds=120), description="how long one answer of the agent may take")
     answer_within: Duration = Field(timedelta(hours=4), description="a text that waits longer is given up, loudly")
+    reply_quiet: DurationOrNone = Field(
+        None,
+        validate_default=True,
+        description="how long a person must be silent before the agent is asked; empty: not at all",
+    )
     stale_after: DurationOrNever = Field(
         timedelta(hours=24), description="a chat idle for this long is ended; empty: never by itself"
     )
     media_reply: Reply = Field(DEFAULT_MEDIA_REPLY, description="answers a picture; empty: silence")
     fallback_reply: Reply = Field(
         DEFAULT_FALLBACK_REPLY, description="said once when a text is given up; empty: silence"
+    )
+    smart_encoding: bool = Field(
+        True, description="curly quotes, dashes and the like are sent as plain ones where that makes a text cheaper"
+    )
+    reply_join: bool = Field(False, description="what the agent says at once is sent as one text")
+    opt_out_reply: Reply = Field(
+        DEFAULT_OPT_OUT_REPLY, description="confirms STOP where Twilio does not; empty: silence"
+    )
+    opt_in_reply: Reply = Field(
+        DEFAULT_OPT_IN_REPLY, description="confirms START where Twilio does not; empty: silence"
+    )
+    help_reply: Reply = Field(DEFAULT_HELP_REPLY, description="answers HELP where Twilio does not; empty: silence")
+    opt_out_answered_by: Literal["auto", "twilio", "bridge"] = Field(
+        "auto",
+        description="who answers these three; auto: Twilio, but the bridge on short codes and WhatsApp",
     )
     admin_token: Secret | None = Field(None, description="opens /admin; without it /admin answers 503")
     worker_concurrency: int = Field(50, ge=1, le=5000, description="turns and deliveries at once in one worker process")
@@ -213,6 +328,22 @@ class Settings(DatabaseSettings):
         if "twilio_api_key" in info.data and (secret is None) != (info.data["twilio_api_key"] is None):
             raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
         return secret
+
+    @field_validator("reply_quiet")
+    @classmethod
+    def _much_shorter_than_patience(cls, quiet: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        if quiet and quiet * QUIET_AT_MOST >= info.data.get("answer_within", LONGEST):
+            raise ValueError(f"is too long; it must be shorter than ANSWER_WITHIN / {QUIET_AT_MOST}")
+        return quiet
+
+    @property
+    def default_route(self) -> Route:
+        """Who answers at a number that ``AGENT_ROUTES`` does not name."""
+        return Route(
+            provider=self.agent_provider,
+            agent_id=self.retell_agent_id,
+            agent_version=self.retell_agent_version,
+        )
 
     @property
     def signing_tokens(self) -> tuple[str, ...]:
@@ -269,20 +400,28 @@ _PLAIN_WORDS = {
     "missing": "is not set; set it",
     "string_too_short": "is empty; set it",
     "too_short": "is empty; set it",
+    "string_too_long": "is too long; the most is {max_length} characters",
+    "string_type": "is no text; write it between quotes",
     "int_parsing": "is no whole number; write digits",
+    "float_parsing": "is no number; write digits, such as 0.5 or 75",
+    "finite_number": "is no number; write digits, such as 0.5 or 75",
     "bool_parsing": "is neither true nor false; write one of them",
+    "greater_than": "is too small; it must be more than {gt:g}",
     "greater_than_equal": "is too small; the least is {ge}",
-    "less_than_equal": "is too large; the most is {le}",
+    "less_than_equal": "is too large; the most is {le:.0f}",
     "literal_error": "is none of the choices; write {expected}",
     "value_error": "{error}",
 }
 
 
-def _fault(settings: type[BaseModel], names: Mapping[str, str], error: Any) -> str:
-    """One sentence that names the variable, what is wrong and how to mend it; never the value."""
+def _faults(settings: type[BaseModel], names: Mapping[str, str], error: Any) -> list[str]:
+    """Sentences that name the variable, what is wrong and how to mend it; never the value. Mostly one."""
     name = str(error["loc"][0])
     variable = names.get(name) or " or ".join(variable_names(name))
-    words = _PLAIN_WORDS.get(error["type"], "does not fit").format(**error.get("ctx", {}))
     field = settings.model_fields.get(name)
     about = f" ({field.description})" if field and error["type"] != "value_error" else ""
-    return f"{variable} {words}{about}"
+    return [f"{variable} {line}{about}" for line in _words(error).splitlines()]
+
+
+def _words(error: Any) -> str:
+    return _PLAIN_WORDS.get(error["type"], "does not fit").format(**error.get("ctx", {}))

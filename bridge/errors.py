@@ -9,6 +9,7 @@ A step never looks at a status code. It asks the error:
     RemoteError
     ├── NotReached        nothing arrived: refused, no such host, connect timeout  retry; surely not done; provider-wide
     ├── RateLimited       429; never processed, perhaps with a Retry-After         retry; surely not done
+    │   └── QueueFull     too much of ours waits there for this sender             retry, with that sender, later
     ├── AccountRefused    401, 402, 403: our key, our bill, our permission         retry; surely not done; provider-wide
     ├── OutcomeUnknown    timeout, cut connection, 5xx, unreadable success         retry after a look
     └── Refused           this request will never be taken                         no retry
@@ -19,6 +20,11 @@ from __future__ import annotations
 
 IN_BETWEEN = frozenset({408, 502, 504})
 """Statuses that a proxy gives when it has lost patience or contact: the vendor behind it may still be at work."""
+
+
+def scope_of(provider: str, agent_id: str | None = None) -> str:
+    """What a cause concerns, as holds call it: everything that we have at a vendor, or one of our agents there."""
+    return f"{provider} {agent_id}" if agent_id else provider
 
 
 class BridgeError(Exception):
@@ -43,6 +49,7 @@ class RemoteError(BridgeError):
         status: int | None = None,
         code: int | None = None,
         retry_after: float | None = None,
+        agent_id: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -53,6 +60,13 @@ class RemoteError(BridgeError):
         """The vendor's own error number (Twilio has one)."""
         self.retry_after = retry_after
         """Seconds that the vendor asked us to wait."""
+        self.agent_id = agent_id
+        """Where the cause is this one agent, and not the account."""
+
+    @property
+    def scope(self) -> str:
+        """Whose work waits, where the cause is provider-wide."""
+        return scope_of(self.provider, self.agent_id)
 
     @property
     def call_over(self) -> bool:
@@ -72,9 +86,13 @@ class NotReached(RemoteError):
 
 
 class RateLimited(RemoteError):
-    """429. Both vendors turn such a request away before they look at it."""
+    """Not now: too much at once, or a fault that passes. Vendors turn such a request away before they carry it out."""
 
     worth_retry = True
+
+
+class QueueFull(RateLimited):
+    """The carrier takes no more from this sender until some of what waits there has gone out."""
 
 
 class AccountRefused(RemoteError):

@@ -1,18 +1,21 @@
-"""What was given up, for people to look at: turns that got no answer, and texts that could not be sent.
+"""What failed, for people to look at: turns that got no answer, texts that could not be sent, and texts that the
+carrier took and did not deliver.
 
-A text of a person that was given up is not listed by itself: its turn is.
+A text of a person that was given up is not listed by itself: its turn is. Nor is a text that went again: the last one
+of them is, if it failed too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, Select, func, literal, null, or_, select, union_all
+from sqlalchemy import Row, Select, func, literal, null, or_, select, type_coerce, union_all
 from sqlalchemy.sql.selectable import Subquery
 
+from bridge.carriers import NOT_DELIVERED, Delivery, FailureClass
 from bridge.models import Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.paging import BadCursor, read_cursor, write_cursor
 from bridge.runtime import Runtime
@@ -27,7 +30,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """One turn or one text that was given up."""
+    """One turn or one text that failed."""
 
     kind: Kind
     id: int
@@ -36,6 +39,15 @@ class Failure:
     at: datetime
     error: str | None
     error_code: int | None
+    delivery: Delivery | None = None
+    """How far the carrier brought it, where it had taken it."""
+    resend_at: datetime | None = None
+    """When it goes again."""
+    failure: FailureClass | None = None
+    meaning: str | None = None
+    """What the code means and how to mend it."""
+    page: str | None = None
+    """Where the carrier tells more about the code."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +60,14 @@ class Page:
 
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
-    """One page of what was given up, the newest first. Raises :class:`~bridge.paging.BadCursor`."""
-    every = union_all(_turns(), _messages()).subquery()
+    """One page of what failed, the newest first. Raises :class:`~bridge.paging.BadCursor`."""
+    every = union_all(_turns(), _not_sent(), _not_delivered()).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
     with rt.sessions() as session:
         rows = session.execute(query).all()
-    shown = [_failure(row) for row in rows[:limit]]
+    shown = [_failure(rt, row) for row in rows[:limit]]
     return Page(shown, _cursor(shown[-1]) if len(rows) > limit else None)
 
 
@@ -69,10 +81,20 @@ def _turns() -> Select[*tuple[Any, ...]]:
             func.coalesce(Turn.settled_at, Turn.created_at).label("at"),
             Turn.error,
             null().label("error_code"),
+            type_coerce(null(), Message.delivery.type).label("delivery"),
+            type_coerce(null(), Message.resend_at.type).label("resend_at"),
         )
         .join(Conversation)
         .where(Turn.status == TurnStatus.GIVEN_UP)
     )
+
+
+def _not_sent() -> Select[*tuple[Any, ...]]:
+    return _messages().where(Message.status == MessageStatus.GIVEN_UP, Message.direction == Direction.OUT)
+
+
+def _not_delivered() -> Select[*tuple[Any, ...]]:
+    return _messages().where(Message.delivery.in_(NOT_DELIVERED))
 
 
 def _messages() -> Select[*tuple[Any, ...]]:
@@ -85,9 +107,11 @@ def _messages() -> Select[*tuple[Any, ...]]:
             func.coalesce(Message.settled_at, Message.created_at).label("at"),
             Message.error,
             Message.error_code,
+            Message.delivery,
+            Message.resend_at,
         )
         .join(Conversation)
-        .where(Message.status == MessageStatus.GIVEN_UP, Message.direction == Direction.OUT)
+        .where(Message.resent_as.is_(None))
     )
 
 
@@ -96,7 +120,8 @@ def _after(query: Select[*tuple[Any, ...]], every: Subquery, cursor: str) -> Sel
     microseconds, kind, row_id = read_cursor(cursor, int, str, int)
     try:
         at = EPOCH + timedelta(microseconds=int(microseconds))
-    except OverflowError:
+        kind = Kind(str(kind)).value  # a word that is none of ours may be one that no database takes
+    except (OverflowError, ValueError):
         raise BadCursor from None
     older = every.c.at < at
     other_kind = (every.c.at == at) & (every.c.kind < kind)
@@ -108,5 +133,9 @@ def _cursor(last: Failure) -> str:
     return write_cursor((last.at - EPOCH) // timedelta(microseconds=1), last.kind.value, last.id)
 
 
-def _failure(row: Row[*tuple[Any, ...]]) -> Failure:
-    return Failure(**{**row._mapping, "kind": Kind(row.kind)})
+def _failure(rt: Runtime, row: Row[*tuple[Any, ...]]) -> Failure:
+    failure = Failure(**{**row._mapping, "kind": Kind(row.kind)})
+    if failure.error_code is None and failure.delivery is None:
+        return failure
+    meaning = rt.carrier.meaning(failure.error_code)
+    return replace(failure, failure=meaning.failure, meaning=meaning.sentence, page=meaning.page)

@@ -1,12 +1,52 @@
-"""Gunicorn's settings: ``gunicorn --config python:bridge.gunicorn``. ``WEB_CONCURRENCY`` and ``PORT`` are read here."""
+"""Gunicorn's settings, and the start of the web process: ``python -m bridge.gunicorn``.
+
+``WEB_CONCURRENCY`` and ``PORT`` are read here.
+
+Gunicorn reads ``WEB_CONCURRENCY`` as soon as it is imported, and answers a wrong one with a traceback. So it is started
+by this module, which has looked at all settings before.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections.abc import Mapping
 
-bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+from bridge.config import ServerSettings, SettingsError, or_exit
 
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+NUMBERS = {"PORT": (8000, 65535), "WEB_CONCURRENCY": (2, 1000)}
+"""What it is when nothing is set, and the most that it can be."""
+
+
+def read_numbers(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """Both of them. Raises :class:`~bridge.config.SettingsError`."""
+    texts = {name: environ.get(name, "").strip() or str(default) for name, (default, _) in NUMBERS.items()}
+    numbers = {name: int(text) for name, text in texts.items() if re.fullmatch(r"[0-9]{1,9}", text)}
+    wrong = [name for name, (_, most) in NUMBERS.items() if not 1 <= numbers.get(name, 0) <= most]
+    if wrong:
+        raise SettingsError([f"{name} is no whole number from 1 to {NUMBERS[name][1]}; write digits" for name in wrong])
+    return numbers
+
+
+def _all_settings() -> dict[str, int]:
+    """The same, with the faults of all other settings beside those of the two."""
+    faults = []
+    for load in (ServerSettings.load, read_numbers):
+        try:
+            load()
+        except SettingsError as error:
+            faults += error.faults
+    if faults:
+        raise SettingsError(faults)
+    return read_numbers()
+
+
+_set = or_exit(_all_settings if __name__ == "__main__" else read_numbers)
+
+bind = f"0.0.0.0:{_set['PORT']}"
+
+workers = _set["WEB_CONCURRENCY"]
 
 worker_class = "gthread"
 
@@ -25,3 +65,8 @@ preload_app = True
 
 control_socket_disable = True
 """Nobody asks it anything, and all that run as one user would fight for one file in the home directory."""
+
+if __name__ == "__main__":
+    os.environ["WEB_CONCURRENCY"] = str(workers)  # an empty one, too, is none to gunicorn
+    gunicorn = [sys.executable, "-m", "gunicorn", "--config", "python:bridge.gunicorn", *sys.argv[1:]]
+    os.execv(sys.executable, [*gunicorn, "bridge.app:create_app()"])  # noqa: S606 - nothing of it comes from outside

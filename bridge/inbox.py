@@ -1,51 +1,108 @@
 """Texts from people: the one door through which they come in, whoever brings them.
 
-What lives here: storing a text once, and the answer to what can't be read. What becomes of it: ``bridge.turns``.
+What lives here: storing a text once, the answer to what can't be read, and what STOP, START and HELP do. What becomes
+of the others: ``bridge.turns``.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
-from bridge import outbox
+from bridge import opt_outs, outbox
 from bridge.carriers import InboundText
 from bridge.carriers.readable import readable
+from bridge.config import Settings
 from bridge.db import insert_if_new
-from bridge.line import DELIVERIES, TURNS, Line, enqueue
+from bridge.keywords import Keyword, bridge_answers, keyword, start_words
+from bridge.line import DELIVERIES, LINES, TURNS, Line, enqueue
 from bridge.models import Conversation, Direction, Message, MessageStatus
+from bridge.phone import masked
 from bridge.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 
 class _Known(Exception):
     """The carrier has told us this text before; everything done for it is rolled back."""
 
 
+@dataclass(frozen=True)
+class _Heeded:
+    """What a text is, and what it has changed."""
+
+    word: Keyword | None = None
+    changed: bool = False
+    """The person has opted out or in by it."""
+
+
 def store(rt: Runtime, text: InboundText) -> bool:
     """Store a text and ring for it; False when it was stored before, and then nothing changes.
 
     The carrier's message id decides. The conversation's row is written first: its lock puts the texts of one person
-    in order, also when several webhooks bring them at once.
+    in order, also when several webhooks bring them at once. Only an opt-out goes before it: see ``bridge.opt_outs``.
     """
-    line = TURNS if not text.media and readable(text.body) else DELIVERIES
+    canceled: Sequence[int] = ()
     try:
         with rt.sessions.begin() as session:
-            conversation_id = _conversation(session, text, line, rt.now())
-            _insert(session, text, conversation_id, line, rt.now())
-            if line is DELIVERIES:
+            heeded = _heed(rt, session, text)
+            line = TURNS if not heeded.word and not text.media and readable(text.body) else DELIVERIES
+            conversation_id = _conversation(rt, session, text, line)
+            _insert(session, text, conversation_id, line, heeded.word, rt.now())
+            if heeded.word is Keyword.STOP and heeded.changed:
+                scope = opt_outs.scope(rt.settings, text.bridge_number)
+                canceled = opt_outs.cancel(session, scope, text.phone, rt.now())
+            if heeded.word:
+                _confirm(rt, session, text, conversation_id, heeded)
+            elif line is DELIVERIES:
                 _say_that_it_cannot_be_read(rt, session, conversation_id)
     except _Known:
         return False
-    rt.bell.ring(line.step, conversation_id)
+    _tell(text, heeded)
+    if line is DELIVERIES or rt.settings.reply_quiet is None:  # else the person may still be typing: the sweeper rings
+        rt.bell.ring(line.step, conversation_id)
+    for each in canceled:
+        for busy in LINES:
+            rt.bell.ring(busy.step, each)
     return True
 
 
-def _conversation(session: Session, text: InboundText, line: Line, now: datetime) -> int:
+def _heed(rt: Runtime, session: Session, text: InboundText) -> _Heeded:
+    """Opt the person out or in, if that is what the text asks for. A word that opts in nobody is a text like others."""
+    word = keyword(text.body, text.bridge_number, text.opt_out)
+    at = _moment(text, rt.now())
+    if word is Keyword.STOP:
+        scope = opt_outs.scope(rt.settings, text.bridge_number)
+        overtaken = text.sent_at is not None and _started_since(session, scope, text)
+        return _Heeded(word, not overtaken and opt_outs.record(session, scope, text.phone, opt_outs.BY_TEXT, at))
+    if word is Keyword.START and not opt_outs.end(session, text.bridge_number, text.phone, at):
+        return _Heeded()
+    return _Heeded(word, word is Keyword.START)
+
+
+def _started_since(session: Session, scope: str, text: InboundText) -> bool:
+    """A STOP that comes late, by the carrier's list, may be over: then START came to us as a text like others."""
+    word = func.upper(func.trim(Message.body)).in_(start_words(text.bridge_number))
+    later = (Message.direction == Direction.IN, Message.created_at > text.sent_at, word)
+    theirs = opt_outs.conversations(scope, text.phone)
+    return session.scalar(select(Message.id).join(Conversation).where(*theirs, *later).limit(1)) is not None
+
+
+def _moment(text: InboundText, now: datetime) -> datetime:
+    """When it was sent."""
+    return min(text.sent_at or now, now)
+
+
+def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) -> int:
     """The conversation of this pair of numbers, made when needed, with its line due."""
+    now, due = rt.now(), enqueue(line, rt.now(), rt.settings.reply_quiet)
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
-    touch = update(Conversation).filter_by(**pair).values(enqueue(line, now)).returning(Conversation.id)
+    touch = update(Conversation).filter_by(**pair).values(due).returning(Conversation.id)
     known = session.scalar(touch)
     if known is None:
         session.execute(insert_if_new(session, Conversation).values(**pair, created_at=now).on_conflict_do_nothing())
@@ -53,17 +110,21 @@ def _conversation(session: Session, text: InboundText, line: Line, now: datetime
     return known
 
 
-def _insert(session: Session, text: InboundText, conversation_id: int, line: Line, now: datetime) -> None:
+def _insert(
+    session: Session, text: InboundText, conversation_id: int, line: Line, word: Keyword | None, now: datetime
+) -> None:
+    open_to_us = MessageStatus.WAITING if line is TURNS else MessageStatus.REFUSED
+    out = opt_outs.is_out(conversation_id)
     row = (
         insert_if_new(session, Message)
         .values(
             conversation_id=conversation_id,
             direction=Direction.IN,
-            status=MessageStatus.WAITING if line is TURNS else MessageStatus.REFUSED,
+            status=MessageStatus.KEYWORD if word else case((out, MessageStatus.OPTED_OUT), else_=open_to_us),
             body=text.body,
             media=text.media,
             carrier_id=text.carrier_id,
-            created_at=min(text.sent_at or now, now),
+            created_at=_moment(text, now),
         )
         .on_conflict_do_nothing(index_elements=[Message.carrier_id])
         .returning(Message.id)
@@ -74,4 +135,28 @@ def _insert(session: Session, text: InboundText, conversation_id: int, line: Lin
 
 def _say_that_it_cannot_be_read(rt: Runtime, session: Session, conversation_id: int) -> None:
     send_by = rt.now() + rt.settings.answer_within
-    outbox.put(session, conversation_id, [rt.settings.media_reply], now=rt.now(), send_by=send_by)
+    outbox.put(rt, session, conversation_id, [rt.settings.media_reply], send_by=send_by)
+
+
+def _confirm(rt: Runtime, session: Session, text: InboundText, conversation_id: int, heeded: _Heeded) -> None:
+    """What Twilio says by itself elsewhere. STOP and START are confirmed once, and not when they change nothing."""
+    if not bridge_answers(rt.settings.opt_out_answered_by, text.bridge_number, text.opt_out):
+        return
+    reply = _reply(rt.settings, heeded)
+    send_by = rt.now() + rt.settings.answer_within
+    stop = heeded.word is Keyword.STOP
+    outbox.put(rt, session, conversation_id, [reply], send_by=send_by, despite_opt_out=stop)
+
+
+def _reply(settings: Settings, heeded: _Heeded) -> str:
+    if heeded.word is Keyword.HELP:
+        return settings.help_reply
+    if not heeded.changed:
+        return ""
+    return settings.opt_out_reply if heeded.word is Keyword.STOP else settings.opt_in_reply
+
+
+def _tell(text: InboundText, heeded: _Heeded) -> None:
+    if heeded.changed:
+        change = "opted out of" if heeded.word is Keyword.STOP else "opted in again to"
+        log.info("%s has %s %s", masked(text.phone), change, masked(text.bridge_number))

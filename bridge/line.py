@@ -8,6 +8,9 @@ is worked off by one worker at a time, one piece after the other. Four columns o
 - ``worker``    who holds the claim, so that a dead worker's work is found before its booking ends
 - ``rung_at``   when the bell was last rung for it
 
+People type in pieces. Where ``REPLY_QUIET`` is set, the line of turns has a fifth: ``quiet_until``. While it is set, no
+turn is open, and each new text moves ``due_at`` ahead, but never past it; a claim ends that.
+
 A claim moves ``due_at`` ahead *before* any work is done. A worker that dies therefore leaves nothing locked: the line
 comes due again by itself, and sooner still when the worker is seen to be dead. A worker that is late finds that the
 claim has moved on (:class:`Outlived`) and changes nothing.
@@ -20,9 +23,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from bridge.config import QUIET_AT_MOST
 from bridge.errors import BridgeError
 from bridge.models import UNSENT, Conversation, Message, MessageStatus, Worker
 
@@ -56,6 +60,8 @@ class Line:
     rung_at: InstrumentedAttribute[datetime | None]
     waiting: tuple[MessageStatus, ...]
     """A line with a message in one of these states is not empty."""
+    quiet_until: ColumnElement[datetime | None] | None = None
+    """Where the line waits for people who are still typing: the end of that, whatever they do."""
 
 
 TURNS = Line(
@@ -65,6 +71,7 @@ TURNS = Line(
     worker=Conversation.turn_worker,
     rung_at=Conversation.turn_rung_at,
     waiting=(MessageStatus.WAITING,),
+    quiet_until=Conversation.__table__.c.turn_quiet_until,
 )
 DELIVERIES = Line(
     step="deliver",
@@ -87,15 +94,22 @@ class Claim:
     worker: str
 
 
-def enqueue(line: Line, now: datetime) -> dict[Any, Any]:
+def enqueue(line: Line, now: datetime, quiet: timedelta | None = None) -> dict[Any, Any]:
     """What an UPDATE of the conversation sets when work is added. A booking or a pause that is running stays.
 
     So does the mark of the last ring, where work waits already: somebody who texts again and again must not hide from
     the sweeper that no ring is heard.
     """
+    empty = line.due_at.is_(None)
+    rung = {line.rung_at: case((empty, now), else_=line.rung_at)}
+    if quiet is None or line.quiet_until is None:
+        return {line.due_at: func.coalesce(line.due_at, now), **rung}
+    later, latest = now + quiet, now + quiet * QUIET_AT_MOST
+    still_typing = case((line.quiet_until < later, line.quiet_until), else_=later)
     return {
-        line.due_at: func.coalesce(line.due_at, now),
-        line.rung_at: case((line.due_at.is_(None), now), else_=line.rung_at),
+        line.due_at: case((empty, later), (line.quiet_until.is_not(None), still_typing), else_=line.due_at),
+        line.quiet_until: case((empty, latest), else_=line.quiet_until),
+        **rung,
     }
 
 
@@ -106,7 +120,7 @@ def claim(
     number = session.scalar(
         update(Conversation)
         .where(Conversation.id == conversation_id, line.due_at <= now)
-        .values({line.due_at: now + booking, line.claim: line.claim + 1, line.worker: worker})
+        .values({line.due_at: now + booking, line.claim: line.claim + 1, line.worker: worker, **_not_quiet(line)})
         .returning(line.claim)
     )
     return None if number is None else Claim(line, conversation_id, number, worker)
@@ -119,19 +133,21 @@ def hold(session: Session, claim: Claim) -> None:
         raise Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
 
 
-def settle(session: Session, claim: Claim, now: datetime) -> None:
+def settle(session: Session, claim: Claim, now: datetime, quiet: timedelta | None = None) -> None:
     """This piece is done: the line is due at once if another waits, else empty.
 
     The row is locked first and the look comes after, so that a text which arrives meanwhile is either seen here or
     finds the line empty and makes it due itself.
     """
     postpone(session, claim, None)
-    waits = exists().where(Message.conversation_id == claim.conversation_id, Message.status.in_(claim.line.waiting))
-    if session.scalar(select(waits)):
+    came = (func.min(Message.created_at), func.max(Message.created_at))
+    waits = (Message.conversation_id == claim.conversation_id, Message.status.in_(claim.line.waiting))
+    first, last = session.execute(select(*came).where(*waits)).one()
+    if first:
         session.execute(
             update(Conversation)
             .where(Conversation.id == claim.conversation_id)
-            .values({claim.line.due_at: now, claim.line.rung_at: now})
+            .values({claim.line.due_at: now, claim.line.rung_at: now, **_typing(claim.line, first, last, now, quiet)})
         )
 
 
@@ -145,6 +161,11 @@ def postpone(session: Session, claim: Claim, due_at: datetime | None) -> None:
 def wake(line: Line, now: datetime) -> dict[Any, Any]:
     """What an UPDATE sets when the pause of a line has lost its reason; a claim in somebody's hands stays."""
     return {line.due_at: _unless_held(line, now), line.rung_at: now}
+
+
+def revoke(line: Line, now: datetime) -> dict[Any, Any]:
+    """What an UPDATE sets when the work in hand has lost its reason: whoever holds the claim will have outlived it."""
+    return {line.claim: line.claim + 1, line.worker: None, line.due_at: now, line.rung_at: now}
 
 
 def release_dead(session: Session, line: Line, now: datetime) -> int:
@@ -211,6 +232,19 @@ def _mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     """A claim that was let go is not ours any more either: a commit that is tried twice counts once."""
     line = claim.line
     return Conversation.id == claim.conversation_id, line.claim == claim.number, line.worker == claim.worker
+
+
+def _not_quiet(line: Line) -> dict[Any, Any]:
+    return {} if line.quiet_until is None else {line.quiet_until: None}
+
+
+def _typing(line: Line, first: datetime, last: datetime, now: datetime, quiet: timedelta | None) -> dict[Any, Any]:
+    """What changes where texts wait whose writer may not be through: as if the line had been empty when they came."""
+    if quiet is None or line.quiet_until is None:
+        return {}
+    latest = first + quiet * QUIET_AT_MOST
+    due_at = min(last + quiet, latest)
+    return {line.due_at: due_at, line.quiet_until: latest} if due_at > now else {}
 
 
 def _unless_held(line: Line, now: datetime) -> Any:

@@ -5,20 +5,28 @@
     turns           what is said to the agent at once; at most one open per conversation
     messages        every text, in and out; the carrier's id is unique
     workers         which processes are alive, so that the work of a dead one is known at once
-    holds           vendors that serve nobody at the moment: their work waits, and one try at a time probes
+    holds           vendors, or agents, that serve nobody at the moment: their work waits, one try at a time probes
+    senders         when each of our senders may send again, so that the carrier's queues stay short
     catch_ups       up to when the carrier's own list of texts was read, for each of our numbers
+    opt_outs        who wants no texts any more, from which of our numbers
 
 States and their arrows::
 
     text in     WAITING ──> TAKEN ──> ANSWERED        TAKEN: it belongs to a turn
-                   │           └────> GIVEN_UP
+                   │           ├────> GIVEN_UP
+                   └───────────┴────> CANCELED        the person has opted out
                 REFUSED                               media or nothing readable: never goes to the agent
+                KEYWORD                               STOP, START or HELP: neither
+                OPTED_OUT                             it came while the person was opted out: neither
 
     turn        WAITING <──> ASKING ──> ANSWERED      ASKING: it was said, or may have been
-                   └───────────┴──────> GIVEN_UP
+                   └───────────┼──────> GIVEN_UP
+                               └──────> CANCELED      from either: the person has opted out
 
     text out    QUEUED <──> SENDING ──> SENT          SENDING: the carrier has it, or may have
-                   └───────────┴──────> GIVEN_UP      what the carrier tells after SENT stands in ``delivery``
+                   └───────────┼──────> GIVEN_UP      what the carrier tells after SENT stands in ``delivery``;
+                               └──────> CANCELED      from either: the person has opted out
+                                                       what it could not bring may go again, as a new text
 
     chat        ONGOING ──> ENDING ──> ENDED          ENDING: decided here, the provider is still to be told
                    └─────────────────────^
@@ -50,7 +58,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from bridge.carriers import Delivery
+from bridge.carriers import NOT_DELIVERED, Delivery
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -82,10 +90,13 @@ class MessageStatus(StrEnum):
     TAKEN = "taken"
     ANSWERED = "answered"
     REFUSED = "refused"
+    KEYWORD = "keyword"
+    OPTED_OUT = "opted_out"
     QUEUED = "queued"
     SENDING = "sending"
     SENT = "sent"
     GIVEN_UP = "given_up"
+    CANCELED = "canceled"
 
 
 class TurnStatus(StrEnum):
@@ -93,6 +104,7 @@ class TurnStatus(StrEnum):
     ASKING = "asking"
     ANSWERED = "answered"
     GIVEN_UP = "given_up"
+    CANCELED = "canceled"
 
 
 class ChatStatus(StrEnum):
@@ -134,6 +146,8 @@ class Conversation(Base):
     """Counts the claims. Who settles must hold the newest: a worker that outlived its booking does not."""
     turn_worker: Mapped[str | None] = mapped_column(String(32))
     turn_rung_at: Mapped[datetime | None]
+    turn_quiet_until: Mapped[datetime | None]
+    """The person may still be typing, and ``turn_due_at`` moves ahead at each text, at most to here; else NULL."""
 
     delivery_due_at: Mapped[datetime | None]
     delivery_claim: Mapped[int] = mapped_column(Integer, server_default="0")
@@ -166,6 +180,8 @@ class Chat(Base):
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
     provider: Mapped[str] = mapped_column(String(16))
     provider_chat_id: Mapped[str] = mapped_column(String(255))
+    agent_id: Mapped[str] = mapped_column(String(255), server_default="")
+    """Which of the provider's agents it was opened with."""
     status: Mapped[ChatStatus] = mapped_column(_enum(ChatStatus))
     started_at: Mapped[datetime]
     last_activity_at: Mapped[datetime]
@@ -229,21 +245,41 @@ class Message(Base):
     status: Mapped[MessageStatus] = mapped_column(_enum(MessageStatus))
     body: Mapped[str]
     media: Mapped[int] = mapped_column(Integer, server_default="0")
+    segments: Mapped[int | None] = mapped_column(Integer)
+    """Out: how many the carrier bills for it, by our count."""
     created_at: Mapped[datetime]
     carrier_id: Mapped[str | None] = mapped_column(String(64))
     reference: Mapped[str | None] = mapped_column(String(32))
     """Out: our own name for it in the status-callback address."""
+    despite_opt_out: Mapped[bool] = mapped_column(server_default=false())
+    """Out: it confirms that the person has opted out, and is the one text that still goes to them."""
 
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     send_by: Mapped[datetime | None]
     """Out: after this moment it is given up."""
+    send_from: Mapped[datetime | None]
+    """Out: its place in the stream of its sender, not to be sent before; NULL: it has none yet."""
+    first_attempt_at: Mapped[datetime | None]
     attempted_at: Mapped[datetime | None]
+    """The last attempt."""
     call_over: Mapped[bool] = mapped_column(server_default=false())
     """The carrier has answered the last attempt, with an error: nothing of it is on its way any more."""
     settled_at: Mapped[datetime | None]
+    """Out: when it was sent or given up, or when the carrier told that it could not bring it."""
     delivery: Mapped[Delivery | None] = mapped_column(_enum(Delivery))
     error_code: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]
+    twin_id: Mapped[str | None] = mapped_column(String(64))
+    """The carrier's id of a second copy, where a callback has shown that there is one."""
+
+    confirm_at: Mapped[datetime | None]
+    """When to ask the carrier what became of it; NULL: that is known, or no longer asked."""
+    resend_at: Mapped[datetime | None]
+    """When it goes again as a new text, because it was not delivered."""
+    resent_as: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
+    """That new text."""
+    resends: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How many texts with these words failed before this one."""
 
 
 Index("uq_messages_carrier_id", Message.carrier_id, unique=True)
@@ -253,6 +289,11 @@ Index("ix_messages_turn_id", Message.turn_id)
 _partial("ix_messages_waiting", Message.conversation_id, Message.id, where=Message.status == MessageStatus.WAITING)
 _partial("ix_messages_unsent", Message.conversation_id, Message.id, where=Message.status.in_(UNSENT))
 _partial("ix_messages_given_up", Message.settled_at, where=Message.status == MessageStatus.GIVEN_UP)
+_partial("ix_messages_not_delivered", Message.settled_at, where=Message.delivery.in_(NOT_DELIVERED))
+_partial("uq_messages_twin_id", Message.twin_id, where=Message.twin_id.is_not(None), unique=True)
+_partial("ix_messages_confirm_at", Message.confirm_at, where=Message.confirm_at.is_not(None))
+_partial("ix_messages_resend_at", Message.resend_at, where=Message.resend_at.is_not(None))
+_partial("uq_messages_resent_as", Message.resent_as, where=Message.resent_as.is_not(None), unique=True)
 
 
 class Worker(Base):
@@ -265,16 +306,39 @@ class Worker(Base):
 
 
 class Hold(Base):
-    """A vendor that serves none of our messages: a refused account, a bill, an address that nobody answers at."""
+    """A vendor that serves none of our messages: a refused account, a bill, an address that nobody answers at.
+
+    Or one agent there that does not exist, while the others answer.
+    """
 
     __tablename__ = "holds"
 
-    provider: Mapped[str] = mapped_column(String(16), primary_key=True)
+    scope: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """The vendor, or the vendor and the agent's id; see ``bridge.errors.scope_of``."""
     cause: Mapped[str]
     since: Mapped[datetime]
     probe_at: Mapped[datetime]
     """When one piece of work may try again whether all is well."""
     probes: Mapped[int] = mapped_column(Integer, server_default="0")
+    late: Mapped[bool] = mapped_column(server_default=false())
+    """The vendor takes our messages and fails afterwards: that one is taken proves nothing."""
+    refuted: Mapped[bool] = mapped_column(server_default=false())
+    """A message has failed since the last probe."""
+
+
+class Sender(Base):
+    """One of our numbers, or the service that sends for them, and how much was sent lately. See ``bridge.senders``."""
+
+    __tablename__ = "senders"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    free_at: Mapped[int] = mapped_column(BigInteger)
+    """When all that has a place would be sent at its rate, in microseconds since 1970: a number, because both databases
+    can add to one in the UPDATE that reads it."""
+    full_until: Mapped[datetime | None]
+    """The carrier's queue for it is full; nothing is sent before."""
+    refusals: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How often that came one after the other."""
 
 
 class CatchUp(Base):
@@ -285,3 +349,17 @@ class CatchUp(Base):
     bridge_number: Mapped[str] = mapped_column(String(255), primary_key=True)
     read_to: Mapped[datetime]
     """Every text that the carrier had by then is stored, by the carrier's clock."""
+
+
+class OptOut(Base):
+    """A person who wants no texts any more. The row stays when they opt in again: that moment counts too."""
+
+    __tablename__ = "opt_outs"
+
+    scope: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """One of our numbers, or ``*`` for all of them."""
+    phone: Mapped[str] = mapped_column(String(255), primary_key=True)
+    since: Mapped[datetime]
+    cause: Mapped[str] = mapped_column(String(64))
+    ended_at: Mapped[datetime | None]
+    """When they opted in again; what the carrier refused before that moment says nothing any more."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
-from bridge.agents import Agent, build_agent
+from bridge.agents.routes import Agents, build_agents
 from bridge.bell import Bell
 from bridge.carriers import Carrier, build_carrier
 from bridge.config import Settings
@@ -26,7 +26,7 @@ class Runtime:
 
     settings: Settings
     sessions: Sessions
-    agent: Agent
+    agents: Agents
     carrier: Carrier
     bell: Bell
     pulse: Pulse
@@ -39,7 +39,7 @@ class Runtime:
         return cls(
             settings=settings,
             sessions=sessions,
-            agent=build_agent(settings),
+            agents=build_agents(settings),
             carrier=build_carrier(settings),
             bell=bell,
             pulse=Pulse(sessions, utc_now),
@@ -48,7 +48,7 @@ class Runtime:
     def close(self) -> None:
         """Give back every connection."""
         self.bell.close()
-        self.agent.close()
+        self.agents.close()
         self.carrier.close()
         self.engine.dispose()
 

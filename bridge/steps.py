@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from bridge import catch_up, delivery, turns, upkeep
+from bridge import catch_up, confirm, delivery, turns, upkeep
 from bridge.runtime import Runtime
 
 STEPS: dict[str, Callable[[Runtime, int], None]] = {
@@ -19,5 +19,6 @@ CLOCK: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "sweep": (upkeep.sweep, timedelta(seconds=2)),
     "end_stale": (upkeep.end_stale, timedelta(minutes=5)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
+    "confirm": (confirm.confirm, timedelta(minutes=1)),
 }
 """Called for in turn. The sweep is what makes a pause end on time, so it is frequent; it costs a few index look-ups."""

@@ -1,6 +1,7 @@
 """The upkeep: what the clock calls for, and the ending of chats.
 
-The sweeper does no work of its own: it finds what is due and that nobody was told of, and rings.
+The sweeper does no work of its own: it finds what is due and that nobody was told of, and rings. Texts that were not
+delivered and are to go again it puts back into their lines.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, delete, true
+from sqlalchemy.orm import Session
 
-from bridge import chats, holds, line
+from bridge import chats, holds, line, outbox
+from bridge.agents.routes import scopes
 from bridge.errors import RemoteError
-from bridge.models import Worker
+from bridge.line import DELIVERIES, LINES, TURNS, Line
+from bridge.models import Conversation, Worker
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -26,14 +30,16 @@ FORGET_WORKERS_AFTER = timedelta(hours=1)
 
 def sweep(rt: Runtime) -> None:
     """Ring for every line that is due and that nobody was told of; first take the work of the dead from them."""
-    for each, provider in ((line.TURNS, rt.agent.provider), (line.DELIVERIES, rt.carrier.provider)):
+    for each in LINES:
         with rt.sessions.begin() as session:
             released = line.release_dead(session, each, rt.now())
-            due = [*holds.probes(session, provider, each, rt.now()), *line.unrung(session, each, rt.now(), SWEEP_LIMIT)]
+            due = [*_probes(rt, session, each), *line.unrung(session, each, rt.now(), SWEEP_LIMIT)]
         if released:
             log.warning("%s: the work of a dead worker is taken up again: %s conversations", each.step, released)
         for conversation_id in due:
             rt.bell.ring(each.step, conversation_id)
+    for conversation_id in outbox.send_failed_again(rt, SWEEP_LIMIT):
+        rt.bell.ring(line.DELIVERIES.step, conversation_id)
     for chat_id in chats.book_endings(rt, SWEEP_LIMIT):
         rt.bell.ring(chats.STEP, chat_id)
     _forget_workers(rt)
@@ -53,15 +59,35 @@ def end_chat(rt: Runtime, chat_id: int) -> None:
 
     On a fault the chat stays ``ENDING``: the sweeper rings again.
     """
-    provider_chat_id = chats.ending(rt, chat_id)
-    if provider_chat_id is None:
+    chat = chats.ending(rt, chat_id)
+    if chat is None:
         return
     try:
-        rt.agent.end_chat(provider_chat_id)
+        rt.agents.of(chat.provider).end_chat(chat.chat_id)
     except RemoteError as error:
         log.warning("chat %s could not be ended yet: %s", chat_id, error)
         return
     chats.mark_ended(rt, chat_id)
+
+
+def _probes(rt: Runtime, session: Session, each: Line) -> list[int]:
+    """Whom to ring for, to find out whether what is on hold serves again."""
+    return [
+        conversation_id
+        for scope in holds.to_probe(session, rt.now())
+        if each is (DELIVERIES if scope == rt.carrier.provider else TURNS)
+        for conversation_id in holds.probe_by(session, scope, each, _whose(rt, scope), rt.now())
+    ]
+
+
+def _whose(rt: Runtime, scope: str) -> ColumnElement[bool]:
+    """The conversations whose work a hold of this scope stops."""
+    if scope == rt.carrier.provider:
+        return true()
+    agents, number = rt.agents, Conversation.bridge_number
+    if scope in scopes(agents.default):
+        return number.not_in([other for other, route in agents.routes.items() if scope not in scopes(route)])
+    return number.in_([its for its, route in agents.routes.items() if scope in scopes(route)])
 
 
 def _forget_workers(rt: Runtime) -> None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.agents import ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
-from bridge.carriers import CarriedText, Delivery, InboundText, OutgoingText
+from bridge.agents import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
+from bridge.agents.routes import Agents
+from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.carriers.twilio import codes
 from bridge.config import Settings
 from bridge.errors import ChatEnded, OutcomeUnknown, RemoteError
 
@@ -33,6 +35,11 @@ SETTINGS: dict[str, Any] = {
 def fake_settings(**overrides: Any) -> Settings:
     """Valid settings, by field name; the environment is not asked."""
     return Settings.load(environ={}, **SETTINGS | overrides)
+
+
+def fake_agents(agent: Agent | None = None, settings: Settings | None = None) -> Agents:
+    """The routes of the settings, all of which lead to this one provider."""
+    return Agents(settings or fake_settings(), {"retell": agent or FakeAgent()})
 
 
 class FakeClock:
@@ -295,6 +302,8 @@ class FakeCarrier:
         self.received: list[InboundText] = []
         """What people sent, in order. Nobody is told: that is the webhook's part."""
         self.page_size = 50
+        self.service: str | None = None
+        """Sends for all our numbers, where it is set."""
         self.calls: list[tuple[str, str]] = []
         """Every call: its method, and the reference of the text or the phone."""
         self.closed = False
@@ -308,7 +317,7 @@ class FakeCarrier:
         return [accepted.text.body for accepted in self.accepted]
 
     def fail(self, method: str, error: RemoteError, *, taken: bool = False, times: int = 1) -> None:
-        """The next calls of ``method`` fail: ``send``, ``sent_to``, ``received_by``, or ``next_page`` of such a list.
+        """The next calls of ``method`` fail: ``send``, ``sent_to``, ``fetch``, ``received_by``, or its ``next_page``.
 
         ``taken``: after the carrier took the text.
         """
@@ -321,6 +330,9 @@ class FakeCarrier:
     def in_next_call(self, work: Callable[[], None]) -> None:
         """The next call is carried out, then this happens, and only then does the caller get its answer."""
         self._script.meanwhile(work)
+
+    def queue_of(self, sender: str) -> str:
+        return sender if ":" in sender else self.service or sender
 
     def send(self, text: OutgoingText) -> CarriedText:
         with self._lock:
@@ -337,6 +349,22 @@ class FakeCarrier:
                 pair = [a for a in self.accepted if (a.text.recipient, a.text.sender) == (recipient, sender)]
             carried = [accepted.carried for accepted in reversed(pair)]
             return [text for text in carried if text.created_at is None or text.created_at >= since]
+
+    def becomes(self, carrier_id: str, status: Delivery, error_code: int | None = None) -> None:
+        """The text gets further, or fails. Nobody is told: that is the webhook's part."""
+        with self._lock:
+            [n] = [n for n, a in enumerate(self.accepted) if a.carried.id == carrier_id]
+            carried = replace(self.accepted[n].carried, status=status, error_code=error_code)
+            self.accepted[n] = replace(self.accepted[n], carried=carried)
+
+    def fetch(self, carrier_id: str) -> CarriedText | None:
+        with self._lock:
+            self.calls.append(("fetch", carrier_id))
+            with self._script.call("fetch"):
+                return next((a.carried for a in self.accepted if a.carried.id == carrier_id), None)
+
+    def meaning(self, code: int | None) -> Meaning:
+        return codes.meaning(code)
 
     def receive(self, phone: str, number: str, body: str, media: int = 0) -> InboundText:
         """A person texts one of our numbers."""

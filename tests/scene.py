@@ -22,7 +22,7 @@ from bridge.line import LINES, Line
 from bridge.models import Base, Worker
 from bridge.runtime import Runtime
 from bridge.steps import STEPS
-from tests.fakes import FakeAgent, FakeBell, FakeCarrier, FakeClock, fake_settings
+from tests.fakes import FakeAgent, FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
 
 ANN = "+15551230001"
 BOB = "+15551230002"
@@ -62,19 +62,27 @@ class Scene:
         self.bell = FakeBell()
         self.sessions = sessions
         self.sids = map("SM{:032x}".format, itertools.count(0xA000))
+        known = fake_settings(**settings)
         self.rt = Runtime(
-            settings=fake_settings(**settings),
+            settings=known,
             sessions=sessions,
-            agent=self.agent,
+            agents=fake_agents(self.agent, known),
             carrier=self.carrier,
             bell=self.bell,
             pulse=FakePulse(sessions, self.clock),
             now=self.clock,
         )
 
-    def text(self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0) -> bool:
+    def text(
+        self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0, to: str = NUMBER, **more: Any
+    ) -> bool:
         """A person texts; the carrier brings it to the inbox."""
-        return inbox.store(self.rt, InboundText(sid or next(self.sids), phone, NUMBER, body, media))
+        return inbox.store(self.rt, InboundText(sid or next(self.sids), phone, to, body, media, **more))
+
+    def set(self, **settings: Any) -> None:
+        """The process comes back with other settings."""
+        known = fake_settings(**settings)
+        self.rt = replace(self.rt, settings=known, agents=fake_agents(self.agent, known))
 
     def ring(self) -> None:
         """Answer the rings that there are."""

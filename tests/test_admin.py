@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
 from bridge.models import Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.paging import write_cursor
 from bridge.pulse import Pulse
 from bridge.runtime import Runtime
 from bridge.web import admin, openapi, problems
 from bridge.web.auth import ADMIN, PUBLIC, bears, declared, declares, undeclared
-from tests.fakes import FakeAgent, FakeBell, FakeCarrier, FakeClock, fake_settings
+from tests.fakes import FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
 
 TOKEN = "correct horse é"
 KEY = {"Authorization": f"Bearer {TOKEN}".encode().decode("latin-1")}
@@ -39,7 +40,7 @@ def runtime(sessions, **settings) -> Runtime:
     return Runtime(
         settings=fake_settings(**settings),
         sessions=sessions,
-        agent=FakeAgent(),
+        agents=fake_agents(),
         carrier=FakeCarrier(),
         bell=FakeBell(),
         pulse=Pulse(sessions, clock),
@@ -286,6 +287,13 @@ def test_a_wrong_parameter_is_named(call, path, query, field) -> None:
     assert "9999" not in answer.text
 
 
+@pytest.mark.parametrize("kind", ["x", "", "\x00", "\ud83d"])
+def test_a_cursor_with_a_foreign_word_is_refused(call, kind) -> None:
+    answer = call("GET", f"/admin/failures?cursor={write_cursor(1, kind, 1)}")
+    assert answer.status_code == 422
+    assert answer.get_json(force=True)["errors"][0]["field"] == "cursor"
+
+
 def test_a_chat_is_shown_with_its_texts(call, chat) -> None:
     shown = call("GET", f"/admin/chats/{chat}").get_json()
     assert shown["id"] == chat
@@ -409,6 +417,11 @@ def test_what_was_given_up_is_listed(call, chat) -> None:
         "at": "2026-11-20T12:00:00Z",
         "error": "why",
         "error_code": None,
+        "delivery": None,
+        "failure": None,
+        "meaning": None,
+        "page": None,
+        "resend_at": None,
     }
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agents import ChatState, Item, NewChat, Speaker, build_agent, retell_json
+from bridge.agents import ChatState, Item, NewChat, Speaker, retell_json
 from bridge.agents.retell import Retell
 from bridge.agents.retell_refusals import BY_STATUS
+from bridge.agents.routes import build_agents
+from bridge.config import Route
 from bridge.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from tests.fakes import fake_settings
 from tests.vendor import Vendor, vendor
@@ -85,9 +88,9 @@ def desk() -> Iterator[Desk]:
 
 
 def test_the_settings_build_it() -> None:
-    agent = build_agent(fake_settings())
-    assert agent.provider == "retell"
-    agent.close()
+    agents = build_agents(fake_settings())
+    assert agents.of("retell").provider == "retell"
+    agents.close()
 
 
 # -- what is asked -------------------------------------------------------------------------------------------------
@@ -110,6 +113,24 @@ def test_a_new_chat_is_told_both_numbers_and_the_conversation(desk: Desk) -> Non
             "retell_llm_dynamic_variables": ALL_VARIABLES,
         }
     ]
+
+
+def test_a_route_names_the_agent_and_its_version(desk: Desk) -> None:
+    route = Route(provider="retell", agent_id="agent_x", agent_version="3")
+    desk.says(201, OPEN_CHAT)
+    desk.agent.create_chat(replace(ABOUT, route=route))
+    assert (desk.bodies[0]["agent_id"], desk.bodies[0]["agent_version"]) == ("agent_x", 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "scope"), [(404, "retell agent_x"), (422, "retell agent_x"), (401, "retell"), (402, "retell")]
+)
+def test_an_agent_that_is_not_found_is_no_fault_of_the_account(desk: Desk, status: int, scope: str) -> None:
+    for _ in range(3 if status == 422 else 1):
+        desk.refuses(status)
+    with pytest.raises(AccountRefused) as caught:
+        desk.agent.create_chat(replace(ABOUT, route=Route(provider="retell", agent_id="agent_x")))
+    assert caught.value.scope == scope
 
 
 def test_a_numbered_version_is_asked_for_by_number() -> None:
@@ -338,6 +359,15 @@ def test_a_refusal_in_other_words_is_settled_by_the_chat_itself(desk: Desk, call
         with pytest.raises(ChatEnded):
             desk.agent.complete("chat_1", "hi")
     assert desk.paths[1] == "GET /get-chat/chat_1"
+
+
+def test_a_refusal_of_megabytes_is_read_in_no_time(desk: Desk) -> None:
+    desk.refuses(400, "chat " * 900_000)
+    desk.says(200, OPEN_CHAT)
+    start = time.monotonic()
+    with pytest.raises(Refused, match="HTTP 400"):
+        desk.agent.complete("chat_1", "hi")
+    assert time.monotonic() - start < 5
 
 
 def test_a_refusal_while_the_chat_is_gone_is_an_ended_chat(desk: Desk) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
 import pytest
 
-from bridge.carriers import Carrier, InboundText, OutgoingText, build_carrier
+from bridge.carriers import RANK, Carrier, Delivery, FailureClass, InboundText, OutgoingText, build_carrier
 from bridge.carriers.twilio.client import PAGE_SIZE
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve
@@ -19,6 +20,7 @@ ANN = "+15551230001"
 BOB = "+15551230002"
 NUMBER = "+15550001111"
 OTHER_NUMBER = "+15550002222"
+WHATSAPP_NUMBER = f"whatsapp:{NUMBER}"
 
 
 class Stage(Protocol):
@@ -30,6 +32,9 @@ class Stage(Protocol):
 
     def receive(self, body: str, *, phone: str = ..., number: str = ..., media: int = 0) -> str:
         """A person texts one of our numbers; the text's id. Nobody is told."""
+
+    def fails(self, carrier_id: str, error_code: int) -> None:
+        """A text of ours can't be delivered."""
 
     def break_list(self) -> None:
         """The next page of a list can't be read."""
@@ -54,6 +59,9 @@ class FakeStage:
     def receive(self, body: str, *, phone: str = ANN, number: str = NUMBER, media: int = 0) -> str:
         return self._carrier.receive(phone, number, body, media).carrier_id
 
+    def fails(self, carrier_id: str, error_code: int) -> None:
+        self._carrier.becomes(carrier_id, Delivery.UNDELIVERED, error_code)
+
     def break_list(self) -> None:
         for page in ("received_by", "next_page"):
             self._carrier.fail(page, OutcomeUnknown("HTTP 500", provider="twilio", status=500))
@@ -65,7 +73,7 @@ class FakeStage:
         self._carrier.fail("send", RateLimited("slow down", provider="twilio", status=429, retry_after=7))
 
     def lock_out(self) -> None:
-        for call in ("send", "received_by"):
+        for call in ("send", "received_by", "fetch"):
             self._carrier.fail(call, AccountRefused("no such key", provider="twilio", status=401))
 
 
@@ -74,6 +82,7 @@ class TwilioStage:
         self.clock = clock
         self.page_size = PAGE_SIZE
         self._phones = simulator.phones
+        self._texts = simulator.carrier
         self._faults = simulator.faults
         self._faults.set("webhooks_lost")
         self.carrier: Carrier = build_carrier(
@@ -87,6 +96,11 @@ class TwilioStage:
 
     def receive(self, body: str, *, phone: str = ANN, number: str = NUMBER, media: int = 0) -> str:
         return self._phones.text(phone, body, media, to=number)
+
+    def fails(self, carrier_id: str, error_code: int) -> None:
+        text = self._texts.get(carrier_id)
+        assert text
+        self._texts.move(text, "undelivered", error_code)
 
     def break_list(self) -> None:
         self._faults.next("carrier_500", calls=["list"])
@@ -107,7 +121,9 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         yield FakeStage()
         return
     clock = FakeClock()
-    simulator = Simulator(SimulatorSettings(more_numbers=(OTHER_NUMBER,), clock=lambda: clock().timestamp()))
+    simulator = Simulator(
+        SimulatorSettings(more_numbers=(OTHER_NUMBER, WHATSAPP_NUMBER), clock=lambda: clock().timestamp())
+    )
     with serve(simulator) as address:
         stage = TwilioStage(simulator, clock, address)
         yield stage
@@ -129,6 +145,25 @@ def test_a_text_is_taken_and_has_a_name_and_a_moment(stage: Stage) -> None:
     assert taken.body == "hello"
     assert taken.created_at == stage.clock()
     assert taken.error_code is None
+
+
+@pytest.mark.parametrize("seconds", [-1, 0.5, 300, 36_000, 1_000_000])
+def test_a_text_may_say_how_long_it_is_of_use(stage: Stage, seconds: float) -> None:
+    taken = stage.carrier.send(replace(text("hello"), valid_for=timedelta(seconds=seconds)))
+    assert taken.body == "hello"
+    assert listed(stage) == ["hello"]
+
+
+def test_a_channel_is_kept_and_its_addresses_are_others_than_the_numbers_in_them(stage: Stage) -> None:
+    stage.carrier.send(text("by WhatsApp", to=f"whatsapp:{ANN}", sender=WHATSAPP_NUMBER))
+    stage.carrier.send(text("by SMS"))
+    since = stage.clock() - timedelta(hours=1)
+    assert [found.body for found in stage.carrier.sent_to(f"whatsapp:{ANN}", WHATSAPP_NUMBER, since)] == ["by WhatsApp"]
+    assert listed(stage) == ["by SMS"]
+
+
+def test_without_a_service_every_address_has_a_queue_of_its_own(stage: Stage) -> None:
+    assert [stage.carrier.queue_of(sender) for sender in (NUMBER, WHATSAPP_NUMBER)] == [NUMBER, WHATSAPP_NUMBER]
 
 
 def test_a_text_is_found_again_as_it_was_taken(stage: Stage) -> None:
@@ -206,6 +241,46 @@ def assert_surely_not_sent(stage: Stage, error: RemoteError) -> None:
     assert not error.maybe_done
     assert error.provider == "twilio"
     assert listed(stage) == []
+
+
+# -- one text ------------------------------------------------------------------------------------------------------
+
+
+def test_one_text_is_shown_as_it_was_taken(stage: Stage) -> None:
+    stage.carrier.send(text("another"))
+    taken = stage.carrier.send(text("Hé, 10:00 ok? 👍"))
+    shown = stage.carrier.fetch(taken.id)
+    assert shown
+    assert (shown.id, shown.body, shown.created_at, shown.error_code) == (taken.id, taken.body, taken.created_at, None)
+    assert RANK[shown.status] >= RANK[taken.status]
+
+
+def test_a_text_that_failed_is_shown_with_its_code(stage: Stage) -> None:
+    taken = stage.carrier.send(text("hello"))
+    stage.fails(taken.id, 30003)
+    shown = stage.carrier.fetch(taken.id)
+    assert shown
+    assert (shown.id, shown.status, shown.error_code) == (taken.id, Delivery.UNDELIVERED, 30003)
+
+
+def test_a_text_that_nobody_knows_is_not_shown(stage: Stage) -> None:
+    stage.carrier.send(text("hello"))
+    assert stage.carrier.fetch("SM" + "f" * 32) is None
+
+
+def test_a_refused_account_shows_no_text(stage: Stage) -> None:
+    taken = stage.carrier.send(text("hello"))
+    stage.lock_out()
+    with pytest.raises(AccountRefused) as caught:
+        stage.carrier.fetch(taken.id)
+    assert caught.value.provider_wide
+
+
+def test_a_code_has_a_meaning_also_when_nobody_knows_it(stage: Stage) -> None:
+    known, unknown, none = (stage.carrier.meaning(code) for code in (21610, 99999, None))
+    assert (known.failure, known.code) == (FailureClass.CONSENT, 21610)
+    assert (unknown.failure, unknown.code) == (FailureClass.UNKNOWN, 99999)
+    assert (none.failure, none.code, none.page) == (FailureClass.UNKNOWN, None, None)
 
 
 # -- what people sent ----------------------------------------------------------------------------------------------
@@ -324,6 +399,7 @@ Call = Callable[[Carrier], object]
     [
         lambda carrier: carrier.send(text("hello")),
         lambda carrier: carrier.sent_to(ANN, NUMBER, FakeClock()()),
+        lambda carrier: carrier.fetch("SM" + "f" * 32),
         lambda carrier: next(carrier.received_by(NUMBER, FakeClock()())),
     ],
 )

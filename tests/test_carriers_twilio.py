@@ -7,15 +7,16 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from bridge.carriers import CarriedText, Carrier, Delivery, InboundText, OutgoingText
+from bridge.carriers import TREATMENTS, CarriedText, Carrier, Delivery, InboundText, OutgoingText
 from bridge.carriers.twilio.client import LIST_LIMIT, PAGE_SIZE, SEND_TIMEOUT, Twilio
-from bridge.carriers.twilio.refusals import BY_CODE
-from bridge.errors import AccountRefused, OutcomeUnknown, RateLimited, Refused, RemoteError
+from bridge.carriers.twilio.codes import MEANINGS
+from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from tests.fakes import fake_settings
 from tests.vendor import Vendor, vendor
@@ -95,6 +96,39 @@ def test_a_messaging_service_is_the_sender_where_it_is_set(server: Vendor, new_c
     assert taken.status is Delivery.ACCEPTED
     assert server.asked[0].form["MessagingServiceSid"] == [SERVICE]
     assert "From" not in server.asked[0].form
+
+
+@pytest.mark.parametrize("channel", ["whatsapp:", "rcs:"])
+def test_an_address_of_a_channel_speaks_for_itself_also_where_there_is_a_service(
+    server: Vendor, new_carrier: NewCarrier, channel: str
+) -> None:
+    server.says(201, message())
+    server.says(200, page())
+    carrier = new_carrier(twilio_messaging_service_sid=SERVICE)
+    ours, theirs = f"{channel}{NUMBER}", f"{channel}{ANN}"
+    carrier.send(OutgoingText("abc123", ours, theirs, "hello"))
+    carrier.sent_to(theirs, ours, SINCE)
+    sent, looked = server.asked
+    assert (sent.form["From"], sent.form["To"]) == ([ours], [theirs])
+    assert "MessagingServiceSid" not in sent.form
+    assert (looked.query["From"], looked.query["To"]) == ([ours], [theirs])
+
+
+def test_a_text_waits_in_the_queue_of_its_number_or_of_the_service(new_carrier: NewCarrier) -> None:
+    alone, together = new_carrier(), new_carrier(twilio_messaging_service_sid=SERVICE)
+    assert (alone.queue_of(NUMBER), together.queue_of(NUMBER)) == (NUMBER, SERVICE)
+    assert together.queue_of(f"whatsapp:{NUMBER}") == f"whatsapp:{NUMBER}"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(14_400, "14400"), (0.4, "1"), (-5, "1"), (10**6, "36000"), (59.9, "59"), (None, None)]
+)
+def test_twilio_is_told_how_long_a_text_is_of_use(
+    server: Vendor, carrier: Carrier, seconds: float | None, told: str | None
+) -> None:
+    server.says(201, message())
+    carrier.send(replace(TEXT, valid_for=None if seconds is None else timedelta(seconds=seconds)))
+    assert server.asked[0].form.get("ValidityPeriod") == ([told] if told else None)
 
 
 def test_the_token_opens_the_account(server: Vendor, carrier: Carrier) -> None:
@@ -185,6 +219,24 @@ def test_one_page_of_this_pair_is_asked_for(server: Vendor, carrier: Carrier) ->
     assert asked.query == {"To": [ANN], "From": [NUMBER], "PageSize": [str(LIST_LIMIT)]}
 
 
+def test_a_page_that_is_not_full_may_lead_on(server: Vendor, carrier: Carrier) -> None:
+    server.says(200, page(message(sid="SM2"), next_page_uri=MORE))
+    server.says(200, page(message(sid="SM1")))
+    assert [found.id for found in carrier.sent_to(ANN, NUMBER, SINCE)] == ["SM2", "SM1"]
+    assert server.asked[1].query == {"To": [NUMBER], "PageSize": ["200"], "Page": ["1"], "PageToken": ["PASM1"]}
+
+
+@pytest.mark.parametrize("address", ["https://api.example.com/2010-04-01/more", "/more", 7, "{}/\x00", "{}/é"])
+def test_it_leads_to_no_other_server_and_to_no_address_that_is_none(
+    server: Vendor, carrier: Carrier, address: object
+) -> None:
+    address = address.format(server.address) if isinstance(address, str) else address
+    server.says(200, {"messages": [message()], "meta": {"key": "messages", "next_page_url": address}})
+    with pytest.raises(OutcomeUnknown):
+        carrier.sent_to(ANN, NUMBER, SINCE)
+    assert len(server.asked) == 1
+
+
 def test_with_a_messaging_service_the_sender_may_vary(server: Vendor, new_carrier: NewCarrier) -> None:
     server.says(200, page())
     new_carrier(twilio_messaging_service_sid=SERVICE).sent_to(ANN, NUMBER, SINCE)
@@ -224,6 +276,92 @@ def test_a_list_that_can_not_be_read_is_asked_for_again(server: Vendor, carrier:
         return
     with pytest.raises(OutcomeUnknown):
         carrier.sent_to(ANN, NUMBER, SINCE)
+
+
+# -- one text ------------------------------------------------------------------------------------------------------
+
+
+def test_one_text_is_asked_for_by_its_id(server: Vendor, carrier: Carrier) -> None:
+    server.says(200, message(status="undelivered", error_code=30003))
+    assert carrier.fetch(SID) == CarriedText(
+        SID, Delivery.UNDELIVERED, TEXT.body, datetime(2026, 11, 2, 12, tzinfo=UTC), error_code=30003
+    )
+    [asked] = server.asked
+    assert (asked.method, asked.path) == ("GET", f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{SID}.json")
+
+
+@pytest.mark.parametrize("body", [{"code": 20404, "message": "not found"}, b"", b"<html>"])
+def test_a_text_that_is_not_there_says_nothing_about_the_account(
+    server: Vendor, carrier: Carrier, body: object
+) -> None:
+    server.says(404, body)
+    assert carrier.fetch(SID) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (401, 20003, AccountRefused),
+        (429, 20429, RateLimited),
+        (400, 20404, AccountRefused),
+        (500, None, OutcomeUnknown),
+    ],
+)
+def test_a_text_that_can_not_be_asked_for_says_why(
+    server: Vendor, carrier: Carrier, status: int, code: int | None, expected: type[RemoteError]
+) -> None:
+    server.says(status, {"code": code, "message": "no"})
+    with pytest.raises(expected):
+        carrier.fetch(SID)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"{}", b'{"sid": 3}'])
+def test_a_text_that_can_not_be_read_is_asked_for_again(server: Vendor, carrier: Carrier, body: bytes) -> None:
+    server.says(200, body)
+    with pytest.raises(OutcomeUnknown):
+        carrier.fetch(SID)
+
+
+LATER_THAN_ANY_DATE = "Mon, 02 Nov 99999999999 12:00:00 +0000"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sid": "S" * 65},
+        {"sid": "SM\x00"},
+        {"sid": "SM\ud83d"},
+        {"sid": 7},
+        {"sid": ""},
+        {"date_created": LATER_THAN_ANY_DATE},
+        {"date_created": "Mon, 99 Nov 2026 12:00:00 +0000"},
+        {"error_code": float("inf")},
+        {"body": 7},
+    ],
+    ids=lambda fields: f"{fields}"[:30],
+)
+def test_a_text_that_no_row_can_hold_leaves_the_outcome_open(
+    server: Vendor, carrier: Carrier, fields: dict[str, object]
+) -> None:
+    server.says(201, message(**fields))
+    server.says(200, page(message(**fields)))
+    with pytest.raises(OutcomeUnknown, match="not what its API promises"):
+        carrier.send(TEXT)
+    with pytest.raises(OutcomeUnknown, match="not what its API promises"):
+        carrier.sent_to(ANN, NUMBER, SINCE)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(30003, 30003), ("30003", 30003), (-1, None), (10**30, None), ("odd", None), ([1], None)]
+)
+def test_an_error_number_fits_its_column(server: Vendor, carrier: Carrier, said: object, kept: int | None) -> None:
+    server.says(201, message(error_code=said))
+    assert carrier.send(TEXT).error_code == kept
+    if isinstance(said, int) and kept is None:
+        server.says(400, {"code": said, "message": "no"})
+        with pytest.raises(Refused) as caught:
+            carrier.send(TEXT)
+        assert caught.value.code is None
 
 
 # -- what people sent ----------------------------------------------------------------------------------------------
@@ -341,6 +479,17 @@ def test_a_list_that_leads_in_a_circle_comes_to_an_end(server: Vendor, carrier: 
     assert len(server.asked) == 2
 
 
+@pytest.mark.parametrize(
+    "address", [7, ["/more"], "{}/\x00", "{}/\ud83d", "{}/é", "{}/" + "x" * 70_000], ids=lambda named: f"{named}"[:20]
+)
+def test_an_address_that_is_none_is_not_followed(server: Vendor, carrier: Carrier, address: object) -> None:
+    address = address.format(server.address) if isinstance(address, str) else address
+    server.says(200, {"messages": [inbound()], "meta": {"key": "messages", "next_page_url": address}})
+    with pytest.raises(OutcomeUnknown):
+        received(carrier)
+    assert len(server.asked) == 1
+
+
 def test_the_key_is_shown_to_no_other_server(server: Vendor, carrier: Carrier) -> None:
     elsewhere = {"key": "messages", "next_page_url": "https://api.example.com/2010-04-01/more"}
     server.says(200, {"messages": [inbound()], "meta": elsewhere})
@@ -375,7 +524,7 @@ REFUSALS: list[tuple[int, int | None, type[RemoteError]]] = [
     (400, 21211, Refused),
     (400, 21408, Refused),
     (400, 21602, Refused),
-    (400, 21606, Refused),
+    (400, 21606, AccountRefused),
     (400, 21608, Refused),
     (400, 21610, Refused),
     (400, 21612, Refused),
@@ -384,17 +533,18 @@ REFUSALS: list[tuple[int, int | None, type[RemoteError]]] = [
     (400, 21635, Refused),
     (403, 21211, Refused),
     (403, 21610, Refused),
-    (400, 30034, Refused),
+    (400, 30034, AccountRefused),
+    (429, 63038, Refused),
     (400, 63016, Refused),
     (400, 99999, Refused),
     (400, None, Refused),
     (405, None, Refused),
     (413, None, Refused),
-    (400, 21611, RateLimited),
-    (400, 30001, RateLimited),
+    (400, 21611, QueueFull),
+    (400, 30001, QueueFull),
     (400, 14107, RateLimited),
     (429, 20429, RateLimited),
-    (429, 63018, RateLimited),
+    (429, 63018, QueueFull),
     (429, None, RateLimited),
     (400, 20003, AccountRefused),
     (401, 20003, AccountRefused),
@@ -449,10 +599,11 @@ def test_a_refused_list_means_the_same(
 
 
 def test_every_number_of_the_table_means_what_it_says(server: Vendor, carrier: Carrier) -> None:
-    for code, expected in BY_CODE.items():
+    for code, meaning in MEANINGS.items():
         server.says(400, {"code": code, "message": "no"})
-        with pytest.raises(expected):
+        with pytest.raises(RemoteError) as caught:
             carrier.send(TEXT)
+        assert (type(caught.value), caught.value.code) == (TREATMENTS[meaning.failure].refused, code)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"code": "21211"}', b'{"code": true}', b"[" * 50_000])

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bridge import chats, failures
-from bridge.chats import Outcome
+from bridge.carriers import FailureClass
+from bridge.chats import Ending, Outcome
 from bridge.db import build_engine, build_sessions
 from bridge.models import (
     Chat,
@@ -24,7 +25,7 @@ from bridge.models import (
 from bridge.paging import LARGEST_ID, BadCursor, read_cursor, write_cursor
 from bridge.pulse import Pulse
 from bridge.runtime import Runtime
-from tests.fakes import FakeAgent, FakeBell, FakeCarrier, FakeClock, fake_settings
+from tests.fakes import FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -84,7 +85,7 @@ def runtime(sessions, **settings) -> Runtime:
     return Runtime(
         settings=fake_settings(**settings),
         sessions=sessions,
-        agent=FakeAgent(),
+        agents=fake_agents(),
         carrier=FakeCarrier(),
         bell=FakeBell(),
         pulse=Pulse(sessions, clock),
@@ -274,7 +275,7 @@ def test_only_a_chat_that_is_to_end_is_told_of(rt, rows) -> None:
     chat_id = rows.chat(provider_chat_id="chat_x")
     assert chats.ending(rt, chat_id) is None
     chats.end_one(rt, chat_id)
-    assert chats.ending(rt, chat_id) == "chat_x"
+    assert chats.ending(rt, chat_id) == Ending("retell", "chat_x")
     assert chats.mark_ended(rt, chat_id, "for another reason") is True
     assert chats.ending(rt, chat_id) is None
     assert chats.mark_ended(rt, chat_id) is False
@@ -321,6 +322,7 @@ def test_what_was_given_up_is_listed_newest_first(rt, rows) -> None:
             break
     expected = [(kind, ids[n]) for n in (2, 1, 0) for kind, ids in (("turn", turns), ("message", texts))]
     assert [(failure.kind, failure.id) for failure in found] == expected
+    meaning = rt.carrier.meaning(21211)
     assert found[1] == failures.Failure(
         kind=failures.Kind.MESSAGE,
         id=texts[2],
@@ -329,6 +331,11 @@ def test_what_was_given_up_is_listed_newest_first(rt, rows) -> None:
         at=NOON + 2 * HOUR,
         error="no phone",
         error_code=21211,
+        delivery=None,
+        resend_at=None,
+        failure=FailureClass.RECIPIENT,
+        meaning=meaning.sentence,
+        page=meaning.page,
     )
 
 

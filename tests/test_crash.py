@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from bridge.db import Sessions, build_sessions
 from bridge.errors import OutcomeUnknown, RateLimited
 from bridge.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Turn
-from tests.fakes import FakeAgent
+from tests.fakes import FakeAgent, fake_agents
 from tests.scene import Scene
 
 
@@ -98,7 +98,7 @@ class MortalScene(Scene):
         self.rt = replace(
             self.rt,
             sessions=MortalSessions(sessions, fate),  # type: ignore[arg-type]
-            agent=Mortal(self.agent, fate),
+            agents=fake_agents(Mortal(self.agent, fate)),  # type: ignore[arg-type]
             carrier=Mortal(self.carrier, fate),
         )
 
@@ -210,7 +210,6 @@ def test_no_death_beside_a_fault_loses_or_doubles_anything(
         judge(act(hasty_engine, Fate(n), fault))
 
 
-@pytest.mark.timeout(300)
 def test_no_two_deaths_lose_or_double_anything(hasty_engine: Engine) -> None:
     """The second one may strike in what follows the first: the look, the second try."""
     whole = Fate()
@@ -220,6 +219,42 @@ def test_no_two_deaths_lose_or_double_anything(hasty_engine: Engine) -> None:
         act(hasty_engine, once, later="")
         for second in range(first + 1, len(once.passed) + 1):
             judge(act(hasty_engine, Fate(first, second), later=""), "ab")
+
+
+def nobody(scene: Scene) -> None:
+    """No fault at all."""
+
+
+@pytest.mark.parametrize("fault", [nobody, *FAULTS], ids=lambda fault: fault.__name__)
+def test_no_death_beside_a_stop_sends_anything_after_it(hasty_engine: Engine, fault: Callable[[Scene], None]) -> None:
+    """One text is being answered and another one waits when STOP comes."""
+    whole = Fate()
+    stopped(hasty_engine, whole, fault)
+    for n in range(1, len(whole.passed) + 1):
+        stopped(hasty_engine, Fate(n), fault)
+
+
+def stopped(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) -> None:
+    with hasty_engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    scene = MortalScene(build_sessions(hasty_engine), fate, FakeAgent(lambda said: [f"re: {said}", "and more"]))
+    prepare(scene)
+    scene.text("a")
+    scene.ring()
+    scene.text("b")
+    scene.text("STOP")
+    sent = len(scene.carrier.accepted)
+    scene.work_until_quiet(at_most=600)
+    scene.text("START")
+    scene.work_until_quiet(at_most=600)
+    assert scene.got() == ["re: a", "and more"][:sent]
+    assert scene.agent.heard in ([], ["a"])
+    assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
+    assert not [
+        row for row in scene.rows(Message) if row.status in {MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT}
+    ]
+    assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.KEYWORD] == ["STOP", "START"]
 
 
 def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:

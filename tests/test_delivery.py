@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bridge import delivery, outbox, turns
-from bridge.carriers import Delivery, StatusReport
+from bridge.carriers import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.models import Message, MessageStatus
-from tests.fakes import FakeAgent
+from tests.fakes import FakeAgent, FakeCarrier
 from tests.scene import ANN, BOB, Scene
 
 
@@ -102,6 +104,19 @@ def test_a_callback_before_a_failed_answer_does_not_leave_the_rest_waiting(scene
     scene.work(seconds=5)
     assert scene.got() == ANSWERS
     assert outgoing(scene)[0].error is None
+
+
+def test_an_answer_with_the_id_of_another_text_leaves_the_outcome_open(scene: Scene) -> None:
+    class Mistaken(FakeCarrier):
+        def send(self, text: OutgoingText) -> CarriedText:
+            return replace(super().send(text), id="SM" + "1" * 32)
+
+    scene.carrier = Mistaken(now=scene.clock)
+    scene.rt = replace(scene.rt, carrier=scene.carrier)
+    scene.text("hi")
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+    assert {row.status for row in outgoing(scene)} == {MessageStatus.SENT}
 
 
 def test_a_look_that_fails_is_repeated_and_nothing_is_sent_meanwhile(scene: Scene) -> None:
@@ -218,6 +233,22 @@ def test_reports_for_others_change_nothing(scene: Scene) -> None:
     ):
         assert not outbox.report(scene.rt, report)
     assert outgoing(scene)[0].delivery is Delivery.QUEUED
+
+
+def test_a_report_that_names_another_persons_text_leaves_that_one_its_id(scene: Scene) -> None:
+    """Our reference proves that ours was taken, by whatever name."""
+    scene.carrier.fail("send", UNKNOWN[0], taken=True)
+    scene.text("hi")
+    scene.ring()
+    scene.text("there", BOB)
+    scene.ring()
+    [waits] = [row for row in outgoing(scene) if row.status is MessageStatus.SENDING]
+    taken = next(row.carrier_id for row in outgoing(scene) if row.carrier_id)
+    outbox.report(scene.rt, StatusReport(waits.reference, taken, Delivery.DELIVERED, ANN))
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+    owners = [row.conversation_id for row in outgoing(scene) if row.carrier_id == taken]
+    assert owners == [2]
 
 
 def test_a_report_without_our_reference_is_found_by_the_carriers_id(scene: Scene) -> None:

@@ -23,7 +23,7 @@ from bridge.models import Conversation
 from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from bridge.steps import CLOCK
-from tests.fakes import FakeAgent, FakeCarrier, fake_settings
+from tests.fakes import FakeCarrier, fake_agents, fake_settings
 from tests.procfile import Process, Processes
 from tests.scene import ANN, BOB, Scene
 from tests.waiting import until
@@ -216,7 +216,7 @@ def bell(door: Door) -> Iterator[ThreadBell]:
     """One thread answers it, and comes to the door."""
     bell = ThreadBell(1)
     nowhere: Any = None
-    bell.answer_with(Runtime(fake_settings(), nowhere, FakeAgent(), FakeCarrier(), bell, cast(Any, door)))
+    bell.answer_with(Runtime(fake_settings(), nowhere, fake_agents(), FakeCarrier(), bell, cast(Any, door)))
     yield bell
     door.open.set()
     bell.close()
@@ -338,7 +338,7 @@ class Away:
 
 def test_the_clock_goes_on_when_the_database_is_back(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
     scene = forgotten(Scene(sessions, stale_after=""))
-    run_until(replace(scene.rt, sessions=Away(sessions, 1)), lambda: scene.bell.rings)  # type: ignore[arg-type]
+    run_until(replace(scene.rt, sessions=Away(sessions, 2)), lambda: scene.bell.rings)  # type: ignore[arg-type]
     assert "sweep failed" in caplog.text
 
 

@@ -20,7 +20,7 @@ from bridge.runtime import Runtime
 from bridge.web import build_web
 from bridge.web.auth import undeclared
 from bridge.web.health import FORGOTTEN_AFTER
-from tests.fakes import FakeAgent, FakeBell, FakeCarrier, fake_settings
+from tests.fakes import FakeBell, FakeCarrier, fake_agents, fake_settings
 from tests.scene import ANN, Scene
 from tests.vendor import closed_port
 
@@ -67,7 +67,7 @@ def test_a_process_is_healthy_while_it_answers_whatever_else_is_away() -> None:
     engine = build_engine(nowhere())
     bell = CeleryBell(nowhere("redis").replace("name", "0"))
     pulse: Any = None
-    rt = Runtime(fake_settings(), build_sessions(engine), FakeAgent(), FakeCarrier(), bell, pulse)
+    rt = Runtime(fake_settings(), build_sessions(engine), fake_agents(), FakeCarrier(), bell, pulse)
     assert ask(rt, "/healthz") == (200, {"status": "ok"})
 
 
@@ -132,7 +132,7 @@ def test_work_that_is_in_hands_or_pauses_is_not_forgotten(scene: Scene) -> None:
 def test_a_vendor_that_serves_nobody_is_named(scene: Scene) -> None:
     now = scene.clock()
     with scene.sessions.begin() as session:
-        session.add(Hold(provider="retell", cause="retell (401): no such key", since=now, probe_at=now + timedelta(1)))
+        session.add(Hold(scope="retell", cause="retell (401): no such key", since=now, probe_at=now + timedelta(1)))
     status, told = ask(scene.rt)
     assert status == 503
     [fault] = told["faults"]
@@ -153,5 +153,5 @@ def test_nobody_s_number_or_text_is_told(scene: Scene) -> None:
 
 def test_every_route_says_who_may_call_it() -> None:
     nothing: Any = None
-    rt = Runtime(fake_settings(), nothing, FakeAgent(), FakeCarrier(), FakeBell(), nothing)
+    rt = Runtime(fake_settings(), nothing, fake_agents(), FakeCarrier(), FakeBell(), nothing)
     assert undeclared(build_web(rt)) == []

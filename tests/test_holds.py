@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from bridge import holds
+from bridge import holds, upkeep
+from bridge.agents import NewChat, RemoteChat
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, NotReached, RemoteError
 from bridge.holds import Held, held
 from bridge.models import Hold, Message, MessageStatus, Turn
-from tests.scene import Scene
+from tests.fakes import FakeAgent, fake_agents
+from tests.scene import NUMBER, Scene
 
 PHONES = [f"+1555123{n:04}" for n in range(5)]
 
@@ -122,3 +124,143 @@ def test_a_hold_that_nobody_is_left_to_probe_is_lifted(scene: Scene) -> None:
     scene.work(seconds=30)
     with scene.sessions() as session:
         assert session.scalars(select(Hold)).all() == []
+
+
+# -- one agent of several ------------------------------------------------------------------------------------------
+
+RIGHT, WRONG, ALSO_WRONG = "+15550002222", "+15550003333", "+15550004444"
+ROUTES = {
+    RIGHT: {"provider": "retell", "agent_id": "agent_right"},
+    WRONG: {"provider": "retell", "agent_id": "agent_wrong"},
+    ALSO_WRONG: {"provider": "retell", "agent_id": "agent_wrong"},
+}
+
+
+class Choosy(FakeAgent):
+    """Knows some agents only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown = {"agent_wrong"}
+
+    def create_chat(self, about: NewChat) -> RemoteChat:
+        assert about.route
+        if about.route.agent_id in self.unknown:
+            self.calls.append(("create_chat", about.user_number))
+            why = "Cannot find requested asset under given api key."
+            with self._script.call("create_chat"):
+                raise AccountRefused(why, provider="retell", status=422, agent_id=about.route.agent_id)
+        return super().create_chat(about)
+
+
+@pytest.fixture
+def routed(sessions: Sessions) -> Scene:
+    return Scene(sessions, agent=Choosy(), agent_routes=ROUTES)
+
+
+def scopes_on_hold(scene: Scene) -> list[str]:
+    with scene.sessions() as session:
+        return [hold.scope for hold in held(session)]
+
+
+def test_a_wrong_agent_holds_up_its_own_numbers_and_no_other(routed: Scene) -> None:
+    for number in (WRONG, NUMBER, ALSO_WRONG, RIGHT):
+        routed.text(f"one to {number}", to=number)
+    routed.work(seconds=60)
+    assert sorted(routed.agent.heard) == [f"one to {number}" for number in (NUMBER, RIGHT)]
+    assert scopes_on_hold(routed) == ["retell agent_wrong"]
+    assert sum(call == "create_chat" for call, _ in routed.agent.calls) < 15
+    assert sum(row.attempts for row in routed.rows(Turn)) == 2
+
+
+def test_when_it_is_known_its_texts_flow(routed: Scene) -> None:
+    for number in (WRONG, ALSO_WRONG):
+        routed.text(f"one to {number}", to=number)
+    routed.work(seconds=60)
+    routed.agent.unknown = set()
+    routed.work(seconds=12)
+    assert sorted(routed.agent.heard) == [f"one to {number}" for number in (WRONG, ALSO_WRONG)]
+    assert scopes_on_hold(routed) == []
+
+
+def test_when_the_setting_is_mended_its_texts_flow_and_nothing_of_the_hold_is_left(routed: Scene) -> None:
+    routed.text("one", to=WRONG)
+    routed.work(seconds=60)
+    routed.set(agent_routes={WRONG: ROUTES[RIGHT]})
+    routed.work(seconds=21)
+    assert routed.agent.heard == ["one"]
+    routed.tick(2)
+    assert scopes_on_hold(routed) == []
+
+
+def test_chats_that_are_open_with_an_agent_that_was_deleted_go_on(routed: Scene) -> None:
+    routed.agent.unknown = set()
+    routed.text("one", to=WRONG)
+    routed.work()
+    routed.agent.unknown = {"agent_wrong"}
+    routed.text("one", to=ALSO_WRONG)
+    routed.work(seconds=5)
+    routed.text("two", to=WRONG)
+    routed.work()
+    assert routed.agent.heard == ["one", "two"]
+
+
+def test_a_wrong_agent_in_the_settings_for_all_leaves_the_routes_alone(routed: Scene) -> None:
+    routed.agent.unknown = {"agent_1"}
+    for number in (NUMBER, WRONG):
+        routed.text(f"one to {number}", to=number)
+    routed.work(seconds=30)
+    assert routed.agent.heard == [f"one to {WRONG}"]
+    assert scopes_on_hold(routed) == ["retell agent_1"]
+    routed.agent.unknown = set()
+    routed.work(seconds=12)
+    assert sorted(routed.agent.heard) == [f"one to {number}" for number in (NUMBER, WRONG)]
+
+
+def test_an_account_that_is_refused_stops_all_agents_and_its_end_is_found_beside_a_wrong_one(routed: Scene) -> None:
+    routed.text("one", to=WRONG)
+    routed.work(seconds=5)
+    routed.agent.fail("create_chat", AGENT_AWAY[0], times=1000)
+    routed.text("one", to=RIGHT)
+    routed.text("one", to=NUMBER)
+    routed.work(seconds=60)
+    assert scopes_on_hold(routed) == ["retell", "retell agent_wrong"]
+    assert routed.agent.heard == []
+    routed.agent.recover()
+    routed.work(seconds=30)
+    assert routed.agent.heard == ["one", "one"]
+    assert scopes_on_hold(routed) == ["retell agent_wrong"]
+
+
+@pytest.mark.parametrize("texted", [(NUMBER, WRONG), (WRONG, NUMBER)], ids=["default first", "route first"])
+@pytest.mark.parametrize(
+    ("scope", "stopped"),
+    [
+        ("retell", (NUMBER, WRONG)),
+        ("retell agent_1", (NUMBER,)),
+        ("retell agent_wrong", (WRONG,)),
+        ("retell agent_right", ()),
+        ("retell agent_of_old", ()),
+        ("eliza", ()),
+    ],
+)
+def test_the_one_who_probes_is_the_oldest_whom_the_hold_stops(
+    routed: Scene, texted: tuple[str, ...], scope: str, stopped: tuple[str, ...]
+) -> None:
+    """And a hold that stops nobody is forgotten."""
+    for number in texted:
+        routed.text("one", to=number)
+        routed.clock.tick(1)
+    with routed.sessions.begin() as session:
+        session.add(Hold(scope=scope, cause="", since=routed.clock(), probe_at=routed.clock()))
+    routed.bell.rings.clear()
+    upkeep.sweep(routed.rt)
+    oldest = [("converse", place) for place, number in enumerate(texted, start=1) if number in stopped][:1]
+    assert routed.bell.rings == oldest
+    assert scopes_on_hold(routed) == ([scope] if stopped else [])
+
+
+def test_a_provider_that_is_not_set_any_more_serves_nobody() -> None:
+    with pytest.raises(AccountRefused) as caught:
+        fake_agents().of("eliza")
+    assert (caught.value.scope, caught.value.provider_wide) == ("eliza", True)

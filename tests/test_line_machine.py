@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import Engine
 
 from bridge.db import build_sessions
-from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, RemoteError
+from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, RemoteError
 from bridge.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Turn
 from bridge.runtime import Runtime
 from bridge.steps import STEPS
@@ -40,6 +40,7 @@ CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
     ("send", LOST, True),
     ("send", LOST, False),
     ("send", RateLimited("busy", provider="twilio", status=429), False),
+    ("send", QueueFull("full", provider="twilio", status=400, code=21611), False),
     ("send", AccountRefused("suspended", provider="twilio", status=401), False),
     ("sent_to", LOST, False),
 ]
@@ -48,13 +49,13 @@ CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
 class Bridge(RuleBasedStateMachine):
     engine: Engine
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(quiet=st.sampled_from([None, "3s"]), rate=st.sampled_from([None, "0.2"]))
+    def begin(self, quiet: str | None, rate: str | None) -> None:
         with self.engine.begin() as connection:
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
         agent = FakeAgent(lambda said: [f"re: {line}" for line in said.split("\n")])
-        self.scene = Scene(build_sessions(self.engine), agent=agent)
+        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_quiet=quiet, sender_rate=rate)
         self.numbers = itertools.count()
         self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
         self.late: list[Runtime] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.simulator import Ledger, Simulator, SimulatorSettings, Verdict, judge
-from bridge.simulator.ledger import Event, Greeted, Heard, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.excuses import IN_FLIGHT
+from bridge.simulator.ledger import Event, Failed, Greeted, Heard, Refused, Said, Sent, Text, Webhook, Wrong
 
 ANA, BEN = "+15551230001", "+15551230002"
 OURS = "+15550001111"
@@ -91,7 +92,7 @@ class TestTexts:
     def test_a_lost_webhook_alone_is_no_excuse(self) -> None:
         assert Story().texts(ANA, "one", ok=False).faults() == {"lost": 1}
 
-    @pytest.mark.parametrize("more", [{"media": 1}, {"keyword": "STOP"}])
+    @pytest.mark.parametrize("more", [{"media": 1}, {"keyword": "HELP"}, {"keyword": "START"}])
     def test_pictures_and_keywords_need_not_be_heard(self, more: dict[str, Any]) -> None:
         assert Story().texts(ANA, "one", **more).faults() == {}
         assert Story().texts(ANA, "one", **more).heard(ANA, "one").faults() == {}
@@ -142,6 +143,171 @@ class TestAnswers:
     def test_a_blank_message_need_not_be_sent(self) -> None:
         """The agent's memory writes none into the ledger."""
         assert Story().said(ANA, "one").sent(ANA, "one ").faults() == {}
+
+
+@dataclass
+class Timed(Story):
+    """A story in which every event has its moment, one second after the one before."""
+
+    now: float = 0.0
+
+    def texts(self, phone: str, *bodies: str, ok: bool = True, **more: Any) -> Timed:
+        for body in bodies:
+            sid = f"SM{next(self.numbers)}"
+            self.then(Text(sid=sid, phone=phone, number=OURS, body=body, **more))
+            self.then(Webhook(sid=sid, phone=phone, ok=ok))
+        return self
+
+    def stop(self, phone: str = ANA, ok: bool = True) -> Timed:
+        return self.texts(phone, "STOP", keyword="STOP", ok=ok)
+
+    def start(self, phone: str = ANA) -> Timed:
+        return self.texts(phone, "START", keyword="START")
+
+    def refused(self, body: str, code: int, phone: str = ANA) -> Timed:
+        return self.then(Refused(phone=phone, sender=OURS, body=body, code=code))
+
+    def failed(self, body: str, code: int = 30003, phone: str = ANA) -> Timed:
+        """Taken, and given up later."""
+        sid = f"SM{next(self.numbers)}"
+        self.then(Sent(sid=sid, to=phone, sender=OURS, body=body))
+        return self.then(Failed(sid=sid, phone=phone, status="undelivered", code=code))
+
+    def then(self, event: Event, after: float = 1.0) -> Timed:
+        self.now += after
+        self.ledger.write(replace(event, at=self.now))
+        return self
+
+    def _write(self, events: Any) -> Timed:
+        for event in events:
+            self.then(event)
+        return self
+
+
+class TestOptOut:
+    def test_stop_needs_no_hearing_and_no_answer(self) -> None:
+        assert Timed().stop().faults() == {}
+
+    def test_saying_it_to_the_agent_is_a_fault(self) -> None:
+        assert Timed().stop().heard(ANA, "STOP").faults() == {"stop_heard": 1}
+        assert Timed().texts(ANA, "one").stop().heard(ANA, "one\nSTOP").faults() == {"stop_heard": 1}
+
+    def test_the_same_word_that_the_carrier_did_not_take_may_be_heard(self) -> None:
+        assert Timed().texts(ANA, "STOP").faults() == {}
+        assert Timed().texts(ANA, "STOP").heard(ANA, "STOP").faults() == {}
+
+    @pytest.mark.parametrize("word", ["stop", "Unsubscribe", "START", "help", "INFO"])
+    def test_no_such_word_needs_a_hearing(self, word: str) -> None:
+        assert Timed().texts(ANA, word).faults() == {}
+
+    def test_but_yes_does(self) -> None:
+        assert Timed().texts(ANA, "YES").faults() == {"lost": 1}
+
+    def test_who_has_opted_out_needs_no_hearing_and_no_answer(self) -> None:
+        assert Timed().stop().texts(ANA, "hello?").faults() == {}
+        assert Timed().stop().texts(ANA, "hello?").heard(ANA, "hello?").said(ANA, "Hi!").faults() == {}
+
+    def test_who_has_come_back_does(self) -> None:
+        story = Timed().stop().texts(ANA, "one").start().texts(ANA, "two")
+        assert story.faults() == {"lost": 1}
+        assert story.heard(ANA, "two").said(ANA, "re: two").faults() == {"answers_lost": 1}
+        assert story.sent(ANA, "re: two").faults() == {}
+
+    def test_what_still_waited_when_stop_came_is_let_go(self) -> None:
+        story = Timed().texts(ANA, "one").heard(ANA, "one").said(ANA, "re: one", "and this")
+        assert story.sent(ANA, "re: one").texts(ANA, "two").stop().faults() == {}
+
+    def test_what_was_passed_over_before_is_not(self) -> None:
+        story = Timed().texts(ANA, "one", "two").heard(ANA, "two").said(ANA, "re: one", "re: two")
+        assert story.sent(ANA, "re: two").stop().faults() == {"lost": 1, "answers_lost": 1}
+
+    def test_an_equal_text_of_a_better_time_is_not_let_go(self) -> None:
+        story = Timed().texts(ANA, "ok").stop().texts(ANA, "ok").start().texts(ANA, "ok")
+        assert story.heard(ANA, "ok").faults() == {"lost": 1}
+
+    def test_somebody_elses_stop_excuses_nothing(self) -> None:
+        assert Timed().texts(ANA, "one").stop(BEN).faults() == {"lost": 1}
+
+    def test_sending_to_who_has_opted_out_is_a_fault(self) -> None:
+        assert Timed().stop().refused("As you like.", 21610).faults() == {"sent_after_stop": 1}
+        assert judge(Timed().stop().refused("As you like.", 21610).ledger).examples["sent_after_stop"] == [
+            f"{ANA}: As you like."
+        ]
+
+    def test_what_was_taken_before_stop_is_none(self) -> None:
+        assert Timed().said(ANA, "re: one").sent(ANA, "re: one").stop().faults() == {}
+
+    def test_nor_is_what_was_on_its_way(self) -> None:
+        story = Timed().said(ANA, "re: one").stop()
+        assert story.refused("re: one", 21610).faults() == {}
+
+    def test_what_was_said_long_before_is(self) -> None:
+        story = Timed().said(ANA, "re: one").stop()
+        story.now += IN_FLIGHT
+        assert story.refused("re: one", 21610).faults() == {"sent_after_stop": 1}
+
+    def test_what_was_said_only_afterwards_is(self) -> None:
+        assert Timed().stop().said(ANA, "Sorry?").refused("Sorry?", 21610).faults() == {"sent_after_stop": 1}
+
+    def test_nobody_is_blamed_for_a_stop_that_was_not_announced(self) -> None:
+        assert Timed().stop(ok=False).refused("As you like.", 21610).faults() == {}
+        assert Timed().said(ANA, "re: one").refused("re: one", 21610).faults() == {}
+
+    def test_nor_after_start(self) -> None:
+        assert Timed().stop().start().refused("hello", 21610).faults() == {}
+
+    def test_a_start_that_came_too_late_changes_nothing(self) -> None:
+        assert Timed().stop().refused("hello", 21610).start().faults() == {"sent_after_stop": 1}
+
+
+class TestFailing:
+    def test_an_answer_that_is_refused_for_good_is_not_lost(self) -> None:
+        assert Timed().said(ANA, "one").refused("one", 21211).faults() == {}
+
+    def test_one_that_may_come_later_is(self) -> None:
+        story = Timed().said(ANA, "one").refused("one", 21611)
+        assert story.faults() == {"answers_lost": 1}
+        assert story.sent(ANA, "one").faults() == {}
+
+    def test_a_phone_that_nothing_reaches_may_be_given_up(self) -> None:
+        assert Timed().said(ANA, "one", "two").refused("one", 21614).said(ANA, "three").faults() == {}
+        assert Timed().said(ANA, "one").failed("one", 30005).said(ANA, "two").faults() == {}
+
+    def test_one_that_was_off_may_not(self) -> None:
+        story = Timed().said(ANA, "one").failed("one", 30003).said(ANA, "two")
+        assert story.faults() == {"answers_lost": 1}
+
+    def test_the_agent_must_hear_from_it_all_the_same(self) -> None:
+        assert Timed().failed("one", 30005).texts(ANA, "two").faults() == {"leaks": 1, "lost": 1}
+
+    def test_unless_the_carrier_knows_of_a_stop_that_we_do_not(self) -> None:
+        assert Timed().said(ANA, "one").refused("one", 21610).texts(ANA, "two").faults() == {}
+        assert Timed().said(ANA, "one").failed("one", 21610).texts(ANA, "two").faults() == {}
+
+    def test_a_text_that_failed_may_be_sent_again_once(self) -> None:
+        story = Timed().said(ANA, "one").failed("one").sent(ANA, "one")
+        assert story.faults() == {}
+        assert story.sent(ANA, "one").faults() == {"answers_doubled": 1}
+
+    def test_one_that_did_not_fail_may_not(self) -> None:
+        story = Timed().said(ANA, "one", "two").failed("one").sent(ANA, "two", "two")
+        assert story.faults() == {"answers_doubled": 1}
+
+    def test_somebody_elses_failure_excuses_nothing(self) -> None:
+        story = Timed().said(ANA, "one").said(BEN, "one").failed("one", 30005, BEN).sent(ANA, "one", "one")
+        assert story.faults() == {"answers_doubled": 1}
+
+    def test_it_does_not_count_for_the_order(self) -> None:
+        assert Timed().said(ANA, "one", "two").failed("one").sent(ANA, "two", "one").faults() == {}
+
+    def test_the_events_survive_being_written_down(self) -> None:
+        ledger = Timed().stop().refused("one", 21610).failed("two").ledger
+        assert judge(Ledger.load(ledger.export())) == judge(ledger)
+
+    def test_their_places_in_the_ledger_do_not_matter(self) -> None:
+        ledger = Timed().texts(ANA, "one").stop().texts(ANA, "two").start().refused("x", 21610).ledger
+        shuffled = Ledger.load(reversed(ledger.export()))
+        assert judge(shuffled).faults == judge(ledger).faults
 
 
 class TestLedger:
@@ -202,6 +368,15 @@ class TestSettled:
         assert not simulator.settled()
         story.sent(ANA, "re: one")
         assert simulator.settled()
+
+    def test_what_is_excused_need_not_be_waited_for(self) -> None:
+        simulator = self.simulator()
+        simulator.phones.text(ANA, "STOP")
+        story = Timed(simulator.ledger, now=simulator.settings.clock() + 1)
+        story.texts(ANA, "hello?").said(ANA, "re: hello?")
+        assert simulator.wait_until_settled(5)
+        story.texts(BEN, "me too")
+        assert not simulator.settled()
 
     def test_waiting_for_it_has_an_end(self) -> None:
         simulator = self.simulator()

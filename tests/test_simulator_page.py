@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
-from bridge.simulator.faults import FAULTS, Group
-from bridge.simulator.ledger import Heard, Ledger, Webhook
+from bridge.simulator.faults import FAULTS, VERDICTS, Group
+from bridge.simulator.ledger import Heard, Ledger, Refused, Sent, Webhook
+from bridge.simulator.reasons import REASONS
 from tests.waiting import until
 
 ANA, BEN = "+15551230001", "+15551230002"
@@ -64,7 +65,7 @@ class TestState:
         assert [one["phone"] for one in shown["people"]] == [ANA]
         assert shown["watch"] is None
         assert shown["connected"] is False
-        assert [fault["name"] for fault in shown["faults"]] == list(FAULTS)
+        assert [fault["name"] for fault in shown["faults"]] == [*FAULTS, *VERDICTS]
         assert {fault["group"] for fault in shown["faults"]} == set(Group)
 
     def test_a_text_shows_how_far_it_got(self, simulator: Simulator, page: httpx.Client) -> None:
@@ -91,6 +92,53 @@ class TestState:
     def test_a_new_person_has_a_number_of_her_own(self, page: httpx.Client) -> None:
         assert page.post("/simulator/people", json={}).json() == {"phone": BEN}
         assert [one["phone"] for one in state(page)["people"]] == [ANA, BEN]
+
+    def test_a_new_person_can_be_on_another_channel_or_out_of_reach(self, page: httpx.Client) -> None:
+        def new(**wanted: Any) -> str:
+            return str(page.post("/simulator/people", json=wanted).json()["phone"])
+
+        assert new(channel="whatsapp") == f"whatsapp:{BEN}"
+        assert new(code=30003) == "+15005530003"
+        assert new(of=ANA, channel="rcs") == f"rcs:{ANA}"
+        assert new(of=f"rcs:{ANA}", channel="sms") == ANA
+        shown = {one["phone"]: one for one in state(page)["people"]}
+        assert list(shown) == [ANA, f"whatsapp:{BEN}", "+15005530003", f"rcs:{ANA}"]
+        assert shown[f"rcs:{ANA}"]["name"] == shown[ANA]["name"]
+        assert shown[f"whatsapp:{BEN}"]["channel"] == "whatsapp"
+        assert shown["+15005530003"]["fails"] == {"code": 30003, "plain": REASONS[30003].plain, "at_once": False}
+        assert shown[ANA]["fails"] is None
+
+    @pytest.mark.parametrize("body", [{"channel": "pigeon"}, {"code": 12345}, {"code": []}])
+    def test_a_new_person_without_sense_is_refused(self, page: httpx.Client, body: Any) -> None:
+        assert page.post("/simulator/people", json=body).status_code == 400
+
+    def test_the_carriers_own_answer_is_told_from_the_bridges(self, page: httpx.Client) -> None:
+        page.post("/simulator/texts", json={"from": ANA, "body": "STOP"})
+        assert person(page)["opted_out"]
+        [mine, answer] = person(page)["texts"]
+        assert (mine["carrier"], answer["carrier"], answer["mine"], answer["progress"]) == (False, True, False, "")
+        page.post("/simulator/texts", json={"from": ANA, "body": "START"})
+        assert not person(page)["opted_out"]
+
+    def test_a_text_that_does_not_arrive_says_why(self, simulator: Simulator, page: httpx.Client) -> None:
+        text = simulator.carrier.keep("outbound-api", simulator.settings.number, ANA, "hi", status="queued")
+        simulator.ledger.write(Sent(sid=text.sid, to=ANA, sender=text.sender, body="hi"))
+        assert person(page)["texts"][0]["progress"] == "queued"
+        simulator.carrier.move(text, "undelivered", 30003)
+        [shown] = person(page)["texts"]
+        assert (shown["progress"], shown["code"], shown["detail"]) == ("undelivered", 30003, REASONS[30003].plain)
+
+    def test_a_refused_text_is_shown_until_it_is_taken(self, simulator: Simulator, page: httpx.Client) -> None:
+        def refuse(code: int, at: float) -> None:
+            simulator.ledger.write(Refused(at=at, phone=ANA, sender="", body="hi", code=code))
+
+        refuse(21611, 1.0)
+        refuse(21611, 2.0)
+        [shown] = person(page)["texts"]
+        assert (shown["progress"], shown["code"], shown["at"]) == ("refused", 21611, 1.0)
+        refuse(21610, 3.0)
+        simulator.ledger.write(Sent(sid="SM1", to=ANA, sender="", body="hi"))
+        assert [text["code"] for text in person(page)["texts"]] == [21610, None], "that one was refused for good"
 
     def test_somebody_who_is_texted_first_turns_up_too(self, simulator: Simulator, page: httpx.Client) -> None:
         simulator.ledger.write(Heard(chat="chat", phone="+15557654321", content="hi"))
@@ -141,6 +189,9 @@ class TestRunner:
         assert shown()["carrier_cut"] == (0, 1)
         page.post("/simulator/faults", json={"name": "agent_slow", "percent": 0})
         assert shown() == {"carrier_cut": (0, 1)}
+        page.post("/simulator/faults", json={"name": "callbacks_failed", "next": 1, "code": 30007})
+        [fault] = [f for f in state(page)["faults"] if f["name"] == "callbacks_failed"]
+        assert fault["options"] == {"code": 30007}
         page.post("/simulator/faults", json={"clear": True})
         assert shown() == {}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from bridge import chats, inbox, turns
-from bridge.agents import Item, Speaker
+from bridge.agents import Item, NewChat, RemoteChat, Speaker
 from bridge.carriers import InboundText
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
@@ -15,7 +16,7 @@ from bridge.models import Chat, ChatStatus, Conversation, Message, MessageStatus
 from bridge.turns.ask import NEW_CHATS
 from bridge.turns.look import NO_ANSWER_AFTER
 from tests.fakes import FakeAgent
-from tests.scene import ANN, NUMBER, Scene
+from tests.scene import ANN, BOB, NUMBER, Scene
 
 
 @pytest.fixture
@@ -417,6 +418,27 @@ def test_a_chat_that_cannot_be_made_costs_no_text(scene: Scene) -> None:
     scene.work_until_quiet()
     assert scene.agent.heard == ["one"]
     assert scene.got() == ["You said: one"]
+
+
+def test_a_new_chat_that_is_somebody_elses_is_never_spoken_in(sessions: Sessions) -> None:
+    class Mistaken(FakeAgent):
+        mistakes = 0
+
+        def create_chat(self, about: NewChat) -> RemoteChat:
+            chat = super().create_chat(about)
+            self.mistakes -= 1
+            return replace(chat, id="chat_1") if self.mistakes >= 0 else chat
+
+    agent = Mistaken()
+    scene = Scene(sessions, agent=agent)
+    scene.text("one")
+    scene.work()
+    agent.mistakes = 2
+    scene.text("two", BOB)
+    scene.work_until_quiet()
+    assert agent.chats["chat_1"].heard == ["one"]
+    assert agent.heard == ["one", "two"]
+    assert scene.got(BOB) == ["You said: two"]
 
 
 # -- workers that die or come late ---------------------------------------------------------------------------------

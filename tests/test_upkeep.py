@@ -108,7 +108,7 @@ def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_th
         assert swept(scene) == [("converse", 2)]
         with sessions.begin() as session:
             holds.place(session, NotReached("refused", provider="retell"), scene.clock())
-            holds.lift(session, "retell", line.TURNS, scene.clock())
+            holds.lift(session, ("retell",), line.TURNS, scene.clock())
     assert sorted(swept(scene)) == [("converse", 1), ("converse", 2)]
     engine.dispose()
 

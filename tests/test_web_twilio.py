@@ -21,6 +21,7 @@ from bridge.carriers import Delivery
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.models import Message, MessageStatus
 from bridge.web import build_web
+from tests.fakes import fake_settings
 from tests.scene import ANN, NUMBER, Scene
 
 TOKEN = "token-of-the-account"
@@ -158,10 +159,55 @@ def test_a_status_report_finds_its_text(scene: Scene, web: FlaskClient) -> None:
     assert scene.rows(Message)[1].delivery is Delivery.DELIVERED
 
 
+@pytest.mark.parametrize("path", ["/twilio/status", "/admin/chats"])
+def test_an_address_that_is_no_utf_8_is_refused(scene: Scene, path: str) -> None:
+    scene.rt = replace(scene.rt, settings=fake_settings(admin_token="operator"))
+    form = {"AccountSid": ACCOUNT, "MessageSid": "SM" + "f" * 32, "MessageStatus": "sent", "To": ANN}
+    signature = RequestValidator(TOKEN).compute_signature(f"{STATUS}?message=\xff", form)
+    answer = (
+        build_web(scene.rt)
+        .test_client()
+        .open(
+            path,
+            method="POST" if path == "/twilio/status" else "GET",
+            data=form,
+            headers={"X-Twilio-Signature": signature, "Authorization": "Bearer operator"},
+            environ_overrides={"QUERY_STRING": "message=\xff"},
+        )
+    )
+    assert answer.status_code == 400
+    assert "UTF-8" in answer.text
+
+
 @pytest.mark.parametrize("query", ["", "?message=unknown", "?message=", "?other=1"])
 def test_a_report_of_something_unknown_is_fine(web: FlaskClient, query: str) -> None:
     form = {"AccountSid": ACCOUNT, "MessageSid": "SM" + "f" * 32, "MessageStatus": "sent", "To": ANN}
     assert post(web, form, url=STATUS + query).status_code == 204
+
+
+def test_one_id_under_two_names_is_fine(scene: Scene, web: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    """No carrier should ever say so. It is told in the log, and nothing changes."""
+    scene.text("hello")
+    scene.text("hello", "+15551230002")
+    scene.work()
+    both = [row for row in scene.rows(Message) if row.reference]
+    for row, phone in zip(both, (ANN, "+15551230002"), strict=True):
+        form = {"AccountSid": ACCOUNT, "MessageSid": "SM" + "f" * 32, "MessageStatus": "sent", "To": phone}
+        assert post(web, form, url=f"{STATUS}?message={row.reference}").status_code == 204
+    assert [row.twin_id for row in scene.rows(Message) if row.reference] == ["SM" + "f" * 32, None]
+    assert "is left out" in caplog.text
+    assert ANN not in caplog.text
+
+
+def test_a_failed_text_is_told_with_its_code(scene: Scene, web: FlaskClient) -> None:
+    scene.text("hello")
+    scene.work()
+    row = scene.rows(Message)[1]
+    form = {"AccountSid": ACCOUNT, "MessageSid": row.carrier_id, "MessageStatus": "undelivered", "To": ANN}
+    for code in ("30005", "30005", "nonsense"):
+        answer = post(web, form | {"ErrorCode": code}, url=f"{STATUS}?message={row.reference}")
+        assert answer.status_code == 204
+    assert (scene.rows(Message)[1].delivery, scene.rows(Message)[1].error_code) == (Delivery.UNDELIVERED, 30005)
 
 
 def test_a_forged_report_is_refused(web: FlaskClient) -> None:

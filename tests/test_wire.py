@@ -305,6 +305,12 @@ def test_long_words_are_cut() -> None:
     assert len(safe_words("word " * 100)) == WORDS_LIMIT
 
 
+def test_megabytes_are_no_words() -> None:
+    start = time.monotonic()
+    assert safe_words("chat 5551230001 " * 300_000, [f"line {n}" for n in range(20_000)]) == ""
+    assert time.monotonic() - start < 1
+
+
 @given(st.text(st.characters(codec=None, exclude_categories=())))
 def test_what_is_storable_survives_postgresql_and_keeps_its_length(text: str) -> None:
     kept = storable(text)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from bridge.config import Settings
+    from bridge.config import Route, Settings
 
 
 class Speaker(StrEnum):
@@ -73,10 +73,12 @@ class NewChat:
     agent_number: str
     previous_conversation: str = ""
     """The end of the conversation so far, one ``User: …`` or ``Agent: …`` line a message."""
+    route: Route | None = None
+    """Which of the provider's agents is to answer; ``None``: the one that the settings name for all numbers."""
 
 
 class Agent(Protocol):
-    """A chat agent behind an API.
+    """A provider of chat agents, behind its API. Which of our numbers has which agent: ``bridge.agents.routes``.
 
     Every method may raise a :class:`bridge.errors.RemoteError` and nothing else.
     An implementation is used by one thread at a time or is safe to share; it never repeats a call by itself.
@@ -105,7 +107,7 @@ class Agent(Protocol):
         ...
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
-        """The provider's chats of this agent, newest first."""
+        """The chats of the agent that the settings name for all numbers, newest first."""
         ...
 
     def close(self) -> None:
@@ -121,8 +123,3 @@ def _retell(settings: Settings) -> Agent:
 
 AGENTS: dict[str, Callable[[Settings], Agent]] = {"retell": _retell}
 """One line per provider."""
-
-
-def build_agent(settings: Settings) -> Agent:
-    """The agent that ``AGENT_PROVIDER`` names."""
-    return AGENTS[settings.agent_provider](settings)

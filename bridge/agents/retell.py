@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from bridge.agents import ChatPage, ChatState, Item, NewChat, RemoteChat, retell_json
 from bridge.agents.retell_refusals import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
-from bridge.config import Settings
+from bridge.config import Route, Settings
 from bridge.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
 from bridge.wire.api import Answer, Api
 from bridge.wire.deadline import NewTransport
@@ -53,8 +53,7 @@ class Retell:
         transport: NewTransport | None = None,
     ) -> None:
         self._key = api_key.strip()
-        self._agent_id = agent_id
-        self._agent_version: int | str = int(agent_version) if agent_version.isdecimal() else agent_version
+        self._route = Route(provider=PROVIDER, agent_id=agent_id, agent_version=agent_version)
         self._timeout = timeout
         headers = {"Authorization": f"Bearer {self._key}"}
         self._api = Api(PROVIDER, base_url, headers=headers, transport=transport)
@@ -72,13 +71,14 @@ class Retell:
     def create_chat(self, about: NewChat) -> RemoteChat:
         """Open a chat. Its variables are a courtesy to the agent: refused ones do not cost the chat."""
         deadline = self._quick()
+        route = about.route or self._route
         first: RemoteError | None = None
         for variables in _ever_fewer(_variables(about)):
-            body = self._new_chat(about, variables)
+            body = _new_chat(route, about, variables)
             answer = self._api.call("POST", "/create-chat", json=body, deadline=deadline)
             if answer.ok:
                 return _chat(answer, chat_status="ongoing")
-            error = refusal(answer, [self._key, *_private(about)], AT_CREATE)
+            error = refusal(answer, [self._key, *_private(about)], AT_CREATE, agent_id=route.agent_id)
             if answer.status not in VARIABLES_REFUSED:
                 raise error
             first = first or error
@@ -130,20 +130,8 @@ class Retell:
     def _quick(self) -> float:
         return time.monotonic() + min(QUICK_TIMEOUT, self._timeout)
 
-    def _new_chat(self, about: NewChat, variables: dict[str, str]) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "agent_id": self._agent_id,
-            "agent_version": self._agent_version,
-            "metadata": {
-                "sms_user_number": about.user_number,
-                "sms_agent_number": about.agent_number,
-                "conversation_id": str(about.conversation_id),
-            },
-        }
-        return body | ({"retell_llm_dynamic_variables": variables} if variables else {})
-
     def _filters(self, ongoing_only: bool) -> dict[str, Any]:
-        filters: dict[str, Any] = {"agent": [{"agent_id": self._agent_id}]}
+        filters: dict[str, Any] = {"agent": [{"agent_id": self._route.agent_id}]}
         if ongoing_only:
             filters["chat_status"] = {"type": "enum", "op": "in", "value": ["ongoing"]}
         return filters
@@ -201,6 +189,20 @@ def _page(answer: Answer) -> ChatPage:
 
 def _path(verb: str, chat_id: str) -> str:
     return f"/{verb}/{quote(chat_id, safe='')}"
+
+
+def _new_chat(route: Route, about: NewChat, variables: dict[str, str]) -> dict[str, Any]:
+    version = route.agent_version
+    body: dict[str, Any] = {
+        "agent_id": route.agent_id,
+        "agent_version": int(version) if version.isdecimal() else version,
+        "metadata": {
+            "sms_user_number": about.user_number,
+            "sms_agent_number": about.agent_number,
+            "conversation_id": str(about.conversation_id),
+        },
+    }
+    return body | ({"retell_llm_dynamic_variables": variables} if variables else {})
 
 
 def _variables(about: NewChat) -> dict[str, str]:

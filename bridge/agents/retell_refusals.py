@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from bridge.errors import AccountRefused, ChatEnded, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.wire.api import Answer
-from bridge.wire.words import safe_words
+from bridge.wire.words import LONGEST_WORDS, safe_words
 
 PROVIDER = "retell"
 
@@ -37,7 +37,7 @@ BY_CLASS: Meaning = {
 """Every status that has no line of its own."""
 
 AT_CREATE: Meaning = {404: AccountRefused, 422: AccountRefused}
-"""No chat is named there, so what was not found is the agent: no text can be answered until that is mended."""
+"""No chat is named there, so what was not found is the agent: it answers no text until that is mended."""
 
 CHAT_UNKNOWN: Meaning = {404: ChatEnded, 422: ChatEnded}
 CHAT_ENDED: Meaning = {400: ChatEnded, 409: ChatEnded}
@@ -49,8 +49,10 @@ FOREIGN: Meaning = {403: OutcomeUnknown}
 ENDED_WORDS = re.compile(r"chat.*\bended", re.IGNORECASE | re.DOTALL)
 
 
-def refusal(answer: Answer, secrets: Sequence[str], special: Meaning | None = None) -> RemoteError:
-    """The error that an answer stands for; ``special`` is what some statuses mean in this place.
+def refusal(
+    answer: Answer, secrets: Sequence[str], special: Meaning | None = None, *, agent_id: str | None = None
+) -> RemoteError:
+    """The error that an answer stands for; ``special`` is what some statuses mean in this place, of this agent if any.
 
     Its words are Retell's where the fault is ours: what a broken server says helps nobody.
     """
@@ -62,12 +64,13 @@ def refusal(answer: Answer, secrets: Sequence[str], special: Meaning | None = No
         provider=PROVIDER,
         status=answer.status,
         retry_after=answer.retry_after,
+        agent_id=agent_id if answer.status in (special or {}) else None,
     )
 
 
 def chat_refusal(answer: Answer, secrets: Sequence[str]) -> RemoteError:
     """The same for a call that names a chat."""
-    ended = ENDED_WORDS.search(_message(answer))
+    ended = ENDED_WORDS.search(_message(answer), 0, LONGEST_WORDS)
     return refusal(answer, secrets, {**CHAT_UNKNOWN, **CHAT_ENDED} if ended else CHAT_UNKNOWN)
 
 

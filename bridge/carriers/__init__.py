@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
 
 if TYPE_CHECKING:
     from bridge.config import Settings
@@ -50,6 +52,115 @@ RANK = {
 }
 """Callbacks arrive out of order: a report counts only if it ranks higher than what is known."""
 
+FINAL = 4
+"""From this rank on the carrier has nothing more to decide."""
+
+ARRIVED = (Delivery.DELIVERED, Delivery.READ)
+NOT_DELIVERED = (Delivery.UNDELIVERED, Delivery.FAILED, Delivery.CANCELED)
+
+
+class FailureClass(StrEnum):
+    """Why a text was not taken, or was taken and not delivered. ``TREATMENTS`` says what the bridge does about it."""
+
+    RECIPIENT = "recipient"
+    """This phone can't be texted."""
+    CONSENT = "consent"
+    """This person does not want to be texted."""
+    POLICY = "policy"
+    """Somebody's rules forbid it: the country is not enabled, a filter did not like it."""
+    CONTENT = "content"
+    """These words, or this form, will never be taken."""
+    SETUP = "setup"
+    """Our own set-up is at fault: the next text fails just the same."""
+    ACCOUNT = "account"
+    """Something of the account or its senders is not in order with the carrier: likewise."""
+    PROVIDER_BUSY = "provider_busy"
+    """Too many calls at once, or too many texts between two numbers: the sender's other texts are not concerned."""
+    SENDER_BUSY = "sender_busy"
+    """Too many texts of this sender: its queue is full, or its rate is used up. Other senders are not concerned."""
+    CARRIER_FAULT = "carrier_fault"
+    """Something broke on the way, and will be mended."""
+    UNREACHABLE = "unreachable"
+    """The phone is off or out of reach."""
+    NO_REASON = "no_reason"
+    """The carrier can't tell why. It may even have arrived."""
+    DAY_IS_FULL = "day_is_full"
+    """What may be sent in one day is used up."""
+    PAUSED = "paused"
+    """The carrier suspects abuse and has closed a group of numbers for a while: somebody should look at the traffic."""
+    AMBIGUOUS = "ambiguous"
+    """A fault of the carrier's, in which the text may have been taken."""
+    EXPIRED = "expired"
+    """It waited for too long at the carrier; the answer would be stale now."""
+    WEBHOOK = "webhook"
+    """The carrier's trouble with our webhooks. Stands in its own log and in no answer about a text."""
+    UNKNOWN = "unknown"
+    """No table knows the code, or there is none. New ones come unannounced."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What the bridge does about a failure."""
+
+    refused: type[RemoteError]
+    """The error that a send raises which is refused for this reason; it says whether the same line tries again."""
+    send_again: tuple[timedelta, ...] = ()
+    """The pauses before a text that was not delivered is sent again, as a new one at the end of the line. None: never.
+
+    For a text that was refused for good at once (:class:`~bridge.errors.Refused`) they count too.
+    """
+
+    @property
+    def concerns_all(self) -> bool:
+        """It would cost every other text the same: the carrier is put on hold."""
+        return self.refused.provider_wide
+
+
+_SOON = (timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=40))
+_WHEN_MENDED = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=1))
+"""People mend a set-up, and at the second try they may still be at it. While the hold lasts, the new text waits too."""
+
+TREATMENTS: dict[FailureClass, Treatment] = {
+    FailureClass.RECIPIENT: Treatment(Refused),
+    FailureClass.CONSENT: Treatment(Refused),
+    FailureClass.POLICY: Treatment(Refused),
+    FailureClass.CONTENT: Treatment(Refused),
+    FailureClass.SETUP: Treatment(AccountRefused, _WHEN_MENDED),
+    FailureClass.ACCOUNT: Treatment(AccountRefused, _WHEN_MENDED),
+    FailureClass.PROVIDER_BUSY: Treatment(RateLimited, _SOON),
+    FailureClass.SENDER_BUSY: Treatment(QueueFull, _SOON),
+    FailureClass.CARRIER_FAULT: Treatment(RateLimited, _SOON),
+    FailureClass.UNREACHABLE: Treatment(Refused, (timedelta(minutes=5), timedelta(minutes=20))),
+    FailureClass.NO_REASON: Treatment(Refused, (timedelta(minutes=5),)),
+    FailureClass.DAY_IS_FULL: Treatment(Refused, (timedelta(days=1),)),
+    FailureClass.PAUSED: Treatment(Refused, (timedelta(minutes=30), timedelta(minutes=60))),
+    FailureClass.AMBIGUOUS: Treatment(OutcomeUnknown),
+    FailureClass.EXPIRED: Treatment(Refused),
+    FailureClass.WEBHOOK: Treatment(Refused),
+    FailureClass.UNKNOWN: Treatment(Refused),
+}
+"""One line per class; a test holds that none is left out.
+
+The tries of one text are counted together, whatever each of them failed of. ``NO_REASON`` is the only one that may have
+arrived after all, so it is sent again once.
+"""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What one of the carrier's error codes means, for operators."""
+
+    code: int | None
+    failure: FailureClass
+    sentence: str
+    """What has happened and how to mend it."""
+    page: str | None
+    """The address at which the carrier tells more."""
+
+    @property
+    def treatment(self) -> Treatment:
+        return TREATMENTS[self.failure]
+
 
 @dataclass(frozen=True)
 class OutgoingText:
@@ -60,6 +171,8 @@ class OutgoingText:
     sender: str
     recipient: str
     body: str
+    valid_for: timedelta | None = None
+    """What the carrier has not sent by then it is not to send any more."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +224,24 @@ class Carrier(Protocol):
     provider: str
     """Its name in errors and holds."""
 
+    def queue_of(self, sender: str) -> str:
+        """In whose queue a text from this address of ours waits: its own, or that of the service that sends for it."""
+        ...
+
     def send(self, text: OutgoingText) -> CarriedText:
         """Hand one text over. Returns once the carrier has taken it."""
         ...
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
         """What the carrier took from us for this pair since then (UTC), newest first; to settle an unknown outcome."""
+        ...
+
+    def fetch(self, carrier_id: str) -> CarriedText | None:
+        """One text as the carrier knows it now; ``None`` for one that it does not know, or has forgotten."""
+        ...
+
+    def meaning(self, code: int | None) -> Meaning:
+        """What an error code means. Asks nobody."""
         ...
 
     def received_by(self, number: str, since: datetime) -> Iterator[Sequence[InboundText]]:

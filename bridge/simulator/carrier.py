@@ -1,6 +1,6 @@
 """The carrier's memory: its numbers and every text, in and out, newest last.
 
-How it is asked lives in ``twilio_api``, whom it calls in ``postman``.
+How it is asked lives in ``twilio_api``, whom it calls in ``postman`` and ``reporter``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
+from bridge.simulator.channels import Channel, bare, channel, on
+from bridge.simulator.encoding import segments, smart
+from bridge.simulator.opt_out import OptOuts
+from bridge.simulator.reasons import reason
 from bridge.simulator.settings import SimulatorSettings
 
 API = "/2010-04-01/Accounts"
 
-STOP_WORDS = frozenset({"STOP", "UNSUBSCRIBE", "END", "QUIT", "STOPALL", "CANCEL", "REVOKE", "OPTOUT"})
-START_WORDS = frozenset({"START", "UNSTOP", "YES"})
-HELP_WORDS = frozenset({"HELP", "INFO"})
+LONGEST_VALIDITY = 36_000
+"""Seconds that a text may wait for its turn."""
+
+_RANK = {"accepted": 0, "queued": 1, "received": 1, "sent": 3, "delivered": 4, "undelivered": 4, "failed": 4, "read": 5}
 
 
 @dataclass
@@ -41,6 +46,33 @@ class Text:
     service: str | None = None
     callback: str | None = None
     error_code: int | None = None
+    smart: bool = False
+    """Typographic characters are swapped for plain ones on the way."""
+    validity: int = LONGEST_VALIDITY
+    template: bool = False
+    """It says what WhatsApp has approved, which may be said at any time."""
+    profile: str = ""
+    """The name that its writer goes by on WhatsApp."""
+
+    @property
+    def channel(self) -> Channel:
+        return channel(self.to)
+
+    @property
+    def shown_sender(self) -> str | None:
+        """A messaging service picks it, after the text was accepted."""
+        return None if self.status == "accepted" else self.sender
+
+    @property
+    def arrives_as(self) -> str:
+        return smart(self.body) if self.smart else self.body
+
+    @property
+    def segments(self) -> int:
+        """Only SMS has parts; nobody has counted them before the text is queued."""
+        if self.status == "accepted":
+            return 0
+        return segments(self.arrives_as) if self.channel is Channel.SMS else 1
 
     def resource(self, account: str) -> dict[str, Any]:
         """The JSON that Twilio shows of it."""
@@ -51,17 +83,17 @@ class Text:
             "messaging_service_sid": self.service,
             "api_version": "2010-04-01",
             "direction": self.direction,
-            "from": self.sender,
+            "from": self.shown_sender,
             "to": self.to,
             "body": self.body,
             "status": self.status,
             "num_media": str(len(self.media)),
-            "num_segments": "0" if self.service else str(segments(self.body)),
+            "num_segments": str(self.segments),
             "date_created": rfc2822(self.created),
             "date_sent": self.sent and rfc2822(self.sent),
             "date_updated": rfc2822(self.updated or self.created),
             "error_code": self.error_code,
-            "error_message": "Unreachable destination handset" if self.error_code else None,
+            "error_message": reason(self.error_code).message if self.error_code else None,
             "price": None,
             "price_unit": "USD",
             "uri": f"{uri}.json",
@@ -111,12 +143,16 @@ class Carrier:
     """Keeps numbers and texts. Thread-safe."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
+        self._settings = settings
         self._clock = settings.clock
         self._lock = threading.Lock()
         self._texts: list[Text] = []
         self._by_sid: dict[str, Text] = {}
         self._by_end: dict[tuple[str, str], list[Text]] = defaultdict(list)
-        self._opted_out: set[tuple[str, str]] = set()
+        self._wrote: dict[str, float] = {}
+        self._picked: dict[str, str] = {}
+        self._n_picked = 0
+        self.opt_outs = OptOuts(settings)
         self.numbers = {n: Number("PN" + hashlib.sha256(n.encode()).hexdigest()[:32], n) for n in settings.numbers}
         for number in self.numbers.values():
             number.settings["sms_url"] = settings.webhook_url or ""
@@ -130,27 +166,32 @@ class Carrier:
         *,
         status: str,
         media: tuple[str, ...] = (),
-        service: str | None = None,
-        callback: str | None = None,
+        **more: Any,
     ) -> Text:
         """A new text. An inbound one counts as sent at once."""
         now = self.now()
         sid = ("MM" if media else "SM") + uuid.uuid4().hex
         sent = None if direction == "outbound-api" else now
-        text = Text(sid, direction, sender, to, body, status, now, sent, None, media, service, callback)
+        text = Text(sid, direction, sender, to, body, status, now, sent, media=media, **more)
         with self._lock:
+            if direction == "inbound":
+                self._wrote[sender] = now.timestamp()
+                self._picked[bare(sender)] = to
             self._texts.append(text)
             self._by_sid[sid] = text
             self._by_end["from", sender].append(text)
             self._by_end["to", to].append(text)
         return text
 
-    def move(self, text: Text, status: str, error_code: int | None = None) -> None:
-        """The text got further."""
+    def move(self, text: Text, status: str, error_code: int | None = None) -> bool:
+        """The text got further; ``False`` when it had got as far already."""
         with self._lock:
+            if _RANK[status] <= _RANK[text.status]:
+                return False
             text.status, text.updated, text.error_code = status, self.now(), error_code
-            if text.sent is None and status not in {"accepted", "queued"}:
+            if text.sent is None and status != "queued":
                 text.sent = text.updated
+            return True
 
     def get(self, sid: str) -> Text | None:
         return self._by_sid.get(sid)
@@ -162,20 +203,35 @@ class Carrier:
     def number_by_sid(self, sid: str) -> Number | None:
         return next((n for n in self.numbers.values() if n.sid == sid), None)
 
-    def keyword(self, phone: str, number: str, body: str) -> str | None:
-        """Does the text opt out or in? Then the carrier remembers it, and answers by itself."""
-        word = body.strip().upper()
-        with self._lock:
-            if word in STOP_WORDS:
-                self._opted_out.add((phone, number))
-                return "STOP"
-            if word in START_WORDS and (phone, number) in self._opted_out:
-                self._opted_out.discard((phone, number))
-                return "START"
-        return "HELP" if word in HELP_WORDS else None
+    def line(self, address: str) -> Number | None:
+        """The number behind one of our addresses: it sends and receives on every channel."""
+        if address == self._settings.rcs_sender:
+            return self.numbers[self._settings.number]
+        return self.numbers.get(bare(address)) if channel(address) is not Channel.RCS else None
 
-    def opted_out(self, phone: str, number: str) -> bool:
-        return (phone, number) in self._opted_out
+    def ours(self, phone: str, number: str | None = None) -> str:
+        """Our address for somebody who writes from ``phone``, of this number or of our first."""
+        if channel(phone) is Channel.RCS:
+            return self._settings.rcs_sender
+        return on(channel(phone), number or self._settings.number)
+
+    def pick(self, to: str) -> str:
+        """The messaging service picks the sender: the one that this person knows already, else each in turn."""
+        if channel(to) is Channel.RCS:
+            return self._settings.rcs_sender
+        with self._lock:
+            known = self._picked.get(bare(to), "") if self._settings.sticky_sender else ""
+            if bare(known) not in self.numbers:
+                known = self._settings.numbers[self._n_picked % len(self.numbers)]
+                self._n_picked += 1
+            self._picked[bare(to)] = known
+        return on(channel(to), known)
+
+    def window_open(self, phone: str) -> bool:
+        """Is it less than a day since this person wrote? On WhatsApp nothing may be said freely after that."""
+        if channel(phone) is not Channel.WHATSAPP:
+            return True
+        return self._clock() - self._wrote.get(phone, float("-inf")) < self._settings.window_seconds
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
@@ -188,20 +244,9 @@ class Carrier:
 
 def _between(texts: Iterable[Text], sender: str | None, to: str | None) -> Iterator[Text]:
     for text in reversed(list(texts)):
-        if sender in {None, text.sender} and to in {None, text.to}:
+        if sender in {None, text.shown_sender} and to in {None, text.to}:
             yield text
 
 
 def rfc2822(moment: datetime) -> str:
     return format_datetime(moment)
-
-
-def utf16_units(body: str) -> int:
-    return len(body.encode("utf-16-le")) // 2
-
-
-def segments(body: str) -> int:
-    """Near enough for a price that nobody pays."""
-    single, part = (160, 153) if body.isascii() else (70, 67)
-    units = utf16_units(body)
-    return 1 if units <= single else -(-units // part)

@@ -13,7 +13,9 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from werkzeug.exceptions import BadRequest
 
 from bridge.simulator import receptionist
+from bridge.simulator.channels import Channel, bare, channel, on
 from bridge.simulator.ledger import plain
+from bridge.simulator.reasons import REASONS, SHOWN, Reason, fate, reason
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.verdict import judge
 
@@ -69,7 +71,17 @@ class Control:
         return jsonify(sid=sid), 201
 
     def _new_person(self) -> tuple[Response, int]:
-        return jsonify(phone=self._simulator.phones.new()), 201
+        """Perhaps on a ``channel``; with ``code``, one whose texts fail so; with ``of``, the owner of that phone."""
+        body, phones = _body(), self._simulator.phones
+        try:
+            way = Channel(body.get("channel", Channel.SMS))
+            if "of" in body:
+                phone = phones.take_up(on(way, str(body["of"])))
+            else:
+                phone = phones.failing(int(body["code"]), way) if "code" in body else phones.new(way)
+        except (TypeError, ValueError) as error:
+            raise BadRequest(str(error)) from None
+        return jsonify(phone=phone), 201
 
     def _inbox(self) -> Response:
         return jsonify(texts=self._simulator.phones.inbox(request.args.get("phone", "")))
@@ -137,13 +149,29 @@ class Control:
             "connected": simulator.webhook_url is not None,
             "people": [self._person(phone, name, thinking) for phone, name in people],
             "faults": simulator.faults.describe(),
+            "reasons": [_reason(why) for why in REASONS.values()],
+            "failing": [_reason(reason(code)) for code in SHOWN],
             "watch": rows,
             "events": [plain(event) for event in reversed(simulator.ledger.latest(_NEWEST))],
         }
 
     def _person(self, phone: str, name: str, thinking: set[str]) -> dict[str, Any]:
         bubbles = [asdict(bubble) for bubble in self._simulator.phones.screen(phone)]
-        return {"phone": phone, "name": name, "thinking": phone in thinking, "texts": bubbles[-_NEWEST * 3 :]}
+        doomed = fate(phone)
+        return {
+            "phone": phone,
+            "number": bare(phone),
+            "channel": channel(phone),
+            "name": name,
+            "thinking": phone in thinking,
+            "opted_out": self._simulator.phones.opted_out(phone),
+            "fails": _reason(doomed) if doomed else None,
+            "texts": bubbles[-_NEWEST * 3 :],
+        }
+
+
+def _reason(why: Reason) -> dict[str, Any]:
+    return {"code": why.code, "plain": why.plain, "at_once": why.at_once}
 
 
 def _body() -> dict[str, Any]:

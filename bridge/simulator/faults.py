@@ -1,6 +1,7 @@
 """The faults that can be played, in one table, and the switchboard that says when one strikes.
 
-What a fault does is done where the call is served: in ``retell_api``, ``twilio_api`` and ``postman``.
+What a fault does is done where the call is served: in ``retell_api``, ``twilio_api``, ``dispatch``,
+``postman`` and ``reporter``.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ _TABLE = (
     Fault("carrier_cut_before", Group.CARRIER, "Carrier cut off before taking", "Hangs up, took nothing.", _SEND),
     Fault("carrier_cut", Group.CARRIER, "Carrier cut off after taking", "Sends the text, hangs up.", _SEND),
     Fault("carrier_no_sid", Group.CARRIER, "Empty answer", "Sends the text, does not name it.", _SEND),
+    Fault("carrier_queue_full", Group.CARRIER, "Queue full (21611)", "Has no room for the text now.", _SEND),
     Fault("carrier_401", Group.CARRIER, "Carrier account refused", "The token is not accepted.", CARRIER_CALLS),
     Fault("callbacks_lost", Group.CALLBACKS, "Status lost", "A delivery report never comes.", _CALLBACK),
     Fault("callbacks_doubled", Group.CALLBACKS, "Status twice", "A delivery report comes twice.", _CALLBACK),
@@ -75,6 +77,17 @@ _TABLE = (
 )
 
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _TABLE}
+"""What strikes a single call, or a handset, and leaves the next one alone."""
+
+_VERDICTS = (
+    Fault("carrier_code", Group.CARRIER, "Carrier refuses", "Does not take the text:", _SEND, {"code": 21614}),
+    Fault("callbacks_failed", Group.CALLBACKS, "Text fails", "Took it, and gives it up:", _CALLBACK, {"code": 30008}),
+)
+
+VERDICTS: dict[str, Fault] = {fault.name: fault for fault in _VERDICTS}
+"""What the carrier says for the reason of the option ``code``, mostly for good. A bridge can't make up for it."""
+
+_ALL = {**FAULTS, **VERDICTS}
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ class Faults:
     def describe(self) -> list[dict[str, Any]]:
         """The table with what is set now."""
         with self._lock:
-            return [_describe(fault, self._switches.get(fault.name)) for fault in _TABLE]
+            return [_describe(fault, self._switches.get(fault.name)) for fault in _ALL.values()]
 
     def _switch(
         self, name: str, calls: Collection[str] | None, options: dict[str, float], *, percent: float = 0.0, n: int = 0
@@ -143,7 +156,8 @@ class Faults:
         fault = _known(name)
         if unknown := set(options) - set(fault.options):
             raise ValueError(f"{name} has no option {', '.join(sorted(unknown))}")
-        switch = _Switch(percent, n, tuple(calls or fault.calls), {**fault.options, **options})
+        numbers = {name: float(value) for name, value in options.items()}
+        switch = _Switch(percent, n, tuple(calls or fault.calls), {**fault.options, **numbers})
         with self._lock:
             self._switches[name] = switch
             if not percent and not n:
@@ -158,9 +172,9 @@ class Faults:
 
 
 def _known(name: str) -> Fault:
-    if name not in FAULTS:
-        raise ValueError(f"no fault is called {name}; there are {', '.join(FAULTS)}")
-    return FAULTS[name]
+    if name not in _ALL:
+        raise ValueError(f"no fault is called {name}; there are {', '.join(_ALL)}")
+    return _ALL[name]
 
 
 def _describe(fault: Fault, switch: _Switch | None) -> dict[str, Any]:
@@ -171,4 +185,5 @@ def _describe(fault: Fault, switch: _Switch | None) -> dict[str, Any]:
         "description": fault.description,
         "percent": switch.percent if switch else 0,
         "next": switch.next if switch else 0,
+        "options": switch.options if switch else dict(fault.options),
     }

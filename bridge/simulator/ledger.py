@@ -33,7 +33,7 @@ class Text(Event):
     body: str
     media: int = 0
     keyword: str | None = None
-    """``STOP``, ``START`` or ``HELP``: the carrier answered it itself."""
+    """``STOP``, ``START`` or ``HELP``: the carrier answered it itself, and may have shut or opened the way."""
     id: str | None = None
     """The runner's own name for it."""
 
@@ -90,10 +90,34 @@ class Sent(Event):
     to: str
     sender: str
     body: str
+    arrives_as: str = ""
+    """What the phone shows, where that is not what was sent."""
 
     @property
     def phone(self) -> str:
         return self.to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused(Event):
+    """The carrier did not take a text, for a reason that lies with the person or was played. ``at``: it was asked."""
+
+    kind: ClassVar[str] = "refused"
+    phone: str
+    sender: str
+    body: str
+    code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """A text that the carrier had accepted will never arrive. ``status``: ``failed`` or ``undelivered``."""
+
+    kind: ClassVar[str] = "failed"
+    sid: str
+    phone: str
+    status: str
+    code: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +185,8 @@ KINDS: dict[str, type[Event]] = {
         Said,
         Greeted,
         Sent,
+        Refused,
+        Failed,
         CarrierReply,
         Callback,
         ChatOpened,
@@ -181,7 +207,7 @@ class Ledger:
         self._events: list[Event] = []
         self._by_kind: dict[type[Event], list[Event]] = defaultdict(list)
         self._by_phone: dict[str, list[Event]] = defaultdict(list)
-        self._changes = changes or Changes()
+        self.changes = changes or Changes()
 
     def write(self, event: Event) -> None:
         with self._lock:
@@ -189,7 +215,7 @@ class Ledger:
             self._by_kind[type(event)].append(event)
             if phone := getattr(event, "phone", ""):
                 self._by_phone[phone].append(event)
-        self._changes.bump()
+        self.changes.bump()
 
     def of(self, kind: type[E]) -> list[E]:
         """All events of one kind, in order."""

@@ -14,20 +14,16 @@ from enum import StrEnum
 from bridge.simulator.carrier import Carrier
 from bridge.simulator.carrier import Text as Carried
 from bridge.simulator.changes import Changes
-from bridge.simulator.ledger import CarrierReply, Event, Heard, Ledger, Sent, Text, Webhook
+from bridge.simulator.channels import Channel, bare, on
+from bridge.simulator.ledger import CarrierReply, Event, Heard, Ledger, Refused, Sent, Text, Webhook
+from bridge.simulator.reasons import Bars, failing_phone, reason
 from bridge.simulator.settings import SimulatorSettings
 
 Announce = Callable[[Carried, str | None], None]
 
 _FIRST_PHONE = 15551230001
 _NAMES = ("Ana", "Ben", "Chloe", "Dev", "Elif", "Finn", "Grace", "Hugo", "Iris", "Jonas", "Kaya", "Liam")
-_KEYWORD_REPLIES = {
-    "STOP": "You have successfully been unsubscribed. You will not receive any more messages from this number. "
-    "Reply START to resubscribe.",
-    "START": "You have successfully been re-subscribed to messages from this number. Reply HELP for help. "
-    "Reply STOP to unsubscribe.",
-    "HELP": "Reply STOP to unsubscribe. Msg&Data Rates May Apply.",
-}
+_REFUSED = "refused"
 
 
 class Progress(StrEnum):
@@ -44,15 +40,20 @@ class Progress(StrEnum):
 
 @dataclass
 class Bubble:
-    """One text on a screen. ``progress`` is empty for what came in."""
+    """One text on a screen; also one that should have come and did not."""
 
     sid: str
     mine: bool
     body: str
     at: float
     media: int = 0
-    progress: Progress | None = None
+    progress: str = ""
+    """:class:`Progress` of what the person wrote; the carrier's status, or ``refused``, of what was sent to her."""
     detail: str = ""
+    """Why it did not arrive, in plain words."""
+    code: int | None = None
+    carrier: bool = False
+    """The carrier itself says so."""
 
 
 class Phones:
@@ -72,33 +73,43 @@ class Phones:
 
     def text(self, phone: str, body: str, media: int = 0, to: str | None = None, id: str | None = None) -> str:
         """The owner of ``phone`` texts one of our numbers; returns the text's sid at once."""
-        number = to or self._settings.number
-        if number not in self._carrier.numbers:
+        number = self._carrier.ours(phone, to)
+        if self._carrier.line(number) is None:
             raise ValueError(f"{number} is none of {', '.join(self._carrier.numbers)}")
-        self._meet(phone)
-        keyword = self._carrier.keyword(phone, number, body)
+        name = self._meet(phone)
+        taken = self._carrier.opt_outs.take(phone, number, body)
+        keyword = taken.keyword if taken else None
         pictures = tuple("ME" + uuid.uuid4().hex for _ in range(media))
         with self._lock:  # the order of the ledger is the order of the webhooks
-            carried = self._carrier.keep("inbound", phone, number, body, status="received", media=pictures)
+            carried = self._carrier.keep(
+                "inbound", phone, number, body, status="received", media=pictures, profile=name
+            )
             at = carried.created.timestamp()
             self._ledger.write(
                 Text(at=at, sid=carried.sid, phone=phone, number=number, body=body, media=media, keyword=keyword, id=id)
             )
             self._announce(carried, keyword)
-        if keyword:
-            self._answer_keyword(phone, number, _KEYWORD_REPLIES[keyword])
+        if taken:
+            self._answer_keyword(phone, number, taken.answer)
         return carried.sid
 
     def inbox(self, phone: str) -> list[str]:
-        """The texts that this phone has received, in order."""
-        return [event.body for event in self._ledger.about(phone) if isinstance(event, Sent | CarrierReply)]
+        """The texts that this phone was sent, in order, whether or not it got them."""
+        events = (event for event in self._ledger.about(phone) if isinstance(event, Sent | CarrierReply))
+        return [(event.arrives_as if isinstance(event, Sent) else "") or event.body for event in events]
 
     def screen(self, phone: str) -> list[Bubble]:
         """Everything on this phone, in order."""
         bubbles: dict[str, Bubble] = {}
         for event in self._ledger.about(phone):
             _draw(bubbles, event)
+        for bubble in bubbles.values():
+            self._track(bubble)
         return list(bubbles.values())
+
+    def opted_out(self, phone: str) -> bool:
+        """Does the carrier let nothing through to this phone?"""
+        return self._carrier.opt_outs.closed(phone, self._carrier.ours(phone))
 
     def people(self) -> dict[str, str]:
         """Phones and their owners' names, in the order in which they turned up."""
@@ -107,19 +118,41 @@ class Phones:
         with self._lock:
             return dict(self._people)
 
-    def new(self) -> str:
+    def new(self, way: Channel = Channel.SMS) -> str:
         """A phone that nobody has yet."""
         with self._lock:
-            phone = next(p for n in range(len(self._people) + 1) if (p := f"+{_FIRST_PHONE + n}") not in self._people)
+            known = {bare(phone) for phone in self._people}
+            number = next(n for i in range(len(known) + 1) if (n := f"+{_FIRST_PHONE + i}") not in known)
+        return self.take_up(on(way, number))
+
+    def failing(self, code: int, way: Channel = Channel.SMS) -> str:
+        """The phone whose texts fail with this error number."""
+        return self.take_up(on(way, failing_phone(code)))
+
+    def take_up(self, phone: str) -> str:
+        """Somebody takes this phone up, or uses it on another channel."""
         self._meet(phone)
         self._changes.bump()
         return phone
 
-    def _meet(self, phone: str) -> None:
+    def _meet(self, phone: str) -> str:
+        """The owner's name, which is the same on every channel."""
         with self._lock:
             if phone not in self._people:
-                n = len(self._people)
-                self._people[phone] = _NAMES[n] if n < len(_NAMES) else f"Person {n + 1}"
+                self._people[phone] = self._named(bare(phone))
+            return self._people[phone]
+
+    def _named(self, number: str) -> str:
+        known = {bare(phone): name for phone, name in self._people.items()}
+        n = len(known)
+        return known.get(number) or (_NAMES[n] if n < len(_NAMES) else f"Person {n + 1}")
+
+    def _track(self, bubble: Bubble) -> None:
+        """How far a text to this phone has got, as the carrier knows it."""
+        text = None if bubble.mine or bubble.carrier else self._carrier.get(bubble.sid)
+        if text is not None:
+            bubble.progress, bubble.code = text.status, text.error_code
+            bubble.detail = reason(text.error_code).plain if text.error_code else ""
 
     def _answer_keyword(self, phone: str, number: str, body: str) -> None:
         carried = self._carrier.keep("outbound-reply", number, phone, body, status="delivered")
@@ -136,8 +169,21 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
             _progress(bubbles[event.sid], Progress.TAKEN if event.ok else Progress.FAILED, event.detail)
         case Heard():
             _tick_heard(bubbles, event.content)
-        case Sent() | CarrierReply():
-            bubbles[event.sid] = Bubble(event.sid, False, event.body, event.at)
+        case Sent():
+            bubbles.pop(_waiting(event.body), None)
+            bubbles[event.sid] = Bubble(event.sid, False, event.arrives_as or event.body, event.at)
+        case Refused():
+            why = reason(event.code)
+            sid = _waiting(event.body) if why.bars is Bars.NOW else f"refused at {event.at} {event.body}"
+            at = bubbles[sid].at if sid in bubbles else event.at
+            bubbles[sid] = Bubble(sid, False, event.body, at, 0, _REFUSED, why.plain, event.code)
+        case CarrierReply():
+            bubbles[event.sid] = Bubble(event.sid, False, event.body, event.at, carrier=True)
+
+
+def _waiting(body: str) -> str:
+    """Tried again, it is the same text still; taken in the end, it was never refused."""
+    return f"refused {body}"
 
 
 def _progress(bubble: Bubble, progress: Progress, detail: str) -> None:

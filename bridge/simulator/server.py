@@ -26,12 +26,9 @@ _POLL = 0.02
 def build_app(simulator: Simulator) -> Flask:
     """Both vendors' APIs, the phone page and the runner's calls in one app."""
     app = Flask(__name__)
-    settings, ledger, changes = simulator.settings, simulator.ledger, simulator.changes
-    report = simulator.postman.report
-    app.register_blueprint(
-        TwilioApi(settings, simulator.carrier, simulator.faults, ledger, changes, report).blueprint()
-    )
-    app.register_blueprint(RetellApi(settings, simulator.agent, simulator.faults, changes).blueprint())
+    settings, faults, changes = simulator.settings, simulator.faults, simulator.changes
+    app.register_blueprint(TwilioApi(settings, simulator.carrier, faults, changes, simulator.dispatch).blueprint())
+    app.register_blueprint(RetellApi(settings, simulator.agent, faults, changes).blueprint())
     app.register_blueprint(Control(simulator).blueprint())
     return app
 

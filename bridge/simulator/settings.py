@@ -25,6 +25,18 @@ class SimulatorSettings:
     messaging_service_sid: str | None = None
     advanced_opt_out: bool = False
     """Say ``OptOutType`` in the webhook, as Twilio does where that product is on."""
+    whatsapp_opt_out: bool = False
+    """Let it take STOP, START and HELP on WhatsApp too; nobody does else."""
+    rcs_sender: str = "rcs:harbour_table_agent"
+    """Our address for people who write by RCS; those of WhatsApp are our numbers."""
+    sticky_sender: bool = True
+    """A messaging service goes on using the number that a person knows."""
+    window_seconds: float = 86_400.0
+    """How long after a person's last text WhatsApp lets us speak freely."""
+    window_refused_at_once: bool = False
+    """Refuse what comes after that (63016) as the send's answer; else it is taken, and fails."""
+    queue_seconds: float = 0.0
+    """Every text waits so long for its turn. One whose validity period is shorter fails instead (30036)."""
     webhook_url: str | None = None
     """Where texts are announced; may carry connection overrides in its fragment. ``None``: nobody is told."""
 

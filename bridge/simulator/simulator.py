@@ -12,11 +12,13 @@ from bridge.simulator.carrier import Carrier
 from bridge.simulator.carrier import Text as Carried
 from bridge.simulator.changes import Changes
 from bridge.simulator.courier import Courier
+from bridge.simulator.dispatch import Dispatch
 from bridge.simulator.faults import Faults
 from bridge.simulator.hook import Caller, Overrides
-from bridge.simulator.ledger import Heard, Ledger, Said, Sent, Text
+from bridge.simulator.ledger import CarrierReply, Heard, Ledger, Refused, Said, Sent, Text
 from bridge.simulator.phones import Phones
 from bridge.simulator.postman import Postman
+from bridge.simulator.reporter import Reporter
 from bridge.simulator.settings import SimulatorSettings
 from bridge.simulator.verdict import judge, must_be_heard
 
@@ -42,9 +44,9 @@ class Simulator:
         self.events_url = settings.events_url
         self._caller = Caller(settings.auth_token)
         self._courier = Courier(settings.webhook_threads)
-        self.postman = Postman(
-            settings, self.carrier, self._courier, self._caller, self.faults, self.ledger, self._answered
-        )
+        network = (settings, self.carrier, self._courier, self._caller, self.faults, self.ledger)
+        self.dispatch = Dispatch(settings, self.carrier, self.faults, self.ledger, Reporter(*network).report)
+        self.postman = Postman(*network, self._answered)
         self.phones = Phones(settings, self.carrier, self.ledger, self.changes, self.postman.announce)
 
     @property
@@ -61,11 +63,19 @@ class Simulator:
         """Is every text heard, every answer sent, and nothing under way?"""
         if self._courier.busy or self.agent.thinking():
             return False
-        due = sum(must_be_heard(text) for text in self.ledger.of(Text))
-        if self.ledger.count(Sent) < self.ledger.count(Said) or (due and not self.ledger.count(Heard)):
+        if not self._anything_excused() and self._surely_missing():
             return False
         verdict = judge(self.ledger)
         return not verdict.lost and not verdict.answers_lost
+
+    def _anything_excused(self) -> bool:
+        return bool(self.ledger.count(CarrierReply) or self.ledger.count(Refused))
+
+    def _surely_missing(self) -> bool:
+        """What can be told without the judge, who takes his time."""
+        if self.ledger.count(Sent) < self.ledger.count(Said):
+            return True
+        return not self.ledger.count(Heard) and any(must_be_heard(text) for text in self.ledger.of(Text))
 
     def wait_until_settled(self, timeout: float) -> bool:
         """Wait for :meth:`settled`; ``False`` when it takes longer than ``timeout`` seconds."""
@@ -90,9 +100,7 @@ class Simulator:
 
     def _answered(self, text: Carried, body: str) -> None:
         """The webhook's answer is a text to the person."""
-        reply = self.carrier.keep("outbound-reply", text.to, text.sender, body, status="delivered")
-        at = reply.created.timestamp()
-        self.ledger.write(Sent(at=at, sid=reply.sid, to=text.sender, sender=text.to, body=body))
+        self.dispatch.reply(text.sender, text.to, body)
 
     def _announce_event(self, event: str, chat: Chat) -> None:
         url = self.events_url

@@ -1,26 +1,25 @@
-"""Twilio's REST API as the official client sees it. The texts themselves live in ``carrier``."""
+"""Twilio's REST API as the official client sees it. The texts themselves live in ``carrier``, what is let through in
+``dispatch``.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hmac import compare_digest
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
-from bridge.simulator.carrier import API, Carrier, Text, rfc2822, utf16_units
+from bridge.simulator.carrier import API, Carrier, Text, rfc2822
 from bridge.simulator.changes import Changes
+from bridge.simulator.dispatch import Dispatch, Refusal
 from bridge.simulator.faults import Faults
-from bridge.simulator.ledger import Ledger, Sent
 from bridge.simulator.settings import SimulatorSettings
 from bridge.simulator.wire import Striker, answer, cut, dawdle, striker
 
-_ADDRESS = re.compile(r"(whatsapp:|rcs:)?\+[1-9]\d{6,14}")
-_LONGEST_BODY = 1600
 _PAGE = 50
 _LARGEST_PAGE = 1000
 _NUMBER_SETTINGS = {
@@ -32,21 +31,6 @@ _NUMBER_SETTINGS = {
 }
 
 
-class Refusal(Exception):
-    """The call is refused with Twilio's error number."""
-
-    def __init__(self, code: int, message: str, status: int = 400, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
-        self.headers = headers
-
-    def response(self) -> Response:
-        more = f"https://www.twilio.com/docs/errors/{self.code}"
-        body = {"code": self.code, "message": str(self), "more_info": more, "status": self.status}
-        return answer(body, self.status, self.headers)
-
-
 class TwilioApi:
     """The routes below ``/2010-04-01/Accounts``."""
 
@@ -55,16 +39,14 @@ class TwilioApi:
         settings: SimulatorSettings,
         carrier: Carrier,
         faults: Faults,
-        ledger: Ledger,
         changes: Changes,
-        report: Callable[[Text], None],
+        dispatch: Dispatch,
     ) -> None:
         self._settings = settings
         self._carrier = carrier
         self._faults = faults
-        self._ledger = ledger
         self._changes = changes
-        self._report = report
+        self._dispatch = dispatch
 
     def blueprint(self) -> Blueprint:
         api = Blueprint("twilio", __name__, url_prefix=API)
@@ -86,6 +68,7 @@ class TwilioApi:
 
         def view(account: str, **path: str) -> Response:
             strike = striker(self._faults, call, self._settings.clock)
+            g.asked_at = self._settings.clock()
             try:
                 self._let_in(account, strike)
                 if strike("carrier_cut_before"):
@@ -126,53 +109,7 @@ class TwilioApi:
         return Response(status=201, content_type="application/json") if strike("carrier_no_sid") else None
 
     def _send(self) -> Response:
-        form = request.form
-        to, body, service = form.get("To", ""), form.get("Body", ""), form.get("MessagingServiceSid")
-        sender = self._sender(form.get("From"), service)
-        media = tuple(form.getlist("MediaUrl"))
-        self._check(to, sender, body, media, form.get("StatusCallback"))
-        text = self._carrier.keep(
-            "outbound-api",
-            sender,
-            to,
-            body,
-            status="accepted" if service else "queued",
-            media=media,
-            service=service,
-            callback=form.get("StatusCallback"),
-        )
-        resource = text.resource(self._settings.account_sid)
-        at = text.created.timestamp()
-        self._ledger.write(Sent(at=at, sid=text.sid, to=to, sender=sender, body=body))
-        self._report(text)
-        return answer(resource, 201)
-
-    def _sender(self, sender: str | None, service: str | None) -> str:
-        if service is not None:
-            if service != self._settings.messaging_service_sid:
-                raise Refusal(21703, f"The Messaging Service {service} does not exist")
-            return sender or self._settings.number
-        if not sender:
-            raise Refusal(21603, "A 'From' phone number is required.")
-        if sender not in self._carrier.numbers:
-            raise Refusal(21606, f"The 'From' phone number {sender} is not a valid, message-capable number.")
-        return sender
-
-    def _check(self, to: str, sender: str, body: str, media: tuple[str, ...], callback: str | None) -> None:
-        if not to:
-            raise Refusal(21604, "A 'To' phone number is required.")
-        if not _ADDRESS.fullmatch(to):
-            raise Refusal(21211, f"Invalid 'To' Phone Number: {to}")
-        if to == sender:
-            raise Refusal(21266, "'To' and 'From' number cannot be the same")
-        if not body and not media:
-            raise Refusal(21602, "Message body is required.")
-        if utf16_units(body) > _LONGEST_BODY:
-            raise Refusal(21617, "The concatenated message body exceeds the 1600 character limit.")
-        if callback and urlsplit(callback).scheme not in {"http", "https"}:
-            raise Refusal(21609, f"The 'StatusCallback' URL {callback} is not a valid URL.")
-        if self._carrier.opted_out(to, sender):
-            raise Refusal(21610, "Attempt to send to unsubscribed recipient")
+        return answer(self._dispatch.take(request.form, g.asked_at), 201)
 
     def _list(self) -> Response:
         found = [text for text in self._carrier.newest_first(_arg("From"), _arg("To")) if _in_time(text)]

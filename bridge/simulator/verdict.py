@@ -1,7 +1,8 @@
 """The judge: what the ledger proves about the bridge.
 
 It holds the bridge to its promise: every text is heard exactly once and in order, every message of the agent is sent
-exactly once, in order and to its own person only, and nothing else is sent.
+exactly once, in order and to its own person only, and nothing else is sent. Who has said STOP is left alone; what that
+and dead phones excuse is told in ``excuses``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bridge.simulator.excuses import Excuses
 from bridge.simulator.ledger import Greeted, Heard, Ledger, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP
 
 _EXAMPLES = 5
 """Of each sort, enough to start looking."""
@@ -44,6 +47,10 @@ class Verdict:
     answers_disordered: int = 0
     leaks: int = 0
     """What was sent and never said by the agent."""
+    sent_after_stop: int = 0
+    """What the bridge tried to send to somebody of whose STOP it knew."""
+    stop_heard: int = 0
+    """Words such as STOP, taken by the carrier, that were said to the agent all the same."""
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -71,13 +78,16 @@ class Verdict:
 def judge(ledger: Ledger, own_words: Collection[str] = ()) -> Verdict:
     """What happened to every text and every answer. ``own_words``: what the bridge may say by itself."""
     verdict = Verdict(parallel=len([wrong for wrong in ledger.of(Wrong) if wrong.name == "parallel"]))
-    _judge_texts(verdict, ledger)
-    _judge_answers(verdict, ledger, {words.strip() for words in own_words})
+    excuses = Excuses(ledger)
+    _judge_texts(verdict, ledger, excuses)
+    _judge_answers(verdict, ledger, {words.strip() for words in own_words}, excuses)
+    for refusal in excuses.sent_after_stop(ledger.of(Said)):
+        verdict.blame("sent_after_stop", 1, f"{refusal.phone}: {refusal.body}")
     verdict.examples = dict(verdict.examples)
     return verdict
 
 
-def _judge_texts(verdict: Verdict, ledger: Ledger) -> None:
+def _judge_texts(verdict: Verdict, ledger: Ledger, excuses: Excuses) -> None:
     taken = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
     texts: dict[str, list[Text]] = defaultdict(list)
     for text in ledger.of(Text):
@@ -86,52 +96,76 @@ def _judge_texts(verdict: Verdict, ledger: Ledger) -> None:
     for turn in ledger.of(Heard):
         turns[turn.phone].append(turn.content)
     for phone in texts.keys() | turns.keys():
-        _judge_person(verdict, phone, texts[phone], turns[phone], taken)
+        _judge_person(verdict, phone, texts[phone], turns[phone], taken, excuses)
 
 
-def _judge_person(verdict: Verdict, phone: str, texts: list[Text], turns: list[str], taken: set[str]) -> None:
+def _judge_person(
+    verdict: Verdict, phone: str, texts: list[Text], turns: list[str], taken: set[str], excuses: Excuses
+) -> None:
     known = {text.body.strip() for text in texts}
     heard = [line for turn in turns for line in _lines(turn, known)]
-    due = Counter(text.body.strip() for text in texts if must_be_heard(text))
+    owed = [(text.at, text.body.strip()) for text in texts if must_be_heard(text)]
+    due = Counter(body for _, body in owed)
+    lost = due - Counter(heard)
+    excused = lost & excuses.need_not_hear(phone, owed, heard)
     allowed = Counter(text.body.strip() for text in texts)
-    verdict.texts += due.total()
+    verdict.texts += due.total() - excused.total()
     verdict.heard += len(heard)
     for body, times in Counter(heard).items():
         if body not in known:
             verdict.blame("invented", times, f"{phone}: {body}")
         elif times > allowed[body]:
             verdict.blame("doubled", times - allowed[body], f"{phone}: {body}")
-    for body, times in (due - Counter(heard)).items():
+    for body, times in (lost - excused).items():
         verdict.blame("lost", times, f"{phone}: {body}")
+    for body, times in _stops_heard(texts, heard):
+        verdict.blame("stop_heard", times, f"{phone}: {body}")
     # What the bridge fetched later by itself has no place of its own in the order.
     announced = [text.body.strip() for text in texts if text.sid in taken]
     for body in _late(announced, heard):
         verdict.blame("disordered", 1, f"{phone}: {body}")
 
 
-def _judge_answers(verdict: Verdict, ledger: Ledger, own_words: set[str]) -> None:
-    said: dict[str, list[str]] = defaultdict(list)
+def _stops_heard(texts: list[Text], heard: list[str]) -> Iterator[tuple[str, int]]:
+    stops = {text.body.strip() for text in texts if text.keyword == STOP}
+    others = Counter(text.body.strip() for text in texts if text.keyword != STOP)
+    return ((body, times) for body, times in (Counter(heard) - others).items() if body in stops)
+
+
+def _judge_answers(verdict: Verdict, ledger: Ledger, own_words: set[str], excuses: Excuses) -> None:
+    said: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for message in ledger.of(Said):
-        said[message.phone].append(message.content.strip())
+        said[message.phone].append((message.at, message.content.strip()))
     greetings = {(greeted.phone, greeted.content.strip()) for greeted in ledger.of(Greeted)}
+    spoken = {phone: {body for _, body in answers} for phone, answers in said.items()}
+    by_anybody = {body for bodies in spoken.values() for body in bodies}
     sent: dict[str, list[str]] = defaultdict(list)
     for text in ledger.of(Sent):
         body = text.body.strip()
-        if body in said[text.to] or ((text.to, body) not in greetings and body not in own_words):
+        if body in spoken.get(text.to, ()) or ((text.to, body) not in greetings and body not in own_words):
             sent[text.to].append(body)
-    by_anybody = {body for bodies in said.values() for body in bodies}
     for phone in said.keys() | sent.keys():
-        _judge_inbox(verdict, phone, said[phone], sent[phone], by_anybody)
+        _judge_inbox(verdict, phone, said[phone], sent[phone], by_anybody, excuses)
 
 
-def _judge_inbox(verdict: Verdict, phone: str, said: list[str], sent: list[str], by_anybody: set[str]) -> None:
-    verdict.answers += len(said)
+def _judge_inbox(
+    verdict: Verdict,
+    phone: str,
+    answers: list[tuple[float, str]],
+    sent: list[str],
+    by_anybody: set[str],
+    excuses: Excuses,
+) -> None:
+    verdict.answers += len(answers)
     verdict.sent += len(sent)
+    said = [body for _, body in answers]
     due, got = Counter(said), Counter(sent)
-    for body, times in (got - due).items():
+    again = excuses.may_send_again(phone)
+    again = Counter({body: times for body, times in again.items() if body in due})  # a leak that failed is a leak
+    for body, times in (got - due - again).items():
         sort = "answers_doubled" if body in due else "answers_crossed" if body in by_anybody else "leaks"
         verdict.blame(sort, times, f"{phone}: {body}")
-    for body, times in (due - got).items():
+    for body, times in (due - got - excuses.need_not_send(phone, answers, sent)).items():
         verdict.blame("answers_lost", times, f"{phone}: {body}")
     for body in _late(said, sent):
         verdict.blame("answers_disordered", 1, f"{phone}: {body}")
@@ -139,7 +173,8 @@ def _judge_inbox(verdict: Verdict, phone: str, said: list[str], sent: list[str],
 
 def must_be_heard(text: Text) -> bool:
     """Pictures and keywords are not for the agent; neither is a text without words."""
-    return not text.media and not text.keyword and bool(text.body.strip())
+    words = text.body.strip()
+    return not text.media and not text.keyword and bool(words) and words.upper() not in NOT_FOR_THE_AGENT
 
 
 def _lines(turn: str, known: Collection[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from bridge import line
 from bridge.agents import ChatState, NewChat
 from bridge.agents.recall import Bookmark, advance, bookmark
+from bridge.config import Route
 from bridge.errors import ChatEnded, RemoteError
 from bridge.line import Outlived
 from bridge.models import Conversation, Turn, TurnStatus
@@ -30,10 +31,10 @@ def ask(rt: Runtime, booked: Booked) -> Answer:
 
 
 def say_in_new_chat(rt: Runtime, booked: Booked, ended: Known | None = None) -> Answer:
-    about = _about(rt, booked, ended)
+    about, route = _about(rt, booked, ended)
     _stay_in_charge(rt, booked)
-    opened = rt.agent.create_chat(about)
-    chat = _open(rt, booked, opened.id, bookmark(opened.items or ()))
+    opened = rt.agents.of(route.provider).create_chat(about)
+    chat = _open(rt, booked, route, opened.id, bookmark(opened.items or ()))
     try:
         return _say(rt, booked, chat)
     except ChatEnded as error:
@@ -47,7 +48,7 @@ def _say(rt: Runtime, booked: Booked, chat: Known) -> Answer:
     """The one call that must never be made twice. ``ASKING`` has been committed just before."""
     _stay_in_charge(rt, booked)
     try:
-        items = rt.agent.complete(chat.provider_chat_id, booked.content)
+        items = rt.agents.of(chat.provider).complete(chat.provider_chat_id, booked.content)
     except ChatEnded:
         raise
     except RemoteError as error:
@@ -62,7 +63,7 @@ def _say(rt: Runtime, booked: Booked, chat: Known) -> Answer:
 def _silent(rt: Runtime, answer: Answer) -> Answer:
     """An agent that says nothing may have ended the chat: ask, and do without when there is no telling."""
     try:
-        chat = rt.agent.get_chat(answer.chat.provider_chat_id)
+        chat = rt.agents.of(answer.chat.provider).get_chat(answer.chat.provider_chat_id)
     except RemoteError as error:
         return replace(answer, ended=isinstance(error, ChatEnded))
     return replace(answer, ended=chat.state is ChatState.ENDED)
@@ -74,7 +75,7 @@ def _stay_in_charge(rt: Runtime, booked: Booked) -> None:
         raise Outlived("this worker has had no pulse")
 
 
-def _about(rt: Runtime, booked: Booked, ended: Known | None) -> NewChat:
+def _about(rt: Runtime, booked: Booked, ended: Known | None) -> tuple[NewChat, Route]:
     """Note that the turn was not heard and that the old chat, if any, has ended; gather what the new one is told."""
     with rt.sessions.begin() as session:
         line.hold(session, booked.claim)
@@ -82,18 +83,23 @@ def _about(rt: Runtime, booked: Booked, ended: Known | None) -> NewChat:
         if ended:
             chat_rows.end(rt, session, ended, "ended at the provider")
         conversation = session.get_one(Conversation, booked.claim.conversation_id)
-        return NewChat(
+        route = rt.agents.route(conversation.bridge_number)
+        about = NewChat(
             conversation_id=conversation.id,
             user_number=conversation.phone,
             agent_number=conversation.bridge_number,
             previous_conversation=chat_rows.recap(session, conversation.id),
+            route=route,
         )
+        return about, route
 
 
-def _open(rt: Runtime, booked: Booked, provider_chat_id: str, stands: Bookmark) -> Known:
+def _open(rt: Runtime, booked: Booked, route: Route, provider_chat_id: str, stands: Bookmark) -> Known:
     """Note the new chat, and that the turn is being said in it."""
     with rt.sessions.begin() as session:
         line.hold(session, booked.claim)
-        chat = chat_rows.insert(rt, session, booked.claim.conversation_id, provider_chat_id, stands)
+        chat = chat_rows.insert(rt, session, booked.claim.conversation_id, route, provider_chat_id, stands)
+        if chat is None:  # it may be somebody else's
+            raise NotYet("the new chat is not a new one", booked.next_try(rt.now()))
         begin_asking(rt, session, booked, chat)
         return chat

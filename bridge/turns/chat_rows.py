@@ -6,6 +6,8 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from bridge.agents.recall import Bookmark
+from bridge.config import Route
+from bridge.db import insert_if_new
 from bridge.models import Chat, ChatStatus, Direction, Message, MessageStatus
 from bridge.runtime import Runtime
 from bridge.turns.values import Answer, Booked, Known
@@ -24,24 +26,44 @@ def ongoing(conversation_id: int) -> ColumnElement[bool]:
 def find(session: Session, which: ColumnElement[bool]) -> Known | None:
     """Locked, so that nobody marks it as stale while something is being said in it."""
     row = session.scalar(select(Chat).where(which).with_for_update())
-    return None if row is None else Known(row.id, row.provider_chat_id, Bookmark(row.user_items, row.last_item_id))
+    return None if row is None else _known(row)
 
 
-def insert(rt: Runtime, session: Session, conversation_id: int, provider_chat_id: str, stands: Bookmark) -> Known:
-    """Note a chat that the provider has just opened."""
-    row = Chat(
-        conversation_id=conversation_id,
-        provider=rt.agent.provider,
-        provider_chat_id=provider_chat_id,
-        status=ChatStatus.ONGOING,
-        started_at=rt.now(),
-        last_activity_at=rt.now(),
-        user_items=stands.user_items,
-        last_item_id=stands.last_item_id,
+def find_ongoing(rt: Runtime, session: Session, conversation_id: int, route: Route) -> Known | None:
+    """The ongoing chat, as long as its agent is the one who answers at the number now; else it is to end."""
+    row = session.scalar(select(Chat).where(ongoing(conversation_id)).with_for_update())
+    if row is None or (row.provider, row.agent_id) == (route.provider, route.agent_id):
+        return None if row is None else _known(row)
+    _retire(rt, session, conversation_id, "the number has another agent now")
+    return None
+
+
+def _known(row: Chat) -> Known:
+    return Known(row.id, row.provider, row.provider_chat_id, Bookmark(row.user_items, row.last_item_id))
+
+
+def insert(
+    rt: Runtime, session: Session, conversation_id: int, route: Route, provider_chat_id: str, stands: Bookmark
+) -> Known | None:
+    """Note a chat that the provider has just opened; ``None`` where it is one that we have had already."""
+    row = (
+        insert_if_new(session, Chat)
+        .values(
+            conversation_id=conversation_id,
+            provider=route.provider,
+            agent_id=route.agent_id,
+            provider_chat_id=provider_chat_id,
+            status=ChatStatus.ONGOING,
+            started_at=rt.now(),
+            last_activity_at=rt.now(),
+            user_items=stands.user_items,
+            last_item_id=stands.last_item_id,
+        )
+        .on_conflict_do_nothing(index_elements=[Chat.provider, Chat.provider_chat_id])
+        .returning(Chat.id)
     )
-    session.add(row)
-    session.flush()
-    return Known(row.id, provider_chat_id, stands)
+    chat_id = session.scalar(row)
+    return None if chat_id is None else Known(chat_id, route.provider, provider_chat_id, stands)
 
 
 def advance(rt: Runtime, session: Session, answer: Answer) -> None:
@@ -63,10 +85,14 @@ def end(rt: Runtime, session: Session, chat: Known, reason: str) -> None:
 
 def retire(rt: Runtime, session: Session, booked: Booked) -> int | None:
     """What the chat has heard is not known, and a late answer must not pass for a later one: use another one."""
+    return _retire(rt, session, booked.claim.conversation_id, "a turn was given up")
+
+
+def _retire(rt: Runtime, session: Session, conversation_id: int, reason: str) -> int | None:
     retired = (
         update(Chat)
-        .where(ongoing(booked.claim.conversation_id))
-        .values(status=ChatStatus.ENDING, end_reason="a turn was given up", due_at=rt.now())
+        .where(ongoing(conversation_id))
+        .values(status=ChatStatus.ENDING, end_reason=reason, due_at=rt.now())
         .returning(Chat.id)
     )
     return session.scalar(retired)
@@ -75,7 +101,12 @@ def retire(rt: Runtime, session: Session, booked: Booked) -> int | None:
 def recap(session: Session, conversation_id: int) -> str:
     """The end of what was said so far, without what is still to be said."""
     said = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatus.SENDING, MessageStatus.QUEUED)
-    spoken = (Message.conversation_id == conversation_id, Message.status.in_(said), Message.turn_id.is_not(None))
+    spoken = (
+        Message.conversation_id == conversation_id,
+        Message.status.in_(said),
+        Message.turn_id.is_not(None),
+        Message.resent_as.is_(None),  # what went twice was said once
+    )
     newest = select(Message.direction, Message.body).where(*spoken).order_by(Message.id.desc()).limit(RECAP_TEXTS)
     lines: list[str] = []
     room = RECAP_LIMIT

@@ -8,9 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bridge import holds, line
+from bridge.agents.routes import scopes
+from bridge.config import Route
 from bridge.holds import Admission
 from bridge.line import TURNS, Claim
-from bridge.models import OPEN_TURN, Chat, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.runtime import Runtime
 from bridge.turns import chat_rows
 from bridge.turns.values import Booked, Known
@@ -39,13 +41,15 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
         if turn is None:
             line.settle(session, claimed, rt.now())
             return None
+        route = rt.agents.route(session.get_one(Conversation, conversation_id).bridge_number)
+        chat = _chat(rt, session, turn, route)
+        needed = (chat.provider,) if chat else scopes(route)
         too_old = rt.now() >= turn.answer_by
-        admission = Admission.FREE if too_old else holds.admit(session, rt.agent.provider, rt.now())
+        admission = Admission.FREE if too_old else holds.admit(session, needed, rt.now())
         if admission is Admission.HELD:
             session.rollback()
             return None
-        turn.attempts += 1
-        booked = _booked(session, claimed, turn, probing=admission is Admission.PROBE)
+        booked = _booked(session, claimed, turn, chat, probed=needed if admission is Admission.PROBE else ())
         if booked.chat and not booked.look_first:
             begin_asking(rt, session, booked, booked.chat)
         return booked
@@ -78,22 +82,28 @@ def _fold(rt: Runtime, session: Session, conversation_id: int) -> Turn | None:
     return turn
 
 
-def _booked(session: Session, claim: Claim, turn: Turn, *, probing: bool) -> Booked:
+def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> Known | None:
+    """Where it was said, or may have been; else where it is to be said, if that is open."""
+    if turn.status is TurnStatus.ASKING:
+        return chat_rows.find(session, Chat.id == turn.chat_id)
+    return chat_rows.find_ongoing(rt, session, turn.conversation_id, route)
+
+
+def _booked(session: Session, claim: Claim, turn: Turn, chat: Known | None, *, probed: tuple[str, ...]) -> Booked:
     said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
     bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(Message.id))
-    look_first = turn.status is TurnStatus.ASKING
-    chat = chat_rows.find(session, Chat.id == turn.chat_id if look_first else chat_rows.ongoing(turn.conversation_id))
+    turn.attempts += 1
     return Booked(
         claim=claim,
         turn_id=turn.id,
         content="\n".join(bodies),
         attempts=turn.attempts,
         answer_by=turn.answer_by,
-        look_first=look_first,
+        look_first=turn.status is TurnStatus.ASKING,
         asked_at=turn.asked_at,
         call_over=turn.call_over,
         looked_items=turn.looked_items,
-        probing=probing,
+        probed=probed,
         chat=chat,
     )
 

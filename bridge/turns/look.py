@@ -34,7 +34,7 @@ def look_first(rt: Runtime, booked: Booked) -> Answer:
     """It was said, and what came of it is not known: the chat itself tells."""
     assert booked.chat and booked.asked_at
     try:
-        seen = rt.agent.get_chat(booked.chat.provider_chat_id)
+        seen = rt.agents.of(booked.chat.provider).get_chat(booked.chat.provider_chat_id)
     except ChatEnded:
         return say_in_new_chat(rt, booked, ended=booked.chat)
     except RemoteError as error:  # says nothing about the turn: whatever it is, look again

@@ -14,6 +14,7 @@ from bridge.errors import RemoteError
 from bridge.line import DELIVERIES, TURNS
 from bridge.models import Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.runtime import Runtime
+from bridge.texts import spoken
 from bridge.turns import chat_rows
 from bridge.turns.values import Answer, Booked
 
@@ -23,16 +24,17 @@ log = logging.getLogger(__name__)
 @patient
 def settle(rt: Runtime, booked: Booked, answer: Answer) -> None:
     """The answers, the end of the turn and the next place in the line: all of it or nothing."""
+    texts = spoken(answer.texts, join=rt.settings.reply_join)
     with rt.sessions.begin() as session:
-        line.settle(session, booked.claim, rt.now())
+        line.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
         _lift(rt, session, booked)
         _close_turn(rt, session, booked, TurnStatus.ANSWERED, MessageStatus.ANSWERED)
         chat_rows.advance(rt, session, answer)
         queued = outbox.put(
+            rt,
             session,
             booked.claim.conversation_id,
-            answer.texts,
-            now=rt.now(),
+            texts,
             send_by=booked.answer_by,
             turn_id=booked.turn_id,
         )
@@ -76,8 +78,7 @@ def postpone(
         if error and held:
             turn.attempts -= 1
             holds.place(session, error, rt.now())
-        else:
-            _lift(rt, session, booked)
+        _lift(rt, session, booked, error)
         if status:
             turn.status = status
     log.info("turn %s waits, attempt %s: %s", booked.turn_id, booked.attempts, why)
@@ -87,22 +88,22 @@ def postpone(
 def give_up(rt: Runtime, booked: Booked, why: str, *, maybe_heard: bool) -> None:
     """Loudly: in the table, in the log, and once to the person who waits."""
     with rt.sessions.begin() as session:
-        line.settle(session, booked.claim, rt.now())
+        line.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
         _lift(rt, session, booked)
         _close_turn(rt, session, booked, TurnStatus.GIVEN_UP, MessageStatus.GIVEN_UP)
         session.get_one(Turn, booked.turn_id).error = why
         retired = chat_rows.retire(rt, session, booked) if maybe_heard else None
         send_by = rt.now() + rt.settings.answer_within
-        outbox.put(session, booked.claim.conversation_id, [rt.settings.fallback_reply], now=rt.now(), send_by=send_by)
+        outbox.put(rt, session, booked.claim.conversation_id, [rt.settings.fallback_reply], send_by=send_by)
     log.error("turn %s given up after %s attempts: %s", booked.turn_id, booked.attempts, why)
     rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)
     if retired:
         rt.bell.ring(chats.STEP, retired)
 
 
-def _lift(rt: Runtime, session: Session, booked: Booked) -> None:
-    if booked.probing:
-        holds.lift(session, rt.agent.provider, TURNS, rt.now())
+def _lift(rt: Runtime, session: Session, booked: Booked, error: RemoteError | None = None) -> None:
+    if booked.probed:
+        holds.lift(session, booked.probed, TURNS, rt.now(), error)
 
 
 def _close_turn(rt: Runtime, session: Session, booked: Booked, turn: TurnStatus, texts: MessageStatus) -> None:

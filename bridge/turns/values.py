@@ -17,6 +17,7 @@ class Known:
     """A chat that is known to be open."""
 
     id: int
+    provider: str
     provider_chat_id: str
     stands: Bookmark
 
@@ -36,8 +37,8 @@ class Booked:
     call_over: bool
     """The provider has answered that, with an error."""
     looked_items: int | None
-    probing: bool
-    """The provider is on hold, and this turn finds out whether it serves again."""
+    probed: tuple[str, ...]
+    """What of it is on hold, or the agent: this turn finds out whether that serves again."""
     chat: Known | None
 
     def next_try(self, now: datetime, retry_after: float | None = None) -> datetime:

@@ -51,9 +51,7 @@ def _database(rt: Runtime) -> list[dict[str, str]]:
             return [_fault("migration", "the tables are not the newest; run: python -m bridge db upgrade")]
         oldest = line.oldest_due(session, rt.now())
         on_hold = holds.held(session)
-    faults = [
-        _fault(hold.provider, f"serves none of our messages since {hold.since}: {hold.cause}") for hold in on_hold
-    ]
+    faults = [_fault(hold.scope, f"serves none of our messages since {hold.since}: {hold.cause}") for hold in on_hold]
     if oldest and oldest < rt.now() - FORGOTTEN_AFTER:
         waited = int((rt.now() - oldest).total_seconds())
         faults.append(_fault("work", f"the oldest waiting work is due for {waited} s; are worker and clock running?"))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic.json_schema import models_json_schema
 
 import bridge
-from bridge.carriers import Delivery
+from bridge.carriers import Delivery, FailureClass
 from bridge.failures import Kind
 from bridge.models import ChatStatus, Direction, MessageStatus
 
@@ -122,7 +122,12 @@ class Failure(Given):
     phone: str
     at: datetime
     error: str | None
-    error_code: int | None
+    error_code: int | None = Field(description="the carrier's")
+    delivery: Delivery | None = Field(description="how far the carrier brought a text that it had taken")
+    failure: FailureClass | None = Field(description="what kind of failure the code stands for")
+    meaning: str | None = Field(description="what has happened, and how to mend it")
+    page: str | None = Field(description="where the carrier tells more about the code")
+    resend_at: datetime | None = Field(description="when the text goes again by itself; null: it does not")
 
 
 class Failures(Given):
@@ -173,7 +178,9 @@ OPERATIONS = (
         (400, 413, 422),
         body=EndStale,
     ),
-    Operation("get", "/admin/failures", "What was given up", {200: Failures}, (422,), query=FailuresQuery),
+    Operation(
+        "get", "/admin/failures", "What was given up, or not delivered", {200: Failures}, (422,), query=FailuresQuery
+    ),
     Operation("get", "/admin/openapi.json", "This document", {200: None}),
 )
 """One line for each view of ``bridge.web.admin``; a test holds the two equal."""

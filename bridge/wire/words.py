@@ -10,6 +10,9 @@ from bridge.phone import SHORTEST_WITH_PLUS, mask_numbers
 WORDS_LIMIT = 160
 """Characters of a vendor's own words in a reason. The first sentence says it; the rest is links."""
 
+LONGEST_WORDS = 2000
+"""Characters of what a vendor says that are looked at. What is longer is no sentence, and may be megabytes."""
+
 SHORTEST_SECRET = 3
 """Characters. Shorter ones stand in every sentence, and finding them there gives nothing away."""
 
@@ -22,7 +25,7 @@ def safe_words(text: object, secrets: Iterable[str] = ()) -> str:
 
     Where they repeat one of the ``secrets``, a key or a person's text, nothing of them is fit.
     """
-    if not isinstance(text, str):
+    if not isinstance(text, str) or len(text) > LONGEST_WORDS:
         return ""
     if any(len(secret) >= SHORTEST_SECRET and secret.casefold() in text.casefold() for secret in secrets):
         return ""

@@ -22,11 +22,23 @@ def upgrade() -> None:
     _messages()
     _workers()
     _holds()
+    _senders()
     _catch_ups()
+    _opt_outs()
 
 
 def downgrade() -> None:
-    for table in ("catch_ups", "holds", "workers", "messages", "turns", "chats", "conversations"):
+    for table in (
+        "opt_outs",
+        "catch_ups",
+        "senders",
+        "holds",
+        "workers",
+        "messages",
+        "turns",
+        "chats",
+        "conversations",
+    ):
         op.drop_table(table)
 
 
@@ -41,6 +53,7 @@ def _conversations() -> None:
         sa.Column("turn_claim", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("turn_worker", sa.String(32)),
         sa.Column("turn_rung_at", MOMENT),
+        sa.Column("turn_quiet_until", MOMENT),
         sa.Column("delivery_due_at", MOMENT),
         sa.Column("delivery_claim", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("delivery_worker", sa.String(32)),
@@ -59,6 +72,7 @@ def _chats() -> None:
         sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
         sa.Column("provider", sa.String(16), nullable=False),
         sa.Column("provider_chat_id", sa.String(255), nullable=False),
+        sa.Column("agent_id", sa.String(255), nullable=False, server_default=""),
         sa.Column("status", STATE, nullable=False),
         sa.Column("started_at", MOMENT, nullable=False),
         sa.Column("last_activity_at", MOMENT, nullable=False),
@@ -106,17 +120,26 @@ def _messages() -> None:
         sa.Column("status", STATE, nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("media", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("segments", sa.Integer()),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("carrier_id", sa.String(64)),
         sa.Column("reference", sa.String(32)),
+        sa.Column("despite_opt_out", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("send_by", MOMENT),
+        sa.Column("send_from", MOMENT),
+        sa.Column("first_attempt_at", MOMENT),
         sa.Column("attempted_at", MOMENT),
         sa.Column("call_over", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("settled_at", MOMENT),
         sa.Column("delivery", STATE),
         sa.Column("error_code", sa.Integer()),
         sa.Column("error", sa.Text()),
+        sa.Column("twin_id", sa.String(64)),
+        sa.Column("confirm_at", MOMENT),
+        sa.Column("resend_at", MOMENT),
+        sa.Column("resent_as", ID, sa.ForeignKey("messages.id")),
+        sa.Column("resends", sa.Integer(), nullable=False, server_default="0"),
     )
     _index("uq_messages_carrier_id", "carrier_id")
     _index("uq_messages_reference", "reference")
@@ -125,6 +148,11 @@ def _messages() -> None:
     _index("ix_messages_waiting", "conversation_id", "id", where="status = 'waiting'")
     _index("ix_messages_unsent", "conversation_id", "id", where="status IN ('queued', 'sending')")
     _index("ix_messages_given_up", "settled_at", where="status = 'given_up'")
+    _index("ix_messages_not_delivered", "settled_at", where="delivery IN ('undelivered', 'failed', 'canceled')")
+    for column in ("confirm_at", "resend_at"):
+        _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
+    for column in ("twin_id", "resent_as"):
+        _index(f"uq_messages_{column}", column, where=f"{column} IS NOT NULL")
 
 
 def _workers() -> None:
@@ -138,11 +166,23 @@ def _workers() -> None:
 def _holds() -> None:
     op.create_table(
         "holds",
-        sa.Column("provider", sa.String(16), primary_key=True),
+        sa.Column("scope", sa.String(255), primary_key=True),
         sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("since", MOMENT, nullable=False),
         sa.Column("probe_at", MOMENT, nullable=False),
         sa.Column("probes", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("late", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("refuted", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
+
+
+def _senders() -> None:
+    op.create_table(
+        "senders",
+        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("free_at", sa.BigInteger(), nullable=False),
+        sa.Column("full_until", MOMENT),
+        sa.Column("refusals", sa.Integer(), nullable=False, server_default="0"),
     )
 
 
@@ -151,6 +191,17 @@ def _catch_ups() -> None:
         "catch_ups",
         sa.Column("bridge_number", sa.String(255), primary_key=True),
         sa.Column("read_to", MOMENT, nullable=False),
+    )
+
+
+def _opt_outs() -> None:
+    op.create_table(
+        "opt_outs",
+        sa.Column("scope", sa.String(255), primary_key=True),
+        sa.Column("phone", sa.String(255), primary_key=True),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("cause", sa.String(64), nullable=False),
+        sa.Column("ended_at", MOMENT),
     )
 
 

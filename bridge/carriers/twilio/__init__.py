@@ -1,1 +1,1 @@
-"""Twilio: sending by its REST API (``client``), and what its webhooks say (``webhooks``)."""
+"""Twilio: its REST API (``client``), what its webhooks say (``webhooks``), and what its codes mean (``codes``)."""

@@ -1,7 +1,7 @@
 """Twilio's REST API, by its own library.
 
-What lives here: sending a text, and finding texts again, ours and people's. What refusals mean: ``refusals``; the
-webhooks: ``webhooks``.
+What lives here: sending a text, and finding texts again, ours and people's. What refusals mean: ``refusals``; what
+codes mean: ``codes``; the webhooks: ``webhooks``.
 
 The library speaks over our own wire. Its default one limits each single read, not the call, reports a refused connect
 and a lost answer by the same error, loads all certificates anew for every connection, and logs addresses with numbers.
@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,11 +24,14 @@ from twilio.http import HttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from bridge.carriers import CarriedText, Delivery, InboundText, OutgoingText
-from bridge.carriers.twilio.refusals import PROVIDER, refusal, unreadable
-from bridge.carriers.twilio.webhooks import BadField, parse_inbound
+from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.carriers.twilio import codes
+from bridge.carriers.twilio.refusals import PROVIDER, error_code, refusal, unreadable
+from bridge.carriers.twilio.webhooks import LONGEST_SID, BadField, parse_inbound
 from bridge.config import Settings
+from bridge.errors import RemoteError
 from bridge.wire.api import Answer, Api
+from bridge.wire.deadline import NewTransport
 from bridge.wire.words import storable
 
 log = logging.getLogger(__name__)
@@ -39,10 +43,20 @@ STATUS_PATH = "/twilio/status"
 """Where Twilio reports what became of a text; our own name for it rides in the query."""
 
 LIST_LIMIT = 200
-"""Texts that one look reads, on one page: more than one phone gets between a send and the look for it."""
+"""Texts that one look reads, mostly on one page: more than one phone gets between a send and the look for it."""
 
 PAGE_SIZE = 200
 """Texts on one page of a long list. Twilio gives up to 1,000, but those of emoji only would be too large an answer."""
+
+NOT_FOUND = 404
+"""Where one text is asked for by its id, this is said of it: elsewhere only the account can be unknown."""
+
+
+LONGEST_VALIDITY = 36_000
+"""Seconds that Twilio keeps a text at most, and keeps it where nothing is said."""
+
+LONGEST_PAGE_ADDRESS = 10_000
+"""Characters; many times what Twilio's have."""
 
 
 class Twilio:
@@ -60,6 +74,7 @@ class Twilio:
         public_url: str,
         messaging_service_sid: str | None = None,
         timeout: float = SEND_TIMEOUT,
+        transport: NewTransport | None = None,
     ) -> None:
         self._account_sid = account_sid
         self._login = (username, password)
@@ -67,10 +82,10 @@ class Twilio:
         self._status_address = public_url + STATUS_PATH
         self._service = messaging_service_sid
         self._timeout = timeout
-        self._api = Api(PROVIDER, base_url)
+        self._api = Api(PROVIDER, base_url, transport=transport)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Twilio:
+    def from_settings(cls, settings: Settings, transport: NewTransport | None = None) -> Twilio:
         """With the API key where there is one: the token is for signatures."""
         password = settings.twilio_api_secret or settings.twilio_auth_token
         return cls(
@@ -80,24 +95,43 @@ class Twilio:
             base_url=settings.twilio_api_base_url,
             public_url=settings.public_url,
             messaging_service_sid=settings.twilio_messaging_service_sid,
+            transport=transport,
         )
 
+    def queue_of(self, sender: str) -> str:
+        return self._service_of(sender) or sender
+
     def send(self, text: OutgoingText) -> CarriedText:
-        sender = {"messaging_service_sid": self._service} if self._service else {"from_": text.sender}
+        service = self._service_of(text.sender)
+        more: dict[str, Any] = {"messaging_service_sid": service} if service else {"from_": text.sender}
+        if text.valid_for is not None:
+            more["validity_period"] = _seconds(text.valid_for)
         callback = f"{self._status_address}?{urlencode({'message': text.reference})}"
         with self._messages(private=text.body.splitlines()) as messages:
-            taken = messages.create(to=text.recipient, body=text.body, status_callback=callback, **sender)
+            taken = messages.create(to=text.recipient, body=text.body, status_callback=callback, **more)
             return _carried(taken)
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
         """By phone alone where a messaging service picks the sender. A text without a date may be a new one."""
-        pair = {"to": recipient} if self._service else {"to": recipient, "from_": sender}
+        pair = {"to": recipient} if self._service_of(sender) else {"to": recipient, "from_": sender}
         with self._messages() as messages:
-            found = messages.list(limit=LIST_LIMIT, page_size=LIST_LIMIT, **pair)
+            found = islice(self._texts(messages, {"page_size": LIST_LIMIT, **pair}), LIST_LIMIT)
             carried = [_carried(message) for message in found if str(message.direction).startswith("outbound")]
         since = since.replace(microsecond=0)  # Twilio's moments are whole seconds
         recent = [text for text in carried if text.created_at is None or text.created_at >= since]
         return sorted(recent, key=lambda text: text.created_at or since, reverse=True)
+
+    def fetch(self, carrier_id: str) -> CarriedText | None:
+        try:
+            with self._messages() as messages:
+                return _carried(messages(carrier_id).fetch())
+        except RemoteError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def meaning(self, code: int | None) -> Meaning:
+        return codes.meaning(code)
 
     def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
         """Twilio lists the newest first: go back keeping only where each page is, and read them on the way forth.
@@ -115,15 +149,40 @@ class Twilio:
     def close(self) -> None:
         self._api.close()
 
+    def _service_of(self, sender: str) -> str | None:
+        """The service that picks the number. An address of a channel speaks for itself: both sides must be of one
+        channel, and whether the service has a sender there at all can't be seen from here."""
+        return None if ":" in sender else self._service
+
+    def _texts(self, messages: Any, which: dict[str, Any]) -> Iterator[Any]:
+        """A list from its beginning. A page that is not full may yet lead on, but never to another server."""
+        page = messages.page(**which)
+        while page:
+            yield from page
+            address = page.next_page_url
+            if address and not self._is_address(address):
+                raise ValueError("no address")
+            page = messages.get_page(address) if address else None
+
     def _addresses(self, address: str | None, since: datetime) -> list[str]:
         """Those of the older pages, from this one back to the moment."""
         addresses: list[str] = []
         while address:
-            if address in addresses or not address.startswith(f"{self._base_url}/"):
+            if address in addresses or not self._is_address(address):
                 raise unreadable(None)
             addresses.append(address)
             address = self._page_at(address, since).older
         return addresses
+
+    def _is_address(self, address: object) -> bool:
+        """One of this API, and such that it can be called: the list itself has named it."""
+        return (
+            isinstance(address, str)
+            and len(address) <= LONGEST_PAGE_ADDRESS
+            and address.startswith(f"{self._base_url}/")
+            and address.isascii()
+            and address.isprintable()
+        )
 
     def _page_at(self, address: str, since: datetime) -> _Page:
         return self._page(lambda messages: messages.get_page(address), since)
@@ -147,7 +206,7 @@ class Twilio:
             if wire.answer is None or wire.answer.ok:
                 raise unreadable(wire.answer) from None
             raise refusal(wire.answer, [self._login[1], *private]) from None
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError):
             if wire.answer is None:
                 raise
             raise unreadable(wire.answer) from None
@@ -195,16 +254,22 @@ class _Page:
 
 
 def _carried(message: Any) -> CarriedText:
-    """A ValueError where there is no id: nothing can be said of such a text."""
-    if not message.sid or not isinstance(message.sid, str):
-        raise ValueError("no sid")
+    """A ValueError where there is no id that a row can hold: nothing can be said of such a text."""
+    sid = message.sid
+    if not isinstance(sid, str) or not 0 < len(sid) <= LONGEST_SID or sid != storable(sid):
+        raise ValueError("no usable sid")
     return CarriedText(
-        id=message.sid,
+        id=sid,
         status=Delivery.of(message.status) or Delivery.ACCEPTED,
         body=storable(message.body or ""),
         created_at=message.date_created,
-        error_code=message.error_code if isinstance(message.error_code, int) else None,
+        error_code=error_code(message.error_code),
     )
+
+
+def _seconds(valid_for: timedelta) -> int:
+    """As Twilio takes it."""
+    return max(1, min(int(valid_for.total_seconds()), LONGEST_VALIDITY))
 
 
 def _received(message: Any) -> InboundText | None:

@@ -16,6 +16,18 @@ const PROGRESS = {
   heard: { ticks: "✓✓", words: "The agent heard it" },
   failed: { ticks: "!", words: "The bridge did not take it" },
 };
+const FATE = {
+  accepted: { ticks: "◔", words: "The carrier has it" },
+  queued: { ticks: "◔", words: "The carrier has it" },
+  sent: { ticks: "✓", words: "Sent" },
+  delivered: { ticks: "✓✓", words: "Delivered" },
+  read: { ticks: "✓✓", words: "Read" },
+  failed: { ticks: "!", words: "Not delivered" },
+  undelivered: { ticks: "!", words: "Not delivered" },
+  refused: { ticks: "!", words: "Refused by the carrier" },
+};
+const DEAD = new Set(["failed", "undelivered", "refused"]);
+const CHANNELS = { sms: "SMS", whatsapp: "WhatsApp", rcs: "RCS" };
 const BREATH = 100; // ms between two questions for news, so that a busy run does not keep the page drawing
 const GROUP_GAP = 120; // seconds between two texts that still belong together
 
@@ -49,27 +61,30 @@ const clockWithSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", m
 const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const seconds = (at) => new Date(at * 1000);
 const nameOf = (phone) => state.people.find((person) => person.phone === phone)?.name || phone || "";
-const received = (person) => person.texts.filter((text) => !text.mine).length;
+const received = (person) => person.texts.filter((text) => !text.mine && !DEAD.has(text.progress)).length;
+const because = (code, plain) => `${plain} (${code})`;
 
 // ---------------------------------------------------------------- people
 
 function drawPeople() {
   const list = $("people");
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.phone : null;
-  const rows = state.people.map((person, index) => {
+  const rows = state.people.filter(worthARow).map((person) => {
     const row = make("li");
     const button = make("button", "person");
     const last = person.texts.at(-1);
     const unread = person.phone === me ? 0 : received(person) - (seen.get(person.phone) || 0);
     const avatar = make("span", "avatar", person.name[0]);
-    avatar.style.setProperty("--hue", String((index * 67 + 190) % 360));
+    avatar.style.setProperty("--hue", String((hueOf(person) * 67 + 190) % 360));
     avatar.setAttribute("aria-hidden", "true");
     button.type = "button";
     button.dataset.phone = person.phone;
     button.setAttribute("aria-current", String(person.phone === me));
     button.append(avatar, make("strong", "", person.name), make("time", "", last ? clock.format(seconds(last.at)) : ""));
-    const preview = person.thinking ? "is being answered …" : last ? last.body || "Picture" : person.phone;
-    button.append(make("span", "last", preview));
+    const preview = person.thinking ? "is being answered …" : last ? last.body || "Picture" : person.number;
+    const line = make("span", "last");
+    line.append(...tags(person), preview);
+    button.append(line);
     if (unread > 0) {
       const badge = make("span", "badge", String(unread));
       badge.setAttribute("aria-label", `${unread} unread`);
@@ -83,6 +98,25 @@ function drawPeople() {
   if (focused) list.querySelector(`[data-phone="${CSS.escape(focused)}"]`)?.focus();
   const unread = state.people.reduce((sum, p) => sum + (p.phone === me ? 0 : received(p) - (seen.get(p.phone) || 0)), 0);
   badge("views-unread", unread);
+}
+
+// Whoever was tried on another channel and wrote nothing there is no second person.
+function worthARow(person) {
+  const used = (one) => one.texts.length > 0 || one.phone === me;
+  const same = state.people.filter((other) => other.number === person.number);
+  return used(person) || (same[0] === person && !same.some(used));
+}
+
+const hueOf = (person) => state.people.findIndex((other) => other.number === person.number);
+
+function tags(person) {
+  const found = [];
+  if (person.channel !== "sms") found.push(make("span", `tag ${person.channel}`, CHANNELS[person.channel]));
+  if (person.fails) {
+    found.push(make("span", "tag fails", String(person.fails.code)));
+    found.at(-1).title = `Texts do not arrive: ${person.fails.plain}`;
+  }
+  return found;
 }
 
 function badge(id, count) {
@@ -107,11 +141,19 @@ function drawPhone() {
   if (!person) return;
   $("whose").textContent = `${person.name}’s phone`;
   $("whose").title = person.phone;
+  $("channel").querySelector(`[value="${person.channel}"]`).checked = true;
+  notice(person);
   const first = drawn.size === 0;
   let changed = false;
+  const there = new Set(person.texts.map((text) => text.sid));
+  for (const [sid, bubble] of drawn) {
+    if (there.has(sid)) continue;
+    bubble.remove(); // it was refused, and is there after all
+    drawn.delete(sid);
+  }
   person.texts.forEach((text, index) => {
     const known = drawn.get(text.sid);
-    if (known && known.dataset.progress === String(text.progress)) return;
+    if (known && known.dataset.progress === progressOf(text)) return;
     changed = true;
     if (known) return underline(known, text);
     const before = person.texts[index - 1];
@@ -134,8 +176,9 @@ function toEnd() {
 }
 
 function drawBubble(text, before, old) {
-  const bubble = make("div", `bubble ${text.mine ? "mine" : "theirs"}${old ? "" : " fresh"}`);
-  if (before && before.mine === text.mine && text.at - before.at < GROUP_GAP) bubble.classList.add("again");
+  const whose = text.mine ? "mine" : text.carrier ? "carrier" : "theirs";
+  const bubble = make("div", `bubble ${whose}${old ? "" : " fresh"}`);
+  if (before && before.mine === text.mine && before.carrier === text.carrier && text.at - before.at < GROUP_GAP) bubble.classList.add("again");
   for (let i = 0; i < text.media; i++) {
     const picture = make("img");
     picture.src = "/static/picture.png";
@@ -150,20 +193,35 @@ function drawBubble(text, before, old) {
   return bubble;
 }
 
+const progressOf = (text) => `${text.progress} ${text.code || ""}`;
+
 function underline(bubble, text) {
   const under = bubble.querySelector(".under");
   const time = clock.format(seconds(text.at));
-  bubble.dataset.progress = String(text.progress);
-  bubble.classList.toggle("failed", text.progress === "failed");
-  under.className = `under ${text.progress || ""}`;
-  const progress = PROGRESS[text.progress];
-  if (!progress) return under.replaceChildren(make("time", "", time));
-  const ticks = make("span", text.progress === "heard" ? "ticks" : "", progress.ticks);
+  const dead = DEAD.has(text.progress);
+  bubble.dataset.progress = progressOf(text);
+  bubble.classList.toggle("failed", dead);
+  under.className = `under ${dead ? "failed" : text.progress}`;
+  const progress = (text.mine ? PROGRESS : FATE)[text.progress];
+  if (!progress) return under.replaceChildren(make("time", "", text.carrier ? `From the carrier, ${time}` : time));
+  const ticks = make("span", progress.ticks.length > 1 ? "ticks" : "", progress.ticks);
   ticks.setAttribute("role", "img");
   ticks.setAttribute("aria-label", progress.words);
-  const words = text.progress === "failed" ? `Not delivered: ${text.detail}` : time;
+  const why = text.mine ? text.detail : because(text.code, text.detail);
   under.title = progress.words;
-  under.replaceChildren(ticks, " ", words);
+  under.replaceChildren(ticks, " ", dead ? `Not delivered: ${why}` : time);
+}
+
+function notice(person) {
+  const box = $("notice");
+  const words = person.opted_out
+    ? `${person.name} has said STOP. The carrier lets nothing through until START.`
+    : person.fails
+      ? `Texts do not get to ${person.name}: ${because(person.fails.code, person.fails.plain)}.`
+      : "";
+  box.classList.toggle("shut", person.opted_out);
+  box.hidden = !words;
+  if (box.textContent !== words) box.textContent = words;
 }
 
 function think(person) {
@@ -184,6 +242,12 @@ function drawChips(person) {
     chip.addEventListener("click", () => text(words));
     return chip;
   }));
+}
+
+async function meet(wanted) {
+  const { phone } = await post("/simulator/people", wanted);
+  state = await (await fetch("/simulator/state", { cache: "no-store" })).json();
+  show(phone);
 }
 
 async function text(body, media = 0) {
@@ -218,6 +282,8 @@ function drawTrouble() {
     const chosen = choiceOf(fault);
     row.classList.toggle("on", chosen > 0);
     row.querySelectorAll("input")[chosen].checked = true;
+    const code = row.querySelector("select");
+    if (code && chosen) code.value = String(fault.options.code);
   }
 }
 
@@ -256,6 +322,7 @@ function drawFault(fault) {
   row.append(make("legend", "hidden-but-said", fault.title));
   const about = make("div", "about");
   about.append(make("b", "", fault.title), make("small", "", fault.description));
+  const code = fault.options.code ? about.appendChild(drawCodes(fault)) : null;
   const choice = make("div", "choice");
   for (const option of CHOICES) {
     const label = make("label", "", option.label);
@@ -263,12 +330,35 @@ function drawFault(fault) {
     input.type = "radio";
     input.name = fault.name;
     label.title = option.title;
-    input.addEventListener("change", () => post("/simulator/faults", { name: fault.name, ...option.set }));
+    input.addEventListener("change", () => play(fault.name, option, code));
     label.append(input);
     choice.append(label);
   }
+  if (code) {
+    code.addEventListener("change", () => {
+      const chosen = [...choice.querySelectorAll("input")].findIndex((input) => input.checked);
+      if (chosen) play(fault.name, CHOICES[chosen], code);
+    });
+  }
   row.append(about, choice);
   return row;
+}
+
+function play(name, option, code) {
+  return post("/simulator/faults", { name, ...option.set, ...(code ? { code: Number(code.value) } : {}) });
+}
+
+function drawCodes(fault) {
+  const codes = make("select");
+  codes.setAttribute("aria-label", `${fault.title}: the reason`);
+  for (const { code, plain, at_once } of state.reasons) {
+    if (fault.group === "callbacks" && at_once && code !== 21610) continue; // that one comes late too
+    const option = make("option", "", because(code, plain));
+    option.value = String(code);
+    codes.append(option);
+  }
+  codes.value = String(fault.options.code);
+  return codes;
 }
 
 // ---------------------------------------------------------------- news
@@ -306,6 +396,7 @@ function drawWatch() {
 }
 
 const quote = (words) => `“${words.length > 90 ? `${words.slice(0, 90)}…` : words}”`;
+const reasonOf = (code) => because(code, state.reasons.find((one) => one.code === code)?.plain || "an error");
 const TELL = {
   text: (e) => [e.media ? `texted ${e.media} picture${e.media > 1 ? "s" : ""} ${e.body ? quote(e.body) : ""}` : `texted ${quote(e.body)}`],
   webhook: (e) => (e.ok ? [`webhook answered ${e.status}`] : [`webhook failed: ${e.detail}`, "bad"]),
@@ -313,6 +404,8 @@ const TELL = {
   said: (e) => [`agent said ${quote(e.content)}`],
   greeted: (e) => [`agent greeted ${quote(e.content)}`],
   sent: (e) => [`carrier took ${quote(e.body)}`],
+  refused: (e) => [`carrier refused ${quote(e.body)}: ${reasonOf(e.code)}`, "bad"],
+  failed: (e) => [`text ${e.status}: ${reasonOf(e.code)}`, "bad"],
   carrier_reply: (e) => [`carrier answered ${quote(e.body)}`],
   callback: (e) => (e.ok ? [`told the bridge: ${e.status}`] : [`could not tell the bridge ${e.status}: ${e.detail}`, "bad"]),
   chat_opened: () => ["chat opened"],
@@ -389,6 +482,11 @@ async function live() {
 
 function start() {
   me = state.people[0].phone;
+  $("new-fate").append(...state.failing.map(({ code, plain }) => {
+    const option = make("option", "", `who gets none: ${because(code, plain)}`);
+    option.value = String(code);
+    return option;
+  }));
   for (const person of state.people) seen.set(person.phone, received(person)); // what was there before is not news
 }
 
@@ -405,11 +503,13 @@ $("composer").addEventListener("submit", (event) => {
   if (body) text(body);
 });
 $("picture").addEventListener("click", () => text("", 1));
-$("new-person").addEventListener("click", async () => {
-  const { phone } = await post("/simulator/people");
-  state = await (await fetch("/simulator/state", { cache: "no-store" })).json();
-  show(phone);
+for (const word of $("keywords").children) word.addEventListener("click", () => text(word.textContent));
+$("new-person").addEventListener("click", () => {
+  const code = Number($("new-fate").value);
+  meet(code ? { code } : {});
+  $("new-fate").value = "";
 });
+$("channel").addEventListener("change", (event) => meet({ of: me, channel: event.target.value }));
 $("all-off").addEventListener("click", () => post("/simulator/faults", { clear: true }));
 for (const tab of document.querySelectorAll(".news [role=tab]")) {
   tab.addEventListener("click", () => {

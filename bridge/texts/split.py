@@ -52,37 +52,38 @@ class _Atom:
         return self.text.isspace()
 
 
-def split(text: str) -> list[str]:
+def split(text: str, limit: int = LIMIT) -> list[str]:
     """The parts of ``text`` in order, each as full as a good seam allows, without blanks at their ends."""
-    atoms = _stripped(list(_atoms(text)))
+    atoms = _stripped(list(_atoms(text, limit)))
     parts, start = [], 0
     while start < len(atoms):
-        stop = _cut(atoms, start)
+        stop = _cut(atoms, start, limit)
         parts.append("".join(atom.text for atom in _stripped(atoms[start:stop])))
         start = stop
     return parts
 
 
-def _atoms(text: str) -> Iterator[_Atom]:
+def _atoms(text: str, limit: int) -> Iterator[_Atom]:
     seams = {found.end(): seam for seam, end in _ENDS.items() for found in end.finditer(text)}
     for cluster in regex.finditer(r"\X", text):
-        *heads, last = _pieces(cluster[0])
-        yield from (_Atom(head, _units(head), Seam.NONE) for head in heads)
-        yield _Atom(last, _units(last), seams.get(cluster.end(), Seam.NONE))
+        *heads, last = _pieces(cluster[0], limit)
+        yield from (_Atom(head, units(head), Seam.NONE) for head in heads)
+        yield _Atom(last, units(last), seams.get(cluster.end(), Seam.NONE))
 
 
-def _pieces(cluster: str) -> Sequence[str]:
+def _pieces(cluster: str, limit: int) -> Sequence[str]:
     """Whole, unless no message could ever carry it: a letter under a thousand accents."""
-    return [cluster] if _units(cluster) <= LIMIT else cluster
+    return [cluster] if units(cluster) <= limit else cluster
 
 
-def _units(text: str) -> int:
+def units(text: str) -> int:
+    """In UTF-16, as ``LIMIT`` counts them."""
     return len(text) + sum(char > "\uffff" for char in text)
 
 
-def _cut(atoms: Sequence[_Atom], start: int) -> int:
+def _cut(atoms: Sequence[_Atom], start: int, limit: int) -> int:
     """Where the part that begins at ``start`` ends: at the latest of the best seams."""
-    stop = _fill(atoms, start)
+    stop = _fill(atoms, start, limit)
     if stop == len(atoms):
         return stop
     middle = (start + stop) // 2
@@ -95,9 +96,9 @@ def _cut(atoms: Sequence[_Atom], start: int) -> int:
     return max(range(stop, start, -1), key=worth)
 
 
-def _fill(atoms: Sequence[_Atom], start: int) -> int:
+def _fill(atoms: Sequence[_Atom], start: int, limit: int) -> int:
     """How far a message reaches. Blanks at its end cost nothing: they fall away."""
-    room, stop = LIMIT, start
+    room, stop = limit, start
     while stop < len(atoms) and (atoms[stop].blank or atoms[stop].units <= room):
         room -= atoms[stop].units
         stop += 1

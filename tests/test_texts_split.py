@@ -9,7 +9,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.segments import LIMIT, split
+from bridge.texts.split import LIMIT, split
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 FLAG = "🇩🇪"
@@ -117,10 +117,13 @@ def test_the_time_grows_with_the_text_and_not_faster(unit: str) -> None:
     """Ten times the text may take ten times as long; were it quadratic, it would take a hundred times as long."""
 
     def seconds(characters: int) -> float:
+        """The best of three: a busy machine makes the others slower."""
         text = unit * (characters // len(unit)) + "x"
-        began = time.thread_time()
-        split(text)
-        return time.thread_time() - began
+        took = []
+        for _ in range(3):
+            began = time.thread_time()
+            split(text)
+            took.append(time.thread_time() - began)
+        return min(took)
 
-    seconds(1_000)  # what is done only once is done now
     assert seconds(100_000) < 40 * max(seconds(10_000), 0.001)

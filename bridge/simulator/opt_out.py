@@ -1,0 +1,108 @@
+"""STOP, START and HELP: which words the carrier takes for itself, what it answers, and who has opted out.
+
+What a word does depends on the number that was texted. On an ordinary one Twilio does all of it; on a toll-free one the
+network does some; on a short code and on WhatsApp nobody does anything, unless Advanced Opt-Out is told to.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bridge.simulator.channels import Channel, bare, channel, short_code, toll_free
+from bridge.simulator.settings import SimulatorSettings
+
+STOP, START, HELP = "STOP", "START", "HELP"
+
+STOP_WORDS = frozenset({"STOP", "UNSUBSCRIBE", "END", "QUIT", "STOPALL", "CANCEL", "REVOKE", "OPTOUT"})
+START_WORDS = frozenset({"START", "UNSTOP", "YES"})
+HELP_WORDS = frozenset({"HELP", "INFO"})
+
+NOT_FOR_THE_AGENT = (STOP_WORDS | START_WORDS | HELP_WORDS) - {"YES"}
+"""A bridge may keep these to itself wherever they come from. YES is an ordinary answer of somebody who gets texts."""
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """What is done with the words on one kind of number."""
+
+    words: Mapping[str, frozenset[str]]
+    answers: Mapping[str, str]
+
+    def keyword(self, body: str) -> str | None:
+        """The whole text must be the word; case and blanks around it do not matter."""
+        word = body.strip().upper()
+        return next((keyword for keyword, words in self.words.items() if word in words), None)
+
+
+_ORDINARY = _Policy(
+    {STOP: STOP_WORDS, START: START_WORDS, HELP: HELP_WORDS},
+    {
+        STOP: "You have successfully been unsubscribed. You will not receive any more messages from this number. "
+        "Reply START to resubscribe.",
+        START: "You have successfully been re-subscribed to messages from this number. Reply HELP for help. "
+        "Reply STOP to unsubscribe.",
+        HELP: "Reply STOP to unsubscribe. Msg&Data Rates May Apply.",
+    },
+)
+_TOLL_FREE = _Policy(
+    {STOP: frozenset({"STOP"}), START: frozenset({"START", "UNSTOP"})},
+    {
+        STOP: 'NETWORK MSG: You replied "stop", which blocks all texts from this number. '
+        'Text back "unstop" to receive them again.',
+        START: "NETWORK MSG: You replied unstop and will get texts from this number again.",
+    },
+)
+_NOTHING = _Policy({}, {})
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The carrier took a text for itself too."""
+
+    keyword: str
+    answer: str
+
+
+class OptOuts:
+    """Who has opted out of what. Thread-safe."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._closed: set[tuple[str, str]] = set()
+
+    def take(self, phone: str, number: str, body: str) -> Taken | None:
+        """Does the text opt out or in, or ask for help? Then the carrier remembers it, and answers by itself."""
+        policy, scope = self._policy(number), self._scope(phone, number)
+        keyword = policy.keyword(body)
+        with self._lock:
+            if keyword == START and scope not in self._closed:
+                return None
+            if keyword == STOP:
+                self._closed.add(scope)
+            elif keyword == START:
+                self._closed.discard(scope)
+        return Taken(keyword, policy.answers[keyword]) if keyword else None
+
+    def closed(self, phone: str, number: str) -> bool:
+        """Is nothing let through to this phone?"""
+        with self._lock:
+            return self._scope(phone, number) in self._closed
+
+    def named(self, number: str) -> bool:
+        """Does the webhook name the keyword? Whatever WhatsApp has of all this comes with Advanced Opt-Out."""
+        return self._settings.advanced_opt_out or channel(number) is Channel.WHATSAPP
+
+    def _policy(self, number: str) -> _Policy:
+        if channel(number) is Channel.WHATSAPP:
+            return _ORDINARY if self._settings.whatsapp_opt_out else _NOTHING
+        if short_code(number):
+            return _NOTHING
+        return _TOLL_FREE if toll_free(number) else _ORDINARY
+
+    def _scope(self, phone: str, number: str) -> tuple[str, str]:
+        """The number, or the whole messaging service; SMS and RCS are one."""
+        person = phone if channel(phone) is Channel.WHATSAPP else bare(phone)
+        return person, self._settings.messaging_service_sid or number

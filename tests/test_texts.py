@@ -1,0 +1,215 @@
+"""What an agent says, shaped: the order of the steps, how many messages are enough, and that the bridge does so."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge import inbox
+from bridge.carriers import InboundText
+from bridge.db import Sessions
+from bridge.errors import OutcomeUnknown, Refused
+from bridge.models import Direction, Message
+from bridge.texts import CUT, LONGEST, MOST, Shaped, shape, spoken
+from bridge.texts.segments import segments
+from bridge.texts.split import LIMIT, units
+from tests.fakes import FakeAgent
+from tests.scene import ANN, NUMBER, Scene
+
+WHATSAPP = f"whatsapp:{ANN}"
+
+
+def bodies(shaped: Shaped) -> list[str]:
+    return [sms.body for sms in shaped.messages]
+
+
+def shaped(*texts: str, address: str = ANN, smart_encoding: bool = True) -> list[str]:
+    return bodies(shape(texts, address, smart_encoding=smart_encoding))
+
+
+# --- one after the other -------------------------------------------------------------------------------------------
+
+
+def test_every_text_is_a_message_and_knows_what_it_costs() -> None:
+    messages = shape(["a" * 161, " ", "ç"], ANN, smart_encoding=True).messages
+    assert [(sms.body, sms.segments) for sms in messages] == [("a" * 161, 2), ("ç", 1)]
+
+
+def test_a_long_text_is_plain_before_it_is_cut() -> None:
+    """Three dots take more room than the one character does."""
+    assert shaped("word " * 318 + "and words…") == [("word " * 318 + "and").strip(), "words..."]
+
+
+def test_the_part_without_the_emoji_is_plain_by_itself() -> None:
+    text = "👍 " + "It’s open. " * 140 + "\n\n" + "It’s “open”. " * 20
+    first, second = shaped(text)
+    assert "’" in first
+    assert second == ('It\'s "open". ' * 20).strip()
+
+
+def test_a_part_that_would_grow_too_long_stays_curly() -> None:
+    text = "👍 " + "a" * 1597 + " " + "…" + "a" * 1599
+    assert [units(part) for part in shaped(text)] == [1600, 1600]
+    assert shaped(text)[1].startswith("…")
+
+
+def test_typography_is_kept_where_it_is_not_wanted_otherwise_and_where_it_costs_nothing() -> None:
+    text = "It’s open…"
+    assert shaped(text) == ["It's open..."]
+    assert shaped(text, smart_encoding=False) == [text]
+    assert shaped(text, address=WHATSAPP) == [text]
+
+
+def test_what_the_agent_says_is_read_without_markdown_and_joined_where_that_is_wanted() -> None:
+    said = ["**One**", "  ", "* two\n* three\n"]
+    assert spoken(said, join=False) == ["One", "", "- two\n- three"]
+    assert spoken(said, join=True) == ["One\n\n- two\n- three"]
+    assert spoken([], join=True) == [""]
+
+
+# --- how many are enough -------------------------------------------------------------------------------------------
+
+
+def test_as_many_as_are_enough_are_sent_whole() -> None:
+    texts = [f"message {n}" for n in range(MOST)]
+    assert shape(texts, ANN, smart_encoding=True).left_out is False
+    assert shaped(*texts) == texts
+
+
+def test_more_short_ones_are_joined_and_nothing_is_lost() -> None:
+    texts = [f"message {n}" for n in range(MOST + 1)]
+    assert shaped(*texts) == ["\n\n".join(texts)]
+    assert not shape(texts, ANN, smart_encoding=True).left_out
+
+
+def test_what_is_too_much_ends_in_a_readable_way() -> None:
+    text = "A sentence of some words. " * 1000
+    result = shape([text], ANN, smart_encoding=True)
+    assert result.left_out
+    assert len(result.messages) == MOST
+    assert bodies(result)[-1].endswith("words." + CUT)
+    assert " ".join(bodies(result)).removesuffix(CUT) == text[: len(" ".join(bodies(result))) - len(CUT)]
+
+
+@pytest.mark.parametrize("unit", ["x", "👍", "👨\u200d👩\u200d👧 ", "**a** ", "[", "a\n\n", "…", "é\u0301"])
+def test_five_megabytes_are_ten_messages_in_a_moment(unit: str) -> None:
+    began = time.thread_time()
+    result = shape(spoken([unit * (5_000_000 // len(unit))], join=False), ANN, smart_encoding=True)
+    assert time.thread_time() - began < 10
+    assert result.left_out
+    assert len(result.messages) == MOST
+    assert all(sms.body.strip() and units(sms.body) <= LIMIT for sms in result.messages)
+    assert result.messages[-1].body.endswith(CUT)
+
+
+def test_a_hundred_thousand_messages_too() -> None:
+    began = time.thread_time()
+    result = shape(spoken(["*a* [b"] * 100_000, join=False), ANN, smart_encoding=True)
+    assert time.thread_time() - began < 10
+    assert (len(result.messages), result.left_out) == (MOST, True)
+
+
+def test_what_is_not_read_as_markdown_any_more_is_not_lost() -> None:
+    [text] = spoken(["**Hello**" + "\n" * LONGEST + "**you**"], join=False)
+    assert (text.split(), shape([text], ANN, smart_encoding=True).left_out) == (["Hello", "**you**"], False)
+
+
+def test_words_that_are_not_looked_at_are_missed_loudly() -> None:
+    result = shape(["Hello" + "\n" * LONGEST + "you"], ANN, smart_encoding=True)
+    assert (bodies(result), result.left_out) == (["Hello" + CUT], True)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.text() | st.sampled_from(["word " * 500, "👍" * 900, "…" * 1600, " "]), max_size=14), st.booleans())
+def test_every_message_can_be_sent(texts: list[str], smart_encoding: bool) -> None:
+    result = shape(texts, ANN, smart_encoding=smart_encoding)
+    assert len(result.messages) <= MOST
+    for sms in result.messages:
+        assert sms.body.strip()
+        assert units(sms.body) <= LIMIT
+        assert sms.segments == segments(sms.body)
+
+
+# --- in the bridge -------------------------------------------------------------------------------------------------
+
+
+def sent(scene: Scene) -> list[Message]:
+    return [row for row in scene.rows(Message) if row.direction is Direction.OUT]
+
+
+def a_scene(sessions: Sessions, *answers: str, **settings: object) -> Scene:
+    return Scene(sessions, agent=FakeAgent(answer=lambda said: list(answers)), **settings)
+
+
+def test_an_answer_arrives_as_an_sms(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "**Hours**\n\n* Mon – Fri\n* “Sat”", "See [menu](https://x.example/a_b)…" + "!" * 160)
+    scene.text("hello")
+    scene.work()
+    assert scene.got() == ['Hours\n\n- Mon - Fri\n- "Sat"', "See menu (https://x.example/a_b)..." + "!" * 160]
+    assert [row.segments for row in sent(scene)] == [1, 2]
+    assert [row.body for row in sent(scene)] == scene.got()
+
+
+def test_what_a_person_wrote_stays_as_it_was_written(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "ok")
+    scene.text("**Hi** – it’s me")
+    scene.work()
+    assert scene.agent.heard == ["**Hi** – it’s me"]
+    assert [row.segments for row in scene.rows(Message) if row.direction is Direction.IN] == [None]
+
+
+def test_one_turn_may_be_one_text(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "One.", "", "*Two.*", reply_join=True)
+    scene.text("hello")
+    scene.work()
+    assert scene.got() == ["One.\n\nTwo."]
+
+
+def test_smart_encoding_can_be_switched_off(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "It’s **open**…", smart_encoding=False)
+    scene.text("hello")
+    scene.work()
+    assert scene.got() == ["It’s open…"]
+
+
+def test_the_bridges_own_words_are_no_markdown(sessions: Sessions) -> None:
+    scene = a_scene(sessions, media_reply="*Sorry* – no pictures", fallback_reply="_Sorry_ – later")
+    scene.text("", media=1)
+    scene.agent.fail("create_chat", Refused("no", provider="retell", status=400))
+    scene.text("hello")
+    scene.work()
+    assert scene.got() == ["*Sorry* - no pictures", "_Sorry_ - later"]
+    assert [row.segments for row in sent(scene)] == [1, 1]
+
+
+def test_whatsapp_knows_no_segments_and_keeps_its_typography(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "It’s *open*…" + "!" * 200)
+    inbox.store(scene.rt, InboundText(next(scene.sids), WHATSAPP, f"whatsapp:{NUMBER}", "hello"))
+    scene.work()
+    assert scene.got(WHATSAPP) == ["It’s open…" + "!" * 200]
+    assert [row.segments for row in sent(scene)] == [1]
+
+
+def test_an_endless_answer_is_cut_off_loudly(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
+    scene = a_scene(sessions, "secret words " * 10_000)
+    scene.text("hello")
+    with caplog.at_level(logging.ERROR, "bridge"):
+        scene.work()
+    assert len(scene.got()) == MOST
+    assert scene.got()[-1].endswith(CUT)
+    assert [record.getMessage() for record in caplog.records] == [
+        "what turn 1 says is too long for 10 messages: the rest is cut off"
+    ]
+
+
+def test_shaped_words_are_found_in_the_carriers_list(sessions: Sessions) -> None:
+    """What is stored is what was sent, so an unknown outcome is settled by a look."""
+    scene = a_scene(sessions, "It’s **open**\t– come…")
+    scene.carrier.fail("send", OutcomeUnknown("cut off", provider="twilio"), taken=True)
+    scene.text("hello")
+    scene.work_until_quiet()
+    assert scene.got() == ["It's open - come..."]
