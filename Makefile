@@ -34,8 +34,8 @@ SETUP ?= postgres-redis
 chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite)
 	$(BIN)/python -m bench.chaos --setup $(SETUP)
 
-chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and 1,000 faults
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1000 --phones 500
+chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and more than 1,000 faults
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1200 --phones 500 --rate 12
 
 SECOND := .second-opinion
 

@@ -20,9 +20,11 @@ from kombu import Connection as Broker
 from kombu import Queue
 from sqlalchemy.engine import make_url
 
+from bridge.broker import CLOCK_QUEUE, queue_of
+from bridge.steps import STEPS
 from tests.conftest import LEASE, LEASE_SECONDS, LEFTOVER, POSTGRES, RABBITMQ, RABBITMQ_HERE, REDIS, Postgres
 
-QUEUES = ("bridge", "celery")
+QUEUES = (CLOCK_QUEUE, *map(queue_of, STEPS), "celery")
 """Ours, and the tutorial's."""
 
 Target = tuple[str, int]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from amqp.exceptions import AMQPError
 from celery import Celery
+from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 
 log = logging.getLogger(__name__)
 
-QUEUE = "bridge"
+CLOCK_QUEUE = "bridge.clock"
+"""Of the clock's calls: the sweep, which finds out what is stuck, must not wait behind what is not."""
 
 PUBLISH_TIMEOUT = 2
 """Seconds for a connection or an answer. A broker that accepts and says nothing would hold a publisher for minutes."""
@@ -25,11 +28,26 @@ AWAY = (KombuError, AMQPError, OSError)
 """How a broker that can't be used shows itself: away, hanging, full, or refusing our password."""
 
 
+def queue_of(step: str) -> str:
+    """Each step has a queue of its own, and a worker takes from all of them in turn.
+
+    In one queue the answers of the agent would stand behind the texts of everybody who wrote meanwhile: after an hour
+    without an agent the first person to be answered would wait until the last one's text was heard.
+    """
+    return f"bridge.{step}"
+
+
+def queues(steps: Iterable[str]) -> list[Queue]:
+    """All that a worker of these steps takes from."""
+    names = [CLOCK_QUEUE, *map(queue_of, steps)]
+    return [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in names]
+
+
 def build_celery(url: str, **conf: Any) -> Celery:
     """A Celery app that talks JSON, keeps no results and leaves logging and signals of the process alone."""
     app = Celery("bridge", broker=url, set_as_current=False)
     app.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=CLOCK_QUEUE,
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
@@ -114,6 +132,6 @@ class CeleryBell:
         try:
             with self._celery.producer_or_acquire() as producer:
                 for step, row in rings:
-                    self._celery.send_task(step, (row,), producer=producer, queue=QUEUE, retry=False)
+                    self._celery.send_task(step, (row,), producer=producer, queue=queue_of(step), retry=False)
         except AWAY as error:
             log.warning("the broker is away (%s); the sweeper will bring %s rings", type(error).__name__, len(rings))

@@ -27,7 +27,7 @@ from sqlalchemy import Engine, func, or_, select, text
 from sqlalchemy.engine import make_url
 from twilio.request_validator import RequestValidator
 
-from bridge.broker import QUEUE
+from bridge.broker import queue_of
 from bridge.db import build_engine
 from bridge.embedded import free_port
 from bridge.line import TURNS
@@ -394,8 +394,10 @@ def text_without_being_heard(standing: Standing, broker: str, people: int) -> tu
 def take_all(broker: str) -> list[Lost]:
     """Leave nothing in the broker."""
     with Broker(broker) as connection, connection.channel() as channel:
-        channel.queue_declare(QUEUE, durable=True, auto_delete=False)
-        messages = list(iter(lambda: channel.basic_get(QUEUE, no_ack=True), None))
+        messages = []
+        for queue in map(queue_of, STEPS):
+            channel.queue_declare(queue, durable=True, auto_delete=False)
+            messages += iter(lambda queue=queue: channel.basic_get(queue, no_ack=True), None)
     if broker.startswith("redis"):
         forget_all(broker)
     return [shown(message) for message in messages]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bridge import chats, line
-from bridge.broker import QUEUE
+from bridge.broker import CLOCK_QUEUE, queue_of
 from bridge.steps import CLOCK, STEPS
 from tests.procfile import ROOT, environment
 
@@ -37,6 +37,7 @@ from bridge.worker import celery
 print(json.dumps({
     "tasks": [name for name in celery.tasks if not name.startswith("celery.")],
     "schedule": celery.conf.beat_schedule,
+    "queues": {name: [each.exchange.name, each.routing_key] for name, each in celery.amqp.queues.consume_from.items()},
     **{name: celery.conf[name] for name in %r},
 }, default=lambda moment: moment.total_seconds()))
 """
@@ -47,7 +48,7 @@ CONF: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_hijack_root_logger": False,
     "worker_enable_remote_control": False,
-    "task_default_queue": QUEUE,
+    "task_default_queue": CLOCK_QUEUE,
     "task_serializer": "json",
     "accept_content": ["json"],
     "task_ignore_result": True,
@@ -76,6 +77,14 @@ def test_there_is_a_task_for_every_step_and_for_every_call_of_the_clock(worker: 
 def test_the_clock_calls_for_each_part_of_the_upkeep_at_its_own_pace(worker: dict[str, Any]) -> None:
     paces = {name: (each["task"], each["schedule"]) for name, each in worker["schedule"].items()}
     assert paces == {name: (name, every.total_seconds()) for name, (_, every) in CLOCK.items()}
+
+
+def test_each_step_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
+    worker: dict[str, Any],
+) -> None:
+    names = [CLOCK_QUEUE, *map(queue_of, STEPS)]
+    assert len(set(names)) == len(STEPS) + 1
+    assert worker["queues"] == {name: [name, name] for name in names}
 
 
 def test_calls_that_nobody_takes_do_not_pile_up(worker: dict[str, Any]) -> None:
