@@ -29,6 +29,7 @@ from pydantic import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bridge.countries import COUNTRIES
 from bridge.errors import BridgeError
 from bridge.phone import masked
 
@@ -36,6 +37,8 @@ DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you wri
 DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
 DEFAULT_OPT_OUT_REPLY = "You are unsubscribed and will get no more texts from us. Reply START to subscribe again."
 DEFAULT_OPT_IN_REPLY = "You are subscribed again. Reply HELP for help, or STOP to unsubscribe."
+DEFAULT_TOO_LONG_REPLY = "Sorry, that is too long for me. Could you say it in fewer words?"
+DEFAULT_PACE_REPLY = "You are texting faster than I can answer. I will read the rest a little later."
 DEFAULT_HELP_REPLY = "Text us here and you get an answer. Message and data rates may apply. Reply STOP to unsubscribe."
 
 LONGEST = timedelta(days=3650)
@@ -131,6 +134,16 @@ def _numbers(text: object) -> object:
     return numbers
 
 
+def _countries(text: object) -> object:
+    """Comma-separated codes of two letters."""
+    if not isinstance(text, str):
+        return text
+    codes = frozenset(part.strip().upper() for part in text.split(",") if part.strip())
+    if unknown := len(codes - COUNTRIES):
+        raise ValueError(f"has {unknown} entries that are no countries; write their two letters, such as US,CA,GB")
+    return codes
+
+
 def _sid(prefix: str) -> Callable[[str], str]:
     """Twilio's way to name things."""
 
@@ -203,6 +216,8 @@ DurationOrNone = Annotated[
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+Countries = Annotated[frozenset[str], BeforeValidator(_countries)]
+Limit = Annotated[int | None, Field(ge=1), BeforeValidator(lambda v: None if v == "" else v), EMPTY_COUNTS]
 Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
 Reply = Annotated[str, EMPTY_COUNTS]
 AccountSid = Annotated[str, AfterValidator(_sid("AC"))]
@@ -318,6 +333,24 @@ class Settings(DatabaseSettings):
         "auto",
         description="who answers these three; auto: Twilio, but the bridge on short codes and WhatsApp",
     )
+    turns_per_hour: Limit = Field(
+        300, description="what one phone gets in an hour; what comes beyond waits for the next one; empty: no limit"
+    )
+    turns_per_minute: Limit = Field(
+        60, description="who gets more is taken for a machine, and waits for an hour; empty: no limit"
+    )
+    characters_per_text: Limit = Field(
+        None, description="a longer text is ignored; empty: as long as the carrier brings it"
+    )
+    allowed_countries: Countries = Field(
+        frozenset(), description="two letters each, such as US,CA: others are ignored; empty: every country is served"
+    )
+    pace_reply: Reply = Field(
+        DEFAULT_PACE_REPLY, description="said once an hour to who gets no more turns; empty: silence"
+    )
+    too_long_reply: Reply = Field(
+        DEFAULT_TOO_LONG_REPLY, description="answers too long a text, once an hour; empty: silence"
+    )
     admin_token: Secret | None = Field(None, description="opens /admin; without it /admin answers 503")
     worker_concurrency: int = Field(50, ge=1, le=5000, description="turns and deliveries at once in one worker process")
 
@@ -335,6 +368,11 @@ class Settings(DatabaseSettings):
         if quiet and quiet * QUIET_AT_MOST >= info.data.get("answer_within", LONGEST):
             raise ValueError(f"is too long; it must be shorter than ANSWER_WITHIN / {QUIET_AT_MOST}")
         return quiet
+
+    @property
+    def our_numbers(self) -> frozenset[str]:
+        """Those that the settings name."""
+        return frozenset(self.twilio_numbers) | self.agent_routes.keys()
 
     @property
     def default_route(self) -> Route:

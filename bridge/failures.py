@@ -1,5 +1,5 @@
 """What failed, for people to look at: turns that got no answer, texts that could not be sent, and texts that the
-carrier took and did not deliver.
+carrier took and did not deliver. Texts of people that were over a limit, and got no answer.
 
 A text of a person that was given up is not listed by itself: its turn is. Nor is a text that went again: the last one
 of them is, if it failed too.
@@ -61,7 +61,7 @@ class Page:
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """One page of what failed, the newest first. Raises :class:`~bridge.paging.BadCursor`."""
-    every = union_all(_turns(), _not_sent(), _not_delivered()).subquery()
+    every = union_all(_turns(), _not_sent(), _not_delivered(), _ignored()).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -95,6 +95,10 @@ def _not_sent() -> Select[*tuple[Any, ...]]:
 
 def _not_delivered() -> Select[*tuple[Any, ...]]:
     return _messages().where(Message.delivery.in_(NOT_DELIVERED))
+
+
+def _ignored() -> Select[*tuple[Any, ...]]:
+    return _messages().where(Message.status == MessageStatus.IGNORED)
 
 
 def _messages() -> Select[*tuple[Any, ...]]:

@@ -1,7 +1,7 @@
 """Texts from people: the one door through which they come in, whoever brings them.
 
 What lives here: storing a text once, the answer to what can't be read, and what STOP, START and HELP do. What becomes
-of the others: ``bridge.turns``.
+of the others: ``bridge.turns``. What is not answered at all: ``bridge.limits``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
-from bridge import opt_outs, outbox
+from bridge import limits, opt_outs, outbox
 from bridge.carriers import InboundText
 from bridge.carriers.readable import readable
 from bridge.config import Settings
@@ -51,19 +51,23 @@ def store(rt: Runtime, text: InboundText) -> bool:
     try:
         with rt.sessions.begin() as session:
             heeded = _heed(rt, session, text)
-            line = TURNS if not heeded.word and not text.media and readable(text.body) else DELIVERIES
+            ignored = _ignored(rt, session, text, heeded)
+            for_agent = not (heeded.word or ignored or text.media) and readable(text.body)
+            line = TURNS if for_agent else DELIVERIES
             conversation_id = _conversation(rt, session, text, line)
-            _insert(session, text, conversation_id, line, heeded.word, rt.now())
+            _insert(session, text, conversation_id, line, heeded.word, ignored, rt.now())
             if heeded.word is Keyword.STOP and heeded.changed:
                 scope = opt_outs.scope(rt.settings, text.bridge_number)
                 canceled = opt_outs.cancel(session, scope, text.phone, rt.now())
-            if heeded.word:
+            if ignored:
+                _say_why(rt, session, conversation_id, ignored)
+            elif heeded.word:
                 _confirm(rt, session, text, conversation_id, heeded)
             elif line is DELIVERIES:
                 _say_that_it_cannot_be_read(rt, session, conversation_id)
     except _Known:
         return False
-    _tell(text, heeded)
+    _tell(text, heeded, ignored)
     if line is DELIVERIES or rt.settings.reply_quiet is None:  # else the person may still be typing: the sweeper rings
         rt.bell.ring(line.step, conversation_id)
     for each in canceled:
@@ -98,6 +102,15 @@ def _moment(text: InboundText, now: datetime) -> datetime:
     return min(text.sent_at or now, now)
 
 
+def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded) -> str | None:
+    """Why it gets no answer, not even one of the bridge's own; ``None`` where it may get one."""
+    if never := limits.shut_out(rt.settings, text):
+        return never
+    if heeded.word or text.media or not readable(text.body):
+        return limits.TOO_MANY if limits.free_at(rt, session, text.phone) > rt.now() else None
+    return limits.too_long(rt.settings, text.body)
+
+
 def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) -> int:
     """The conversation of this pair of numbers, made when needed, with its line due."""
     now, due = rt.now(), enqueue(line, rt.now(), rt.settings.reply_quiet)
@@ -111,9 +124,16 @@ def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) 
 
 
 def _insert(
-    session: Session, text: InboundText, conversation_id: int, line: Line, word: Keyword | None, now: datetime
+    session: Session,
+    text: InboundText,
+    conversation_id: int,
+    line: Line,
+    word: Keyword | None,
+    ignored: str | None,
+    now: datetime,
 ) -> None:
-    open_to_us = MessageStatus.WAITING if line is TURNS else MessageStatus.REFUSED
+    refused = MessageStatus.IGNORED if ignored else MessageStatus.REFUSED
+    open_to_us = MessageStatus.WAITING if line is TURNS else refused
     out = opt_outs.is_out(conversation_id)
     row = (
         insert_if_new(session, Message)
@@ -125,6 +145,7 @@ def _insert(
             media=text.media,
             carrier_id=text.carrier_id,
             created_at=_moment(text, now),
+            error=ignored,
         )
         .on_conflict_do_nothing(index_elements=[Message.carrier_id])
         .returning(Message.id)
@@ -136,6 +157,13 @@ def _insert(
 def _say_that_it_cannot_be_read(rt: Runtime, session: Session, conversation_id: int) -> None:
     send_by = rt.now() + rt.settings.answer_within
     outbox.put(rt, session, conversation_id, [rt.settings.media_reply], send_by=send_by)
+
+
+def _say_why(rt: Runtime, session: Session, conversation_id: int, ignored: str) -> None:
+    """To who may be answered at all."""
+    words = {limits.TOO_LONG: rt.settings.too_long_reply, limits.TOO_MANY: rt.settings.pace_reply}
+    if ignored in words:
+        limits.notify(rt, session, conversation_id, words[ignored])
 
 
 def _confirm(rt: Runtime, session: Session, text: InboundText, conversation_id: int, heeded: _Heeded) -> None:
@@ -156,7 +184,9 @@ def _reply(settings: Settings, heeded: _Heeded) -> str:
     return settings.opt_out_reply if heeded.word is Keyword.STOP else settings.opt_in_reply
 
 
-def _tell(text: InboundText, heeded: _Heeded) -> None:
+def _tell(text: InboundText, heeded: _Heeded, ignored: str | None) -> None:
+    if ignored:
+        log.warning("a text of %s is ignored: %s", masked(text.phone), ignored)
     if heeded.changed:
         change = "opted out of" if heeded.word is Keyword.STOP else "opted in again to"
         log.info("%s has %s %s", masked(text.phone), change, masked(text.bridge_number))

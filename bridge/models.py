@@ -14,7 +14,8 @@ States and their arrows::
 
     text in     WAITING ──> TAKEN ──> ANSWERED        TAKEN: it belongs to a turn
                    │           ├────> GIVEN_UP
-                   └───────────┴────> CANCELED        the person has opted out
+                   ├───────────┴────> CANCELED        the person has opted out
+                   └────────────────> IGNORED         over a limit, mostly from the start: see bridge.limits
                 REFUSED                               media or nothing readable: never goes to the agent
                 KEYWORD                               STOP, START or HELP: neither
                 OPTED_OUT                             it came while the person was opted out: neither
@@ -91,6 +92,7 @@ class MessageStatus(StrEnum):
     ANSWERED = "answered"
     REFUSED = "refused"
     KEYWORD = "keyword"
+    IGNORED = "ignored"
     OPTED_OUT = "opted_out"
     QUEUED = "queued"
     SENDING = "sending"
@@ -114,6 +116,8 @@ class ChatStatus(StrEnum):
 
 
 OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
+ANSWERED_BY_US = (MessageStatus.REFUSED, MessageStatus.KEYWORD)
+"""Texts of people that the bridge answers itself, if anybody does."""
 UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -153,6 +157,9 @@ class Conversation(Base):
     delivery_claim: Mapped[int] = mapped_column(Integer, server_default="0")
     delivery_worker: Mapped[str | None] = mapped_column(String(32))
     delivery_rung_at: Mapped[datetime | None]
+
+    noticed_at: Mapped[datetime | None]
+    """When the person was last told that a text is over a limit."""
 
     __table_args__ = (
         Index("uq_conversations_pair", "bridge_number", "phone", unique=True),
@@ -228,6 +235,7 @@ class Turn(Base):
 
 
 Index("ix_turns_chat_id", Turn.chat_id)
+Index("ix_turns_conversation_id", Turn.conversation_id, Turn.created_at)
 _partial("uq_turns_open", Turn.conversation_id, where=Turn.status.in_(OPEN_TURN), unique=True)
 _partial("ix_turns_given_up", Turn.settled_at, where=Turn.status == TurnStatus.GIVEN_UP)
 
@@ -265,7 +273,8 @@ class Message(Base):
     call_over: Mapped[bool] = mapped_column(server_default=false())
     """The carrier has answered the last attempt, with an error: nothing of it is on its way any more."""
     settled_at: Mapped[datetime | None]
-    """Out: when it was sent or given up, or when the carrier told that it could not bring it."""
+    """Out: when it was sent or given up, or when the carrier told that it could not bring it. In: when it got the last
+    of its states."""
     delivery: Mapped[Delivery | None] = mapped_column(_enum(Delivery))
     error_code: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]
@@ -289,6 +298,13 @@ Index("ix_messages_turn_id", Message.turn_id)
 _partial("ix_messages_waiting", Message.conversation_id, Message.id, where=Message.status == MessageStatus.WAITING)
 _partial("ix_messages_unsent", Message.conversation_id, Message.id, where=Message.status.in_(UNSENT))
 _partial("ix_messages_given_up", Message.settled_at, where=Message.status == MessageStatus.GIVEN_UP)
+_partial("ix_messages_ignored", Message.settled_at, where=Message.status == MessageStatus.IGNORED)
+_partial(
+    "ix_messages_answered_by_us",
+    Message.conversation_id,
+    Message.created_at,
+    where=Message.status.in_(ANSWERED_BY_US),
+)
 _partial("ix_messages_not_delivered", Message.settled_at, where=Message.delivery.in_(NOT_DELIVERED))
 _partial("uq_messages_twin_id", Message.twin_id, where=Message.twin_id.is_not(None), unique=True)
 _partial("ix_messages_confirm_at", Message.confirm_at, where=Message.confirm_at.is_not(None))

@@ -128,6 +128,25 @@ def test_numbers_are_separated_by_commas(written: str, numbers: tuple[str, ...])
     assert Settings.load(ENOUGH | {"TWILIO_NUMBERS": written}).twilio_numbers == numbers
 
 
+@pytest.mark.parametrize("name", ["TURNS_PER_HOUR", "TURNS_PER_MINUTE", "CHARACTERS_PER_TEXT"])
+@pytest.mark.parametrize(("written", "limit"), [("", None), (" ", None), ("1", 1), ("500", 500)])
+def test_a_limit_may_be_empty(name: str, written: str, limit: int | None) -> None:
+    assert getattr(Settings.load(ENOUGH | {name: written}), name.lower()) == limit
+
+
+@pytest.mark.parametrize(
+    ("written", "countries"), [("", set()), ("US", {"US"}), (" us , Ca,", {"US", "CA"}), ("US,US", {"US"})]
+)
+def test_countries_are_two_letters_each(written: str, countries: set[str]) -> None:
+    assert Settings.load(ENOUGH | {"ALLOWED_COUNTRIES": written}).allowed_countries == countries
+
+
+def test_our_numbers_are_those_of_all_settings() -> None:
+    route = '{"+15550003333": {"provider": "retell", "agent_id": "agent_x"}}'
+    settings = Settings.load(ENOUGH | {"TWILIO_NUMBERS": "+15550001111", "AGENT_ROUTES": route})
+    assert settings.our_numbers == {"+15550001111", "+15550003333"}
+
+
 def test_a_web_address_loses_its_last_slash() -> None:
     assert Settings.load(ENOUGH | {"PUBLIC_URL": "https://x.example/sms/"}).public_url == "https://x.example/sms"
 
@@ -138,6 +157,7 @@ NO_DURATION = "is no duration; write a number and a unit, such as 90s, 15m, 24h 
 NO_ADDRESS = "is no web address; write it like https://bridge.example.com"
 NO_DATABASE = "is no database address; write it like postgresql://user:password@host/name"
 NO_BROKER = "is no broker; write redis://, rediss://, amqp:// or amqps:// and the host"
+NO_COUNTRIES = "has 2 entries that are no countries; write their two letters, such as US,CA,GB"
 BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neither"
 
 
@@ -174,6 +194,8 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         ("TWILIO_NUMBERS", "+1 555 000", "has 1 entries that are no numbers; write +15550001111,+15550002222"),
         ("TWILIO_ACCOUNT_SID", "SK" + "0" * 32, "does not look right; it is AC and 32 digits or letters from a to f"),
         ("TWILIO_MESSAGING_SERVICE_SID", "MG0", "does not look right; it is MG and 32 digits or letters from a to f"),
+        ("ALLOWED_COUNTRIES", "USA,CA,+1", NO_COUNTRIES),
+        ("ALLOWED_COUNTRIES", "001,ZZ", NO_COUNTRIES),
         ("AGENT_PROVIDER", "eliza", "is none of the choices; write 'retell' (who answers)"),
     ],
 )
@@ -192,6 +214,18 @@ def test_a_fault_is_told_in_plain_words(variable: str, text: str, words: str) ->
 )
 def test_a_wrong_number_is_told_in_plain_words(text: str, words: str) -> None:
     assert the_fault_of(WORKER_CONCURRENCY=text).startswith(f"WORKER_CONCURRENCY {words} (")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("none", "is no whole number; write digits"),
+        ("0", "is too small; the least is 1"),
+        ("-1", "is too small; the least is 1"),
+    ],
+)
+def test_a_limit_that_is_none_is_told_in_plain_words(text: str, words: str) -> None:
+    assert the_fault_of(TURNS_PER_HOUR=text).startswith(f"TURNS_PER_HOUR {words} (")
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -59,7 +59,7 @@ def shown(default: Any) -> str:
     if isinstance(default, timedelta):
         unit = next(unit for unit, least in SHORT.items() if default >= least and not default % one(unit))
         return f"`{default // one(unit)}{unit}`"
-    return f"`{default}`" if default not in (None, (), {}) else ""
+    return f"`{default}`" if default not in (None, (), {}, frozenset()) else ""
 
 
 def one(unit: str) -> timedelta:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from bridge import holds, line
+from bridge import holds, limits, line
 from bridge.agents.routes import scopes
 from bridge.config import Route
 from bridge.holds import Admission
-from bridge.line import TURNS, Claim
+from bridge.line import DELIVERIES, TURNS, Claim
 from bridge.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.runtime import Runtime
 from bridge.turns import chat_rows
 from bridge.turns.values import Booked, Known
+
+log = logging.getLogger(__name__)
 
 MAX_TEXTS = 10
 """Texts in one turn. More at once would only be a wall of text to the agent."""
@@ -37,11 +41,11 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
         claimed = line.claim(session, TURNS, conversation_id, worker=worker, now=rt.now(), booking=booking)
         if claimed is None:
             return None
-        turn = _open_turn(session, conversation_id) or _fold(rt, session, conversation_id)
+        pair = session.get_one(Conversation, conversation_id)
+        turn = _open_turn(session, conversation_id) or _next_turn(rt, session, claimed, pair)
         if turn is None:
-            line.settle(session, claimed, rt.now())
             return None
-        route = rt.agents.route(session.get_one(Conversation, conversation_id).bridge_number)
+        route = rt.agents.route(pair.bridge_number)
         chat = _chat(rt, session, turn, route)
         needed = (chat.provider,) if chat else scopes(route)
         too_old = rt.now() >= turn.answer_by
@@ -59,12 +63,47 @@ def _open_turn(session: Session, conversation_id: int) -> Turn | None:
     return session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
 
 
-def _fold(rt: Runtime, session: Session, conversation_id: int) -> Turn | None:
-    """A new turn of the texts that wait, in order. One that is too old is not to drag a fresh one along."""
-    waiting = (Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING)
-    texts = session.scalars(select(Message).where(*waiting).order_by(Message.id).limit(MAX_TEXTS)).all()
+def _next_turn(rt: Runtime, session: Session, claimed: Claim, pair: Conversation) -> Turn | None:
+    """Of the texts that wait. ``None``, and the claim let go, where there are none or the person had too many turns."""
+    if pair.noticed_at:
+        _ignore_too_old(rt, session, pair.id, pair.noticed_at)
+    waiting = select(Message).where(*_waiting(claimed.conversation_id)).order_by(Message.id)
+    texts = session.scalars(waiting.limit(MAX_TEXTS)).all()
     if not texts:
+        line.settle(session, claimed, rt.now())
         return None
+    free_at = limits.free_at(rt, session, pair.phone)
+    if free_at > rt.now():
+        _keep_waiting(rt, session, claimed, free_at)
+        return None
+    return _fold(rt, session, claimed.conversation_id, texts)
+
+
+def _waiting(conversation_id: int) -> tuple[ColumnElement[bool], ...]:
+    return Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING
+
+
+def _keep_waiting(rt: Runtime, session: Session, claimed: Claim, free_at: datetime) -> None:
+    """Until the person may have a turn again, or until the oldest text is too old for one."""
+    conversation_id = claimed.conversation_id
+    _ignore_too_old(rt, session, conversation_id, rt.now())
+    oldest = session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
+    line.postpone(session, claimed, oldest and min(free_at, oldest + rt.settings.answer_within))
+    if limits.notify(rt, session, conversation_id, rt.settings.pace_reply):
+        unrung = update(Conversation).where(Conversation.id == conversation_id)  # so that the sweeper rings
+        session.execute(unrung.values({DELIVERIES.rung_at: None}))
+
+
+def _ignore_too_old(rt: Runtime, session: Session, conversation_id: int, told_at: datetime) -> None:
+    """What waited because the person was over a limit, and has been told so, is not given up with an excuse each."""
+    until = min(told_at, rt.now() - rt.settings.answer_within)
+    ignored = limits.ignore_waiting(session, conversation_id, until, rt.now())
+    if ignored:
+        log.warning("%s texts in conversation %s are ignored: %s", ignored, conversation_id, limits.TOO_MANY)
+
+
+def _fold(rt: Runtime, session: Session, conversation_id: int, texts: Sequence[Message]) -> Turn:
+    """A new turn of these, in order. One that is too old is not to drag a fresh one along."""
     too_old_from = rt.now() - rt.settings.answer_within
     texts = [text for text in texts if text.created_at <= too_old_from] or texts
     turn = Turn(

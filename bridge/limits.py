@@ -1,0 +1,91 @@
+"""Limits: what one person may ask of the bridge, so that neither a machine nor malice runs up a bill.
+
+At the door, a text from one of our own numbers, from a country that is not served or of too many characters is stored
+and never answered. In the line, a person who has had all the turns of an hour waits for the next one: a flood is
+answered at that pace, ten texts to a turn, and what would be too old by then is not answered any more. Who comes faster
+than any human is taken for a machine that answers ours, and waits for an hour.
+
+Of all that a person is told once an hour; the log and ``/admin/failures`` tell each text that is ignored.
+
+What lives here: rows, inside the transactions of others.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, or_, select, union_all, update
+from sqlalchemy.orm import Session
+
+from bridge import outbox
+from bridge.carriers import InboundText
+from bridge.config import Settings
+from bridge.countries import country_of
+from bridge.models import ANSWERED_BY_US, Conversation, Message, MessageStatus, Turn
+from bridge.runtime import Runtime
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+LOOP_PAUSE = HOUR
+"""How long somebody is left alone who is taken for a machine."""
+
+OUR_OWN = "it comes from one of our own numbers"
+NOT_SERVED = "its country is not among ALLOWED_COUNTRIES"
+TOO_LONG = "it is longer than CHARACTERS_PER_TEXT"
+TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow"
+
+
+def shut_out(settings: Settings, text: InboundText) -> str | None:
+    """Why nothing is ever sent to this phone, not even a notice; ``None`` where it may be answered."""
+    if _number(text.phone) in {_number(ours) for ours in (text.bridge_number, *settings.our_numbers)}:
+        return OUR_OWN
+    if settings.allowed_countries and country_of(text.phone) not in settings.allowed_countries:
+        return NOT_SERVED
+    return None
+
+
+def too_long(settings: Settings, body: str) -> str | None:
+    most = settings.characters_per_text
+    return TOO_LONG if most and len(body) > most else None
+
+
+def free_at(rt: Runtime, session: Session, phone: str) -> datetime:
+    """When this phone may be answered again, by the agent or by the bridge itself: now or later."""
+    hour, minute = rt.settings.turns_per_hour, rt.settings.turns_per_minute
+    most = max(hour or 0, minute or 0)
+    if not most:
+        return rt.now()
+    had = session.scalars(_had(phone, rt.now() - HOUR).limit(most)).all()
+    if minute and len(had) >= minute and had[minute - 1] > rt.now() - MINUTE:
+        return rt.now() + LOOP_PAUSE
+    return had[hour - 1] + HOUR if hour and len(had) >= hour else rt.now()
+
+
+def notify(rt: Runtime, session: Session, conversation_id: int, words: str) -> int:
+    """Say so, unless something of the kind was said within the hour. Returns how many messages that is."""
+    last = or_(Conversation.noticed_at.is_(None), Conversation.noticed_at <= rt.now() - HOUR)
+    first = update(Conversation).where(Conversation.id == conversation_id, last).values(noticed_at=rt.now())
+    if session.scalar(first.returning(Conversation.id)) is None:
+        return 0
+    return outbox.put(rt, session, conversation_id, [words], send_by=rt.now() + rt.settings.answer_within)
+
+
+def ignore_waiting(session: Session, conversation_id: int, until: datetime, now: datetime) -> int:
+    """What came before that moment and waits for the agent will not be answered. Returns how many texts that are."""
+    waiting = (Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING)
+    ignored = update(Message).where(*waiting, Message.created_at <= until)
+    values = {"status": MessageStatus.IGNORED, "settled_at": now, "error": TOO_MANY}
+    return len(session.scalars(ignored.values(values).returning(Message.id)).all())
+
+
+def _had(phone: str, since: datetime) -> Select[datetime]:
+    """When this phone had its turns, and what the bridge answered by itself; the newest first."""
+    turns = select(Turn.created_at).where(Turn.created_at > since, Turn.asked_at.is_not(None))
+    own = select(Message.created_at).where(Message.created_at > since, Message.status.in_(ANSWERED_BY_US))
+    each = union_all(*(had.join(Conversation).where(Conversation.phone == phone) for had in (turns, own))).subquery()
+    return select(each.c.created_at).order_by(each.c.created_at.desc())
+
+
+def _number(address: str) -> str:
+    """Without its channel: it may be one of ours on WhatsApp."""
+    return address.rpartition(":")[2]
