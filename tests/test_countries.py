@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.countries import COUNTRIES, country_of
 
@@ -30,6 +32,12 @@ def test_a_number_belongs_to_a_country(address: str, country: str) -> None:
 )
 def test_what_is_no_number_belongs_to_none_that_is_served(address: str) -> None:
     assert country_of(address) not in COUNTRIES
+
+
+@given(st.text() | st.from_regex(r"(whatsapp:)?\+[0-9 ()-]{0,30}", fullmatch=True))
+def test_every_address_has_a_country_or_none(address: str) -> None:
+    country = country_of(address)
+    assert country is None or country.isalnum()
 
 
 def test_numbers_of_no_country_are_not_served() -> None:
