@@ -143,7 +143,7 @@ def postgresql_url(_postgres_with_tables: Engine) -> str:
 
 @pytest.fixture(scope="session")
 def _sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tables") / "bridge.sqlite3"
+    path = tmp_path_factory.mktemp("tables") / "empty.sqlite3"
     engine = build_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)
     engine.dispose()
@@ -151,9 +151,12 @@ def _sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sqlite_url(_sqlite_with_tables: Path, tmp_path: Path) -> str:
-    """A file with the tables of the models, empty."""
-    return f"sqlite:///{shutil.copy(_sqlite_with_tables, tmp_path / 'bridge.sqlite3')}"
+def sqlite_url(_sqlite_with_tables: Path) -> str:
+    """A file with the tables of the models, empty; a fresh one at the same place, so that its engine can be shared."""
+    path = _sqlite_with_tables.with_name("bridge.sqlite3")
+    for old in path.parent.glob("bridge.sqlite3*"):
+        old.unlink()
+    return f"sqlite:///{shutil.copy(_sqlite_with_tables, path)}"
 
 
 @pytest.fixture(params=DATABASES)
@@ -173,11 +176,17 @@ def bare_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
             yield url
 
 
+@pytest.fixture(scope="session")
+def _engines() -> dict[str, Engine]:
+    """By address. An engine remembers the statements that it has compiled; to do so for each test takes long."""
+    return {}
+
+
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = build_engine(database_url)
-    yield engine
-    engine.dispose()
+def engine(database_url: str, _engines: dict[str, Engine]) -> Iterator[Engine]:
+    shared = _engines.get(database_url) or _engines.setdefault(database_url, build_engine(database_url))
+    yield shared.execution_options()  # so that who listens to it does so for one test
+    shared.dispose()
 
 
 @pytest.fixture(scope="session")
