@@ -327,7 +327,10 @@ class Hold(Base):
 
 
 class Sender(Base):
-    """One of our numbers, or the service that sends for them, and how much was sent lately. See ``bridge.senders``."""
+    """One of our numbers, or the service that sends for them, and how much was sent, lately and ever.
+
+    See ``bridge.senders``.
+    """
 
     __tablename__ = "senders"
 
@@ -339,6 +342,9 @@ class Sender(Base):
     """The carrier's queue for it is full; nothing is sent before."""
     refusals: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often that came one after the other."""
+    texts: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    segments: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """How much was given a place, since the first text. They only grow."""
 
 
 class CatchUp(Base):
