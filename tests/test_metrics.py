@@ -211,6 +211,21 @@ def test_a_text_whose_worker_dies_in_the_middle_counts_once(scene: Scene) -> Non
     assert sent(scene) == (1, 1)
 
 
+def test_what_comes_while_the_carrier_is_on_hold_counts_when_it_is_over(scene: Scene) -> None:
+    scene.carrier.fail("send", AccountRefused("suspended", provider="twilio", status=401), times=1000)
+    scene.text("hello")
+    scene.ring()
+    for n in range(5):
+        scene.text("hello", f"+1555123{n:04}")
+    for n in range(6):
+        turns.converse(scene.rt, n + 1)
+        delivery.deliver(scene.rt, n + 1)
+    assert sent(scene) == (1, 1)
+    scene.carrier.recover()
+    scene.work_until_quiet()
+    assert sent(scene) == (len(scene.carrier.accepted), 6) == (6, 6)
+
+
 def test_what_waits_for_its_place_counts_already_and_what_gets_none_does_not(sessions: Sessions) -> None:
     scene = Scene(sessions, metrics_open=True, answer_within="5s", sender_rate="1")
     for n in range(25):
