@@ -66,6 +66,7 @@ class MessageView:
     status: MessageStatus
     body: str
     media: int
+    segments: int | None
     created_at: datetime
     carrier_id: str | None
     delivery: Delivery | None

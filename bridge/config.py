@@ -351,7 +351,8 @@ class Settings(DatabaseSettings):
     too_long_reply: Reply = Field(
         DEFAULT_TOO_LONG_REPLY, description="answers too long a text, once an hour; empty: silence"
     )
-    admin_token: Secret | None = Field(None, description="opens /admin; without it /admin answers 503")
+    admin_token: Secret | None = Field(None, description="opens /admin and /metrics; without it both answer 503")
+    metrics_open: bool = Field(False, description="/metrics needs no token")
     worker_concurrency: int = Field(50, ge=1, le=5000, description="turns and deliveries at once in one worker process")
 
     @field_validator("twilio_api_secret")

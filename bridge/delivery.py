@@ -141,8 +141,9 @@ def _place(rt: Runtime, session: Session, pair: Conversation, message: Message) 
     if message.send_from:
         place: datetime | None = senders.kept(session, sender, message.send_from)
     else:
-        length = senders.airtime(rt.settings, sender, message.segments or 1)
-        place = senders.reserve(session, sender, length, rt.now(), message.send_by)
+        segments = message.segments or 1
+        length = senders.airtime(rt.settings, sender, segments)
+        place = senders.reserve(session, sender, segments, length, rt.now(), message.send_by)
     return place and min(place, message.send_by)
 
 

@@ -12,15 +12,23 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, Select, func, literal, null, or_, select, type_coerce, union_all
+from sqlalchemy import ColumnElement, Row, Select, func, literal, null, or_, select, type_coerce, union_all
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import Subquery
 
 from bridge.carriers import NOT_DELIVERED, Delivery, FailureClass
-from bridge.models import Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.models import Base, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus, one_of
 from bridge.paging import BadCursor, read_cursor, write_cursor
 from bridge.runtime import Runtime
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_THE_LAST = Message.resent_as.is_(None)
+_NO_ANSWER = Turn.status == TurnStatus.GIVEN_UP
+_NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == Direction.OUT) & _THE_LAST
+_NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
+_IGNORED = Message.status == MessageStatus.IGNORED
+"""What stands in the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
 class Kind(StrEnum):
@@ -51,6 +59,16 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """How many failures stand in the list."""
+
+    turns: int
+    not_sent: int
+    not_delivered: int
+    ignored: int
+
+
+@dataclass(frozen=True)
 class Page:
     """Some failures, the newest first, and where the list goes on."""
 
@@ -61,7 +79,7 @@ class Page:
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """One page of what failed, the newest first. Raises :class:`~bridge.paging.BadCursor`."""
-    every = union_all(_turns(), _not_sent(), _not_delivered(), _ignored()).subquery()
+    every = union_all(_turns(), *map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED))).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -69,6 +87,20 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
         rows = session.execute(query).all()
     shown = [_failure(rt, row) for row in rows[:limit]]
     return Page(shown, _cursor(shown[-1]) if len(rows) > limit else None)
+
+
+def count(session: Session) -> Counts:
+    """All pages at once, without their rows."""
+    return Counts(
+        turns=_count(session, Turn, _NO_ANSWER),
+        not_sent=_count(session, Message, _NOT_SENT),
+        not_delivered=_count(session, Message, _NOT_DELIVERED),
+        ignored=_count(session, Message, _IGNORED),
+    )
+
+
+def _count(session: Session, table: type[Base], which: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(table).where(which)) or 0
 
 
 def _turns() -> Select[*tuple[Any, ...]]:
@@ -85,23 +117,11 @@ def _turns() -> Select[*tuple[Any, ...]]:
             type_coerce(null(), Message.resend_at.type).label("resend_at"),
         )
         .join(Conversation)
-        .where(Turn.status == TurnStatus.GIVEN_UP)
+        .where(_NO_ANSWER)
     )
 
 
-def _not_sent() -> Select[*tuple[Any, ...]]:
-    return _messages().where(Message.status == MessageStatus.GIVEN_UP, Message.direction == Direction.OUT)
-
-
-def _not_delivered() -> Select[*tuple[Any, ...]]:
-    return _messages().where(Message.delivery.in_(NOT_DELIVERED))
-
-
-def _ignored() -> Select[*tuple[Any, ...]]:
-    return _messages().where(Message.status == MessageStatus.IGNORED)
-
-
-def _messages() -> Select[*tuple[Any, ...]]:
+def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     return (
         select(
             literal(Kind.MESSAGE.value).label("kind"),
@@ -115,7 +135,7 @@ def _messages() -> Select[*tuple[Any, ...]]:
             Message.resend_at,
         )
         .join(Conversation)
-        .where(Message.resent_as.is_(None))
+        .where(which)
     )
 
 

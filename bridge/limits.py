@@ -21,7 +21,7 @@ from bridge import outbox
 from bridge.carriers import InboundText
 from bridge.config import Settings
 from bridge.countries import country_of
-from bridge.models import ANSWERED_BY_US, Conversation, Message, MessageStatus, Turn
+from bridge.models import ANSWERED_BY_US, Conversation, Message, MessageStatus, Turn, one_of
 from bridge.runtime import Runtime
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -81,7 +81,7 @@ def ignore_waiting(session: Session, conversation_id: int, until: datetime, now:
 def _had(phone: str, since: datetime) -> Select[datetime]:
     """When this phone had its turns, and what the bridge answered by itself; the newest first."""
     turns = select(Turn.created_at).where(Turn.created_at > since, Turn.asked_at.is_not(None))
-    own = select(Message.created_at).where(Message.created_at > since, Message.status.in_(ANSWERED_BY_US))
+    own = select(Message.created_at).where(Message.created_at > since, one_of(Message.status, ANSWERED_BY_US))
     each = union_all(*(had.join(Conversation).where(Conversation.phone == phone) for had in (turns, own))).subquery()
     return select(each.c.created_at).order_by(each.c.created_at.desc())
 

@@ -209,6 +209,11 @@ def oldest_due(session: Session, now: datetime) -> datetime | None:
     return min(filter(None, due), default=None)
 
 
+def count_due(session: Session, line: Line, now: datetime) -> int:
+    """How many lines of this kind are due and in nobody's hands, those included whose vendor is on hold."""
+    return session.scalar(select(func.count(line.due_at)).where(line.due_at <= now)) or 0
+
+
 def pause(attempts: int, retry_after: float | None = None) -> timedelta:
     """How long to wait after this many attempts: 1 s, doubled each time, or what the vendor asks for."""
     seconds = min(2.0 ** min(attempts - 1, 10), LONGEST_PAUSE)

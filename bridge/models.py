@@ -39,12 +39,14 @@ claim, back-off and recovery after a crash are this one column. See ``bridge.lin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     DateTime,
     Dialect,
     Enum,
@@ -56,8 +58,9 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    literal,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
 from bridge.carriers import NOT_DELIVERED, Delivery
 
@@ -122,6 +125,11 @@ UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only when the key is a plain INTEGER."""
+
+
+def one_of(column: InstrumentedAttribute[Any], values: Iterable[StrEnum]) -> ColumnElement[bool]:
+    """Written out, as in the condition of a partial index: SQLite does not take a list of parameters for the same."""
+    return column.in_([literal(value, column.type, literal_execute=True) for value in values])
 
 
 def _enum(kind: type[StrEnum]) -> Enum:
@@ -343,7 +351,10 @@ class Hold(Base):
 
 
 class Sender(Base):
-    """One of our numbers, or the service that sends for them, and how much was sent lately. See ``bridge.senders``."""
+    """One of our numbers, or the service that sends for them, and how much was sent, lately and ever.
+
+    See ``bridge.senders``.
+    """
 
     __tablename__ = "senders"
 
@@ -355,6 +366,9 @@ class Sender(Base):
     """The carrier's queue for it is full; nothing is sent before."""
     refusals: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often that came one after the other."""
+    texts: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    segments: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """How much was given a place, since the first text. They only grow."""
 
 
 class CatchUp(Base):

@@ -6,12 +6,16 @@ UPDATE of one row moves the moment ahead at which all that was given out would b
 once; what comes later waits here until its place. How fast each kind of sender is: ``RATES``.
 
 A sender whose queue is full all the same pauses, and whoever's place comes meanwhile waits for the end of that.
+
+The same UPDATE counts what was given a place: no second one, and no sum over all texts, is needed to know it.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -76,14 +80,27 @@ numbers, and a queue of its own.
 """
 
 
-_NOW, _LENGTH, _END = (bindparam(name, type_=BigInteger) for name in ("now", "length", "end"))
+_NOW, _LENGTH, _SIZE, _END = (bindparam(name, type_=BigInteger) for name in ("now", "length", "size", "end"))
 _TAKE = (
     update(Sender)
     .where(Sender.name == bindparam("sender"), Sender.free_at < _END)
-    .values(free_at=case((Sender.free_at > _NOW, Sender.free_at), else_=_NOW) + _LENGTH)
+    .values(
+        free_at=case((Sender.free_at > _NOW, Sender.free_at), else_=_NOW) + _LENGTH,
+        texts=Sender.texts + 1,
+        segments=Sender.segments + _SIZE,
+    )
     .returning(Sender.free_at - _LENGTH, Sender.full_until)
 )
 """Gives the moment at which all would be sent that has a place before. Written once, because every text runs it."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """How much one sender was given a place for, since its first text."""
+
+    sender: str
+    texts: int
+    segments: int
 
 
 def kind_of(sender: str) -> Kind:
@@ -95,16 +112,20 @@ def airtime(settings: Settings, sender: str, segments: int) -> timedelta:
     return timedelta(seconds=segments / (settings.sender_rate or RATES[kind_of(sender)]))
 
 
-def reserve(session: Session, sender: str, length: timedelta, now: datetime, send_by: datetime) -> datetime | None:
-    """The moment from which a text may go, now or later.
+def reserve(
+    session: Session, sender: str, segments: int, length: timedelta, now: datetime, send_by: datetime
+) -> datetime | None:
+    """The moment from which a text of so many segments may go, now or later. ``length``: its airtime.
 
     ``None`` where so much has a place before it that it would be too late; then it takes none itself. The row stays
     locked until the commit.
     """
-    place = _place(session, sender, length, now, send_by)
+    times = {"now": _micros(now), "length": length // _MICRO, "end": _micros(send_by + BURST)}
+    asked: dict[str, str | int] = {"sender": sender, "size": segments, **times}
+    place = _place(session, asked)
     if place is None:
         _know(session, sender, now)
-        place = _place(session, sender, length, now, send_by)
+        place = _place(session, asked)
     return place and max(now, place)
 
 
@@ -130,8 +151,13 @@ def refused(session: Session, sender: str, tried_at: datetime, now: datetime) ->
     return row.full_until
 
 
-def _place(session: Session, sender: str, length: timedelta, now: datetime, send_by: datetime) -> datetime | None:
-    asked = {"sender": sender, "now": _micros(now), "length": length // _MICRO, "end": _micros(send_by + BURST)}
+def totals(session: Session) -> list[Total]:
+    """All senders, by name."""
+    rows = session.execute(select(Sender.name, Sender.texts, Sender.segments).order_by(Sender.name))
+    return [Total(*row) for row in rows]
+
+
+def _place(session: Session, asked: Mapping[str, str | int]) -> datetime | None:
     taken = session.connection().execute(_TAKE, asked).first()
     if taken is None:
         return None

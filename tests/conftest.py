@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -210,6 +212,21 @@ def hasty_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def sessions(engine: Engine) -> Sessions:
     """Sessions on each kind of database in turn."""
     return build_sessions(engine)
+
+
+@pytest.fixture
+def silent_database() -> Iterator[str]:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"postgresql+psycopg://somebody@127.0.0.1:{server.getsockname()[1]}/nothing"
+
+
+@pytest.fixture
+def locked_database(sqlite_url: str) -> Iterator[str]:
+    """A file in which somebody else is writing all the time."""
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        yield sqlite_url
 
 
 # --- brokers -----------------------------------------------------------------------------------------------------

@@ -100,7 +100,8 @@ def chat(rt) -> int:
         session.add(turn)
         session.flush()
         session.add(Message(turn_id=turn.id, direction=Direction.IN, status=MessageStatus.TAKEN, body="Hello", **about))
-        session.add(Message(turn_id=turn.id, direction=Direction.OUT, status=MessageStatus.SENT, body="Hi é", **about))
+        out = {"direction": Direction.OUT, "status": MessageStatus.SENT, "segments": 1}
+        session.add(Message(turn_id=turn.id, body="Hi é", **out, **about))
         return chat.id
 
 
@@ -297,9 +298,9 @@ def test_a_cursor_with_a_foreign_word_is_refused(call, kind) -> None:
 def test_a_chat_is_shown_with_its_texts(call, chat) -> None:
     shown = call("GET", f"/admin/chats/{chat}").get_json()
     assert shown["id"] == chat
-    assert [(m["direction"], m["status"], m["body"]) for m in shown["messages"]] == [
-        ("in", "taken", "Hello"),
-        ("out", "sent", "Hi é"),
+    assert [(m["direction"], m["status"], m["body"], m["segments"]) for m in shown["messages"]] == [
+        ("in", "taken", "Hello", None),
+        ("out", "sent", "Hi é", 1),
     ]
 
 

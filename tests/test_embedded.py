@@ -29,6 +29,7 @@ from tests.scene import ANN, BOB, Scene
 from tests.waiting import until
 
 HERE = "127.0.0.1"
+OPERATOR = "token-of-the-operator"
 
 
 class Up:
@@ -65,6 +66,7 @@ class Up:
             "RETELL_API_KEY": settings.retell_api_key,
             "RETELL_AGENT_ID": settings.agent_id,
             "RETELL_BASE_URL": vendors,
+            "ADMIN_TOKEN": OPERATOR,
         }
 
 
@@ -92,6 +94,16 @@ def test_it_answers_until_it_is_told_to_stop(up: Up, told: signal.Signals) -> No
     process.tell(told)
     assert process.wait(5) == 0
     assert "Traceback" not in process.output
+
+
+def test_prometheus_may_ask_it(up: Up) -> None:
+    up.start()
+    up.simulator.phones.text(ANN, "one")
+    up.must_have_answered("one")
+    assert httpx.get(f"{up.address}/metrics").status_code == 401
+    told = httpx.get(f"{up.address}/metrics", headers={"Authorization": f"Bearer {OPERATOR}"})
+    assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'bridge_texts_total{sender="+1555…11"} 1.0' in told.text.splitlines()
 
 
 def test_after_a_kill_the_next_start_takes_up_at_once_what_was_in_flight(up: Up) -> None:

@@ -308,6 +308,8 @@ def test_what_is_ignored_stands_in_the_log_and_among_the_failures(
     scene.text(body, phone)
     (failure,) = failures.list_failures(scene.rt).failures
     assert (failure.error, failure.kind, failure.phone) == (why, "message", phone)
+    with scene.sessions() as session:
+        assert failures.count(session) == failures.Counts(turns=0, not_sent=0, not_delivered=0, ignored=1)
     assert why in caplog.text
     assert phone not in caplog.text
 

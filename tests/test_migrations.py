@@ -36,6 +36,11 @@ def engine_of(url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+def revisions() -> list[str]:
+    """From the first to the newest."""
+    return [script.revision for script in migrate._revisions().walk_revisions()][::-1]
+
+
 def at_head(url: str) -> bool:
     with engine_of(url) as engine, engine.connect() as connection:
         return migrate.at_head(connection)
@@ -94,12 +99,36 @@ def test_upgrading_twice_is_upgrading_once(bare_database_url: str) -> None:
 
 
 def test_every_revision_can_be_taken_back(bare_database_url: str) -> None:
+    """One by one, and each leaves what was there before it."""
+    before = {"base": schema_of(bare_database_url)}
+    assert before["base"] == {"indexes": []}
+    for revision in revisions():
+        command.upgrade(config(bare_database_url), revision)
+        before[revision] = schema_of(bare_database_url)
+    newest = before.pop(revisions()[-1])
+    for revision in reversed(before):
+        command.downgrade(config(bare_database_url), revision)
+        assert schema_of(bare_database_url) == before[revision]
     migrate.upgrade(bare_database_url)
-    before = schema_of(bare_database_url)
-    command.downgrade(config(bare_database_url), "base")
-    assert schema_of(bare_database_url) == {"indexes": []}
-    migrate.upgrade(bare_database_url)
-    assert schema_of(bare_database_url) == before
+    assert schema_of(bare_database_url) == newest
+
+
+def test_senders_of_an_older_release_go_on_and_are_counted_from_then_on(bare_database_url: str) -> None:
+    def known() -> list[tuple[object, ...]]:
+        with engine_of(bare_database_url) as engine, engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text("SELECT * FROM senders ORDER BY name"))]
+
+    command.upgrade(config(bare_database_url), "0001")
+    with engine_of(bare_database_url) as engine, engine.begin() as connection:
+        connection.execute(text("INSERT INTO senders (name, free_at) VALUES ('+15550001111', 7), ('12345', 8)"))
+    before = known()
+    command.upgrade(config(bare_database_url), "0002")
+    assert known() == [(*row, 0, 0) for row in before]
+    with engine_of(bare_database_url) as engine, engine.begin() as connection:
+        connection.execute(text("UPDATE senders SET texts = 1, segments = 5000000000"))
+        connection.execute(text("INSERT INTO senders (name, free_at) VALUES ('62345', 9)"))  # the old one still runs
+    command.downgrade(config(bare_database_url), "0001")
+    assert known() == [*before, ("62345", 9, None, 0)]
 
 
 def test_a_database_that_a_newer_release_took_further_is_fine(bare_database_url: str) -> None:
@@ -145,6 +174,6 @@ def test_a_percent_sign_in_the_address_means_nothing_to_alembic(tmp_path: Path) 
 
 
 def test_the_revisions_are_one_line() -> None:
-    numbers = [script.revision for script in migrate._revisions().walk_revisions()][::-1]
+    numbers = revisions()
     assert numbers == [f"{n:04}" for n in range(1, len(numbers) + 1)]
     assert migrate.head() == numbers[-1]

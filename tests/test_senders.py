@@ -96,7 +96,7 @@ def test_the_setting_goes_before_every_kind() -> None:
 
 def reserve(sessions: Sessions, length: timedelta, now: datetime = NOW, sender: str = NUMBER) -> datetime | None:
     with sessions.begin() as session:
-        return senders.reserve(session, sender, length, now, LATER)
+        return senders.reserve(session, sender, 1, length, now, LATER)
 
 
 def test_some_seconds_worth_go_at_once_and_the_rest_one_after_the_other(sessions: Sessions) -> None:
@@ -119,7 +119,7 @@ def test_senders_do_not_know_each_other(sessions: Sessions) -> None:
 def test_what_would_come_too_late_takes_no_place(sessions: Sessions) -> None:
     soon = NOW + timedelta(seconds=5)
     with sessions.begin() as session:
-        places = [senders.reserve(session, NUMBER, SECOND, NOW, soon) for _ in range(30)]
+        places = [senders.reserve(session, NUMBER, 1, SECOND, NOW, soon) for _ in range(30)]
     assert [place for place in places if place] == [NOW] * 11 + [NOW + n * SECOND for n in (1, 2, 3, 4)]
     assert reserve(sessions, SECOND) == soon
 
@@ -132,7 +132,7 @@ def test_nobody_ever_sends_more_than_his_rate_and_a_burst(
     with build_sessions(hasty_engine).begin() as session:
         for wait, segments in texts:
             now += timedelta(seconds=wait)
-            place = senders.reserve(session, NUMBER, segments * SECOND / rate, now, now + timedelta(days=1))
+            place = senders.reserve(session, NUMBER, segments, segments * SECOND / rate, now, now + timedelta(days=1))
             assert place is not None and place >= now
             sent.append((place, segments))
         session.rollback()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -220,21 +218,6 @@ def test_without_the_database_twilio_is_asked_to_come_again(scene: Scene, caplog
     web = build_web(replace(scene.rt, sessions=nowhere)).test_client()
     assert post(web, FORM).status_code == 503
     assert ANN not in caplog.text
-
-
-@pytest.fixture
-def silent_database() -> Iterator[str]:
-    """Takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        yield f"postgresql+psycopg://somebody@127.0.0.1:{server.getsockname()[1]}/nothing"
-
-
-@pytest.fixture
-def locked_database(sqlite_url: str) -> Iterator[str]:
-    """A file in which somebody else is writing all the time."""
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as somebody:
-        somebody.execute("BEGIN IMMEDIATE")
-        yield sqlite_url
 
 
 @pytest.mark.parametrize("database", ["silent_database", "locked_database"])

@@ -1,4 +1,7 @@
-"""The web: webhooks, admin and health on one app. It verifies, stores, rings and shows, and never calls outside."""
+"""The web: webhooks, admin, health and metrics on one app.
+
+It verifies, stores, rings and shows, and never calls outside.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from flask import Flask, Request, abort
 from werkzeug.datastructures import MultiDict
 
 from bridge.runtime import Runtime
-from bridge.web import admin, health, problems, twilio
+from bridge.web import admin, health, metrics, problems, twilio
 
 MAX_BYTES = 64 * 1024
 """A text has 1,600 characters at most; this is many times that, with every parameter that Twilio may add."""
@@ -30,6 +33,6 @@ def build_web(rt: Runtime) -> Flask:
     app.request_class = _Request
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     problems.install(app)
-    for part in (twilio, admin, health):
+    for part in (twilio, admin, health, metrics):
         app.register_blueprint(part.blueprint(rt))
     return app

@@ -1,4 +1,4 @@
-"""A bound on what a webhook waits for: Twilio is told 503 while it still listens, whatever the database does.
+"""A bound on what a request waits for: Twilio is told 503 while it still listens, whatever the database does.
 
 A server that is silent, a pool without a free connection and a file that somebody has locked each have their own
 patience, and a request can meet several of them. So the work is done beside the request, and the request waits only
@@ -25,9 +25,9 @@ T = TypeVar("T")
 class InTime:
     """Runs work with a bound on the wait for it."""
 
-    def __init__(self, within: float = WITHIN) -> None:
+    def __init__(self, within: float = WITHIN, threads: int = THREADS) -> None:
         self._within = within
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="webhook")  # begins no thread before a fork
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="in-time")  # begins no thread before a fork
 
     def __call__(self, work: Callable[[], T]) -> T:
         """What ``work`` returns or raises; one of :data:`bridge.db.AWAY` where it takes too long."""

@@ -99,6 +99,7 @@ class Message(Given):
     status: MessageStatus
     body: str
     media: int = Field(description="how many pictures or files came with it")
+    segments: int | None = Field(description="how many the carrier bills for it, by our count; null: a person sent it")
     created_at: datetime
     carrier_id: str | None
     delivery: Delivery | None = Field(description="how far the carrier has brought it")
