@@ -17,7 +17,7 @@ demo: $(VENV)/installed  ## a bridge on this machine, with a pretended Twilio an
 	$(BIN)/bridge demo
 
 test: check  ## check, and run every test
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed-dev  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check
@@ -35,7 +35,7 @@ chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost
 	$(BIN)/python -m bench.chaos --setup $(SETUP)
 
 chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and more than 1,000 faults
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1200 --phones 500 --rate 12
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1000 --phones 500 --rate 12
 
 SECOND := .second-opinion
 

@@ -1,7 +1,7 @@
 """The chaos run: nothing lost, nothing twice.
 
     python -m bench.chaos                                    about a minute of load: what `make chaos` does
-    python -m bench.chaos --texts 10000 --faults 1200 …      the long form: `make chaos-long`, a quarter of an hour
+    python -m bench.chaos --texts 10000 --faults 1000 …      the long form: `make chaos-long`, a quarter of an hour
     python -m bench.chaos --bridge both --markdown           beside the tutorial's bridge, under the same schedule
 
 People text through simulated vendors while processes are killed and halted, the database and the broker go away,

@@ -78,6 +78,14 @@ hypothesis.settings.register_profile("bridge", deadline=None)
 hypothesis.settings.load_profile("bridge")
 
 
+LONG = ("test_crash", "test_bad_input", "test_story", "test_embedded")
+"""Files that take minutes: whoever runs them begins with them, so that nobody waits for the last one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was not tested, and why: one line for each reason."""
     skipped = terminalreporter.stats.get("skipped", [])

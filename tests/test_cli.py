@@ -101,8 +101,9 @@ def test_a_database_that_is_not_there_is_told_in_plain_words(tmp_path: Path, url
 class Restaurant:
     """A simulated agent with some idle chats, and the database that knows of them."""
 
-    def __init__(self, folder: Path, simulator: Simulator, vendors: str, sessions: Sessions) -> None:
+    def __init__(self, folder: Path, database_url: str, simulator: Simulator, vendors: str, sessions: Sessions) -> None:
         self._folder = folder
+        self._database_url = database_url
         self._simulator = simulator
         self._vendors = vendors
         self._sessions = sessions
@@ -147,7 +148,7 @@ class Restaurant:
     def settings(self) -> dict[str, str]:
         settings = self._simulator.settings
         return {
-            "DATABASE_URL": f"sqlite:///{self._folder / 'bridge.sqlite3'}",
+            "DATABASE_URL": self._database_url,
             "PUBLIC_URL": "https://bridge.example.com",
             "TWILIO_ACCOUNT_SID": settings.account_sid,
             "TWILIO_AUTH_TOKEN": settings.auth_token,
@@ -163,7 +164,7 @@ def restaurant(tmp_path: Path, sqlite_url: str) -> Iterator[Restaurant]:
     simulator = Simulator(SimulatorSettings())
     engine = build_engine(sqlite_url)
     with serve(simulator) as vendors:
-        yield Restaurant(tmp_path, simulator, vendors, build_sessions(engine))
+        yield Restaurant(tmp_path, sqlite_url, simulator, vendors, build_sessions(engine))
     engine.dispose()
 
 
