@@ -1,7 +1,7 @@
 """Confirming: what became of the texts of which the carrier has told no end.
 
 Callbacks get lost, and some operators give no receipts at all. A text without a final status is asked for after twelve
-hours, and once more a day later; what the carrier says then counts as a callback does (``bridge.outbox``).
+hours, and once more a day later; what the carrier says then counts as a callback does (``bridge.receipts``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import case, select, update
 
-from bridge import holds, outbox
+from bridge import holds, receipts
 from bridge.carriers import CarriedText
 from bridge.errors import RemoteError
 from bridge.models import Message
@@ -98,8 +98,8 @@ def _settle(rt: Runtime, asked: Asked, carried: CarriedText | None) -> None:
         else:
             message.confirm_at = rt.now() + ASK_AGAIN
         if carried and carried.id == message.carrier_id:
-            news = outbox.note(rt, session, message, carried.status, carried.error_code)
+            news = receipts.note(rt, session, message, carried.status, carried.error_code)
     if news:
-        outbox.tell(rt, message)
+        receipts.tell(rt, message)
     elif carried is None:
         log.warning("message %s is not known to the carrier any more", asked.message_id)

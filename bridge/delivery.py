@@ -4,7 +4,7 @@
     send     hand it over. When it may have been handed over before, ask the carrier first           no session open
     settle   the carrier's id into the row, the line moved on                                        [one commit]
 
-What lives here: the step ``deliver`` and its decisions. What the carrier tells later: ``bridge.outbox.report``.
+What lives here: the step ``deliver`` and its decisions. What the carrier tells later: ``bridge.receipts.report``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bridge import holds, line, opt_outs, outbox, senders
+from bridge import holds, line, opt_outs, receipts, senders
 from bridge.carriers import CarriedText, OutgoingText
 from bridge.db import patient
 from bridge.errors import QueueFull, RemoteError
@@ -316,9 +316,9 @@ def _settle(rt: Runtime, booked: Booked, carried: CarriedText, *, proven: bool =
 @patient
 def _taken(rt: Runtime, booked: Booked, carried: CarriedText, proven: bool) -> None:
     with _closing(rt, booked) as (session, message):
-        news = outbox.taken(rt, session, message, carried, proven=proven)
+        news = receipts.taken(rt, session, message, carried, proven=proven)
     if news:
-        outbox.tell(rt, message)
+        receipts.tell(rt, message)
 
 
 def _not_taken(rt: Runtime, booked: Booked, error: RemoteError) -> None:
@@ -336,7 +336,7 @@ def _not_taken(rt: Runtime, booked: Booked, error: RemoteError) -> None:
 @patient
 def _unsubscribed(rt: Runtime, booked: Booked, error: RemoteError) -> None:
     """The person has opted out, and nobody told us. That is no failure: there is nothing to mend."""
-    if not outbox.unsubscribed(rt, Message.id == booked.message_id):
+    if not receipts.unsubscribed(rt, Message.id == booked.message_id):
         _give_up(rt, booked, str(error), error.code)
         return
     with _closing(rt, booked) as (_, message):
@@ -406,6 +406,6 @@ def _give_up(rt: Runtime, booked: Booked, why: str, code: int | None) -> None:
         if not settled_by_callback:
             message.status, message.settled_at = MessageStatus.GIVEN_UP, rt.now()
             message.error, message.error_code = why, code
-            outbox.failed(rt, session, message)
+            receipts.failed(rt, session, message)
     if not settled_by_callback:
         log.error("message %s given up after %s attempts: %s", booked.message_id, booked.attempts, why)

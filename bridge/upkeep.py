@@ -12,7 +12,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, delete, true
 from sqlalchemy.orm import Session
 
-from bridge import chats, holds, line, outbox
+from bridge import chats, holds, line, resends
 from bridge.agents.routes import scopes
 from bridge.errors import RemoteError
 from bridge.line import DELIVERIES, LINES, TURNS, Line
@@ -38,7 +38,7 @@ def sweep(rt: Runtime) -> None:
             log.warning("%s: the work of a dead worker is taken up again: %s conversations", each.step, released)
         for conversation_id in due:
             rt.bell.ring(each.step, conversation_id)
-    for conversation_id in outbox.send_failed_again(rt, SWEEP_LIMIT):
+    for conversation_id in resends.send_again(rt, SWEEP_LIMIT):
         rt.bell.ring(line.DELIVERIES.step, conversation_id)
     for chat_id in chats.book_endings(rt, SWEEP_LIMIT):
         rt.bell.ring(chats.STEP, chat_id)

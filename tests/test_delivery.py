@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge import delivery, outbox, turns
+from bridge import delivery, receipts, turns
 from bridge.carriers import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
@@ -76,7 +76,7 @@ def test_a_callback_settles_what_has_no_known_outcome(scene: Scene) -> None:
     scene.ring()
     [accepted] = scene.carrier.accepted
     report = StatusReport(accepted.text.reference, accepted.carried.id, Delivery.SENT, ANN)
-    assert outbox.report(scene.rt, report)
+    assert receipts.report(scene.rt, report)
     scene.ring()  # nobody had to wait for the next look
     assert scene.got() == ANSWERS
     assert outgoing(scene)[0].delivery is Delivery.SENT
@@ -97,7 +97,7 @@ def test_a_callback_before_a_failed_answer_does_not_leave_the_rest_waiting(scene
 
     def callback() -> None:
         [accepted] = scene.carrier.accepted
-        outbox.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.SENT, ANN))
+        receipts.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.SENT, ANN))
 
     scene.text("hi")
     scene.carrier.in_next_call(callback)
@@ -159,7 +159,7 @@ def test_a_text_of_which_nothing_can_be_found_out_is_given_up_and_a_late_report_
     scene.work_until_quiet()
     assert [row.status for row in outgoing(scene)] == [MessageStatus.GIVEN_UP]
     [accepted] = scene.carrier.accepted
-    outbox.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.DELIVERED, ANN))
+    receipts.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.DELIVERED, ANN))
     assert [row.status for row in outgoing(scene)] == [MessageStatus.SENT]
     assert scene.got() == ["You said: hi"]
 
@@ -209,7 +209,7 @@ def test_a_report_never_takes_a_text_back(scene: Scene, reports: list[str], at_l
     scene.work()
     row = outgoing(scene)[0]
     for status in reports:
-        outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery(status), ANN))
+        receipts.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery(status), ANN))
     assert outgoing(scene)[0].delivery == at_last
 
 
@@ -217,7 +217,7 @@ def test_a_text_that_was_not_delivered_is_told_in_the_log(scene: Scene, caplog: 
     scene.text("hi")
     scene.work()
     row = outgoing(scene)[0]
-    outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery.UNDELIVERED, ANN, error_code=30003))
+    receipts.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery.UNDELIVERED, ANN, error_code=30003))
     assert f"message {row.id} was not delivered: undelivered, error 30003" in caplog.text
 
 
@@ -231,7 +231,7 @@ def test_reports_for_others_change_nothing(scene: Scene) -> None:
         StatusReport(row.reference, "SM" + "f" * 32, Delivery.FAILED, ANN),
         StatusReport(None, "SM" + "f" * 32, Delivery.FAILED, ANN),
     ):
-        assert not outbox.report(scene.rt, report)
+        assert not receipts.report(scene.rt, report)
     assert outgoing(scene)[0].delivery is Delivery.QUEUED
 
 
@@ -244,7 +244,7 @@ def test_a_report_that_names_another_persons_text_leaves_that_one_its_id(scene: 
     scene.ring()
     [waits] = [row for row in outgoing(scene) if row.status is MessageStatus.SENDING]
     taken = next(row.carrier_id for row in outgoing(scene) if row.carrier_id)
-    outbox.report(scene.rt, StatusReport(waits.reference, taken, Delivery.DELIVERED, ANN))
+    receipts.report(scene.rt, StatusReport(waits.reference, taken, Delivery.DELIVERED, ANN))
     scene.work_until_quiet()
     assert scene.got() == ANSWERS
     owners = [row.conversation_id for row in outgoing(scene) if row.carrier_id == taken]
@@ -255,5 +255,5 @@ def test_a_report_without_our_reference_is_found_by_the_carriers_id(scene: Scene
     scene.text("hi")
     scene.work()
     row = outgoing(scene)[0]
-    assert outbox.report(scene.rt, StatusReport(None, row.carrier_id, Delivery.DELIVERED, ANN))
+    assert receipts.report(scene.rt, StatusReport(None, row.carrier_id, Delivery.DELIVERED, ANN))
     assert outgoing(scene)[0].delivery is Delivery.DELIVERED

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from bridge import confirm, failures, holds, inbox, outbox, turns, upkeep
+from bridge import confirm, failures, holds, inbox, receipts, resends, turns, upkeep
 from bridge.carriers import TREATMENTS, Delivery, FailureClass, InboundText, Meaning, OutgoingText, StatusReport
 from bridge.carriers.twilio.codes import MEANINGS, TABLE
 from bridge.carriers.twilio.refusals import refusal
@@ -90,7 +90,7 @@ def outgoing(scene: Scene) -> list[Message]:
 
 def report(scene: Scene, row: Message, status: str, code: int | None = None) -> bool:
     assert row.carrier_id
-    return outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery(status), ANN, code))
+    return receipts.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery(status), ANN, code))
 
 
 def newest_fails(scene: Scene, code: int | None, status: str = "undelivered") -> None:
@@ -344,10 +344,12 @@ def test_sweeps_at_once_send_again_once(scene: Scene) -> None:
         scene.text("hi", phone)
     scene.work()
     for row, phone in zip(outgoing(scene), phones, strict=True):
-        assert outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id or "", Delivery.FAILED, phone, 30003))
+        assert receipts.report(
+            scene.rt, StatusReport(row.reference, row.carrier_id or "", Delivery.FAILED, phone, 30003)
+        )
     scene.clock.tick(5 * MINUTE)
     with ThreadPoolExecutor(4) as threads:
-        rung = list(threads.map(lambda _: outbox.send_failed_again(scene.rt, 100), range(4)))
+        rung = list(threads.map(lambda _: resends.send_again(scene.rt, 100), range(4)))
     assert len(outgoing(scene)) == 40
     assert sorted(conversation for each in rung for conversation in each) == list(range(1, 21))
 
@@ -373,7 +375,7 @@ def test_a_process_that_dies_in_between_sends_again_once(scene: Scene) -> None:
     scene.work()
     newest_fails(scene, 30003)
     scene.clock.tick(5 * MINUTE)
-    outbox.send_failed_again(scene.rt, 10)
+    resends.send_again(scene.rt, 10)
     scene.restart()
     wait(scene, 2 * MINUTE)
     assert scene.got() == ["You said: hi"] * 2
@@ -396,7 +398,9 @@ def unregistered(scene: Scene) -> list[str]:
     failed = [row for row in outgoing(scene) if row.carrier_id and row.delivery is Delivery.QUEUED]
     for row in failed:
         phone = next(a.text.recipient for a in scene.carrier.accepted if a.text.reference == row.reference)
-        assert outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery.UNDELIVERED, phone, 30034))
+        assert receipts.report(
+            scene.rt, StatusReport(row.reference, row.carrier_id, Delivery.UNDELIVERED, phone, 30034)
+        )
     return [row.body for row in failed]
 
 
@@ -431,7 +435,7 @@ def test_when_it_is_mended_everything_flows_and_everything_arrives(scene: Scene)
         for row in outgoing(scene):
             if row.carrier_id and row.delivery is Delivery.QUEUED:
                 to = next(a.text.recipient for a in scene.carrier.accepted if a.text.reference == row.reference)
-                outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery.DELIVERED, to))
+                receipts.report(scene.rt, StatusReport(row.reference, row.carrier_id, Delivery.DELIVERED, to))
     assert len(scene.carrier.accepted) > before
     assert not on_hold(scene)
     last = {row.conversation_id: row.delivery for row in outgoing(scene) if row.resent_as is None}
@@ -445,7 +449,7 @@ def test_a_delivered_text_that_is_older_does_not_end_the_hold(scene: Scene) -> N
     bobs, anns = outgoing(scene)
     scene.clock.tick(5)
     assert report(scene, anns, "undelivered", 30034)
-    assert outbox.report(scene.rt, StatusReport(bobs.reference, bobs.carrier_id, Delivery.DELIVERED, BOB))
+    assert receipts.report(scene.rt, StatusReport(bobs.reference, bobs.carrier_id, Delivery.DELIVERED, BOB))
     assert on_hold(scene)
 
 
@@ -493,7 +497,7 @@ def test_reports_only_lead_forward(quick: Scene, said: list[str], at_last: str, 
         [accepted] = quick.carrier.accepted
         for word in said:
             status, _, code = word.partition(":")
-            outbox.report(
+            receipts.report(
                 quick.rt,
                 StatusReport(
                     accepted.text.reference, accepted.carried.id, Delivery(status), ANN, int(code) if code else None
@@ -533,7 +537,7 @@ def test_a_report_whose_id_is_another_texts_already_is_told_in_the_log(
     row = outgoing(scene)[-1]
     assert row.status is MessageStatus.SENDING
     assert anns.carrier_id
-    assert outbox.report(scene.rt, StatusReport(row.reference, anns.carrier_id, Delivery.SENT, ANN))
+    assert receipts.report(scene.rt, StatusReport(row.reference, anns.carrier_id, Delivery.SENT, ANN))
     assert "was taken for" in caplog.text
     assert [row.carrier_id for row in outgoing(scene)] == [anns.carrier_id, None]
     wait(scene, MINUTE)
@@ -545,7 +549,7 @@ def test_a_persons_text_is_never_taken_for_one_of_ours(scene: Scene) -> None:
     scene.text("hi", sid="SM-hers")
     scene.ring()
     [row] = outgoing(scene)
-    assert outbox.report(scene.rt, StatusReport(row.reference, "SM-hers", Delivery.SENT, ANN))
+    assert receipts.report(scene.rt, StatusReport(row.reference, "SM-hers", Delivery.SENT, ANN))
     hers, ours = scene.rows(Message)
     assert (hers.status, hers.carrier_id) == (MessageStatus.ANSWERED, "SM-hers")
     assert (ours.status, ours.carrier_id) == (MessageStatus.SENT, None)
@@ -575,7 +579,7 @@ def test_an_id_that_a_look_took_for_another_text_goes_to_whom_it_belongs(scene: 
     wait(scene, 30)
     stray = scene.carrier.accepted[0].carried.id
     assert [row.carrier_id for row in outgoing(scene)] == [None, stray]
-    assert outbox.report(scene.rt, StatusReport(reference, stray, Delivery.DELIVERED, ANN))
+    assert receipts.report(scene.rt, StatusReport(reference, stray, Delivery.DELIVERED, ANN))
     wait(scene, 60)
     assert [row.carrier_id for row in outgoing(scene)] == [a.carried.id for a in scene.carrier.accepted]
     assert scene.got() == ["ok", "ok"]
@@ -591,7 +595,7 @@ def test_the_second_copy_of_a_text_is_not_taken_for_the_next_one(scene: Scene) -
     scene.work()
     [first] = outgoing(scene)
     copy = scene.carrier.send(_text(scene, first))
-    assert not outbox.report(scene.rt, StatusReport(first.reference, copy.id, Delivery.SENT, ANN))
+    assert not receipts.report(scene.rt, StatusReport(first.reference, copy.id, Delivery.SENT, ANN))
     assert outgoing(scene)[0].twin_id == copy.id
     scene.clock.tick(10 * MINUTE)
     scene.rt.pulse.beat()

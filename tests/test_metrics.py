@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event, insert, text
 from werkzeug.test import TestResponse
 
-from bridge import delivery, failures, outbox, turns
+from bridge import delivery, failures, receipts, turns
 from bridge.carriers import Delivery, StatusReport
 from bridge.config import Settings
 from bridge.db import Sessions, build_engine, build_sessions
@@ -86,7 +86,7 @@ def is_reported(scene: Scene, status: Delivery, code: int | None = None) -> None
     """The carrier tells of the newest text."""
     row = outgoing(scene)[-1]
     assert row.carrier_id
-    assert outbox.report(scene.rt, StatusReport(row.reference, row.carrier_id, status, ANN, code))
+    assert receipts.report(scene.rt, StatusReport(row.reference, row.carrier_id, status, ANN, code))
 
 
 def refused(code: int) -> RemoteError:

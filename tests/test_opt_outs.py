@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from bridge import activity, chats, delivery, failures, line, opt_outs, outbox, turns
+from bridge import activity, chats, delivery, failures, line, opt_outs, outbox, receipts, turns
 from bridge.carriers import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.catch_up import catch_up
 from bridge.db import Sessions
@@ -599,7 +599,7 @@ def test_a_late_report_on_a_canceled_text_still_counts(scene: Scene) -> None:
     scene.work_until_quiet()
     assert went(scene) == CANCELED
     [accepted] = scene.carrier.accepted
-    outbox.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.DELIVERED, ANN))
+    receipts.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.DELIVERED, ANN))
     assert went(scene) == ONE_SENT
     scene.work_until_quiet()
     nothing_is_left(scene)
@@ -701,7 +701,7 @@ def test_a_worker_that_dies_after_noting_the_refusal_leaves_nothing_behind(scene
     turns.converse(scene.rt, 1)
     booked = delivery._claim(scene.rt, 1)
     assert booked
-    assert outbox.unsubscribed(scene.rt, Message.id == booked.message_id)
+    assert receipts.unsubscribed(scene.rt, Message.id == booked.message_id)
     scene.restart()
     scene.carrier.recover()
     scene.work_until_quiet(at_most=120)
@@ -719,8 +719,8 @@ def test_a_report_of_an_opt_out_opts_out(scene: Scene, status: Delivery) -> None
     delivery._send(scene.rt, booked)
     [accepted] = scene.carrier.accepted
     report = StatusReport(accepted.text.reference, accepted.carried.id, status, ANN, error_code=21610)
-    assert outbox.report(scene.rt, report)
-    assert not outbox.report(scene.rt, report)
+    assert receipts.report(scene.rt, report)
+    assert not receipts.report(scene.rt, report)
     assert out(scene) == [(NUMBER, ANN)]
     scene.work_until_quiet()
     assert went(scene) == ONE_SENT
@@ -731,7 +731,7 @@ def test_a_report_of_an_opt_out_settles_what_has_no_known_outcome(scene: Scene) 
     while_a_taken_reply_has_no_known_outcome_before_stop(scene)
     [accepted] = scene.carrier.accepted
     failed = StatusReport(accepted.text.reference, accepted.carried.id, Delivery.FAILED, ANN, error_code=21610)
-    assert outbox.report(scene.rt, failed)
+    assert receipts.report(scene.rt, failed)
     scene.work_until_quiet()
     assert went(scene) == ONE_SENT
     assert out(scene) == [(NUMBER, ANN)]
@@ -754,7 +754,7 @@ def test_reports_of_other_errors_and_for_others_opt_out_nobody(scene: Scene) -> 
         StatusReport("f" * 32, carrier_id, Delivery.FAILED, ANN, error_code=21610),
         StatusReport(None, "SM" + "f" * 32, Delivery.FAILED, ANN, error_code=21610),
     ):
-        outbox.report(scene.rt, report)
+        receipts.report(scene.rt, report)
     assert out(scene) == []
 
 
@@ -766,7 +766,7 @@ def test_a_refusal_from_before_the_opting_in_is_over(scene: Scene) -> None:
     scene.clock.tick(60)
     scene.text("START")
     first = scene.carrier.accepted[0]
-    outbox.report(scene.rt, StatusReport(None, first.carried.id, Delivery.FAILED, ANN, error_code=21610))
+    receipts.report(scene.rt, StatusReport(None, first.carried.id, Delivery.FAILED, ANN, error_code=21610))
     assert out(scene) == []
     scene.carrier.fail("send", UNSUBSCRIBED)
     scene.text("again")

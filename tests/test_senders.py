@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from bridge import delivery, outbox, senders, turns
+from bridge import delivery, receipts, senders, turns
 from bridge.carriers import Delivery, StatusReport
 from bridge.config import Settings
 from bridge.db import Sessions, build_sessions
@@ -373,7 +373,7 @@ def test_a_late_report_settles_what_meets_a_full_queue(scene: Scene) -> None:
     scene.carrier.fail("send", FULL)
     scene.ring()
     [row] = outgoing(scene)
-    outbox.report(scene.rt, StatusReport(row.reference, "SM" + "e" * 32, Delivery.SENT, ANN))
+    receipts.report(scene.rt, StatusReport(row.reference, "SM" + "e" * 32, Delivery.SENT, ANN))
     scene.work_until_quiet(at_most=5)
     assert [row.status for row in outgoing(scene)] == [MessageStatus.SENT]
     assert scene.got() == []

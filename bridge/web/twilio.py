@@ -9,7 +9,7 @@ from functools import wraps
 from flask import Blueprint, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from bridge import inbox, outbox
+from bridge import inbox, receipts
 from bridge.carriers.twilio import webhooks
 from bridge.config import Settings
 from bridge.runtime import Runtime
@@ -44,7 +44,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     def status() -> Response:
         report = webhooks.parse_status(_form(), request.args.get("message"))
         if report:
-            in_time(lambda: outbox.report(rt, report))
+            in_time(lambda: receipts.report(rt, report))
         return Response(status=204)
 
     return twilio

@@ -1,0 +1,210 @@
+"""Delivery receipts: what the carrier says became of a text, and what follows from it.
+
+What lives here: the reducer of its reports, which may come late, twice, out of order, or before the send has returned;
+and the treatment of what was not delivered. Where no report comes: ``bridge.confirm``. What goes again:
+``bridge.resends``.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from bridge import holds, opt_outs
+from bridge.carriers import ARRIVED, FINAL, NOT_DELIVERED, RANK, CarriedText, Delivery, StatusReport
+from bridge.errors import AccountRefused
+from bridge.line import DELIVERIES, LINES, wake
+from bridge.models import UNSENT, Conversation, Direction, Message, MessageStatus
+from bridge.phone import masked
+from bridge.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+UNSETTLED = (*UNSENT, MessageStatus.GIVEN_UP, MessageStatus.CANCELED)
+"""A text in one of these states may yet turn out to have been sent."""
+
+CONFIRM_AFTER = timedelta(hours=12)
+"""So long after it was sent, the carrier is asked what became of a text of which it has told no end."""
+
+
+def report(rt: Runtime, said: StatusReport) -> bool:
+    """Note what the carrier says of a text; False when it says nothing new. Late and repeated reports do no harm.
+
+    A report that carries our reference also settles a text whose sending had no known outcome.
+    """
+    if said.error_code == opt_outs.UNSUBSCRIBED:
+        unsubscribed(rt, *_named(said))
+    try:
+        return _report(rt, said)
+    except IntegrityError:  # somebody takes the id for another text at this very moment; the carrier tells more later
+        log.error("a report of %s is left out: its id has just been given to another text of ours", said.carrier_id)
+        return False
+
+
+def unsubscribed(rt: Runtime, *which: ColumnElement[bool]) -> bool:
+    """The carrier takes this text for nobody who has opted out: note it, and cancel what waits.
+
+    False where the person has opted in again since the text was handed over. In a transaction of its own, before the
+    text itself is settled: opt-outs are locked before conversations.
+    """
+    about = (Message.conversation_id, Message.attempted_at, Conversation.bridge_number, Conversation.phone)
+    with rt.sessions.begin() as session:
+        text = session.execute(select(*about).join(Conversation).where(*which)).first()
+        if text is None:
+            return False
+        scope = opt_outs.scope(rt.settings, text.bridge_number)
+        new = opt_outs.record(session, scope, text.phone, opt_outs.BY_CARRIER, text.attempted_at or rt.now())
+        canceled = opt_outs.cancel(session, scope, text.phone, rt.now()) if new else ()
+        is_out = opt_outs.has_opted_out(session, text.conversation_id)
+    if new:
+        log.warning("%s has opted out of %s: %s", masked(text.phone), masked(text.bridge_number), opt_outs.BY_CARRIER)
+    for conversation_id in canceled:
+        for line in LINES:
+            rt.bell.ring(line.step, conversation_id)
+    return is_out
+
+
+def taken(rt: Runtime, session: Session, message: Message, carried: CarriedText, *, proven: bool = True) -> bool:
+    """The carrier has it, under this id and as far as this; False when that is not news. The line is locked.
+
+    ``proven``: by our reference in a callback, or by the answer to the send; not by a look at the carrier's list.
+    Call :func:`tell` once the transaction has ended.
+    """
+    if message.status in UNSETTLED:
+        owned = _owned(session, message, carried.id, rt.now()) if proven else carried.id
+        message.status, message.carrier_id, message.settled_at = MessageStatus.SENT, owned, rt.now()
+        message.error, message.resend_at = None, None
+        message.confirm_at = rt.now() + CONFIRM_AFTER if owned else None
+    elif message.carrier_id not in (None, carried.id):
+        _stands_twice(rt, session, message, carried)
+        return False
+    return note(rt, session, message, carried.status, carried.error_code)
+
+
+def note(rt: Runtime, session: Session, message: Message, status: Delivery, code: int | None) -> bool:
+    """How far the carrier has brought a text, and what follows from it; False when that is not news."""
+    if status in ARRIVED:
+        message.resend_at = None
+    if not _is_news(message, status, code):
+        return False
+    message.delivery, message.error_code = status, code or message.error_code
+    if RANK[status] >= FINAL:
+        message.confirm_at = None
+    if status in NOT_DELIVERED:
+        message.settled_at = rt.now()
+        failed(rt, session, message)
+    elif status in ARRIVED and message.attempted_at:
+        holds.prove(session, rt.carrier.provider, DELIVERIES, message.attempted_at, rt.now())
+    return True
+
+
+def failed(rt: Runtime, session: Session, message: Message) -> None:
+    """Here every text comes by that was refused for good or not delivered, with the carrier's code if it gave one.
+
+    A text that was sent and met a fault of our own set-up puts the carrier on hold. Some go again after a while, never
+    after ``send_by``; until then they stand in nobody's way.
+    """
+    meaning = rt.carrier.meaning(message.error_code)
+    if message.status is MessageStatus.SENT and meaning.treatment.concerns_all:
+        cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code)
+        holds.place(session, cause, rt.now(), late=True)
+    pauses = meaning.treatment.send_again[message.resends :]
+    if not pauses or message.delivery is Delivery.CANCELED or message.resent_as:
+        return
+    resend_at = rt.now() + pauses[0]
+    if message.send_by and resend_at < message.send_by:
+        message.resend_at = resend_at
+
+
+def tell(rt: Runtime, message: Message) -> None:
+    """In the log, if it was not delivered."""
+    if message.delivery in NOT_DELIVERED:
+        meaning = rt.carrier.meaning(message.error_code)
+        again = f"; it goes again at {message.resend_at:%Y-%m-%d %H:%M:%S} UTC" if message.resend_at else ""
+        what = f"{message.delivery}, error {message.error_code} ({meaning.failure}): {meaning.sentence}"
+        log.error("message %s was not delivered: %s%s", message.id, what, again)
+
+
+def _report(rt: Runtime, said: StatusReport) -> bool:
+    with rt.sessions.begin() as session:
+        message = _find(session, said)
+        if message is None:
+            return False
+        settles = message.status in UNSETTLED
+        news = taken(rt, session, message, CarriedText(said.carrier_id, said.status, error_code=said.error_code))
+        if settles:
+            _wake(session, message.conversation_id, rt.now())
+        conversation_id = message.conversation_id
+    if news:
+        tell(rt, message)
+    if settles:
+        rt.bell.ring(DELIVERIES.step, conversation_id)
+    return news
+
+
+def _find(session: Session, said: StatusReport) -> Message | None:
+    """Our row, locked."""
+    message = session.scalar(select(Message).join(Conversation).where(*_named(said)))
+    if message is None:
+        return None
+    # Its line may have to move: the conversation is always locked before its texts.
+    if message.status in UNSETTLED or message.carrier_id != said.carrier_id:
+        session.get_one(Conversation, message.conversation_id, with_for_update=True)
+    session.refresh(message, with_for_update=True)
+    return message
+
+
+def _named(said: StatusReport) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The text that is meant. A reference that belongs to another phone is somebody else's: nothing may cross."""
+    name = Message.reference == said.reference if said.reference else Message.carrier_id == said.carrier_id
+    return name, Conversation.phone == said.recipient
+
+
+def _is_news(message: Message, status: Delivery, code: int | None) -> bool:
+    """It ranks higher than what is known, or brings the code that was missing."""
+    known = message.delivery
+    if known is None or RANK[status] > RANK[known]:
+        return True
+    if status is not known and RANK[status] == RANK[known] == FINAL:
+        log.error("message %s was %s, and is now told to be %s; the first counts", message.id, known, status)
+    return status is known and status in NOT_DELIVERED and message.error_code is None and code is not None
+
+
+def _stands_twice(rt: Runtime, session: Session, message: Message, copy: CarriedText) -> None:
+    """The second id is kept, so that no look takes it for another text with the same words."""
+    if copy.status in ARRIVED:
+        message.resend_at = None
+    if message.twin_id is None:
+        message.twin_id = _owned(session, message, copy.id, rt.now())
+        log.error("message %s stands twice at the carrier: %s, %s", message.id, message.carrier_id, copy.id)
+
+
+def _owned(session: Session, message: Message, carrier_id: str, now: datetime) -> str | None:
+    """The id, free to be this text's; ``None`` where a text has it that is not ours to change: a person's, or one in
+    another line.
+
+    A look may have taken it for another text with the same words. That one was never found, and is looked for again.
+    """
+    other = session.scalar(select(Message).where(Message.carrier_id == carrier_id, Message.id != message.id))
+    if other is None:
+        return carrier_id
+    log.error("%s was taken for message %s, and is message %s", carrier_id, other.id, message.id)
+    if other.direction is Direction.IN or other.conversation_id != message.conversation_id:
+        return None
+    session.refresh(other, with_for_update=True)
+    other.carrier_id, other.twin_id = other.twin_id, None
+    if other.carrier_id is None and other.resent_as is None:
+        other.status, other.delivery, other.error_code = MessageStatus.SENDING, None, None
+        other.settled_at, other.confirm_at, other.resend_at = None, None, None
+    session.flush()  # the id must be free before it is given away
+    _wake(session, message.conversation_id, now)
+    return carrier_id
+
+
+def _wake(session: Session, conversation_id: int, now: datetime) -> None:
+    """What waits in the line need not wait any longer."""
+    session.execute(update(Conversation).where(Conversation.id == conversation_id).values(wake(DELIVERIES, now)))
