@@ -87,13 +87,16 @@ class CeleryBell:
         self._waiting: queue.Queue[tuple[str, int] | None] = queue.Queue(MAX_WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._told_full = False
 
     def ring(self, step: str, row: int) -> None:
         self._start()
         try:
             self._waiting.put_nowait((step, row))
         except queue.Full:
-            log.warning("too many rings wait for the broker; the sweeper will bring %s", step)
+            if not self._told_full:
+                log.warning("too many rings wait for the broker; the sweeper will bring what comes now")
+            self._told_full = True
 
     def reachable(self) -> bool:
         try:
@@ -120,6 +123,7 @@ class CeleryBell:
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
             rings = dict.fromkeys([first, *self._rest()])
+            self._told_full = False
             self._publish([ring for ring in rings if ring])
             if None in rings:
                 return

@@ -243,7 +243,7 @@ def test_rings_that_nobody_takes_do_not_fill_the_memory(silent_url: str, caplog:
     with bell_at(silent_url) as bell:
         for row in range(2 * MAX_WAITING + 2):
             bell.ring("converse", row)
-    assert "too many rings wait" in caplog.text
+    assert 1 <= caplog.text.count("too many rings wait") <= 5  # once for each batch, and not for each ring
 
 
 def test_a_broker_that_comes_back_is_rung_again(gate: Gate, rings: Rings, caplog: pytest.LogCaptureFixture) -> None:
