@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +24,20 @@ PUBLISH_TIMEOUT = 2
 
 MAX_WAITING = 10_000
 """Rings kept while the broker hangs. What is beyond is brought by the sweeper."""
+
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds, seconds and times: a host that vanished without a word is noticed after half a minute."""
+
+REDIS_CONSUMER: dict[str, Any] = {
+    # Else each message stays in Redis until it is acknowledged, and one whose acknowledgement fails counts as being
+    # worked on for ever. When Redis restarts while all threads are busy, a worker would take nothing any more.
+    "ack_emulation": False,
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)
+    },
+}
+"""A ring that is taken and lost is rung again by the sweeper: nothing has to be kept in Redis for that."""
 
 AWAY = (KombuError, AMQPError, OSError)
 """How a broker that can't be used shows itself: away, hanging, full, or refusing our password."""
@@ -74,6 +89,12 @@ def build_publisher(url: str) -> Celery:
         task_publish_retry=False,
         task_publish_retry_policy={"max_retries": 0, "interval_start": 0},
     )
+
+
+def build_consumer(url: str, **conf: Any) -> Celery:
+    """The same for a worker, which must come back by itself from whatever happens to the broker."""
+    redis = url.startswith("redis")
+    return build_celery(url, broker_transport_options=REDIS_CONSUMER if redis else {}, **conf)
 
 
 class CeleryBell:

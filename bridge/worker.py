@@ -17,7 +17,7 @@ from celery import Celery
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from bridge import log as logs
-from bridge.broker import CeleryBell, build_celery, queues
+from bridge.broker import CeleryBell, build_consumer, queues
 from bridge.config import ServerSettings, or_exit
 from bridge.runtime import Runtime
 from bridge.steps import CLOCK, STEPS
@@ -60,7 +60,7 @@ def _callable(upkeep: Callable[[Runtime], None]) -> Callable[[], None]:
 
 def build_worker() -> Celery:
     """The app with a task for every step, and the clock's schedule."""
-    app = build_celery(
+    app = build_consumer(
         settings.broker_url,
         worker_pool="threads",
         worker_concurrency=settings.worker_concurrency,

@@ -19,7 +19,7 @@ from kombu.utils.url import parse_url
 from sqlalchemy.engine import make_url
 
 from bridge.bell import Bell, NoBell
-from bridge.broker import MAX_WAITING, PUBLISH_TIMEOUT, CeleryBell, queue_of
+from bridge.broker import AWAY, MAX_WAITING, PUBLISH_TIMEOUT, CeleryBell, build_consumer, queue_of
 from bridge.steps import STEPS
 from tests.vendor import closed_port
 from tests.waiting import until
@@ -98,10 +98,16 @@ class Gate:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def shut(self) -> None:
+        """Nobody is let in any more, and who is in is thrown out."""
+        with suppress(OSError):  # it is shut
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+
     def close(self) -> None:
         self.open()
-        self._server.shutdown(socket.SHUT_RDWR)
-        self.cut()
+        self.shut()
         for thread in self._threads:
             thread.join()
         for end in (*self._sockets, self._server):
@@ -244,6 +250,24 @@ def test_rings_that_nobody_takes_do_not_fill_the_memory(silent_url: str, caplog:
         for row in range(2 * MAX_WAITING + 2):
             bell.ring("converse", row)
     assert 1 <= caplog.text.count("too many rings wait") <= 5  # once for each batch, and not for each ring
+
+
+def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_same(redis_url: str) -> None:
+    gate = Gate(redis_url)
+    gate.open()
+    try:
+        with build_consumer(gate.url).connection_for_read() as connection, connection.channel() as channel:
+            channel.basic_qos(0, 1, False)
+            with bell_at(gate.url) as bell:
+                bell.ring("converse", 1)
+            until(lambda: channel.basic_get(queue_of("converse")), "the ring was taken")
+            assert not channel.qos.can_consume()
+            [taken] = channel.qos._delivered.values()
+            gate.shut()
+            taken.ack_log_error(logging.getLogger(), AWAY)
+            assert channel.qos.can_consume()
+    finally:
+        gate.close()
 
 
 def test_a_broker_that_comes_back_is_rung_again(gate: Gate, rings: Rings, caplog: pytest.LogCaptureFixture) -> None:
