@@ -51,9 +51,6 @@ WORKER_CONCURRENCY = "50"
 SENDER_RATE = "25"
 """Segments a second for each of the two numbers: what has waited behind a disaster comes faster, and has to queue."""
 
-DISASTER_EVERY = 3.0
-"""Seconds of load for each disaster, so that a minute has one of each kind; the rest of the faults are the vendors'."""
-
 SETTLE_WITHIN = 120.0
 """Seconds from the end of the last fault until everything must be at rest."""
 
@@ -75,6 +72,8 @@ class Options:
     phones: int
     rate: float
     seed: int
+    disaster_every: float
+    """Seconds of load for each disaster; the rest of the faults are the vendors'."""
     setup: str
     bridge: str
     accepted_only: bool
@@ -163,7 +162,7 @@ def _stage(
         supervisor.once("release", lines["release"])
     supervisor.start(port)
     length = options.texts / options.rate
-    percent = 100 * max(0, options.faults - length / DISASTER_EVERY) / (options.texts * CALLS_PER_TEXT)
+    percent = 100 * max(0, options.faults - length / options.disaster_every) / (options.texts * CALLS_PER_TEXT)
     return Stage(place, doors, supervisor, simulator, AGENT_TIMEOUT, percent)
 
 
@@ -213,7 +212,7 @@ def _disasters(rng: random.Random, stage: Stage, options: Options, length: float
     there = {name for name, _ in stage.supervisor.slots} | set(stage.place.targets)
     if stage.place.sqlite:
         there.add("sqlite")
-    return schedule(rng, there, min(options.faults, round(length / DISASTER_EVERY)), length)
+    return schedule(rng, there, min(options.faults, round(length / options.disaster_every)), length)
 
 
 def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened]) -> Result:
@@ -268,6 +267,7 @@ def _options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--phones", type=int, default=150)
     parser.add_argument("--rate", type=float, default=15.0, help="texts a second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--disaster-every", type=float, default=3.0, help="seconds: a minute has most kinds of them")
     parser.add_argument("--setup", choices=list(PLACES), default="postgres-redis")
     parser.add_argument("--bridge", choices=["ours", "tutorial", "both"], default="ours")
     parser.add_argument("--accepted-only", action="store_true", help="what was never answered with 200 is not owed")
