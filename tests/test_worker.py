@@ -37,6 +37,7 @@ from bridge.worker import celery
 print(json.dumps({
     "tasks": [name for name in celery.tasks if not name.startswith("celery.")],
     "schedule": celery.conf.beat_schedule,
+    "ack_emulation": celery.conf.broker_transport_options.get("ack_emulation"),
     "queues": {name: [each.exchange.name, each.routing_key] for name, each in celery.amqp.queues.consume_from.items()},
     **{name: celery.conf[name] for name in %r},
 }, default=lambda moment: moment.total_seconds()))
@@ -85,6 +86,10 @@ def test_each_step_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_
     names = [CLOCK_QUEUE, *map(queue_of, STEPS)]
     assert len(set(names)) == len(STEPS) + 1
     assert worker["queues"] == {name: [name, name] for name in names}
+
+
+def test_nothing_has_to_be_acknowledged_in_redis(worker: dict[str, Any]) -> None:
+    assert worker["ack_emulation"] is False
 
 
 def test_calls_that_nobody_takes_do_not_pile_up(worker: dict[str, Any]) -> None:
