@@ -24,11 +24,11 @@ from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-OVERLAP = timedelta(minutes=10)
-"""A look begins so long before the end of the last one: two clocks differ, and a list may be late to show a text.
+OVERLAP = timedelta(minutes=5)
+"""A look begins so long before the end of the last one: two clocks differ, and a list may be late to show a text."""
 
-The first look of all goes back no further either: a bridge that is set up today has no answers to last week's texts.
-"""
+FIRST_LOOK = timedelta(minutes=10)
+"""The first one of all goes back so far: a bridge that is set up today has no answers to last week's texts."""
 
 LEAVE_TO_WEBHOOK = timedelta(seconds=20)
 """Texts that are younger may still be on their way here: carriers wait up to 15 s for a webhook's answer."""
@@ -52,7 +52,7 @@ def catch_up(rt: Runtime) -> None:
 def _read(rt: Runtime, number: str) -> None:
     """One look, the oldest text first. Its progress is kept page by page: after a fault it goes on from there."""
     until = rt.now() - LEAVE_TO_WEBHOOK
-    since = _read_to(rt, number, until) - OVERLAP
+    since = _read_to(rt, number, until + OVERLAP - FIRST_LOOK) - OVERLAP
     for page in rt.carrier.received_by(number, since):
         _store(rt, [text for text in page if (text.sent_at or until) <= until])
         if page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -22,3 +23,19 @@ CLOCK: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "confirm": (confirm.confirm, timedelta(minutes=1)),
 }
 """Called for in turn. The sweep is what makes a pause end on time, so it is frequent; it costs a few index look-ups."""
+
+
+def one_at_a_time(upkeep: Callable[[Runtime], None]) -> Callable[[Runtime], None]:
+    """For a worker that takes the clock's calls as they come: where one has not come to its end, the next one is left
+    out. Ten looks at a long list at once bring nothing sooner.
+    """
+    at_it = threading.Lock()
+
+    def called(rt: Runtime) -> None:
+        if at_it.acquire(blocking=False):
+            try:
+                upkeep(rt)
+            finally:
+                at_it.release()
+
+    return called

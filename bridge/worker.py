@@ -20,7 +20,7 @@ from bridge import log as logs
 from bridge.broker import CeleryBell, build_consumer, queues
 from bridge.config import ServerSettings, or_exit
 from bridge.runtime import Runtime
-from bridge.steps import CLOCK, STEPS
+from bridge.steps import CLOCK, STEPS, one_at_a_time
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,10 @@ def _ringable(step: Callable[[Runtime, int], None]) -> Callable[[int], None]:
 
 
 def _callable(upkeep: Callable[[Runtime], None]) -> Callable[[], None]:
+    one = one_at_a_time(upkeep)
+
     def task() -> None:
-        upkeep(runtime())
+        one(runtime())
 
     return task
 

@@ -10,7 +10,9 @@ import ast
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,8 +20,12 @@ import pytest
 
 from bridge import chats, line
 from bridge.broker import CLOCK_QUEUE, queue_of
-from bridge.steps import CLOCK, STEPS
+from bridge.db import Sessions
+from bridge.runtime import Runtime
+from bridge.steps import CLOCK, STEPS, one_at_a_time
 from tests.procfile import ROOT, environment
+from tests.scene import Scene
+from tests.waiting import PATIENCE
 
 SETTINGS = {
     "CELERY_BROKER_URL": "redis://127.0.0.1:1",
@@ -59,6 +65,11 @@ CONF: dict[str, Any] = {
 """Each of these is a choice. A ring that is lost is brought by the sweeper, so nothing is acknowledged late."""
 
 
+@pytest.fixture
+def scene(sessions: Sessions) -> Scene:
+    return Scene(sessions)
+
+
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the worker is set up to be."""
@@ -78,6 +89,47 @@ def test_there_is_a_task_for_every_step_and_for_every_call_of_the_clock(worker: 
 def test_the_clock_calls_for_each_part_of_the_upkeep_at_its_own_pace(worker: dict[str, Any]) -> None:
     paces = {name: (each["task"], each["schedule"]) for name, each in worker["schedule"].items()}
     assert paces == {name: (name, every.total_seconds()) for name, (_, every) in CLOCK.items()}
+
+
+class Slow:
+    """Upkeep that takes until it is let go."""
+
+    def __init__(self) -> None:
+        self.called = 0
+        self.begun, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, rt: Runtime) -> None:
+        self.called += 1
+        self.begun.set()
+        assert self.let_go.wait(PATIENCE)
+
+
+def test_a_call_of_the_clock_is_left_out_while_the_one_before_is_at_it(scene: Scene) -> None:
+    slow = Slow()
+    upkeep = one_at_a_time(slow)
+    first = threading.Thread(target=upkeep, args=(scene.rt,))
+    first.start()
+    assert slow.begun.wait(PATIENCE)
+    upkeep(scene.rt)
+    assert slow.called == 1
+    slow.let_go.set()
+    first.join()
+    upkeep(scene.rt)
+    assert slow.called == 2
+
+
+def test_a_call_of_the_clock_that_fails_leaves_the_way_free(scene: Scene) -> None:
+    called = []
+
+    def fails(rt: Runtime) -> None:
+        called.append(rt)
+        raise OSError
+
+    upkeep = one_at_a_time(fails)
+    for _ in range(2):
+        with suppress(OSError):
+            upkeep(scene.rt)
+    assert len(called) == 2
 
 
 def test_each_step_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
