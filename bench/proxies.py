@@ -135,6 +135,11 @@ async def _serve(targets: Mapping[str, tuple[str, int]]) -> None:
         name, state = line.decode().split()
         await doors[name].set(State(state))
         _say("done")
+    for door in doors.values():
+        await door.set(State.SHUT)
+    connections = asyncio.all_tasks() - {asyncio.current_task()}
+    if connections:  # a task that is cancelled in the middle would print a traceback
+        await asyncio.wait(connections, timeout=1)
 
 
 def _say(line: str) -> None:

@@ -227,13 +227,7 @@ def book_endings(rt: Runtime, limit: int) -> Sequence[int]:
         .with_for_update(skip_locked=True)
         .cte("due")
     )
-    booked = (
-        update(Chat)
-        .where(Chat.id.in_(select(due.c.id)))
-        .values(due_at=now + TELL_AGAIN_AFTER)
-        .returning(Chat.id)
-        .execution_options(synchronize_session=False)
-    )
+    booked = update(Chat).where(Chat.id.in_(select(due.c.id))).values(due_at=now + TELL_AGAIN_AFTER).returning(Chat.id)
     with rt.sessions.begin() as session:
         return sorted(session.scalars(booked))
 
@@ -259,5 +253,4 @@ def _ending(rt: Runtime, which: ColumnElement[bool], reason: str) -> Any:
         .where(which)
         .values(status=ChatStatus.ENDING, end_reason=reason, due_at=rt.now())
         .returning(Chat.id)
-        .execution_options(synchronize_session=False)
     )

@@ -353,7 +353,12 @@ class Settings(DatabaseSettings):
     )
     admin_token: Secret | None = Field(None, description="opens /admin and /metrics; without it both answer 503")
     metrics_open: bool = Field(False, description="/metrics needs no token")
-    worker_concurrency: int = Field(50, ge=1, le=5000, description="turns and deliveries at once in one worker process")
+    worker_concurrency: int = Field(
+        50,
+        ge=1,
+        le=5000,
+        description="turns and deliveries at once in one worker process; `bridge up`: so many of each",
+    )
 
     @field_validator("twilio_api_secret")
     @classmethod

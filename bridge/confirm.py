@@ -77,7 +77,6 @@ def _book(rt: Runtime) -> Sequence[Asked]:
         .where(Message.id.in_(select(due.c.id)))
         .values(confirm_at=case((too_old, None), else_=now + BOOKING))
         .returning(Message.id, Message.carrier_id, Message.settled_at)
-        .execution_options(synchronize_session=False)
     )
     with rt.sessions.begin() as session:
         if rt.carrier.provider in {hold.scope for hold in holds.held(session)}:

@@ -47,10 +47,14 @@ class CannotRun(BridgeError):
 
 
 class ThreadBell:
-    """Rings inside the process. A ring that waits already is not rung twice."""
+    """Rings inside the process. A ring that waits already is not rung twice.
+
+    Each step has threads of its own, started when they are needed: what the agent has said goes out also while it keeps
+    all the others waiting.
+    """
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="step")
+        self._pools = {step: ThreadPoolExecutor(threads, thread_name_prefix=step) for step in STEPS}
         self._waiting: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
         self._rt: Runtime | None = None
@@ -64,7 +68,7 @@ class ThreadBell:
             if self._rt is None or (step, row) in self._waiting:
                 return
             self._waiting.add((step, row))
-            self._pool.submit(self._answer, self._rt, step, row)
+            self._pools[step].submit(self._answer, self._rt, step, row)
 
     def reachable(self) -> bool:
         return self._rt is not None
@@ -73,7 +77,9 @@ class ThreadBell:
         """Let what is under way finish; drop what waits, it is in the table."""
         with self._lock:
             self._rt = None
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for wait in (False, True):
+            for pool in self._pools.values():
+                pool.shutdown(wait, cancel_futures=True)
 
     def _answer(self, rt: Runtime, step: str, row: int) -> None:
         with self._lock:

@@ -75,7 +75,6 @@ def _probe(session: Session, hold: Hold, now: datetime) -> Admission:
         .where(Hold.scope == hold.scope, Hold.probe_at <= now)
         .values(probes=Hold.probes + 1, probe_at=now + _pause(hold), refuted=False)
         .returning(Hold.scope)
-        .execution_options(synchronize_session=False)
     )
     if session.scalar(probe) is None:
         return Admission.HELD
@@ -133,7 +132,7 @@ def lift(session: Session, probed: Sequence[str], line: Line, now: datetime, err
     # Who is locked is being rung for, worked on, or halted; none of them may hold up the others.
     due = select(Conversation.id).where(line.due_at <= now).with_for_update(skip_locked=True).cte("due")
     unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({line.rung_at: None})
-    session.execute(unmark.execution_options(synchronize_session=False))
+    session.execute(unmark)
     log.warning("%s serves again; its work goes on", " and ".join(sorted(lifted)))
 
 

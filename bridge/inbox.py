@@ -41,6 +41,25 @@ class _Heeded:
     """The person has opted out or in by it."""
 
 
+@dataclass(frozen=True)
+class _Fate:
+    """What becomes of a text."""
+
+    heeded: _Heeded
+    ignored: str | None
+    """Why it gets no answer, not even one of the bridge's own."""
+    line: Line
+    """Where what follows from it has to wait."""
+
+    @property
+    def status(self) -> MessageStatus:
+        if self.heeded.word:
+            return MessageStatus.KEYWORD
+        if self.line is TURNS:
+            return MessageStatus.WAITING
+        return MessageStatus.IGNORED if self.ignored else MessageStatus.REFUSED
+
+
 def store(rt: Runtime, text: InboundText) -> bool:
     """Store a text and ring for it; False when it was stored before, and then nothing changes.
 
@@ -50,30 +69,35 @@ def store(rt: Runtime, text: InboundText) -> bool:
     canceled: Sequence[int] = ()
     try:
         with rt.sessions.begin() as session:
-            heeded = _heed(rt, session, text)
-            ignored = _ignored(rt, session, text, heeded)
-            for_agent = not (heeded.word or ignored or text.media) and readable(text.body)
-            line = TURNS if for_agent else DELIVERIES
-            conversation_id = _conversation(rt, session, text, line)
-            _insert(session, text, conversation_id, line, heeded.word, ignored, rt.now())
+            fate = _fate(rt, session, text)
+            heeded = fate.heeded
+            conversation_id = _conversation(rt, session, text, fate.line)
+            _insert(session, text, conversation_id, fate, rt.now())
             if heeded.word is Keyword.STOP and heeded.changed:
                 scope = opt_outs.scope(rt.settings, text.bridge_number)
                 canceled = opt_outs.cancel(session, scope, text.phone, rt.now())
-            if ignored:
-                _say_why(rt, session, conversation_id, ignored)
+            if fate.ignored:
+                _say_why(rt, session, conversation_id, fate.ignored)
             elif heeded.word:
                 _confirm(rt, session, text, conversation_id, heeded)
-            elif line is DELIVERIES:
+            elif fate.line is DELIVERIES:
                 _say_that_it_cannot_be_read(rt, session, conversation_id)
     except _Known:
         return False
-    _tell(text, heeded, ignored)
-    if line is DELIVERIES or rt.settings.reply_quiet is None:  # else the person may still be typing: the sweeper rings
-        rt.bell.ring(line.step, conversation_id)
+    _tell(text, fate)
+    if fate.line is DELIVERIES or rt.settings.reply_quiet is None:  # else the person may still type: the sweeper rings
+        rt.bell.ring(fate.line.step, conversation_id)
     for each in canceled:
         for busy in LINES:
             rt.bell.ring(busy.step, each)
     return True
+
+
+def _fate(rt: Runtime, session: Session, text: InboundText) -> _Fate:
+    heeded = _heed(rt, session, text)
+    ignored = _ignored(rt, session, text, heeded)
+    for_agent = not (heeded.word or ignored or text.media) and readable(text.body)
+    return _Fate(heeded, ignored, TURNS if for_agent else DELIVERIES)
 
 
 def _heed(rt: Runtime, session: Session, text: InboundText) -> _Heeded:
@@ -103,12 +127,21 @@ def _moment(text: InboundText, now: datetime) -> datetime:
 
 
 def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded) -> str | None:
-    """Why it gets no answer, not even one of the bridge's own; ``None`` where it may get one."""
+    """Why it gets no answer; ``None`` where it may get one."""
     if never := limits.shut_out(rt.settings, text):
         return never
     if heeded.word or text.media or not readable(text.body):
-        return limits.TOO_MANY if limits.free_at(rt, session, text.phone) > rt.now() else None
+        over = limits.free_at(rt, session, text.phone) > rt.now()
+        return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, session, text, heeded) else None
     return limits.too_long(rt.settings, text.body)
+
+
+def _confirmed_in_any_case(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded) -> bool:
+    """Who opts out is told so over a limit too, but a machine that opts in and out not more than once an hour."""
+    if heeded.word is not Keyword.STOP or not heeded.changed:
+        return False
+    since = rt.now() - limits.HOUR
+    return not opt_outs.was_confirmed(session, text.bridge_number, text.phone, since)
 
 
 def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) -> int:
@@ -123,29 +156,20 @@ def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) 
     return known
 
 
-def _insert(
-    session: Session,
-    text: InboundText,
-    conversation_id: int,
-    line: Line,
-    word: Keyword | None,
-    ignored: str | None,
-    now: datetime,
-) -> None:
-    refused = MessageStatus.IGNORED if ignored else MessageStatus.REFUSED
-    open_to_us = MessageStatus.WAITING if line is TURNS else refused
+def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fate, now: datetime) -> None:
     out = opt_outs.is_out(conversation_id)
+    keyword = fate.status is MessageStatus.KEYWORD
     row = (
         insert_if_new(session, Message)
         .values(
             conversation_id=conversation_id,
             direction=Direction.IN,
-            status=MessageStatus.KEYWORD if word else case((out, MessageStatus.OPTED_OUT), else_=open_to_us),
+            status=fate.status if keyword else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
             body=text.body,
             media=text.media,
             carrier_id=text.carrier_id,
             created_at=_moment(text, now),
-            error=ignored,
+            error=fate.ignored,
         )
         .on_conflict_do_nothing(index_elements=[Message.carrier_id])
         .returning(Message.id)
@@ -184,9 +208,11 @@ def _reply(settings: Settings, heeded: _Heeded) -> str:
     return settings.opt_out_reply if heeded.word is Keyword.STOP else settings.opt_in_reply
 
 
-def _tell(text: InboundText, heeded: _Heeded, ignored: str | None) -> None:
-    if ignored:
-        log.warning("a text of %s is ignored: %s", masked(text.phone), ignored)
-    if heeded.changed:
-        change = "opted out of" if heeded.word is Keyword.STOP else "opted in again to"
+def _tell(text: InboundText, fate: _Fate) -> None:
+    if fate.heeded.changed:
+        change = "opted out of" if fate.heeded.word is Keyword.STOP else "opted in again to"
         log.info("%s has %s %s", masked(text.phone), change, masked(text.bridge_number))
+    if fate.ignored:
+        word, phone = fate.heeded.word, masked(text.phone)
+        what = f"the {word} of {phone} gets no answer" if word else f"a text of {phone} is ignored"
+        log.warning("%s: %s", what, fate.ignored)

@@ -228,7 +228,6 @@ def _free(session: Session, line: Line, now: datetime, *which: ColumnElement[boo
         .where(Conversation.id.in_(select(free.c.id)))
         .values({line.due_at: now, line.worker: None})
         .returning(Conversation.id)
-        .execution_options(synchronize_session=False)
     )
     return len(session.execute(freed).all())
 

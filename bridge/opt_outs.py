@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -37,9 +36,6 @@ WHY = "the person has opted out"
 
 RCS = "rcs:"
 """Over RCS it is the same person as by text: opting out of one is opting out of the other."""
-
-_APART: dict[str, Any] = {"synchronize_session": False}
-"""What the session has loaded of these rows is not looked at afterwards."""
 
 NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.QUEUED)
 """Not ``SENDING``: the carrier has it, or may have, and that is still to be found out."""
@@ -83,7 +79,13 @@ def end(session: Session, number: str, phone: str, at: datetime) -> bool:
     """The person opts in again; False where there is nothing to opt in to, or the opt-out is newer."""
     out = (OptOut.scope.in_([number, EVERY_NUMBER]), OptOut.phone == _person(phone), OptOut.ended_at.is_(None))
     ended = update(OptOut).where(*out, OptOut.since <= at).values(ended_at=at).returning(OptOut.scope)
-    return bool(session.scalars(ended, execution_options=_APART).all())
+    return bool(session.scalars(ended).all())
+
+
+def was_confirmed(session: Session, number: str, phone: str, since: datetime) -> bool:
+    """Has an opt-out of this person been confirmed by us since that moment?"""
+    said = (Message.conversation_id == Conversation.id, Message.despite_opt_out, Message.created_at > since)
+    return bool(session.scalar(select(exists().where(*conversations(number, phone), *said))))
 
 
 def cancel(session: Session, scope: str, phone: str, now: datetime) -> Sequence[int]:
@@ -98,7 +100,7 @@ def cancel(session: Session, scope: str, phone: str, now: datetime) -> Sequence[
     _cancel_texts(session, ids, now)
     for line, sets in ((TURNS, revoke(TURNS, now)), (DELIVERIES, wake(DELIVERIES, now))):
         busy = (Conversation.id.in_(ids), line.due_at.is_not(None))
-        session.execute(update(Conversation).where(*busy).values(sets), execution_options=_APART)
+        session.execute(update(Conversation).where(*busy).values(sets))
     return ids
 
 
@@ -127,13 +129,11 @@ def _cancel_turns(session: Session, ids: Sequence[int], now: datetime) -> None:
         update(Chat)
         .where(Chat.id.in_(heard), Chat.status == ChatStatus.ONGOING)
         .values(status=ChatStatus.ENDING, end_reason=WHY, due_at=now),
-        execution_options=_APART,
     )
     session.execute(
         update(Turn)
         .where(Turn.conversation_id.in_(ids), Turn.status.in_(OPEN_TURN))
         .values(status=TurnStatus.CANCELED, settled_at=now, looked_items=None, error=WHY),
-        execution_options=_APART,
     )
 
 
@@ -142,5 +142,4 @@ def _cancel_texts(session: Session, ids: Sequence[int], now: datetime) -> None:
         update(Message)
         .where(Message.conversation_id.in_(ids), Message.status.in_(NEVER_BEGUN))
         .values(status=MessageStatus.CANCELED, settled_at=now, error=WHY),
-        execution_options=_APART,
     )

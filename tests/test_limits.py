@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge import failures
-from bridge.config import DEFAULT_MEDIA_REPLY, DEFAULT_PACE_REPLY, DEFAULT_TOO_LONG_REPLY
+from bridge.config import DEFAULT_MEDIA_REPLY, DEFAULT_OPT_OUT_REPLY, DEFAULT_PACE_REPLY, DEFAULT_TOO_LONG_REPLY
 from bridge.db import Sessions
 from bridge.limits import NOT_SERVED, OUR_OWN, TOO_LONG, TOO_MANY
 from bridge.models import Direction, Message, MessageStatus, Turn
@@ -236,7 +236,26 @@ def test_who_is_over_a_limit_can_still_opt_out(limited: Limited) -> None:
     talk(scene, 2)
     scene.text("STOP")
     scene.text("one more")
+    scene.work(seconds=1)
     assert states(scene)[-1] is MessageStatus.OPTED_OUT
+    assert scene.got()[-1] == DEFAULT_OPT_OUT_REPLY
+
+
+def test_over_a_limit_opting_in_and_out_is_confirmed_once_an_hour(
+    limited: Limited, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = limited(turns_per_hour=1, opt_out_answered_by="bridge")
+    talk(scene, 1)
+    for _ in range(3):
+        for word in ("STOP", "START"):
+            scene.text(word)
+            scene.work(seconds=1)
+    assert scene.got().count(DEFAULT_OPT_OUT_REPLY) == 1
+    assert "the STOP of +1555…01 gets no answer" in caplog.text
+    hours_pass(scene, 2)
+    scene.text("STOP")
+    scene.work(seconds=1)
+    assert scene.got().count(DEFAULT_OPT_OUT_REPLY) == 2
 
 
 # -- at the door ---------------------------------------------------------------------------------------------------
