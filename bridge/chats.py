@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from bridge.carriers import Delivery
 from bridge.models import Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
@@ -218,18 +220,19 @@ def mark_ended(rt: Runtime, chat_id: int, reason: str | None = None) -> bool:
 
 def book_endings(rt: Runtime, limit: int) -> Sequence[int]:
     """Chats whose provider is still to be told. Their next try is booked, so that two sweepers do not ring twice."""
-    now = rt.now()
-    due = (
-        select(Chat.id)
-        .where(Chat.status == ChatStatus.ENDING, Chat.due_at <= now)
-        .order_by(Chat.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    booked = update(Chat).where(Chat.id.in_(select(due.c.id))).values(due_at=now + TELL_AGAIN_AFTER).returning(Chat.id)
+    times = {"now": rt.now(), "next_try": rt.now() + TELL_AGAIN_AFTER}
     with rt.sessions.begin() as session:
-        return sorted(session.scalars(booked))
+        return sorted(session.scalars(_book_endings(), {**times, "most": limit}))
+
+
+@cache
+def _book_endings() -> ReturningUpdate[int]:
+    """Built once, because every sweep runs it."""
+    ending = (Chat.status == ChatStatus.ENDING, Chat.due_at <= bindparam("now"))
+    due = select(Chat.id).where(*ending).order_by(Chat.due_at).limit(bindparam("most"))
+    chosen = due.with_for_update(skip_locked=True).cte("due")
+    booked = update(Chat).where(Chat.id.in_(select(chosen.c.id))).values(due_at=bindparam("next_try"))
+    return booked.returning(Chat.id)
 
 
 def _stale(cutoff: datetime, limit: int) -> Select[int]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from bridge.db import insert_if_new
@@ -34,6 +34,10 @@ LONGEST_PROBE = timedelta(seconds=10)
 FIRST_LATE_PROBE = timedelta(seconds=10)
 LONGEST_LATE_PROBE = timedelta(minutes=5)
 """The same where a probe costs a text: what becomes of it is mostly known after some seconds."""
+
+
+_TO_PROBE = select(Hold.scope).where(Hold.probe_at <= bindparam("now"))
+"""Built once, because every sweep runs it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _probe(session: Session, hold: Hold, now: datetime) -> Admission:
 
 def to_probe(session: Session, now: datetime) -> Sequence[str]:
     """What is on hold and may be tried again."""
-    return session.scalars(select(Hold.scope).where(Hold.probe_at <= now)).all()
+    return session.scalars(_TO_PROBE, {"now": now}).all()
 
 
 def probe_by(session: Session, scope: str, line: Line, whose: ColumnElement[bool], now: datetime) -> list[int]:

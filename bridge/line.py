@@ -11,6 +11,8 @@ is worked off by one worker at a time, one piece after the other. Four columns o
 People type in pieces. Where ``REPLY_QUIET`` is set, the line of turns has a fifth: ``quiet_until``. While it is set, no
 turn is open, and each new text moves ``due_at`` ahead, but never past it; a claim ends that.
 
+The statements that every text runs are built once for each line: to build one takes longer than to run it.
+
 A claim moves ``due_at`` ahead *before* any work is done. A worker that dies therefore leaves nothing locked: the line
 comes due again by itself, and sooner still when the worker is seen to be dead. A worker that is late finds that the
 claim has moved on (:class:`Outlived`) and changes nothing.
@@ -21,14 +23,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, case, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from bridge.config import QUIET_AT_MOST
 from bridge.errors import BridgeError
-from bridge.models import UNSENT, Conversation, Message, MessageStatus, Worker
+from bridge.models import UNSENT, Conversation, Message, MessageStatus, UtcDateTime, Worker
 
 RING_AGAIN_AFTER = timedelta(seconds=20)
 """A ring that was followed by nothing for so long is taken for lost. Shorter would pile up rings in a busy broker."""
@@ -48,7 +52,7 @@ LONGEST_RETRY_AFTER = 300.0
 """Seconds. A vendor that asks for a day would cost every text; to ask once in five minutes harms nobody."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
     """One of the two lines of a conversation."""
 
@@ -93,6 +97,16 @@ class Claim:
     number: int
     worker: str
 
+    @property
+    def mine(self) -> dict[str, Any]:
+        """What :func:`_mine` asks for."""
+        return {"conversation": self.conversation_id, "number": self.number, "holder": self.worker}
+
+
+_NOW = bindparam("now", type_=UtcDateTime)
+_UNTIL = bindparam("until", type_=UtcDateTime)
+_CONVERSATION: BindParameter[int] = bindparam("conversation")
+
 
 def enqueue(line: Line, now: datetime, quiet: timedelta | None = None) -> dict[Any, Any]:
     """What an UPDATE of the conversation sets when work is added. A booking or a pause that is running stays.
@@ -117,20 +131,30 @@ def claim(
     session: Session, line: Line, conversation_id: int, *, worker: str, now: datetime, booking: timedelta
 ) -> Claim | None:
     """Book the line if it is due; ``None`` when it is empty, pausing or in other hands."""
-    number = session.scalar(
+    booked = {"conversation": conversation_id, "holder": worker, "now": now, "until": now + booking}
+    number = session.scalar(_claim(line), booked)
+    return None if number is None else Claim(line, conversation_id, number, worker)
+
+
+@cache
+def _claim(line: Line) -> ReturningUpdate[int]:
+    return (
         update(Conversation)
-        .where(Conversation.id == conversation_id, line.due_at <= now)
-        .values({line.due_at: now + booking, line.claim: line.claim + 1, line.worker: worker, **_not_quiet(line)})
+        .where(Conversation.id == _CONVERSATION, line.due_at <= _NOW)
+        .values({line.due_at: _UNTIL, line.claim: line.claim + 1, line.worker: bindparam("holder"), **_not_quiet(line)})
         .returning(line.claim)
     )
-    return None if number is None else Claim(line, conversation_id, number, worker)
 
 
 def hold(session: Session, claim: Claim) -> None:
     """Make sure that the claim is still ours, and keep it so until the transaction ends."""
-    mine = select(Conversation.id).where(*_mine(claim)).with_for_update()
-    if session.scalar(mine) is None:
+    if session.scalar(_hold(claim.line), claim.mine) is None:
         raise Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
+
+
+@cache
+def _hold(line: Line) -> Select[int]:
+    return select(Conversation.id).where(*_mine(line)).with_for_update()
 
 
 def settle(session: Session, claim: Claim, now: datetime, quiet: timedelta | None = None) -> None:
@@ -140,9 +164,7 @@ def settle(session: Session, claim: Claim, now: datetime, quiet: timedelta | Non
     finds the line empty and makes it due itself.
     """
     postpone(session, claim, None)
-    came = (func.min(Message.created_at), func.max(Message.created_at))
-    waits = (Message.conversation_id == claim.conversation_id, Message.status.in_(claim.line.waiting))
-    first, last = session.execute(select(*came).where(*waits)).one()
+    first, last = session.execute(_waiting(claim.line), {"conversation": claim.conversation_id}).one()
     if first:
         session.execute(
             update(Conversation)
@@ -151,11 +173,22 @@ def settle(session: Session, claim: Claim, now: datetime, quiet: timedelta | Non
         )
 
 
+@cache
+def _waiting(line: Line) -> Select[datetime, datetime]:
+    waits = (Message.conversation_id == _CONVERSATION, Message.status.in_(line.waiting))
+    return select(func.min(Message.created_at), func.max(Message.created_at)).where(*waits)
+
+
 def postpone(session: Session, claim: Claim, due_at: datetime | None) -> None:
     """Let go of the claim; the line is due again at that moment."""
-    let_go = update(Conversation).where(*_mine(claim)).values({claim.line.due_at: due_at, claim.line.worker: None})
-    if session.execute(let_go.returning(Conversation.id)).first() is None:
+    if session.scalar(_let_go(claim.line), {**claim.mine, "until": due_at}) is None:
         raise Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
+
+
+@cache
+def _let_go(line: Line) -> ReturningUpdate[int]:
+    let_go = update(Conversation).where(*_mine(line)).values({line.due_at: _UNTIL, line.worker: None})
+    return let_go.returning(Conversation.id)
 
 
 def wake(line: Line, now: datetime) -> dict[Any, Any]:
@@ -170,8 +203,13 @@ def revoke(line: Line, now: datetime) -> dict[Any, Any]:
 
 def release_dead(session: Session, line: Line, now: datetime) -> int:
     """Make due at once what dead workers hold. Returns how many lines that were."""
-    alive = select(Worker.id).where(Worker.seen_at > now - DEAD_AFTER)
-    return _free(session, line, now, line.worker.is_not(None), line.worker.not_in(alive))
+    return len(session.scalars(_free_dead(line), {"now": now, "alive": now - DEAD_AFTER}).all())
+
+
+@cache
+def _free_dead(line: Line) -> ReturningUpdate[int]:
+    alive = select(Worker.id).where(Worker.seen_at > bindparam("alive"))
+    return _free(line, line.worker.is_not(None), line.worker.not_in(alive))
 
 
 def claims_of(session: Session, line: Line, worker: str) -> list[Claim]:
@@ -182,7 +220,7 @@ def claims_of(session: Session, line: Line, worker: str) -> list[Claim]:
 
 def drop(session: Session, claim: Claim, now: datetime) -> bool:
     """Make due at once what was claimed and is not being worked on; False when that is no longer so."""
-    return _free(session, claim.line, now, *_mine(claim)) > 0
+    return session.scalar(_free(claim.line, *_mine(claim.line)), {**claim.mine, "now": now}) is not None
 
 
 def unrung(session: Session, line: Line, now: datetime, limit: int) -> Sequence[int]:
@@ -190,17 +228,17 @@ def unrung(session: Session, line: Line, now: datetime, limit: int) -> Sequence[
 
     They are marked as rung in the same statement, so that two sweepers at once do not ring twice.
     """
-    nobody_told = or_(line.rung_at.is_(None), line.rung_at < line.due_at, line.rung_at < now - RING_AGAIN_AFTER)
-    due = select(Conversation.id).where(line.due_at <= now, nobody_told).order_by(line.due_at).limit(limit)
+    return session.scalars(_unrung(line), {"now": now, "lost": now - RING_AGAIN_AFTER, "most": limit}).all()
+
+
+@cache
+def _unrung(line: Line) -> ReturningUpdate[int]:
+    nobody_told = or_(line.rung_at.is_(None), line.rung_at < line.due_at, line.rung_at < bindparam("lost"))
+    due = select(Conversation.id).where(line.due_at <= _NOW, nobody_told).order_by(line.due_at)
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
-    chosen = due.with_for_update(skip_locked=True).cte("due")
-    marked = (
-        update(Conversation)
-        .where(Conversation.id.in_(select(chosen.c.id)))
-        .values({line.rung_at: now})
-        .returning(Conversation.id)
-    )
-    return session.scalars(marked).all()
+    chosen = due.limit(bindparam("most")).with_for_update(skip_locked=True).cte("due")
+    marked = update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({line.rung_at: _NOW})
+    return marked.returning(Conversation.id)
 
 
 def oldest_due(session: Session, now: datetime) -> datetime | None:
@@ -220,22 +258,17 @@ def pause(attempts: int, retry_after: float | None = None) -> timedelta:
     return timedelta(seconds=max(seconds, min(retry_after or 0.0, LONGEST_RETRY_AFTER)))
 
 
-def _free(session: Session, line: Line, now: datetime, *which: ColumnElement[bool]) -> int:
+def _free(line: Line, *which: ColumnElement[bool]) -> ReturningUpdate[int]:
     """Rows that somebody has locked are left for the next time: a halted process must not hold up all the others."""
     free = select(Conversation.id).where(*which).with_for_update(skip_locked=True).cte("free")
-    freed = (
-        update(Conversation)
-        .where(Conversation.id.in_(select(free.c.id)))
-        .values({line.due_at: now, line.worker: None})
-        .returning(Conversation.id)
-    )
-    return len(session.execute(freed).all())
+    freed = update(Conversation).where(Conversation.id.in_(select(free.c.id)))
+    return freed.values({line.due_at: _NOW, line.worker: None}).returning(Conversation.id)
 
 
-def _mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+def _mine(line: Line) -> tuple[ColumnElement[bool], ...]:
     """A claim that was let go is not ours any more either: a commit that is tried twice counts once."""
-    line = claim.line
-    return Conversation.id == claim.conversation_id, line.claim == claim.number, line.worker == claim.worker
+    mine = (line.claim == bindparam("number"), line.worker == bindparam("holder"))
+    return Conversation.id == _CONVERSATION, *mine
 
 
 def _not_quiet(line: Line) -> dict[Any, Any]:
