@@ -169,12 +169,14 @@ def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
     The order of a text whose announcement failed once is not known: it may have been stored, or fetched later.
     """
     failed = {webhook.sid for webhook in ledger.of(Webhook) if not webhook.ok}
-    heard = {(turn.phone, line) for turn in ledger.of(Heard) for line in turn.content.split("\n")}
+    texts = ledger.of(Text)
+    heard_besides = _heard(ledger) - Counter((text.phone, text.body) for text in texts if text.sid in accepted)
 
     def counts(event: Event) -> bool:
         match event:
-            case Text() if accepted_only:
-                return event.sid in accepted or (event.phone, event.body) in heard
+            case Text() if accepted_only and event.sid not in accepted:
+                heard_besides[event.phone, event.body] -= 1
+                return heard_besides[event.phone, event.body] >= 0
             case Webhook():
                 return event.sid not in failed
         return True
@@ -187,8 +189,9 @@ def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
 
 
 def _counted(verdict: Verdict, ledger: Ledger) -> Judgement:
-    times = Counter((turn.phone, line) for turn in ledger.of(Heard) for line in turn.content.split("\n"))
-    heard_more = sum(count > 1 for count in times.values())
+    texted = Counter((text.phone, text.body) for text in ledger.of(Text))
+    too_often = _heard(ledger) - texted
+    heard_more = sum(min(times, texted[words]) for words, times in too_often.items())
     return Judgement(
         heard_once=verdict.texts - verdict.lost - heard_more,
         heard_never=verdict.lost,
@@ -204,6 +207,11 @@ def _counted(verdict: Verdict, ledger: Ledger) -> Judgement:
         sent_never_said=verdict.leaks,
         parallel=verdict.parallel,
     )
+
+
+def _heard(ledger: Ledger) -> Counter[tuple[str, str]]:
+    """How often each person's words were heard."""
+    return Counter((turn.phone, line) for turn in ledger.of(Heard) for line in turn.content.split("\n"))
 
 
 def _sent_once(said: Iterable[Said], sent: Iterable[Sent]) -> int:

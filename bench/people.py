@@ -23,10 +23,13 @@ QUICK_SHARE = 0.2
 QUICK_PAUSE = 0.25
 """Seconds at most between two such texts."""
 
+SAME_SHARE = 0.1
+"""So many of the texts say again what the same person's last one said: each of them is owed an answer of its own."""
+
 
 @dataclass(frozen=True)
 class Planned:
-    """One text. Its body is unique, and tells its place among the texts of its phone."""
+    """One text. Its body tells its place among the texts of its phone, unless it says the last one's words again."""
 
     at: float
     phone: str
@@ -38,11 +41,13 @@ def plan(rng: random.Random, texts: int, phones: int, rate: float) -> list[Plann
     """All texts of a run: each phone texts again at random moments, sometimes several times in a row."""
     moments = sorted(_moments(rng, texts, phones, rate))
     counts = [0] * phones
+    last = [""] * phones
     planned = []
     for at, phone in moments:
         counts[phone] += 1
-        body = f"{WORD} {counts[phone]} of {phone}, {rng.randrange(16**8):08x}"
-        planned.append(Planned(at, f"+{FIRST_PHONE + phone}", NUMBERS[phone % len(NUMBERS)], body))
+        if not last[phone] or rng.random() >= SAME_SHARE:
+            last[phone] = f"{WORD} {counts[phone]} of {phone}, {rng.randrange(16**8):08x}"
+        planned.append(Planned(at, f"+{FIRST_PHONE + phone}", NUMBERS[phone % len(NUMBERS)], last[phone]))
     return planned
 
 

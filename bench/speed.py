@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -34,10 +35,13 @@ def measured(ledger: Ledger, happened: Iterable[Happened]) -> Speed:
 
 
 def _answer_times(ledger: Ledger) -> Iterable[float]:
-    texted = {(text.phone, f"re: {text.body}"): text.at for text in ledger.of(Text)}
+    """Of equal words, the first answer belongs to the first text."""
+    texted: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+    for text in ledger.of(Text):
+        texted[text.phone, f"re: {text.body}"].append(text.at)
     for sent in ledger.of(Sent):
-        if (at := texted.pop((sent.to, sent.body), None)) is not None:
-            yield sent.at - at
+        if moments := texted[sent.to, sent.body]:
+            yield sent.at - moments.popleft()
 
 
 def _standstills(ledger: Ledger, happened: Iterable[Happened]) -> Iterable[tuple[float, str]]:

@@ -89,6 +89,10 @@ class TestTexts:
         story = Story().texts(ANA, "one", ok=False).texts(ANA, "two").heard(ANA, "two", "one")
         assert story.faults() == {}
 
+    def test_which_of_two_texts_with_the_same_words_had_to_be_fetched_can_not_be_told(self) -> None:
+        story = Story().texts(ANA, "ok").texts(ANA, "no").texts(ANA, "ok", ok=False).heard(ANA, "ok", "ok", "no")
+        assert story.faults() == {}
+
     def test_a_lost_webhook_alone_is_no_excuse(self) -> None:
         assert Story().texts(ANA, "one", ok=False).faults() == {"lost": 1}
 

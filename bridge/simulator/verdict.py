@@ -120,10 +120,16 @@ def _judge_person(
         verdict.blame("lost", times, f"{phone}: {body}")
     for body, times in _stops_heard(texts, heard):
         verdict.blame("stop_heard", times, f"{phone}: {body}")
-    # What the bridge fetched later by itself has no place of its own in the order.
-    announced = [text.body.strip() for text in texts if text.sid in taken]
-    for body in _late(announced, heard):
+    for body in _late(_order(texts, taken), heard):
         verdict.blame("disordered", 1, f"{phone}: {body}")
+
+
+def _order(texts: list[Text], taken: set[str]) -> list[str]:
+    """What the bridge fetched later by itself has no place of its own, nor have others with the same words: which of
+    them was heard first can't be told.
+    """
+    fetched = {text.body.strip() for text in texts if text.sid not in taken}
+    return [body for text in texts if (body := text.body.strip()) not in fetched]
 
 
 def _stops_heard(texts: list[Text], heard: list[str]) -> Iterator[tuple[str, int]]:
