@@ -14,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from bridge.fair_pool import FairPool
+
 CONNECT_TIMEOUT = 2
 """Seconds. The webhook must say 503 while Twilio still listens, well before its 15 s."""
 
@@ -122,6 +124,7 @@ def _sqlite(url: str) -> Engine:
     """
     engine = create_engine(
         url,
+        poolclass=FairPool,
         pool_size=1,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,

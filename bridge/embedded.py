@@ -107,9 +107,9 @@ class Clock:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, name: str, upkeep: Callable[[Runtime], None], every: timedelta) -> None:
+    def _run(self, name: str, job: Callable[[Runtime], None], every: timedelta) -> None:
         while not self._stopped.is_set():
-            _guarded(name, lambda: upkeep(self._rt))
+            _guarded(name, lambda: job(self._rt))
             self._stopped.wait(every.total_seconds())
 
 

@@ -66,6 +66,16 @@ preload_app = True
 control_socket_disable = True
 """Nobody asks it anything, and all that run as one user would fight for one file in the home directory."""
 
+_HANDED_ON = {"level": "INFO", "handlers": [], "propagate": True}
+
+logconfig_dict = {
+    "root": None,
+    "handlers": {},
+    "formatters": {},
+    "loggers": {"gunicorn.error": _HANDED_ON, "gunicorn.access": _HANDED_ON},
+}
+"""What gunicorn says goes through ``bridge.log`` too: it quotes what it can't read, numbers and tokens included."""
+
 if __name__ == "__main__":
     os.environ["WEB_CONCURRENCY"] = str(workers)  # an empty one, too, is none to gunicorn
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", "python:bridge.gunicorn", *sys.argv[1:]]

@@ -158,13 +158,12 @@ def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) 
 
 def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fate, now: datetime) -> None:
     out = opt_outs.is_out(conversation_id)
-    keyword = fate.status is MessageStatus.KEYWORD
     row = (
         insert_if_new(session, Message)
         .values(
             conversation_id=conversation_id,
             direction=Direction.IN,
-            status=fate.status if keyword else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
+            status=fate.status if fate.heeded.word else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
             body=text.body,
             media=text.media,
             carrier_id=text.carrier_id,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, or_, select, union_all, update
+from sqlalchemy import Select, select, union_all, update
 from sqlalchemy.orm import Session
 
 from bridge import outbox
@@ -62,12 +62,18 @@ def free_at(rt: Runtime, session: Session, phone: str) -> datetime:
 
 
 def notify(rt: Runtime, session: Session, conversation_id: int, words: str) -> int:
-    """Say so, unless something of the kind was said within the hour. Returns how many messages that is."""
-    last = or_(Conversation.noticed_at.is_(None), Conversation.noticed_at <= rt.now() - HOUR)
-    first = update(Conversation).where(Conversation.id == conversation_id, last).values(noticed_at=rt.now())
-    if session.scalar(first.returning(Conversation.id)) is None:
+    """Say so, unless something of the kind was said within the hour. Returns how many messages that is.
+
+    The caller has the conversation locked.
+    """
+    this = Conversation.id == conversation_id
+    last = session.scalar(select(Conversation.noticed_at).where(this))
+    if last and last > rt.now() - HOUR:
         return 0
-    return outbox.put(rt, session, conversation_id, [words], send_by=rt.now() + rt.settings.answer_within)
+    said = outbox.put(rt, session, conversation_id, [words], send_by=rt.now() + rt.settings.answer_within)
+    if said:
+        session.execute(update(Conversation).where(this).values(noticed_at=rt.now()))
+    return said
 
 
 def ignore_waiting(session: Session, conversation_id: int, until: datetime, now: datetime) -> int:

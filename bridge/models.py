@@ -168,6 +168,8 @@ class Conversation(Base):
 
     noticed_at: Mapped[datetime | None]
     """When the person was last told that a text is over a limit."""
+    paced_at: Mapped[datetime | None]
+    """When texts were last made to wait because the person had had too many turns."""
 
     __table_args__ = (
         Index("uq_conversations_pair", "bridge_number", "phone", unique=True),

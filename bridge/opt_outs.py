@@ -83,8 +83,13 @@ def end(session: Session, number: str, phone: str, at: datetime) -> bool:
 
 
 def was_confirmed(session: Session, number: str, phone: str, since: datetime) -> bool:
-    """Has an opt-out of this person been confirmed by us since that moment?"""
-    said = (Message.conversation_id == Conversation.id, Message.despite_opt_out, Message.created_at > since)
+    """Have we confirmed an opt-out of this person since that moment? What still waits is cancelled by the next one."""
+    said = (
+        Message.conversation_id == Conversation.id,
+        Message.despite_opt_out,
+        Message.created_at > since,
+        Message.status.in_((MessageStatus.SENDING, MessageStatus.SENT)),
+    )
     return bool(session.scalar(select(exists().where(*conversations(number, phone), *said))))
 
 

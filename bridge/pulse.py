@@ -36,13 +36,19 @@ class Pulse:
     """``start()`` it once the process is what it will stay (after a fork)."""
 
     def __init__(
-        self, sessions: Sessions, now: Callable[[], datetime], *, elapsed: Callable[[], float] = time.monotonic
+        self,
+        sessions: Sessions,
+        now: Callable[[], datetime],
+        *,
+        elapsed: Callable[[], float] = time.monotonic,
+        every: float = BEAT_EVERY,
     ) -> None:
         self.worker = uuid.uuid4().hex
         """This process's name in its claims and in ``workers``."""
         self._sessions = sessions
         self._now = now
         self._elapsed = elapsed
+        self._every = every
         self._last = float("-inf")
         self._in_hand: Counter[tuple[str, int]] = Counter()
         self._lock = threading.Lock()
@@ -104,8 +110,11 @@ class Pulse:
             log.warning("could not sign off: %s", type(error).__name__)
 
     def _run(self) -> None:
-        while not self._stopped.wait(BEAT_EVERY):
-            self.beat()
+        while not self._stopped.wait(self._every):
+            try:
+                self.beat()
+            except Exception:  # a heart that stops for good would leave a process that lives and does nothing
+                log.exception("the beat failed")
 
     def _write(self) -> None:
         with self._sessions.begin() as session:

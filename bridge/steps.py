@@ -25,7 +25,7 @@ CLOCK: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
 """Called for in turn. The sweep is what makes a pause end on time, so it is frequent; it costs a few index look-ups."""
 
 
-def one_at_a_time(upkeep: Callable[[Runtime], None]) -> Callable[[Runtime], None]:
+def one_at_a_time(job: Callable[[Runtime], None]) -> Callable[[Runtime], None]:
     """For a worker that takes the clock's calls as they come: where one has not come to its end, the next one is left
     out. Ten looks at a long list at once bring nothing sooner.
     """
@@ -34,7 +34,7 @@ def one_at_a_time(upkeep: Callable[[Runtime], None]) -> Callable[[Runtime], None
     def called(rt: Runtime) -> None:
         if at_it.acquire(blocking=False):
             try:
-                upkeep(rt)
+                job(rt)
             finally:
                 at_it.release()
 

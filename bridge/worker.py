@@ -51,8 +51,8 @@ def _ringable(step: Callable[[Runtime, int], None]) -> Callable[[int], None]:
     return task
 
 
-def _callable(upkeep: Callable[[Runtime], None]) -> Callable[[], None]:
-    one = one_at_a_time(upkeep)
+def _callable(job: Callable[[Runtime], None]) -> Callable[[], None]:
+    one = one_at_a_time(job)
 
     def task() -> None:
         one(runtime())
@@ -70,8 +70,8 @@ def build_worker() -> Celery:
     )
     for name, step in STEPS.items():
         app.task(name=name)(_ringable(step))
-    for name, (upkeep, _) in CLOCK.items():
-        app.task(name=name)(_callable(upkeep))
+    for name, (job, _) in CLOCK.items():
+        app.task(name=name)(_callable(job))
     app.conf.beat_schedule = {
         name: {"task": name, "schedule": every, "options": {"expires": max(EXPIRES, every.total_seconds())}}
         for name, (_, every) in CLOCK.items()

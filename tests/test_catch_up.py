@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ def read_to(scene: Scene, number: str = NUMBER) -> datetime | None:
         return session.scalar(select(CatchUp.read_to).where(CatchUp.bridge_number == number))
 
 
-def test_an_hour_away_loses_nothing(scene: Scene) -> None:
+def test_an_hour_away_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     for n in range(6):
         lost(scene, f"text {n}", ANN if n % 2 else BOB)
         scene.clock.tick(HOUR / 6)
@@ -72,6 +74,7 @@ def test_an_hour_away_loses_nothing(scene: Scene) -> None:
     scene.work_until_quiet()
     assert scene.agent.heard == ["text 0\ntext 2\ntext 4", "text 1\ntext 3\ntext 5"]
     assert scene.got(BOB) == ["You said: text 0\ntext 2\ntext 4"]
+    assert "6 texts came in by the carrier's list, and by no webhook" in caplog.messages
 
 
 def test_texts_of_many_pages_come_in_by_their_age(scene: Scene) -> None:

@@ -46,18 +46,20 @@ def test_a_moment_without_a_zone_is_refused(sessions: Sessions) -> None:
 
 
 def test_two_writers_on_sqlite_wait_for_each_other(sqlite_url: str) -> None:
-    engine = build_engine(sqlite_url)
-    sessions = build_sessions(engine)
+    """Each has an engine of its own, as two processes have: the threads of one share its connection."""
     failures: list[OperationalError] = []
 
     def write(n: int) -> None:
+        engine = build_engine(sqlite_url)
         try:
             for m in range(10):
-                with sessions.begin() as session:
+                with build_sessions(engine).begin() as session:
                     session.query(Conversation).count()
                     session.add(Conversation(bridge_number=f"+{n}", phone=f"+{m}", created_at=FakeClock()()))
         except OperationalError as error:
             failures.append(error)
+        finally:
+            engine.dispose()
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -65,4 +67,3 @@ def test_two_writers_on_sqlite_wait_for_each_other(sqlite_url: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    engine.dispose()

@@ -49,7 +49,9 @@ def test_an_agent_that_serves_nobody_is_asked_by_one_probe_at_a_time(scene: Scen
 
 
 @pytest.mark.parametrize("error", AGENT_AWAY, ids=str)
-def test_when_it_serves_again_everything_flows_in_order_and_soon(scene: Scene, error: RemoteError) -> None:
+def test_when_it_serves_again_everything_flows_in_order_and_soon(
+    scene: Scene, error: RemoteError, caplog: pytest.LogCaptureFixture
+) -> None:
     scene.agent.fail("create_chat", error, times=1000)
     text_all(scene, "one")
     scene.work(seconds=60)
@@ -62,6 +64,8 @@ def test_when_it_serves_again_everything_flows_in_order_and_soon(scene: Scene, e
         assert said == [f"one {phone}", f"two {phone}"]
     with scene.sessions() as session:
         assert session.scalars(select(Hold)).all() == []
+    told = [record.message for record in caplog.records if record.name == "bridge.holds"]
+    assert told == [f"retell is on hold, all its work waits: {error}", "retell serves again; its work goes on"]
 
 
 def test_a_carrier_that_serves_nobody_costs_no_answer(scene: Scene) -> None:

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from pydantic.fields import FieldInfo
 
 from bridge.config import Settings, parse_duration, variable_names
+from tests.fakes import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -109,6 +110,20 @@ def test_the_platform_describes_the_settings_as_they_are() -> None:
     described = {name: about["description"] for name, about in APP["env"].items()}
     fields = Settings.model_fields
     assert described == {name: fields[name.lower()].description for name in APP["env"]}
+
+
+def test_the_platform_asks_for_all_but_what_it_knows_and_what_hardly_anybody_changes() -> None:
+    left_out = {name.upper() for name in Settings.model_fields} - APP["env"].keys()
+    assert left_out == {
+        *("DATABASE_URL", "BROKER_URL", "TWILIO_API_BASE_URL", "RETELL_BASE_URL"),
+        *("AGENT_PROVIDER", "RETELL_AGENT_VERSION", "TWILIO_AUTH_TOKEN_SECONDARY"),
+        *("AGENT_TIMEOUT", "METRICS_OPEN", "WORKER_CONCURRENCY"),
+    }
+
+
+def test_what_the_platform_proposes_is_the_default() -> None:
+    proposed = {name: about["value"] for name, about in APP["env"].items() if "value" in about}
+    assert Settings.load(proposed, **SETTINGS) == Settings.load({}, **SETTINGS)
 
 
 def test_the_platform_has_the_python_that_is_developed_on() -> None:

@@ -10,6 +10,7 @@ import pytest
 from bridge import failures
 from bridge.config import DEFAULT_MEDIA_REPLY, DEFAULT_OPT_OUT_REPLY, DEFAULT_PACE_REPLY, DEFAULT_TOO_LONG_REPLY
 from bridge.db import Sessions
+from bridge.errors import AccountRefused
 from bridge.limits import NOT_SERVED, OUR_OWN, TOO_LONG, TOO_MANY
 from bridge.models import Direction, Message, MessageStatus, Turn
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -180,6 +181,40 @@ def test_without_a_notice_there_is_silence(limited: Limited) -> None:
     scene = limited(turns_per_hour=1, pace_reply="")
     talk(scene, 2)
     assert len(scene.got()) == 1
+
+
+def test_a_notice_that_could_not_be_said_does_not_count(limited: Limited) -> None:
+    scene = limited(turns_per_hour=1)
+    talk(scene, 1)
+    scene.text("STOP")
+    scene.text("", media=1)  # over the limit, while nothing may be said
+    scene.work(seconds=1)
+    scene.text("START")
+    scene.text("hello?")
+    scene.work(seconds=1)
+    assert scene.got()[1:] == [DEFAULT_PACE_REPLY]
+
+
+def test_the_last_stop_is_confirmed_where_the_confirmation_of_an_earlier_one_was_cancelled(limited: Limited) -> None:
+    scene = limited(turns_per_hour=1, opt_out_answered_by="bridge")
+    talk(scene, 1)
+    scene.carrier.fail("send", AccountRefused("no", provider="twilio", status=401), times=3)
+    for word in ("STOP", "START", "STOP"):
+        scene.text(word)
+        scene.bell.rings.clear()
+    scene.work(seconds=120)
+    assert scene.got()[1:] == [DEFAULT_OPT_OUT_REPLY]
+
+
+def test_who_was_told_that_a_text_is_too_long_is_given_an_excuse_for_the_others_all_the_same(limited: Limited) -> None:
+    scene = limited(characters_per_text=100, answer_within="10m", fallback_reply="no answer")
+    scene.text("help me")
+    scene.text("x" * 101)
+    scene.clock.tick(700)
+    scene.restart()
+    scene.work_until_quiet()
+    assert states(scene) == [MessageStatus.GIVEN_UP, MessageStatus.IGNORED]
+    assert "no answer" in scene.got()
 
 
 # -- a machine that answers ours ------------------------------------------------------------------------------------

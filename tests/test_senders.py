@@ -16,6 +16,7 @@ from bridge.config import Settings
 from bridge.db import Sessions, build_sessions
 from bridge.errors import AccountRefused, QueueFull, RateLimited, Refused
 from bridge.models import Conversation, Message, MessageStatus, Sender
+from bridge.phone import masked
 from bridge.senders import BURST, LONGEST_PAUSE, SHORTEST_PAUSE, Kind, airtime, kind_of
 from tests.fakes import FakeAgent, fake_settings
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -161,13 +162,17 @@ def refuse(sessions: Sessions, tried_at: datetime) -> float:
         return (senders.refused(session, NUMBER, tried_at, tried_at) - tried_at).total_seconds()
 
 
-def test_pauses_grow_while_the_queue_stays_full_and_are_forgotten(sessions: Sessions) -> None:
+def test_pauses_grow_while_the_queue_stays_full_and_are_forgotten(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
     now, pauses = NOW, []
     for _ in range(8):
         pauses.append(refuse(sessions, now))
         now += timedelta(seconds=pauses[-1])
     assert pauses == [15, 30, 60, 120, 240, 300, 300, 300]
     assert refuse(sessions, now + LONGEST_PAUSE) == SHORTEST_PAUSE.total_seconds()
+    told = f"the queue of {masked(NUMBER)} is full; it pauses until {NOW + SHORTEST_PAUSE}"
+    assert caplog.messages[0] == told
 
 
 def test_what_was_on_its_way_does_not_make_a_pause_longer(sessions: Sessions) -> None:

@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -440,6 +441,23 @@ def test_the_broker_carries_ids_and_nothing_else(disaster: Disaster) -> None:
 # -- what is seen of it --------------------------------------------------------------------------------------------
 
 
+def misspelt(phone: str, token: str) -> list[str]:
+    """Requests that are no HTTP: gunicorn quotes what it can't read."""
+    return [
+        f"GET /admin/chats?phone= {phone} HTTP/1.1\r\n\r\n",
+        f"GET /admin/chats?phone={phone}&name=é HTTP/1.1\r\n\r\n",
+        f"GET /admin/chats HTTP/1.1\r\nAuthorization Bearer {token}\r\n\r\n",
+    ]
+
+
+def hand_over(address: httpx.URL, words: str) -> None:
+    """Until the other side has had enough."""
+    with socket.create_connection((address.host, address.port), timeout=PATIENCE) as connection:
+        connection.sendall(words.encode())
+        while connection.recv(4096):
+            pass
+
+
 def test_no_process_prints_a_text_or_a_whole_number_or_a_secret(bridge: Standing) -> None:
     faults = bridge.simulator.faults
     for fault in ("agent_500", "agent_garbage", "agent_cut", "carrier_500_after", "carrier_cut"):
@@ -447,8 +465,11 @@ def test_no_process_prints_a_text_or_a_whole_number_or_a_secret(bridge: Standing
     said = bridge.text(bridge.people(5))
     forged = {"MessageSid": "SM" + "f" * 32, "From": next(iter(said)), "Body": WORD}
     assert bridge.web.post("/twilio/inbound", data=forged).status_code == 403
+    for line in misspelt(next(iter(said)), bridge.settings["ADMIN_TOKEN"]):
+        hand_over(bridge.web.base_url, line)
     bridge.must_have_answered(said)
     printed = bridge.processes.output
+    assert printed.count("Invalid") >= len(misspelt("", ""))
     assert "refused with 403" in printed
     assert "waits, attempt" in printed
     assert WORD not in printed

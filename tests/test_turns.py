@@ -372,13 +372,17 @@ def test_a_text_that_arrives_while_its_chat_is_being_ended_is_answered_in_a_new_
 # -- giving up -----------------------------------------------------------------------------------------------------
 
 
-def test_a_refused_turn_is_given_up_at_once_and_the_person_is_told_once(scene: Scene) -> None:
+def test_a_refused_turn_is_given_up_at_once_and_the_person_is_told_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     scene.text("one")
     scene.agent.fail("complete", Refused("malformed", provider="retell", status=400))
     scene.work_until_quiet()
     assert scene.got() == [scene.rt.settings.fallback_reply]
     [turn] = scene.rows(Turn)
     assert (turn.status, turn.error) == (TurnStatus.GIVEN_UP, "retell (400): malformed")
+    told = [(record.levelname, record.message) for record in caplog.records if "given up" in record.message]
+    assert told == [("ERROR", "turn 1 given up after 1 attempts: retell (400): malformed")]
     assert scene.rows(Message)[0].status is MessageStatus.GIVEN_UP
 
 

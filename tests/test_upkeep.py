@@ -5,9 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from bridge import activity, chats, holds, line, turns, upkeep
 from bridge.db import Sessions, build_engine, build_sessions
@@ -16,6 +17,7 @@ from bridge.models import Chat, ChatStatus, Conversation, Worker
 from bridge.pulse import Pulse
 from tests.fakes import FakeBell
 from tests.scene import ANN, BOB, Scene
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -72,7 +74,9 @@ def test_two_sweepers_at_once_ring_once(scene: Scene) -> None:
     assert sorted(ring for bell in bells for ring in bell.rings) == [("converse", n) for n in range(1, 21)]
 
 
-def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(scene: Scene) -> None:
+def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     scene.text("hello")
     dead = scene.rt
 
@@ -89,6 +93,7 @@ def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(scen
     scene.work_until_quiet()
     assert scene.got() == ["hello"]
     assert scene.clock() - began < timedelta(seconds=40)
+    assert "converse: the work of a dead worker is taken up again: 1 conversations" in caplog.messages
 
 
 def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_the_dead(postgresql_url: str) -> None:
@@ -208,7 +213,32 @@ def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: 
     assert pulse.in_charge(pulse.worker)
 
 
-def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(scene: Scene) -> None:
+def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    faults: list[OSError] = []
+
+    class Faulty:
+        def begin(self) -> Any:
+            if faults:
+                raise faults.pop()
+            return scene.sessions.begin()
+
+    def beats() -> bool:
+        with scene.sessions() as session:
+            return session.get(Worker, pulse.worker) is not None
+
+    pulse = Pulse(cast(Sessions, Faulty()), scene.clock, every=0.01)
+    pulse.start()
+    faults.append(OSError("too many open files"))
+    until(lambda: "the beat failed" in caplog.text, "a beat has failed")
+    with scene.sessions.begin() as session:
+        session.execute(delete(Worker).where(Worker.id == pulse.worker))
+    until(beats, "it beats again")
+    pulse.stop()
+
+
+def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     pulse = Pulse(scene.sessions, scene.clock)
     rt = replace(scene.rt, pulse=pulse)
     pulse.beat()
@@ -227,6 +257,7 @@ def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(scene: 
     with scene.sessions() as session:
         assert session.scalar(select(Conversation.turn_worker)) is None
         assert session.scalar(select(Conversation.turn_due_at)) == scene.clock()
+    assert "converse 1 was dropped in the middle, and is due again" in caplog.messages
 
 
 def test_without_a_database_nobody_is_in_charge(scene: Scene) -> None:

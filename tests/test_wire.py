@@ -301,6 +301,13 @@ def test_words_are_one_short_printable_line(text: str) -> None:
     assert words.isprintable()
 
 
+@pytest.mark.parametrize("quote", ["my daughter Mary is pre…", "…MARY IS PREGNANT and…", "is pregnant and nobody k"])
+def test_words_that_quote_a_part_of_a_secret_are_not_shown(quote: str) -> None:
+    secret = "my daughter Mary is pregnant and nobody knows"
+    assert safe_words(f"Invalid content: {quote}", [secret]) == ""
+    assert safe_words("Invalid content of my daughter", [secret]) == "Invalid content of my daughter"
+
+
 def test_long_words_are_cut() -> None:
     assert len(safe_words("word " * 100)) == WORDS_LIMIT
 
@@ -308,6 +315,7 @@ def test_long_words_are_cut() -> None:
 def test_megabytes_are_no_words() -> None:
     start = time.monotonic()
     assert safe_words("chat 5551230001 " * 300_000, [f"line {n}" for n in range(20_000)]) == ""
+    assert safe_words("x" * 2000, ["y" * 1600 for _ in range(20)]) == "x" * (WORDS_LIMIT - 1) + "…"
     assert time.monotonic() - start < 1
 
 

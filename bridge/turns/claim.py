@@ -65,8 +65,8 @@ def _open_turn(session: Session, conversation_id: int) -> Turn | None:
 
 def _next_turn(rt: Runtime, session: Session, claimed: Claim, pair: Conversation) -> Turn | None:
     """Of the texts that wait. ``None``, and the claim let go, where there are none or the person had too many turns."""
-    if pair.noticed_at:
-        _ignore_too_old(rt, session, pair.id, pair.noticed_at)
+    if pair.paced_at:
+        _ignore_too_old(rt, session, pair.id, pair.paced_at)
     waiting = select(Message).where(*_waiting(claimed.conversation_id)).order_by(Message.id)
     texts = session.scalars(waiting.limit(MAX_TEXTS)).all()
     if not texts:
@@ -74,6 +74,7 @@ def _next_turn(rt: Runtime, session: Session, claimed: Claim, pair: Conversation
         return None
     free_at = limits.free_at(rt, session, pair.phone)
     if free_at > rt.now():
+        pair.paced_at = rt.now()
         _keep_waiting(rt, session, claimed, free_at)
         return None
     return _fold(rt, session, claimed.conversation_id, texts)
@@ -94,9 +95,9 @@ def _keep_waiting(rt: Runtime, session: Session, claimed: Claim, free_at: dateti
         session.execute(unrung.values({DELIVERIES.rung_at: None}))
 
 
-def _ignore_too_old(rt: Runtime, session: Session, conversation_id: int, told_at: datetime) -> None:
-    """What waited because the person was over a limit, and has been told so, is not given up with an excuse each."""
-    until = min(told_at, rt.now() - rt.settings.answer_within)
+def _ignore_too_old(rt: Runtime, session: Session, conversation_id: int, paced_at: datetime) -> None:
+    """What waited because the person had had too many turns is not given up with an excuse each."""
+    until = min(paced_at, rt.now() - rt.settings.answer_within)
     ignored = limits.ignore_waiting(session, conversation_id, until, rt.now())
     if ignored:
         log.warning("%s texts in conversation %s are ignored: %s", ignored, conversation_id, limits.TOO_MANY)

@@ -50,7 +50,7 @@ class Taken(BaseModel):
 class Given(BaseModel):
     """What a caller gets, read off the values of the layer below."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, hide_input_in_errors=True)
 
 
 class EndStale(Taken):

@@ -1,0 +1,79 @@
+"""A pool of database connections that serves first who has waited longest.
+
+SQLAlchemy's own only wakes a waiting thread up: who has just given a connection back and wants the next one takes it
+again before the other one is awake. Of few connections, a thread with much to do keeps all others from theirs for
+seconds, a webhook for longer than Twilio waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import Any
+
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.util.queue import Empty, Full, QueueCommon
+
+
+class InOrder(QueueCommon[Any]):
+    """What is put goes to whoever waits, in the order in which they came, and only then into the queue."""
+
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
+        self.maxsize = maxsize
+        self.use_lifo = use_lifo
+        self._lock = threading.RLock()  # a connection may be given back by the garbage collector, in the middle of get
+        self._free: deque[Any] = deque()
+        self._waiting: deque[Future[Any]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def qsize(self) -> int:
+        return len(self._free)
+
+    def empty(self) -> bool:
+        return not self._free
+
+    def full(self) -> bool:
+        return 0 < self.maxsize <= len(self._free)
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Never waits: there are no more connections than places."""
+        with self._lock:
+            while self._waiting:
+                next_one = self._waiting.popleft()
+                if next_one.set_running_or_notify_cancel():
+                    next_one.set_result(item)
+                    return
+            if self.full():
+                raise Full
+            self._free.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        with self._lock:
+            if self._free:
+                return self._free.popleft()
+            if not block:
+                raise Empty
+            mine: Future[Any] = Future()
+            self._waiting.append(mine)
+        try:
+            return mine.result(timeout)
+        except BaseException as error:
+            late = isinstance(error, TimeoutError)
+            if not mine.cancel():  # it came at the last moment
+                if late:
+                    return mine.result()
+                self.put(mine.result())
+            if late:
+                raise Empty from None
+            raise
+
+
+class FairPool(QueuePool):
+    """``QueuePool``, first come, first served."""
+
+    _queue_class = InOrder
