@@ -29,6 +29,9 @@ STEP = "end_chat"
 TELL_AGAIN_AFTER = timedelta(seconds=30)
 """A provider that could not be told is tried again after this time."""
 
+DEFAULT_IDLE = timedelta(hours=24)
+"""For how long a stale chat is idle, where neither STALE_AFTER nor who asks says it."""
+
 STALE = "stale"
 BY_OPERATOR = "ended by an operator"
 

@@ -15,8 +15,6 @@ from bridge.runtime import Runtime
 
 DEFAULT_PORT = 8000
 PORT = click.IntRange(1, 65535)
-DEFAULT_IDLE = timedelta(hours=24)
-
 
 AT_ONCE = 100_000
 """Chats that one call of ``end-stale`` ends; a number that its progress bar can still show."""
@@ -105,7 +103,7 @@ def end_stale(idle: timedelta | None, dry_run: bool) -> None:
     logs.configure(secrets=logs.secrets_in(settings))
     rt = Runtime.build(settings, NoBell(), pool_size=1)
     try:
-        _end_stale(rt, idle or settings.stale_after or DEFAULT_IDLE, dry_run)
+        _end_stale(rt, idle or settings.stale_after or chats.DEFAULT_IDLE, dry_run)
     finally:
         rt.close()
 

@@ -5,8 +5,9 @@ What lives here: pure questions. Is a text such a word, and who answers it? What
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
+
+from bridge.phone import SHORT_CODE, TOLL_FREE
 
 
 class Keyword(StrEnum):
@@ -23,9 +24,6 @@ HELP_WORDS = frozenset({"HELP", "INFO"})
 
 START_WORDS_TOLL_FREE = START_WORDS - {"YES"}
 """There the network keeps the list, and YES means nothing to it."""
-
-_TOLL_FREE = re.compile(r"\+18(00|33|44|55|66|77|88)[0-9]{7}")
-_SHORT_CODE = re.compile(r"[0-9]{3,8}")
 
 
 def keyword(body: str, number: str, said: str | None = None) -> Keyword | None:
@@ -47,7 +45,7 @@ def keyword(body: str, number: str, said: str | None = None) -> Keyword | None:
 
 def start_words(number: str) -> frozenset[str]:
     """The words that opt in again at this number of ours."""
-    return START_WORDS_TOLL_FREE if _TOLL_FREE.fullmatch(number) else START_WORDS
+    return START_WORDS_TOLL_FREE if TOLL_FREE.fullmatch(number) else START_WORDS
 
 
 def bridge_answers(answered_by: str, number: str, said: str | None = None) -> bool:
@@ -58,4 +56,4 @@ def bridge_answers(answered_by: str, number: str, said: str | None = None) -> bo
     """
     if answered_by != "auto":
         return answered_by == "bridge"
-    return said is None and (number.startswith("whatsapp:") or bool(_SHORT_CODE.fullmatch(number)))
+    return said is None and (number.startswith("whatsapp:") or bool(SHORT_CODE.fullmatch(number)))

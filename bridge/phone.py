@@ -23,6 +23,10 @@ SHORTEST = 7
 SHORTEST_WITH_PLUS = 5
 """Digits. A plus sign gives a number away, however short."""
 
+TOLL_FREE = re.compile(r"\+18(00|33|44|55|66|77|88)[0-9]{7}")
+SHORT_CODE = re.compile(r"[0-9]{3,8}")
+"""What a whole address of ours matches that is one: both have rules of their own."""
+
 _ADDRESS = re.compile(r"(?P<channel>[A-Za-z]{2,10}:)?(?P<rest>.*)", re.DOTALL)
 
 _GAP = r"[ \t\u00a0\u202f()./\u2010-\u2015-]{0,2}"

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from bridge.config import Settings
 from bridge.db import insert_if_new
 from bridge.models import Sender
-from bridge.phone import masked
+from bridge.phone import SHORT_CODE, TOLL_FREE, masked
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,9 @@ _KINDS = {
     Kind.WHATSAPP: re.compile(r"whatsapp:.*", re.DOTALL),
     Kind.RCS: re.compile(r"rcs:.*", re.DOTALL),
     Kind.SERVICE: re.compile(r"MG[0-9a-fA-F]{32}"),
-    Kind.TOLL_FREE: re.compile(r"\+18(00|33|44|55|66|77|88)\d{7}"),
-    Kind.NORTH_AMERICAN: re.compile(r"\+1\d{10}"),
-    Kind.SHORT_CODE: re.compile(r"\d{3,8}"),
+    Kind.TOLL_FREE: TOLL_FREE,
+    Kind.NORTH_AMERICAN: re.compile(r"\+1[0-9]{10}"),
+    Kind.SHORT_CODE: SHORT_CODE,
 }
 """The first that fits."""
 

@@ -21,9 +21,6 @@ from bridge.web import openapi
 from bridge.web.auth import admin_required
 from bridge.web.problems import problem
 
-DEFAULT_IDLE = timedelta(hours=24)
-"""What is stale where STALE_AFTER does not say it."""
-
 MAX_FAULTS = 20
 """Faults in one answer; a body may hold thousands."""
 
@@ -148,7 +145,7 @@ def _found(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]]:
 
 def _idle(rt: Runtime, wish: openapi.EndStale) -> timedelta:
     if wish.idle_seconds is None:
-        return rt.settings.stale_after or DEFAULT_IDLE
+        return rt.settings.stale_after or chats.DEFAULT_IDLE
     return timedelta(seconds=wish.idle_seconds)
 
 
