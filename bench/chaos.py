@@ -35,6 +35,7 @@ from bench.judgement import Judgement, leaks, pronounce
 from bench.places import PLACES, Place
 from bench.proxies import HERE, Doors
 from bench.report import shown
+from bench.servers import Missing
 from bench.speed import Speed, measured
 from bench.supervisor import Supervisor
 from bridge.embedded import free_port
@@ -102,7 +103,10 @@ def main() -> None:
     options = _options()
     signal.signal(signal.SIGTERM, _as_interrupt)
     bridges = ["ours", "tutorial"] if options.bridge == "both" else [options.bridge]
-    results = {bridge: run(bridge, options) for bridge in bridges}
+    try:
+        results = {bridge: run(bridge, options) for bridge in bridges}
+    except Missing as missing:
+        sys.exit(f"{missing}")
     print(shown(results, _title(options), markdown=options.markdown))
     sys.exit(not all(result.clean for result in results.values()))
 
@@ -145,8 +149,8 @@ def _stage(
     stack: ExitStack,
 ) -> Stage:
     """Everything between the vendors and the servers, running."""
-    address = (HERE, urlsplit(vendors).port or 0)
-    doors = Doors({**place.targets, "agent": address, "carrier": address})
+    vendor = urlsplit(vendors).port or 0
+    doors = Doors({**place.ports, "agent": vendor, "carrier": vendor})
     stack.callback(doors.close)
     port = free_port(HERE)
     settings = _environment(place, doors, simulator, port)
@@ -169,7 +173,7 @@ def _stage(
 def _environment(place: Place, doors: Doors, simulator: Simulator, port: int) -> dict[str, str]:
     settings = simulator.settings
     return {
-        **place.through(doors.ports),
+        **place.settings(doors.ports),
         "PORT": str(port),
         "PUBLIC_URL": f"http://{HERE}:{port}",
         "GUNICORN_CMD_ARGS": f"--bind {HERE}:{port}",
@@ -195,7 +199,7 @@ def _play(bridge: str, options: Options, stage: Stage) -> Result:
     planned = people.plan(rng, options.texts, options.phones, options.rate)
     disasters = _disasters(rng, stage, options, length)
     stopped = threading.Event()
-    _tell(f"{bridge}: {len(planned)} texts, {len(disasters)} disasters, {length:.0f} s")
+    _tell(f"{bridge}: {len(planned)} texts, {len(disasters)} disasters, {length:.0f} s, seed {options.seed}")
     set_vendor_faults(stage, webhooks_lost=not options.accepted_only)
     load = threading.Thread(target=people.text, args=(stage.simulator, planned, stopped), daemon=True)
     load.start()
@@ -209,7 +213,7 @@ def _play(bridge: str, options: Options, stage: Stage) -> Result:
 
 
 def _disasters(rng: random.Random, stage: Stage, options: Options, length: float) -> list[Disaster]:
-    there = {name for name, _ in stage.supervisor.slots} | set(stage.place.targets)
+    there = {name for name, _ in stage.supervisor.slots} | set(stage.place.servers)
     if stage.place.sqlite:
         there.add("sqlite")
     return schedule(rng, there, min(options.faults, round(length / options.disaster_every)), length)
@@ -244,7 +248,7 @@ def _settle(bridge: str, options: Options, stage: Stage) -> bool:
 
 
 def _judged(bridge: str, options: Options, stage: Stage) -> Judgement:
-    database = stage.place.database if bridge == "ours" else None
+    database = stage.place.settings(stage.place.ports)["DATABASE_URL"] if bridge == "ours" else None
     return pronounce(stage.simulator.ledger, accepted_only=options.accepted_only, database=database)
 
 

@@ -7,6 +7,7 @@ process or door at once. When the last one is over, everything is as it was.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -24,7 +25,7 @@ from bridge.simulator import Simulator
 from bridge.simulator.faults import FAULTS
 
 NOT_AT_RANDOM = {"agent_401", "carrier_401", "carrier_queue_full", "callbacks_undelivered"}
-"""An account is refused as a whole, and a queue full, for a while; what a handset does is not the bridge's business."""
+"""An account and a queue refuse everything, for a while: disasters. What a handset does is no fault of the vendor."""
 
 VENDOR_FAULTS = [name for name in FAULTS if name not in NOT_AT_RANDOM]
 """Those of the simulator's faults that strike single calls."""
@@ -155,8 +156,22 @@ def _door(door: str, *states: State) -> Act:
     return act
 
 
+def _restart(server: str, how: signal.Signals) -> Act:
+    def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
+        with stage.locks[server]:
+            stage.place.servers[server].stop(how)  # its last words still pass the door
+            stage.doors.set(server, State.SHUT)
+            time.sleep(seconds)
+            stage.place.servers[server].start()
+            stage.doors.set(server, State.OPEN)
+        return True
+
+    return act
+
+
 def _empty_broker(stage: Stage, rng: random.Random, seconds: float) -> bool:
-    stage.place.empty()
+    with stage.locks["broker"]:
+        stage.place.empty()
     return True
 
 
@@ -194,6 +209,8 @@ class Kind:
     act: Act
     seconds: tuple[float, float] = (0, 0)
     needs: str = ""
+    most: float = math.inf
+    """Times in one run."""
 
 
 KINDS: dict[str, Kind] = {
@@ -205,11 +222,13 @@ KINDS: dict[str, Kind] = {
     "clock killed": Kind(_kill("clock"), needs="clock"),
     "bridge killed": Kind(_kill("up"), needs="up"),
     "bridge halted": Kind(_halt("up"), (3, 25), needs="up"),
-    "database restarted": Kind(_door("database", State.SHUT), (0.5, 5), needs="database"),
+    # PostgreSQL's own words for these two: fast (all sessions are ended) and immediate (as if it had crashed).
+    "database restarted": Kind(_restart("database", signal.SIGINT), (0.5, 5), needs="database"),
+    "database crashed": Kind(_restart("database", signal.SIGQUIT), (0.5, 5), needs="database"),
     "database silent": Kind(_door("database", State.SILENT), (2, 12), needs="database"),
     "database silent, then cut": Kind(_door("database", State.SILENT, State.CUT), (2, 12), needs="database"),
     "database locked": Kind(_lock_sqlite, (2, 12), needs="sqlite"),
-    "broker restarted": Kind(_door("broker", State.SHUT), (0.5, 8), needs="broker"),
+    "broker killed": Kind(_restart("broker", signal.SIGKILL), (0.5, 8), needs="broker"),
     "broker silent": Kind(_door("broker", State.SILENT), (2, 12), needs="broker"),
     "broker silent, then cut": Kind(_door("broker", State.SILENT, State.CUT), (2, 12), needs="broker"),
     "broker emptied": Kind(_empty_broker, needs="broker"),
@@ -220,6 +239,8 @@ KINDS: dict[str, Kind] = {
     "carrier away": Kind(_door("carrier", State.SHUT), (0.5, 5)),
     "carrier silent, then cut": Kind(_door("carrier", State.SILENT, State.CUT), (2, 8)),
     "carrier refuses the account": Kind(_refuse("carrier_401"), (2, 6)),
+    # A queue is hours long, so the bridge pauses for longer each time that it finds it full again.
+    "carrier's queue full": Kind(_refuse("carrier_queue_full"), (2, 6), most=1),
 }
 
 
@@ -252,7 +273,8 @@ def schedule(rng: random.Random, there: Iterable[str], number: int, length: floa
     possible = [name for name, kind in KINDS.items() if kind.needs in there]
     kinds: list[str] = []
     while len(kinds) < number:
-        kinds += rng.sample(possible, min(len(possible), number - len(kinds)))
+        left = [name for name in possible if kinds.count(name) < KINDS[name].most]
+        kinds += rng.sample(left, min(len(left), number - len(kinds)))
     drawn = []
     for n, name in enumerate(kinds):
         seconds = rng.uniform(*KINDS[name].seconds)

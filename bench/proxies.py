@@ -1,7 +1,7 @@
 """Doors between the bridge and what it needs: TCP proxies on this machine that can be shut, or can fall silent.
 
-So a database "restarts" or a broker "hangs" for the bridge alone, and nobody else on the server notices. The doors
-live in a process of their own, which ends when the one that started it does.
+A server that hangs can't be had by killing it. The doors live in a process of their own, which ends when the one that
+started it does.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class State(StrEnum):
 
 
 class Doors:
-    """The doors, as the one who started them sees them."""
+    """The doors, as the one who started them sees them. ``targets``: the ports on this machine to which they lead."""
 
-    def __init__(self, targets: Mapping[str, tuple[str, int]]) -> None:
+    def __init__(self, targets: Mapping[str, int]) -> None:
         command = [sys.executable, "-m", "bench.proxies", json.dumps(targets)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -71,9 +71,9 @@ class Doors:
 class _Door:
     """One proxy: its port stays the same whatever happens."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, target: int) -> None:
         self.port = 0
-        self._target = (host, port)
+        self._target = target
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -104,7 +104,7 @@ class _Door:
         self._writers.add(writer)
         try:
             await self._flows.wait()
-            there, to_there = await asyncio.open_connection(*self._target)
+            there, to_there = await asyncio.open_connection(HERE, self._target)
         except OSError:
             writer.transport.abort()
             return
@@ -124,8 +124,8 @@ class _Door:
         writer.close()
 
 
-async def _serve(targets: Mapping[str, tuple[str, int]]) -> None:
-    doors = {name: _Door(*target) for name, target in targets.items()}
+async def _serve(targets: Mapping[str, int]) -> None:
+    doors = {name: _Door(target) for name, target in targets.items()}
     for door in doors.values():
         await door.set(State.OPEN)
     _say(json.dumps({name: door.port for name, door in doors.items()}))

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
 from bridge import inbox
 from bridge.carriers import InboundText
-from bridge.db import insert_if_new
+from bridge.db import insert_if_new, patient
 from bridge.errors import RemoteError
 from bridge.models import CatchUp, Message
 from bridge.phone import masked
@@ -34,7 +35,13 @@ LEAVE_TO_WEBHOOK = timedelta(seconds=20)
 """Texts that are younger may still be on their way here: carriers wait up to 15 s for a webhook's answer."""
 
 
-def catch_up(rt: Runtime) -> None:
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before a page that could not be read is asked for again. To read a long list takes a while: if that began
+anew at each fault, it would never come to its end while faults are frequent.
+"""
+
+
+def catch_up(rt: Runtime, pauses: Sequence[float] = PAUSES) -> None:
     """Store what people sent to our numbers and nobody told us. What fails now is read at the next call.
 
     A carrier that serves nobody, or does not answer at all, is not asked for number after number: that would keep a
@@ -42,24 +49,38 @@ def catch_up(rt: Runtime) -> None:
     """
     for number in random.sample(rt.settings.twilio_numbers, len(rt.settings.twilio_numbers)):
         try:
-            _read(rt, number)
+            _read(rt, number, pauses)
         except RemoteError as error:
             log.warning("the list of the texts to %s could not be read: %s", masked(number), error)
             if error.provider_wide or error.status is None:
                 break
 
 
-def _read(rt: Runtime, number: str) -> None:
+def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
     """One look, the oldest text first. Its progress is kept page by page: after a fault it goes on from there."""
     until = rt.now() - LEAVE_TO_WEBHOOK
     since = _read_to(rt, number, until + OVERLAP - FIRST_LOOK) - OVERLAP
-    for page in rt.carrier.received_by(number, since):
+    pages = rt.carrier.received_by(number, since)
+    while (page := _next_page(pages, pauses)) is not None:
         _store(rt, [text for text in page if (text.sent_at or until) <= until])
         if page:
             _advance(rt, number, min(page[-1].sent_at or since, until))
     _advance(rt, number, until)
 
 
+def _next_page(pages: Iterator[Sequence[InboundText]], pauses: Sequence[float]) -> Sequence[InboundText] | None:
+    """``None`` behind the last one."""
+    for pause in pauses:
+        try:
+            return next(pages, None)
+        except RemoteError as error:
+            if not error.worth_retry:
+                raise
+            time.sleep(pause)
+    return next(pages, None)
+
+
+@patient
 def _store(rt: Runtime, texts: Sequence[InboundText]) -> None:
     unknown = _unknown(rt, texts)
     stored = sum(inbox.store(rt, text) for text in unknown)
@@ -87,6 +108,7 @@ def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
         return read_to or beginning
 
 
+@patient
 def _advance(rt: Runtime, number: str, read_to: datetime) -> None:
     """Never back: another look may be ahead of this one."""
     behind = (CatchUp.bridge_number == number, CatchUp.read_to < read_to)

@@ -66,6 +66,7 @@ def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> 
         return _sqlite(url)
     engine = create_engine(
         url,
+        poolclass=FairPool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,

@@ -121,6 +121,27 @@ class _Script:
             raise failure.error
 
 
+class _Pages(Iterator[list[InboundText]]):
+    """The pages of a list as it is when the first one is read. One that could not be read comes next all the same."""
+
+    def __init__(self, listed: Callable[[], list[InboundText]], size: int, script: _Script) -> None:
+        self._listed = listed
+        self._size = size
+        self._script = script
+        self._left: deque[list[InboundText]] | None = None
+
+    def __next__(self) -> list[InboundText]:
+        if self._left is None:
+            found = self._listed()
+            self._left = deque(found[n : n + self._size] for n in range(0, len(found) or 1, self._size))
+        elif self._left:
+            with self._script.call("next_page"):
+                pass
+        if not self._left:
+            raise StopIteration
+        return self._left.popleft()
+
+
 @dataclass
 class FakeChat:
     """One chat, as its fake provider keeps it."""
@@ -375,16 +396,13 @@ class FakeCarrier:
             return text
 
     def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
-        with self._lock:
+        def listed() -> list[InboundText]:
             self.calls.append(("received_by", number))
             with self._script.call("received_by"):
                 found = [text for text in self.received if text.bridge_number == number]
-        found = [text for text in found if text.sent_at is None or text.sent_at >= since]
-        for start in range(0, len(found) or 1, self.page_size):
-            if start:
-                with self._script.call("next_page"):
-                    pass
-            yield [replace(text) for text in found[start : start + self.page_size]]
+            return [replace(text) for text in found if text.sent_at is None or text.sent_at >= since]
+
+        return _Pages(listed, self.page_size, self._script)
 
     def close(self) -> None:
         self.closed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+from bench.disasters import KINDS, schedule
 from bench.judgement import Judgement, pronounce
 from bench.people import plan
 from bench.speed import measured
@@ -68,3 +69,18 @@ def test_the_plan_of_a_seed_is_always_the_same_and_some_people_repeat_themselves
     assert first == second
     said = Counter((each.phone, each.body) for each in first)
     assert 50 < sum(times - 1 for times in said.values()) < 150
+
+
+def test_the_schedule_of_a_seed_is_always_the_same_ends_in_time_and_leaves_out_what_is_not_there() -> None:
+    first, second = (schedule(random.Random(7), {"worker", "broker"}, 60, 120.0) for _ in range(2))
+    assert first == second
+    assert len(first) == 60
+    assert all(1.0 <= disaster.at <= disaster.at + disaster.seconds <= 120.0 for disaster in first)
+    assert {KINDS[disaster.kind].needs for disaster in first} == {"worker", "broker", ""}
+
+
+def test_what_may_happen_once_happens_once() -> None:
+    kinds = Counter(disaster.kind for disaster in schedule(random.Random(7), {"web"}, 200, 600.0))
+    limited = [name for name, kind in KINDS.items() if kind.most == 1]
+    assert limited
+    assert [kinds[name] for name in limited] == [1] * len(limited)

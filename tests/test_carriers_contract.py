@@ -384,6 +384,22 @@ def test_what_comes_before_a_page_that_can_not_be_read_is_shown(stage: Stage) ->
         next(pages)
 
 
+def test_a_page_that_could_not_be_read_comes_next_all_the_same(stage: Stage) -> None:
+    sent = [stage.receive(f"text {n}") for n in range(3 * stage.page_size)]
+    pages = stage.carrier.received_by(NUMBER, stage.clock() - timedelta(hours=1))
+    shown: list[InboundText] = []
+    faults = 0
+    while len(shown) < len(sent):
+        if faults <= len(shown) // stage.page_size:
+            stage.break_list()
+        try:
+            shown += next(pages)
+        except OutcomeUnknown:
+            faults += 1
+    assert [text.carrier_id for text in shown] == sent
+    assert faults >= 2
+
+
 def test_a_refused_account_shows_no_list(stage: Stage) -> None:
     stage.lock_out()
     with pytest.raises(AccountRefused) as caught:

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
 
 from bridge import embedded, inbox, migrate
 from bridge.carriers import InboundText
@@ -156,7 +158,7 @@ def test_a_new_bridge_has_no_answers_to_last_weeks_texts(sessions: Sessions) -> 
 def test_nothing_is_lost_when_the_first_look_fails(sessions: Sessions) -> None:
     scene = Scene(sessions, twilio_numbers=(NUMBER,))
     scene.carrier.fail("received_by", NotReached("away", provider="twilio"))
-    catch_up(scene.rt)
+    catch_up(scene.rt, pauses=())
     lost(scene, "hello")
     scene.clock.tick(HOUR)
     catch_up(scene.rt)
@@ -215,7 +217,7 @@ def test_a_list_that_can_not_be_read_leaves_the_mark_where_it_was(
     scene.clock.tick(HOUR)
     before = read_to(scene)
     scene.carrier.fail("received_by", kind("no", provider="twilio"))
-    catch_up(scene.rt)
+    catch_up(scene.rt, pauses=())
     assert (read_to(scene), stored(scene)) == (before, [])
     assert "could not be read: twilio: no" in caplog.text
     assert NUMBER[1:] not in caplog.text
@@ -230,7 +232,7 @@ def test_a_burst_that_is_cut_off_goes_on_where_it_was(scene: Scene) -> None:
         sent.append(lost(scene, f"text {n}"))
         scene.clock.tick(HOUR)
     scene.carrier.fail("next_page", OutcomeUnknown("cut", provider="twilio"))
-    catch_up(scene.rt)
+    catch_up(scene.rt, pauses=())
     assert stored(scene) == ["text 0", "text 1"]
     assert read_to(scene) == sent[1].sent_at
     lost(scene, "text 6")
@@ -238,6 +240,46 @@ def test_a_burst_that_is_cut_off_goes_on_where_it_was(scene: Scene) -> None:
     catch_up(scene.rt)
     assert stored(scene) == [f"text {n}" for n in range(7)]
     assert read_to(scene) == scene.clock() - LEAVE_TO_WEBHOOK
+
+
+def test_a_fault_in_the_middle_of_a_list_does_not_make_it_begin_anew(scene: Scene) -> None:
+    scene.carrier.page_size = 2
+    for n in range(6):
+        lost(scene, f"text {n}")
+    scene.clock.tick(HOUR)
+    scene.carrier.fail("received_by", RateLimited("busy", provider="twilio"), times=2)
+    scene.carrier.fail("next_page", OutcomeUnknown("cut", provider="twilio"), times=2)
+    catch_up(scene.rt, pauses=(0, 0))
+    assert stored(scene) == [f"text {n}" for n in range(6)]
+    assert scene.carrier.calls == 3 * [("received_by", NUMBER)]
+
+
+def test_a_page_that_will_never_come_is_not_asked_for_again(scene: Scene) -> None:
+    scene.carrier.fail("received_by", Refused("no", provider="twilio", status=400))
+    catch_up(scene.rt, pauses=(0, 0))
+    assert scene.carrier.calls == [("received_by", NUMBER)]
+
+
+def test_a_database_that_is_away_for_a_moment_does_not_make_a_look_begin_anew(scene: Scene) -> None:
+    lost(scene, "hello")
+    scene.clock.tick(HOUR)
+    catch_up(replace(scene.rt, sessions=Hiccup(scene.sessions, at=2)))  # type: ignore[arg-type]
+    assert stored(scene) == ["hello"]
+    assert scene.carrier.calls == [("received_by", NUMBER)]
+
+
+class Hiccup:
+    """Sessions of which one can't be had."""
+
+    def __init__(self, sessions: Sessions, at: int) -> None:
+        self._sessions = sessions
+        self._left = at
+
+    def begin(self) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise OperationalError("the database restarts", None, Exception())
+        return self._sessions.begin()
 
 
 def test_what_is_no_fault_of_the_carrier_is_told_and_leaves_the_mark_behind_the_text(scene: Scene) -> None:
@@ -280,7 +322,7 @@ def test_a_carrier_that_is_away_is_not_waited_for_at_every_number(sessions: Sess
     numbers = tuple(f"+1555000{n:04}" for n in range(20))
     scene = Scene(sessions, twilio_numbers=numbers)
     scene.carrier.fail("received_by", error, times=100)
-    catch_up(scene.rt)
+    catch_up(scene.rt, pauses=())
     assert len(scene.carrier.calls) == 1
     scene.carrier.recover()
     catch_up(scene.rt)
@@ -291,7 +333,7 @@ def test_a_number_whose_list_never_comes_does_not_keep_the_others_from_being_rea
     scene = Scene(sessions, twilio_numbers=(NUMBER, OTHER_NUMBER))
     for _ in range(60):
         scene.carrier.fail("received_by", OutcomeUnknown("no answer in time", provider="twilio"))
-        catch_up(scene.rt)  # one after the other: the first that is asked fails, whichever it is
+        catch_up(scene.rt, pauses=())  # one after the other: the first that is asked fails, whichever it is
     asked = {number for call, number in scene.carrier.calls if call == "received_by"}
     assert asked == {NUMBER, OTHER_NUMBER}
 

@@ -247,7 +247,8 @@ class Carrier(Protocol):
     def received_by(self, number: str, since: datetime) -> Iterator[Sequence[InboundText]]:
         """What people sent to one of our numbers since then (UTC), the oldest first, page by page.
 
-        Of a long list only a few pages are in memory at once. An error may come before each of them.
+        Of a long list only a few pages are in memory at once. An error may come in place of each page, also while the
+        oldest is still looked for; the next call of ``next`` goes on from there.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Twilio's REST API, by its own library.
 
-What lives here: sending a text, and finding texts again, ours and people's. What refusals mean: ``refusals``; what
-codes mean: ``codes``; the webhooks: ``webhooks``.
+What lives here: sending a text, and finding texts again, ours and people's. The way through a long list: ``received``;
+what refusals mean: ``refusals``; what codes mean: ``codes``; the webhooks: ``webhooks``.
 
 The library speaks over our own wire. Its default one limits each single read, not the call, reports a refused connect
 and a lost answer by the same error, loads all certificates anew for every connection, and logs addresses with numbers.
@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 
 from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
 from bridge.carriers.twilio import codes
+from bridge.carriers.twilio.received import Page, Received
 from bridge.carriers.twilio.refusals import PROVIDER, error_code, refusal, unreadable
 from bridge.carriers.twilio.webhooks import LONGEST_SID, BadField, parse_inbound
 from bridge.config import Settings
@@ -134,17 +135,18 @@ class Twilio:
         return codes.meaning(code)
 
     def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
-        """Twilio lists the newest first: go back keeping only where each page is, and read them on the way forth.
-
-        The first page is kept. It has no lasting address: read again, new texts would have pushed older ones out of it.
-        """
         since = since.astimezone(UTC).replace(microsecond=0)  # Twilio's moments are whole seconds
         day = f"{since:%Y-%m-%d}"  # a finer filter is not documented
         which = {"to": number, "date_sent_after": day, "page_size": PAGE_SIZE}
-        newest = self._page(lambda messages: messages.page(**which), since)
-        for address in reversed(self._addresses(newest.older, since)):
-            yield self._page_at(address, since).texts
-        yield newest.texts
+
+        def page_at(address: str | None) -> Page:
+            if address is None:
+                return self._page(lambda messages: messages.page(**which), since)
+            if not self._is_address(address):
+                raise unreadable(None)
+            return self._page(lambda messages: messages.get_page(address), since)
+
+        return Received(page_at)
 
     def close(self) -> None:
         self._api.close()
@@ -164,16 +166,6 @@ class Twilio:
                 raise ValueError("no address")
             page = messages.get_page(address) if address else None
 
-    def _addresses(self, address: str | None, since: datetime) -> list[str]:
-        """Those of the older pages, from this one back to the moment."""
-        addresses: list[str] = []
-        while address:
-            if address in addresses or not self._is_address(address):
-                raise unreadable(None)
-            addresses.append(address)
-            address = self._page_at(address, since).older
-        return addresses
-
     def _is_address(self, address: object) -> bool:
         """One of this API, and such that it can be called: the list itself has named it."""
         return (
@@ -184,17 +176,14 @@ class Twilio:
             and address.isprintable()
         )
 
-    def _page_at(self, address: str, since: datetime) -> _Page:
-        return self._page(lambda messages: messages.get_page(address), since)
-
-    def _page(self, read: Callable[[Any], Any], since: datetime) -> _Page:
+    def _page(self, read: Callable[[Any], Any], since: datetime) -> Page:
         with self._messages() as messages:
             page = read(messages)
             shown = [(message, _moment(message)) for message in page]
             older = page.next_page_url
         reached = any(moment and moment < since for _, moment in shown)
         texts = [_received(message) for message, moment in reversed(shown) if moment is None or moment >= since]
-        return _Page([text for text in texts if text], None if reached else older)
+        return Page([text for text in texts if text], None if reached else older)
 
     @contextmanager
     def _messages(self, private: Sequence[str] = ()) -> Iterator[Any]:
@@ -241,16 +230,6 @@ class _Wire(HttpClient):  # type: ignore[misc]
         request = {"params": params, "data": data, "headers": headers, "auth": auth}
         self.answer = self._api.call(method, url, deadline=self._deadline, **request)
         return Response(self.answer.status, self.answer.body.decode("utf-8", "replace"), self.answer.headers)
-
-
-@dataclass(frozen=True)
-class _Page:
-    """What people sent, as far as one page shows it."""
-
-    texts: list[InboundText]
-    """The oldest first."""
-    older: str | None
-    """Where the list goes on; ``None`` where that is of no interest any more."""
 
 
 def _carried(message: Any) -> CarriedText:

@@ -1,0 +1,204 @@
+"""Servers of a chaos run's own, from the programs on this machine: they can be stopped, killed and started again.
+
+Nobody else's data is near them: each has a folder and a port of its own, and is gone when the run is over.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import redis
+from kombu import Connection as Broker
+
+from bench.proxies import HERE
+from bridge.embedded import free_port
+from tests.waiting import until
+
+DEBIANS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin")
+"""Where Debian keeps programs that its users are not to start by hand."""
+
+STARTS_WITHIN = 60.0
+"""Seconds. RabbitMQ takes ten on two busy cores, and a killed PostgreSQL has its log to read."""
+
+CLUSTER = "--username postgres --auth trust --encoding UTF8 --no-locale --no-sync"
+POSTGRES_SETTINGS = {"listen_addresses": HERE, "max_connections": "200", "logging_collector": "off"}
+
+
+class Missing(Exception):
+    """A program that the run needs is not on this machine."""
+
+
+class Server:
+    """One server: the same port and the same folder whenever it runs."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        port: int,
+        answers: Callable[[], bool],
+        *,
+        user: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.port = port
+        self._command = command
+        self._folder = folder
+        self._answers = answers
+        self._user = user
+        self._settings = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", **(settings or {})}
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        with (self._folder / "output").open("ab") as output:
+            self._popen = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._settings,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **_as(self._user),
+            )
+        until(self._answers_or_ended, f"{self.name} answers; see {self._folder}/output", STARTS_WITHIN)
+
+    def stop(self, how: signal.Signals) -> None:
+        """Returns when it is gone. By ``SIGKILL`` goes everything that belongs to it, at once."""
+        assert self._popen
+        if how is signal.SIGKILL:
+            os.killpg(self._popen.pid, how)
+        else:
+            self._popen.send_signal(how)
+        self._popen.wait(STARTS_WITHIN)
+
+    def _answers_or_ended(self) -> bool:
+        assert self._popen
+        assert self._popen.poll() is None, f"{self.name} has ended; see {self._folder}/output"
+        return self._answers()
+
+
+@contextmanager
+def postgres() -> Iterator[Server]:
+    """A cluster of its own; its user is ``postgres``, and needs no password."""
+    user, port = _unprivileged("postgres"), free_port(HERE)
+    with _folder("postgres", user) as folder:
+        data = str(folder / "data")
+        make = [_program("initdb"), *shlex.split(CLUSTER), "--pgdata", data]
+        subprocess.run(make, cwd=folder, check=True, capture_output=True, **_as(user))
+        settings = {**POSTGRES_SETTINGS, "port": port, "unix_socket_directories": folder}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(host=HERE, port=port, user="postgres", connect_timeout=2).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        server = Server("PostgreSQL", [_program("postgres"), "-D", data, *options], folder, port, answers, user=user)
+        with _running(server, signal.SIGQUIT):
+            yield server
+
+
+@contextmanager
+def redis_server() -> Iterator[Server]:
+    """It keeps nothing on disk, so killing it empties it."""
+    port = free_port(HERE)
+    with _folder("redis", None) as folder:
+
+        def answers() -> bool:
+            try:
+                with redis.Redis(HERE, port, socket_timeout=2) as client:
+                    return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+        command = [_program("redis-server"), "--bind", HERE, "--port", str(port), "--save", "", "--appendonly", "no"]
+        with _running(Server("Redis", command, folder, port, answers), signal.SIGKILL) as server:
+            yield server
+
+
+@contextmanager
+def rabbitmq() -> Iterator[Server]:
+    """A node of its own; its user is ``guest``, as ever."""
+    user, port = _unprivileged("rabbitmq"), free_port(HERE)
+    with _folder("rabbitmq", user) as folder:
+        settings = {
+            "RABBITMQ_NODENAME": f"chaos-{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": HERE,
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(free_port(HERE)),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "config"),
+        }
+
+        def answers() -> bool:
+            try:
+                with Broker(f"amqp://guest:guest@{HERE}:{port}//", connect_timeout=2) as broker:
+                    broker.connect()
+            except OSError:
+                return False
+            return True
+
+        command = [_program("rabbitmq-server")]
+        server = Server("RabbitMQ", command, folder, port, answers, user=user, settings=settings)
+        with _running(server, signal.SIGKILL):
+            yield server
+
+
+@contextmanager
+def _running(server: Server, end: signal.Signals) -> Iterator[Server]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(end)
+
+
+@contextmanager
+def _folder(name: str, user: str | None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f"bridge-chaos-{name}-"))
+    if user:
+        shutil.chown(folder, user)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _program(name: str) -> str:
+    """Debian's own programs first: what is on the path under the same names there wants to be called by root."""
+    for pattern in DEBIANS:
+        found = sorted(Path("/").glob(f"{pattern[1:]}/{name}"), key=lambda path: path.parts)
+        if found:
+            return str(found[-1])
+    if found_on_path := shutil.which(name):
+        return found_on_path
+    raise Missing(f"{name} is not on this machine: install PostgreSQL, Redis and RabbitMQ (apt-get, brew)")
+
+
+def _unprivileged(user: str) -> str | None:
+    """Who runs it: root may not. ``None``: whoever runs this."""
+    return user if os.geteuid() == 0 else None
+
+
+def _as(user: str | None) -> dict[str, str | int]:
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}

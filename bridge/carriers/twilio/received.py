@@ -1,0 +1,61 @@
+"""What people sent to one of our numbers, out of Twilio's list: the oldest first, though Twilio lists the newest first.
+
+First the way back through the list, on which only the address of each page is kept; then the pages on the way forth.
+Either way is long after an outage, and the pages of a busy number are many: one that can't be read must not make it all
+begin anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bridge.carriers import InboundText
+from bridge.carriers.twilio.refusals import unreadable
+
+
+@dataclass(frozen=True)
+class Page:
+    """What people sent, as far as one page shows it."""
+
+    texts: list[InboundText]
+    """The oldest first."""
+    older: str | None
+    """Where the list goes on; ``None`` where that is of no interest any more."""
+
+
+class Received(Iterator[list[InboundText]]):
+    """The pages. Where one can't be read, the error leaves here, and the next call of ``next`` goes on with that page.
+
+    The first page is kept. It has no lasting address: read again, new texts would have pushed older ones out of it.
+    """
+
+    def __init__(self, page_at: Callable[[str | None], Page]) -> None:
+        """``page_at`` reads the page of an address; ``None`` is the newest one."""
+        self._page_at = page_at
+        self._newest: Page | None = None
+        self._older: str | None = None
+        self._addresses: list[str] = []
+        self._over = False
+
+    def __next__(self) -> list[InboundText]:
+        if self._over:
+            raise StopIteration
+        if self._newest is None:
+            self._newest = self._page_at(None)
+            self._older = self._newest.older
+        while self._older:
+            self._go_back(self._older)
+        if not self._addresses:
+            self._over = True
+            return self._newest.texts
+        page = self._page_at(self._addresses[-1])
+        self._addresses.pop()
+        return page.texts
+
+    def _go_back(self, address: str) -> None:
+        if address in self._addresses:  # a circle
+            raise unreadable(None)
+        page = self._page_at(address)
+        self._addresses.append(address)
+        self._older = page.older
