@@ -18,6 +18,10 @@ class Bell(Protocol):
         """Could a ring be heard at this moment?"""
         ...
 
+    def backlog(self, step: str) -> int:
+        """How many rings for this step nobody has taken yet; 0 where that can't be told. Never raises."""
+        ...
+
     def close(self) -> None:
         """Stop ringing."""
         ...
@@ -31,6 +35,9 @@ class NoBell:
 
     def reachable(self) -> bool:
         return False
+
+    def backlog(self, step: str) -> int:
+        return 0
 
     def close(self) -> None:
         pass

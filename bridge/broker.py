@@ -25,8 +25,11 @@ PUBLISH_TIMEOUT = 2
 MAX_WAITING = 10_000
 """Rings kept while the broker hangs. What is beyond is brought by the sweeper."""
 
-_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Seconds, seconds and times: a host that vanished without a word is noticed after half a minute."""
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
+"""Seconds, seconds, times and milliseconds: a host that vanished without a word is noticed after half a minute. The
+last one is for who has just said something: while that is not acknowledged no keepalive is sent, and TCP would go on
+trying for a quarter of an hour.
+"""
 
 REDIS_CONSUMER: dict[str, Any] = {
     # Else each message stays in Redis until it is acknowledged, and one whose acknowledgement fails counts as being
@@ -126,6 +129,14 @@ class CeleryBell:
         except AWAY:
             return False
         return True
+
+    def backlog(self, step: str) -> int:
+        try:
+            with self._celery.producer_or_acquire() as producer, producer.connection.channel() as channel:
+                waiting: int = channel.queue_declare(queue_of(step), passive=True).message_count
+        except AWAY:  # also where the queue does not exist: on Redis that is an empty one
+            return 0
+        return waiting
 
     def close(self) -> None:
         if self._thread:

@@ -27,7 +27,7 @@ from bridge.config import Settings
 from bridge.errors import BridgeError
 from bridge.models import Worker
 from bridge.runtime import Runtime
-from bridge.steps import CLOCK, STEPS
+from bridge.steps import CLOCK, STEPS, hear
 from bridge.web import build_web
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,10 @@ class ThreadBell:
     def reachable(self) -> bool:
         return self._rt is not None
 
+    def backlog(self, step: str) -> int:
+        with self._lock:
+            return sum(waiting == step for waiting, _ in self._waiting)
+
     def close(self) -> None:
         """Let what is under way finish; drop what waits, it is in the table."""
         with self._lock:
@@ -84,7 +88,7 @@ class ThreadBell:
     def _answer(self, rt: Runtime, step: str, row: int) -> None:
         with self._lock:
             self._waiting.discard((step, row))
-        _guarded(step, lambda: STEPS[step](rt, row))
+        _guarded(step, lambda: hear(rt, step, row))
 
 
 class Clock:

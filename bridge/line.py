@@ -40,6 +40,11 @@ RING_AGAIN_AFTER = timedelta(seconds=20)
 DEAD_AFTER = timedelta(seconds=20)
 """A worker that was not seen for so long is taken for dead; it beats every few seconds (``bridge.pulse``)."""
 
+CLOCKS_DIFFER = timedelta(seconds=1)
+"""By so much at most, or the ring for what is due at once comes too early by the clock of the worker who hears it, and
+is spent. So what is due at once has been due for so long already.
+"""
+
 LONGEST_PAUSE = 25.0
 """Seconds. When a fault is over, nobody should wait for half a minute more."""
 
@@ -117,7 +122,7 @@ def enqueue(line: Line, now: datetime, quiet: timedelta | None = None) -> dict[A
     empty = line.due_at.is_(None)
     rung = {line.rung_at: case((empty, now), else_=line.rung_at)}
     if quiet is None or line.quiet_until is None:
-        return {line.due_at: func.coalesce(line.due_at, now), **rung}
+        return {line.due_at: func.coalesce(line.due_at, now - CLOCKS_DIFFER), **rung}
     later, latest = now + quiet, now + quiet * QUIET_AT_MOST
     still_typing = case((line.quiet_until < later, line.quiet_until), else_=later)
     return {
@@ -169,7 +174,13 @@ def settle(session: Session, claim: Claim, now: datetime, quiet: timedelta | Non
         session.execute(
             update(Conversation)
             .where(Conversation.id == claim.conversation_id)
-            .values({claim.line.due_at: now, claim.line.rung_at: now, **_typing(claim.line, first, last, now, quiet)})
+            .values(
+                {
+                    claim.line.due_at: now - CLOCKS_DIFFER,
+                    claim.line.rung_at: now,
+                    **_typing(claim.line, first, last, now, quiet),
+                }
+            )
         )
 
 
@@ -198,12 +209,13 @@ def wake(line: Line, now: datetime) -> dict[Any, Any]:
 
 def revoke(line: Line, now: datetime) -> dict[Any, Any]:
     """What an UPDATE sets when the work in hand has lost its reason: whoever holds the claim will have outlived it."""
-    return {line.claim: line.claim + 1, line.worker: None, line.due_at: now, line.rung_at: now}
+    return {line.claim: line.claim + 1, line.worker: None, line.due_at: now - CLOCKS_DIFFER, line.rung_at: now}
 
 
 def release_dead(session: Session, line: Line, now: datetime) -> int:
     """Make due at once what dead workers hold. Returns how many lines that were."""
-    return len(session.scalars(_free_dead(line), {"now": now, "alive": now - DEAD_AFTER}).all())
+    dead = {"at_once": now - CLOCKS_DIFFER, "alive": now - DEAD_AFTER}
+    return len(session.scalars(_free_dead(line), dead).all())
 
 
 @cache
@@ -220,7 +232,8 @@ def claims_of(session: Session, line: Line, worker: str) -> list[Claim]:
 
 def drop(session: Session, claim: Claim, now: datetime) -> bool:
     """Make due at once what was claimed and is not being worked on; False when that is no longer so."""
-    return session.scalar(_free(claim.line, *_mine(claim.line)), {**claim.mine, "now": now}) is not None
+    dropped = {**claim.mine, "at_once": now - CLOCKS_DIFFER}
+    return session.scalar(_free(claim.line, *_mine(claim.line)), dropped) is not None
 
 
 def unrung(session: Session, line: Line, now: datetime, limit: int) -> Sequence[int]:
@@ -262,7 +275,8 @@ def _free(line: Line, *which: ColumnElement[bool]) -> ReturningUpdate[int]:
     """Rows that somebody has locked are left for the next time: a halted process must not hold up all the others."""
     free = select(Conversation.id).where(*which).with_for_update(skip_locked=True).cte("free")
     freed = update(Conversation).where(Conversation.id.in_(select(free.c.id)))
-    return freed.values({line.due_at: _NOW, line.worker: None}).returning(Conversation.id)
+    at_once = bindparam("at_once", type_=UtcDateTime)
+    return freed.values({line.due_at: at_once, line.worker: None, line.rung_at: None}).returning(Conversation.id)
 
 
 def _mine(line: Line) -> tuple[ColumnElement[bool], ...]:
@@ -285,4 +299,4 @@ def _typing(line: Line, first: datetime, last: datetime, now: datetime, quiet: t
 
 
 def _unless_held(line: Line, now: datetime) -> Any:
-    return case((line.worker.is_(None), now), else_=line.due_at)
+    return case((line.worker.is_(None), now - CLOCKS_DIFFER), else_=line.due_at)

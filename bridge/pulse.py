@@ -50,6 +50,7 @@ class Pulse:
         self._elapsed = elapsed
         self._every = every
         self._last = float("-inf")
+        self._beaten = threading.Condition()
         self._in_hand: Counter[tuple[str, int]] = Counter()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -58,6 +59,11 @@ class Pulse:
     def in_charge(self, worker: str) -> bool:
         """May the worker of this name begin something that others must not begin too?"""
         return worker == self.worker and self._elapsed() - self._last < STEADY_FOR
+
+    def await_steady(self, within: float) -> bool:
+        """Wait so many seconds at most until this process may begin something; False where it still may not."""
+        with self._beaten:
+            return self._beaten.wait_for(lambda: self.in_charge(self.worker), within)
 
     @contextmanager
     def holding(self, line: Line, conversation_id: int) -> Iterator[None]:
@@ -87,7 +93,9 @@ class Pulse:
             self.worker = uuid.uuid4().hex
         try:
             self._write()
-            self._last = before
+            with self._beaten:
+                self._last = before
+                self._beaten.notify_all()
             self._let_go_of_the_dropped()
         except SQLAlchemyError as error:
             log.warning("no whole beat: %s", type(error).__name__)

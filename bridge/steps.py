@@ -16,6 +16,9 @@ STEPS: dict[str, Callable[[Runtime, int], None]] = {
 }
 """Rung by name with the id of one row."""
 
+AWAIT_PULSE = 10.0
+"""Seconds. A worker that has just been cut off from the database, or halted, mostly has a pulse again within them."""
+
 CLOCK: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "sweep": (upkeep.sweep, timedelta(seconds=2)),
     "end_stale": (upkeep.end_stale, timedelta(minutes=5)),
@@ -23,6 +26,14 @@ CLOCK: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "confirm": (confirm.confirm, timedelta(minutes=1)),
 }
 """Called for in turn. The sweep is what makes a pause end on time, so it is frequent; it costs a few index look-ups."""
+
+
+def hear(rt: Runtime, step: str, row: int) -> None:
+    """Answer one ring. A worker without a pulse may not begin anything: it would spend all the rings that there are in
+    no time, so it keeps each of them for a while.
+    """
+    rt.pulse.await_steady(AWAIT_PULSE)
+    STEPS[step](rt, row)
 
 
 def one_at_a_time(job: Callable[[Runtime], None]) -> Callable[[Runtime], None]:

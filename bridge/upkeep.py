@@ -22,7 +22,7 @@ from bridge.runtime import Runtime
 log = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
-"""Rings of one line in one sweep. What is left over waits for the next one, the oldest first."""
+"""Rings of one step in one sweep, and in the broker. What is left over waits for the next one, the oldest first."""
 
 FORGET_WORKERS_AFTER = timedelta(hours=1)
 """A worker that died without signing off leaves a row; nothing refers to it once its work was released."""
@@ -31,16 +31,17 @@ FORGET_WORKERS_AFTER = timedelta(hours=1)
 def sweep(rt: Runtime) -> None:
     """Ring for every line that is due and that nobody was told of; first take the work of the dead from them."""
     for each in LINES:
+        room = _room(rt, each.step)
         with rt.sessions.begin() as session:
             released = line.release_dead(session, each, rt.now())
-            due = [*_probes(rt, session, each), *line.unrung(session, each, rt.now(), SWEEP_LIMIT)]
+            due = [*_probes(rt, session, each), *line.unrung(session, each, rt.now(), room)]
         if released:
             log.warning("%s: the work of a dead worker is taken up again: %s conversations", each.step, released)
         for conversation_id in due:
             rt.bell.ring(each.step, conversation_id)
     for conversation_id in resends.send_again(rt, SWEEP_LIMIT):
         rt.bell.ring(line.DELIVERIES.step, conversation_id)
-    for chat_id in chats.book_endings(rt, SWEEP_LIMIT):
+    for chat_id in chats.book_endings(rt, _room(rt, chats.STEP)):
         rt.bell.ring(chats.STEP, chat_id)
     _forget_workers(rt)
 
@@ -88,6 +89,11 @@ def _whose(rt: Runtime, scope: str) -> ColumnElement[bool]:
     if scope in scopes(agents.default):
         return number.not_in([other for other, route in agents.routes.items() if scope not in scopes(route)])
     return number.in_([its for its, route in agents.routes.items() if scope in scopes(route)])
+
+
+def _room(rt: Runtime, step: str) -> int:
+    """A ring that still waits in the broker is not lost: where many do, more would only be in each other's way."""
+    return max(0, SWEEP_LIMIT - rt.bell.backlog(step))
 
 
 def _forget_workers(rt: Runtime) -> None:

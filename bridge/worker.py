@@ -20,7 +20,7 @@ from bridge import log as logs
 from bridge.broker import CeleryBell, build_consumer, queues
 from bridge.config import ServerSettings, or_exit
 from bridge.runtime import Runtime
-from bridge.steps import CLOCK, STEPS, one_at_a_time
+from bridge.steps import CLOCK, STEPS, hear, one_at_a_time
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,9 @@ def runtime() -> Runtime:
     return Runtime.build(settings, CeleryBell(settings.broker_url), pool_size=pool_size)
 
 
-def _ringable(step: Callable[[Runtime, int], None]) -> Callable[[int], None]:
+def _ringable(step: str) -> Callable[[int], None]:
     def task(row: int) -> None:
-        step(runtime(), row)
+        hear(runtime(), step, row)
 
     return task
 
@@ -68,8 +68,8 @@ def build_worker() -> Celery:
         worker_concurrency=settings.worker_concurrency,
         task_queues=queues(STEPS),
     )
-    for name, step in STEPS.items():
-        app.task(name=name)(_ringable(step))
+    for name in STEPS:
+        app.task(name=name)(_ringable(name))
     for name, (job, _) in CLOCK.items():
         app.task(name=name)(_callable(job))
     app.conf.beat_schedule = {

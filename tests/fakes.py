@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -63,12 +63,17 @@ class FakeBell:
 
     def __init__(self) -> None:
         self.rings: list[tuple[str, int]] = []
+        self.backlogs: Counter[str] = Counter()
+        """What a broker would tell."""
 
     def ring(self, step: str, row: int) -> None:
         self.rings.append((step, row))
 
     def reachable(self) -> bool:
         return True
+
+    def backlog(self, step: str) -> int:
+        return self.backlogs[step]
 
     def close(self) -> None:
         pass

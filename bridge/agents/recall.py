@@ -30,9 +30,14 @@ class Finding:
     """The items after what was said, up to the person's next message."""
 
     @property
+    def spoken(self) -> bool:
+        """The agent has said something."""
+        return any(i.speaker is Speaker.AGENT for i in self.answer)
+
+    @property
     def answered(self) -> bool:
         """The agent has spoken and is not in the middle of a tool call."""
-        return any(i.speaker is Speaker.AGENT for i in self.answer) and not any(i.pending for i in self.answer)
+        return self.spoken and not any(i.pending for i in self.answer)
 
     @property
     def hung_up(self) -> bool:

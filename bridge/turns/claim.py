@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 MAX_TEXTS = 10
 """Texts in one turn. More at once would only be a wall of text to the agent."""
 
+AS_SENT = (Message.created_at, Message.id)
+"""The order of texts that wait. What the carrier's list brings is older than what a webhook has brought before it."""
+
 LONGEST_TURN = 2
 """Whole answers of the agent that one attempt may wait for: an old chat that turns out to have ended, and a new one."""
 
@@ -67,7 +70,7 @@ def _next_turn(rt: Runtime, session: Session, claimed: Claim, pair: Conversation
     """Of the texts that wait. ``None``, and the claim let go, where there are none or the person had too many turns."""
     if pair.paced_at:
         _ignore_too_old(rt, session, pair.id, pair.paced_at)
-    waiting = select(Message).where(*_waiting(claimed.conversation_id)).order_by(Message.id)
+    waiting = select(Message).where(*_waiting(claimed.conversation_id)).order_by(*AS_SENT)
     texts = session.scalars(waiting.limit(MAX_TEXTS)).all()
     if not texts:
         line.settle(session, claimed, rt.now())
@@ -131,7 +134,7 @@ def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> Known | No
 
 def _booked(session: Session, claim: Claim, turn: Turn, chat: Known | None, *, probed: tuple[str, ...]) -> Booked:
     said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
-    bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(Message.id))
+    bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
     turn.attempts += 1
     return Booked(
         claim=claim,

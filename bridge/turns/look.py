@@ -42,15 +42,16 @@ def look_first(rt: Runtime, booked: Booked) -> Answer:
     found = look(seen.items, booked.chat.stands, booked.content)
     ended = seen.state is ChatState.ENDED
     items = len(seen.items or ())
-    if found.answered or (ended and found.hung_up):
-        if not ended and items != booked.looked_items:
-            raise NotYet("the agent may still be speaking", rt.now() + STANDS_STILL, looked_items=items)
+    no_more = ended or rt.now() - booked.asked_at > NO_ANSWER_AFTER
+    if found.answered and not no_more and items != booked.looked_items:
+        raise NotYet("the agent may still be speaking", rt.now() + STANDS_STILL, looked_items=items)
+    if found.answered or (no_more and found.spoken) or (ended and found.hung_up):
         return Answer(booked.chat, found.answer, advance(booked.chat.stands, found.answer), ended)
     if found.heard is False:
         return _say_again(rt, booked, ended)
     if found.heard and ended:
         raise Hopeless("the agent heard it, and the chat ended before there was an answer")
-    if rt.now() - booked.asked_at > NO_ANSWER_AFTER:
+    if no_more:
         raise Hopeless("the agent heard it and did not answer")
     look_again = min(booked.next_try(rt.now()), rt.now() + LOOK_FOR_ANSWER)
     raise NotYet("the agent heard it and has not answered yet", look_again, looked_items=items)
