@@ -217,7 +217,9 @@ HttpAddress = Annotated[str, AfterValidator(_http_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 Countries = Annotated[frozenset[str], BeforeValidator(_countries)]
-Limit = Annotated[int | None, Field(ge=1), BeforeValidator(lambda v: None if v == "" else v), EMPTY_COUNTS]
+Limit = Annotated[
+    int | None, Field(ge=1, le=1_000_000), BeforeValidator(lambda v: None if v == "" else v), EMPTY_COUNTS
+]
 Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
 Reply = Annotated[str, EMPTY_COUNTS]
 AccountSid = Annotated[str, AfterValidator(_sid("AC"))]
@@ -273,7 +275,7 @@ class Settings(DatabaseSettings):
     broker_url: BrokerUrl | None = Field(
         None, repr=False, description="Redis or RabbitMQ; the first one of the three that is set"
     )
-    public_url: HttpAddress = Field(description="the address that Twilio and Retell call, such as https://x.example")
+    public_url: HttpAddress = Field(description="the address that Twilio calls, such as https://x.example")
 
     twilio_account_sid: AccountSid = Field(
         description="your account: AC and 32 characters, on the console's first page"

@@ -36,7 +36,7 @@ WEB_THREADS = 8
 """A webhook waits for one commit and nothing else."""
 
 MAX_CONNECTIONS = 18
-"""Database connections, for all the threads."""
+"""Database connections for all the threads, on PostgreSQL. SQLite has one: see bridge.db."""
 
 GRACE = 5.0
 """Seconds that turns in flight get at the end; a container is killed after ten. What is left comes due again."""
@@ -77,7 +77,7 @@ class ThreadBell:
         """Let what is under way finish; drop what waits, it is in the table."""
         with self._lock:
             self._rt = None
-        for wait in (False, True):
+        for wait in (False, True):  # first none takes anything more, then each is waited for
             for pool in self._pools.values():
                 pool.shutdown(wait, cancel_futures=True)
 
@@ -88,14 +88,13 @@ class ThreadBell:
 
 
 class Clock:
-    """Calls for the upkeep, each part at its own pace."""
+    """Runs the jobs of ``CLOCK``, each at its own pace."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
         self._stopped = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(name, *part), name=name, daemon=True)
-            for name, part in CLOCK.items()
+            threading.Thread(target=self._run, args=(name, *job), name=name, daemon=True) for name, job in CLOCK.items()
         ]
 
     def start(self) -> None:

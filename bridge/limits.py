@@ -45,6 +45,7 @@ def shut_out(settings: Settings, text: InboundText) -> str | None:
 
 
 def too_long(settings: Settings, body: str) -> str | None:
+    """Why a text of this length is ignored; ``None`` where it is not."""
     most = settings.characters_per_text
     return TOO_LONG if most and len(body) > most else None
 

@@ -42,6 +42,7 @@ NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.QUEUED)
 
 
 def scope(settings: Settings, number: str) -> str:
+    """What a STOP to this number of ours covers: that number, or all of them where a messaging service sends."""
     return EVERY_NUMBER if settings.twilio_messaging_service_sid else number
 
 

@@ -35,7 +35,7 @@ def put(
 ) -> int:
     """Put texts at the end of the line, in order and shaped for the phone. Returns how many messages they are.
 
-    None for a person who has opted out, but for the confirmation of that. The caller has the conversation locked.
+    Nothing is put for a person who has opted out, but the confirmation of that. The caller has the conversation locked.
     """
     phone = session.scalars(select(Conversation.phone).where(Conversation.id == conversation_id)).one()
     shaped = shape(texts, phone, smart_encoding=rt.settings.smart_encoding)
@@ -57,7 +57,7 @@ def put(
 def queued(
     conversation_id: int, sms: Sms, now: datetime, send_by: datetime, turn_id: int | None, despite_opt_out: bool
 ) -> Message:
-    """The row of a text that waits, with a reference of its own. The order of the ids is the order of the texts."""
+    """The row of a text that waits, with a reference of its own."""
     return Message(
         conversation_id=conversation_id,
         turn_id=turn_id,

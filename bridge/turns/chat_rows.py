@@ -67,6 +67,7 @@ def insert(
 
 
 def advance(rt: Runtime, session: Session, answer: Answer) -> None:
+    """The chat stands after this answer now, and is over if the agent has ended it."""
     row = session.get_one(Chat, answer.chat.id)
     row.last_activity_at = rt.now()
     row.user_items, row.last_item_id = answer.stands.user_items, answer.stands.last_item_id

@@ -43,6 +43,7 @@ def settle(rt: Runtime, booked: Booked, answer: Answer) -> None:
 
 
 def failed(rt: Runtime, booked: Booked, error: RemoteError, status: TurnStatus | None = None) -> None:
+    """The provider's error ends this attempt: the turn comes due again, unless there is no sense in another try."""
     if error.worth_retry:
         postpone(
             rt,
@@ -69,6 +70,9 @@ def postpone(
     error: RemoteError | None = None,
     call_over: bool = False,
 ) -> None:
+    """Let go of the turn until ``due_at``. An error of the whole provider holds its work up instead, and counts as no
+    attempt.
+    """
     held = error is not None and error.provider_wide
     with rt.sessions.begin() as session:
         line.postpone(session, booked.claim, rt.now() if held else due_at)
