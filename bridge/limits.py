@@ -71,7 +71,7 @@ def notify(rt: Runtime, session: Session, conversation_id: int, words: str) -> i
     last = session.scalar(select(Conversation.noticed_at).where(this))
     if last and last > rt.now() - HOUR:
         return 0
-    said = outbox.put(rt, session, conversation_id, [words], send_by=rt.now() + rt.settings.answer_within)
+    said = outbox.say(rt, session, conversation_id, words)
     if said:
         session.execute(update(Conversation).where(this).values(noticed_at=rt.now()))
     return said

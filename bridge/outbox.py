@@ -54,6 +54,12 @@ def put(
     return len(shaped.messages)
 
 
+def say(rt: Runtime, session: Session, conversation_id: int, words: str, *, despite_opt_out: bool = False) -> int:
+    """Put what the bridge says by itself: of use as long as an answer would be. Returns how many messages it is."""
+    send_by = rt.now() + rt.settings.answer_within
+    return put(rt, session, conversation_id, [words], send_by=send_by, despite_opt_out=despite_opt_out)
+
+
 def queued(
     conversation_id: int, sms: Sms, now: datetime, send_by: datetime, turn_id: int | None, despite_opt_out: bool
 ) -> Message:

@@ -97,8 +97,7 @@ def give_up(rt: Runtime, booked: Booked, why: str, *, maybe_heard: bool) -> None
         _close_turn(rt, session, booked, TurnStatus.GIVEN_UP, MessageStatus.GIVEN_UP)
         session.get_one(Turn, booked.turn_id).error = why
         retired = chat_rows.retire(rt, session, booked) if maybe_heard else None
-        send_by = rt.now() + rt.settings.answer_within
-        outbox.put(rt, session, booked.claim.conversation_id, [rt.settings.fallback_reply], send_by=send_by)
+        outbox.say(rt, session, booked.claim.conversation_id, rt.settings.fallback_reply)
     log.error("turn %s given up after %s attempts: %s", booked.turn_id, booked.attempts, why)
     rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)
     if retired:
