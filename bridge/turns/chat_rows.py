@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from bridge import chats
 from bridge.agents.recall import Bookmark
 from bridge.config import Route
 from bridge.db import insert_if_new
@@ -90,13 +91,7 @@ def retire(rt: Runtime, session: Session, booked: Booked) -> int | None:
 
 
 def _retire(rt: Runtime, session: Session, conversation_id: int, reason: str) -> int | None:
-    retired = (
-        update(Chat)
-        .where(ongoing(conversation_id))
-        .values(status=ChatStatus.ENDING, end_reason=reason, due_at=rt.now())
-        .returning(Chat.id)
-    )
-    return session.scalar(retired)
+    return session.scalar(chats.ending_of(ongoing(conversation_id), reason, rt.now()))
 
 
 def recap(session: Session, conversation_id: int) -> str:
