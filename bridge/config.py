@@ -31,7 +31,7 @@ from sqlalchemy.exc import ArgumentError
 
 from bridge.countries import COUNTRIES
 from bridge.errors import BridgeError
-from bridge.phone import masked
+from bridge.phone import RCS, WHATSAPP, masked
 
 DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you write it to me as text?"
 DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
@@ -49,10 +49,13 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _NO_DURATION = re.compile(r"0+[smhd]?")
 
-_NUMBER = re.compile(r"(whatsapp:|rcs:)?\+?[0-9A-Za-z_-]{3,64}")
+_NUMBER = re.compile(rf"({WHATSAPP}|{RCS})?\+?[0-9A-Za-z_-]{{3,64}}")
 
 _BROKERS = ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL")
 """The first is ours; the others are what a platform sets when a broker is added there."""
+
+WEB_THREADS = 8
+"""Of each process that answers requests. A webhook waits for one commit and nothing else."""
 
 QUIET_AT_MOST = 10
 """Who goes on texting is answered after so many times REPLY_QUIET all the same."""
@@ -225,7 +228,6 @@ Reply = Annotated[str, EMPTY_COUNTS]
 AccountSid = Annotated[str, AfterValidator(_sid("AC"))]
 KeySid = Annotated[str, AfterValidator(_sid("SK"))]
 ServiceSid = Annotated[str, AfterValidator(_sid("MG"))]
-Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 AgentId = Annotated[str, Field(min_length=1, max_length=200)]
 Version = Annotated[str, Field(min_length=1), BeforeValidator(lambda v: str(v) if type(v) is int else v)]
@@ -302,7 +304,7 @@ class Settings(DatabaseSettings):
     agent_provider: Provider = Field("retell", description="who answers")
     retell_api_key: Secret = Field(description="the key with the webhook badge in the dashboard")
     retell_agent_id: AgentId = Field(description="a chat agent, not a voice agent")
-    retell_agent_version: Text = Field("latest_published", description="a number, a tag, latest or latest_published")
+    retell_agent_version: Version = Field("latest_published", description="a number, a tag, latest or latest_published")
     retell_base_url: HttpAddress = Field("https://api.retellai.com", description="Retell's API")
     agent_routes: Routes = Field({}, description="JSON: which of our numbers has another agent")
 
@@ -310,7 +312,6 @@ class Settings(DatabaseSettings):
     answer_within: Duration = Field(timedelta(hours=4), description="a text that waits longer is given up, loudly")
     reply_quiet: DurationOrNone = Field(
         None,
-        validate_default=True,
         description="how long a person must be silent before the agent is asked; empty: not at all",
     )
     stale_after: DurationOrNever = Field(

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from waitress.server import create_server
 
 from bridge import migrate
-from bridge.config import Settings
+from bridge.config import WEB_THREADS, Settings
 from bridge.errors import BridgeError
 from bridge.models import Worker
 from bridge.runtime import Runtime
@@ -31,9 +31,6 @@ from bridge.steps import CLOCK, STEPS
 from bridge.web import build_web
 
 log = logging.getLogger(__name__)
-
-WEB_THREADS = 8
-"""A webhook waits for one commit and nothing else."""
 
 MAX_CONNECTIONS = 18
 """Database connections for all the threads, on PostgreSQL. SQLite has one: see bridge.db."""

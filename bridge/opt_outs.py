@@ -22,6 +22,7 @@ from bridge.config import Settings
 from bridge.db import insert_if_new
 from bridge.line import DELIVERIES, TURNS, revoke, wake
 from bridge.models import OPEN_TURN, Chat, ChatStatus, Conversation, Message, MessageStatus, OptOut, Turn, TurnStatus
+from bridge.phone import RCS
 
 EVERY_NUMBER = "*"
 """The scope of who has opted out of a messaging service."""
@@ -33,9 +34,6 @@ BY_TEXT = "by text"
 BY_CARRIER = f"the carrier refuses with {UNSUBSCRIBED}"
 
 WHY = "the person has opted out"
-
-RCS = "rcs:"
-"""Over RCS it is the same person as by text: opting out of one is opting out of the other."""
 
 NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.QUEUED)
 """Not ``SENDING``: the carrier has it, or may have, and that is still to be found out."""
@@ -125,6 +123,7 @@ def _of(conversation_id: int) -> list[ColumnElement[bool]]:
 
 
 def _person(phone: str) -> str:
+    """Over RCS it is the same person as by text: opting out of one is opting out of the other."""
     return phone.removeprefix(RCS)
 
 
