@@ -6,6 +6,7 @@ same, because the bridge reads the carrier's list, unless the run asks for the a
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ from bridge.simulator.ledger import Event, Heard, Said, Sent, Text, Webhook, Wro
 PERSON = str(FIRST_PHONE)[:5]
 """With the word of the texts, what must stand in no log."""
 
-MASKED_PHONE = 11
-"""Digits of a whole phone number."""
+_PHONE = re.compile(rf"{PERSON}[0-9]{{6}}")
+"""A whole phone number. It has eleven digits; a masked one shows fewer."""
 
 UNSETTLED: dict[str, Select[int]] = {
     "turns' lines due": select(func.count()).where(Conversation.turn_due_at.is_not(None)),
@@ -151,16 +152,7 @@ def unsettled(database: str) -> dict[str, int]:
 
 def leaks(output: str) -> list[str]:
     """Lines of the processes' logs that show a text or a whole phone number."""
-    return [line for line in output.splitlines() if WORD in line or _shows_phone(line)]
-
-
-def _shows_phone(line: str) -> bool:
-    at = line.find(PERSON)
-    while at >= 0:
-        if line[at : at + MASKED_PHONE].isdecimal() and len(line[at : at + MASKED_PHONE]) == MASKED_PHONE:
-            return True
-        at = line.find(PERSON, at + 1)
-    return False
+    return [line for line in output.splitlines() if WORD in line or _PHONE.search(line)]
 
 
 def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:

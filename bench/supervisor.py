@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.proxies import HERE
-from tests.procfile import Process, environment
+from tests.procfile import Process
 from tests.waiting import until
-
-__all__ = ["Supervisor", "Watched", "environment"]
 
 LONGEST_ABSENCE = 5.0
 """Seconds until an ended process is started again; a third of them is back at once."""

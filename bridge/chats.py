@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from bridge.carriers import Delivery
@@ -174,7 +174,7 @@ def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
     chosen = _stale(cutoff, limit).with_for_update(skip_locked=True).cte("chosen")
     with rt.sessions.begin() as session:
-        marked = sorted(session.scalars(_ending(rt, Chat.id.in_(select(chosen.c.id)), STALE)))
+        marked = sorted(session.scalars(ending_of(Chat.id.in_(select(chosen.c.id)), STALE, rt.now())))
     for chat_id in marked:
         rt.bell.ring(STEP, chat_id)
     return marked
@@ -184,7 +184,7 @@ def end_one(rt: Runtime, chat_id: int) -> Outcome:
     """End this chat, stale or not: somebody who can see it wants it so."""
     with rt.sessions.begin() as session:
         ongoing = (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING)
-        marked = session.scalar(_ending(rt, ongoing, BY_OPERATOR))
+        marked = session.scalar(ending_of(ongoing, BY_OPERATOR, rt.now()))
         known = marked or session.scalar(select(Chat.id).where(Chat.id == chat_id))
     if marked is None:
         return Outcome.ENDED_ALREADY if known else Outcome.UNKNOWN
@@ -204,17 +204,18 @@ def ending(rt: Runtime, chat_id: int) -> Ending | None:
     return Ending(*chat) if chat else None
 
 
-def mark_ended(rt: Runtime, chat_id: int, reason: str | None = None) -> bool:
+def ending_of(which: ColumnElement[bool], reason: str, now: datetime) -> ReturningUpdate[int]:
+    """What marks chats to be ended, and gives their ids. Who runs it rings for each, or leaves that to the sweeper."""
+    ending = {"status": ChatStatus.ENDING, "end_reason": reason, "due_at": now}
+    return update(Chat).where(which).values(ending).returning(Chat.id)
+
+
+def mark_ended(rt: Runtime, chat_id: int) -> bool:
     """The chat is over at the provider; False when that was known. The reason for which it was to end stays."""
     ended = (
         update(Chat)
         .where(Chat.id == chat_id, Chat.status != ChatStatus.ENDED)
-        .values(
-            status=ChatStatus.ENDED,
-            ended_at=rt.now(),
-            end_reason=func.coalesce(Chat.end_reason, reason),
-            due_at=None,
-        )
+        .values(status=ChatStatus.ENDED, ended_at=rt.now(), due_at=None)
         .returning(Chat.id)
     )
     with rt.sessions.begin() as session:
@@ -223,9 +224,10 @@ def mark_ended(rt: Runtime, chat_id: int, reason: str | None = None) -> bool:
 
 def book_endings(rt: Runtime, limit: int) -> Sequence[int]:
     """Chats whose provider is still to be told. Their next try is booked, so that two sweepers do not ring twice."""
-    times = {"now": rt.now(), "next_try": rt.now() + TELL_AGAIN_AFTER}
+    now = rt.now()
+    values = {"now": now, "next_try": now + TELL_AGAIN_AFTER, "most": limit}
     with rt.sessions.begin() as session:
-        return sorted(session.scalars(_book_endings(), {**times, "most": limit}))
+        return sorted(session.scalars(_book_endings(), values))
 
 
 @cache
@@ -250,13 +252,4 @@ def _stale(cutoff: datetime, limit: int) -> Select[int]:
         )
         .order_by(Chat.last_activity_at, Chat.id)
         .limit(limit)
-    )
-
-
-def _ending(rt: Runtime, which: ColumnElement[bool], reason: str) -> Any:
-    return (
-        update(Chat)
-        .where(which)
-        .values(status=ChatStatus.ENDING, end_reason=reason, due_at=rt.now())
-        .returning(Chat.id)
     )

@@ -90,12 +90,9 @@ def _settle(rt: Runtime, asked: Asked, carried: CarriedText | None) -> None:
     news = False
     with rt.sessions.begin() as session:
         message = session.get_one(Message, asked.message_id, with_for_update=True)
-        if message.confirm_at is None:  # a callback came meanwhile, or this was the last time
-            pass
-        elif carried is None or rt.now() >= asked.sent_at + ASK_AGAIN:
-            message.confirm_at = None
-        else:
-            message.confirm_at = rt.now() + ASK_AGAIN
+        if message.confirm_at is not None:  # else a callback came meanwhile, or this was the last time
+            last = carried is None or rt.now() >= asked.sent_at + ASK_AGAIN
+            message.confirm_at = None if last else rt.now() + ASK_AGAIN
         if carried and carried.id == message.carrier_id:
             news = receipts.note(rt, session, message, carried.status, carried.error_code)
     if news:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import phonenumbers
 
+from bridge.phone import without_channel
+
 COUNTRIES = frozenset(phonenumbers.SUPPORTED_REGIONS)
 """Two letters each, as ISO 3166 has them."""
 
@@ -14,7 +16,7 @@ def country_of(address: str) -> str | None:
     A number that nobody was given counts for the largest country of its code: +1 555… is taken for one of the US.
     """
     try:
-        number = phonenumbers.parse(address.rpartition(":")[2])
+        number = phonenumbers.parse(without_channel(address))
     except phonenumbers.NumberParseException:
         return None
     country = phonenumbers.region_code_for_number(number)

@@ -60,7 +60,7 @@ def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> 
     """An engine on PostgreSQL (psycopg 3) or SQLite, connecting only when first used.
 
     ``silence`` is how many seconds PostgreSQL may leave a statement without an answer. Errors never show parameters:
-    they hold numbers and texts.
+    they hold numbers and texts. On SQLite there is one connection, whatever ``pool_size`` and ``silence`` say.
     """
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite(url)
@@ -104,7 +104,9 @@ class Impatient(psycopg.Connection[Any]):
 
 
 def build_sessions(engine: Engine) -> Sessions:
-    """Sessions of this engine. Rows are copied into plain values before a session ends.
+    """Sessions of this engine.
+
+    A row may still be read for the log after its commit; nothing else of it leaves a session.
 
     An UPDATE leaves alone what the session has loaded of its rows: nothing here looks at that afterwards, and to
     compare would cost a fifth of the processor's time of a turn.

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from waitress.server import create_server
 
 from bridge import migrate
-from bridge.config import Settings
+from bridge.config import WEB_THREADS, Settings
 from bridge.errors import BridgeError
 from bridge.models import Worker
 from bridge.runtime import Runtime
@@ -32,11 +32,8 @@ from bridge.web import build_web
 
 log = logging.getLogger(__name__)
 
-WEB_THREADS = 8
-"""A webhook waits for one commit and nothing else."""
-
 MAX_CONNECTIONS = 18
-"""Database connections, for all the threads."""
+"""Database connections for all the threads, on PostgreSQL. SQLite has one: see bridge.db."""
 
 GRACE = 5.0
 """Seconds that turns in flight get at the end; a container is killed after ten. What is left comes due again."""
@@ -81,7 +78,7 @@ class ThreadBell:
         """Let what is under way finish; drop what waits, it is in the table."""
         with self._lock:
             self._rt = None
-        for wait in (False, True):
+        for wait in (False, True):  # first none takes anything more, then each is waited for
             for pool in self._pools.values():
                 pool.shutdown(wait, cancel_futures=True)
 
@@ -92,14 +89,13 @@ class ThreadBell:
 
 
 class Clock:
-    """Calls for the upkeep, each part at its own pace."""
+    """Runs the jobs of ``CLOCK``, each at its own pace."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
         self._stopped = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(name, *part), name=name, daemon=True)
-            for name, part in CLOCK.items()
+            threading.Thread(target=self._run, args=(name, *job), name=name, daemon=True) for name, job in CLOCK.items()
         ]
 
     def start(self) -> None:

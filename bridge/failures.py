@@ -1,5 +1,5 @@
-"""What failed, for people to look at: turns that got no answer, texts that could not be sent, and texts that the
-carrier took and did not deliver. Texts of people that were over a limit, and got no answer.
+"""What failed, for people to look at: turns that got no answer, texts that could not be sent, texts that the carrier
+took and did not deliver, and texts of people that were ignored because they were over a limit.
 
 A text of a person that was given up is not listed by itself: its turn is. Nor is a text that went again: the last one
 of them is, if it failed too.

@@ -62,14 +62,13 @@ class InOrder(QueueCommon[Any]):
             self._waiting.append(mine)
         try:
             return mine.result(timeout)
-        except BaseException as error:
-            late = isinstance(error, TimeoutError)
-            if not mine.cancel():  # it came at the last moment
-                if late:
-                    return mine.result()
-                self.put(mine.result())
-            if late:
+        except TimeoutError:
+            if mine.cancel():
                 raise Empty from None
+            return mine.result()  # it came at the last moment
+        except BaseException:  # who is interrupted takes none
+            if not mine.cancel():
+                self.put(mine.result())
             raise
 
 

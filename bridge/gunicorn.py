@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 
-from bridge.config import ServerSettings, SettingsError, or_exit
+from bridge.config import WEB_THREADS, ServerSettings, SettingsError, or_exit
 
 NUMBERS = {"PORT": (8000, 65535), "WEB_CONCURRENCY": (2, 1000)}
 """What it is when nothing is set, and the most that it can be."""
@@ -50,8 +50,7 @@ workers = _set["WEB_CONCURRENCY"]
 
 worker_class = "gthread"
 
-threads = 8
-"""A webhook waits for one commit and nothing else."""
+threads = WEB_THREADS
 
 timeout = 30
 graceful_timeout = 20

@@ -81,7 +81,7 @@ def store(rt: Runtime, text: InboundText) -> bool:
             elif heeded.word:
                 _confirm(rt, session, text, conversation_id, heeded)
             elif fate.line is DELIVERIES:
-                _say_that_it_cannot_be_read(rt, session, conversation_id)
+                outbox.say(rt, session, conversation_id, rt.settings.media_reply)
     except _Known:
         return False
     _tell(text, fate)
@@ -95,9 +95,9 @@ def store(rt: Runtime, text: InboundText) -> bool:
 
 def _fate(rt: Runtime, session: Session, text: InboundText) -> _Fate:
     heeded = _heed(rt, session, text)
-    ignored = _ignored(rt, session, text, heeded)
-    for_agent = not (heeded.word or ignored or text.media) and readable(text.body)
-    return _Fate(heeded, ignored, TURNS if for_agent else DELIVERIES)
+    for_us = bool(heeded.word or text.media) or not readable(text.body)
+    ignored = _ignored(rt, session, text, heeded, for_us)
+    return _Fate(heeded, ignored, DELIVERIES if for_us or ignored else TURNS)
 
 
 def _heed(rt: Runtime, session: Session, text: InboundText) -> _Heeded:
@@ -126,11 +126,11 @@ def _moment(text: InboundText, now: datetime) -> datetime:
     return min(text.sent_at or now, now)
 
 
-def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded) -> str | None:
-    """Why it gets no answer; ``None`` where it may get one."""
+def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded, for_us: bool) -> str | None:
+    """Why it gets no answer; ``None`` where it may get one. ``for_us``: the bridge answers it, and not the agent."""
     if never := limits.shut_out(rt.settings, text):
         return never
-    if heeded.word or text.media or not readable(text.body):
+    if for_us:
         over = limits.free_at(rt, session, text.phone) > rt.now()
         return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, session, text, heeded) else None
     return limits.too_long(rt.settings, text.body)
@@ -177,11 +177,6 @@ def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fa
         raise _Known
 
 
-def _say_that_it_cannot_be_read(rt: Runtime, session: Session, conversation_id: int) -> None:
-    send_by = rt.now() + rt.settings.answer_within
-    outbox.put(rt, session, conversation_id, [rt.settings.media_reply], send_by=send_by)
-
-
 def _say_why(rt: Runtime, session: Session, conversation_id: int, ignored: str) -> None:
     """To who may be answered at all."""
     words = {limits.TOO_LONG: rt.settings.too_long_reply, limits.TOO_MANY: rt.settings.pace_reply}
@@ -193,10 +188,8 @@ def _confirm(rt: Runtime, session: Session, text: InboundText, conversation_id: 
     """What Twilio says by itself elsewhere. STOP and START are confirmed once, and not when they change nothing."""
     if not bridge_answers(rt.settings.opt_out_answered_by, text.bridge_number, text.opt_out):
         return
-    reply = _reply(rt.settings, heeded)
-    send_by = rt.now() + rt.settings.answer_within
     stop = heeded.word is Keyword.STOP
-    outbox.put(rt, session, conversation_id, [reply], send_by=send_by, despite_opt_out=stop)
+    outbox.say(rt, session, conversation_id, _reply(rt.settings, heeded), despite_opt_out=stop)
 
 
 def _reply(settings: Settings, heeded: _Heeded) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from bridge.phone import SHORT_CODE, TOLL_FREE
+from bridge.phone import SHORT_CODE, TOLL_FREE, WHATSAPP
 
 
 class Keyword(StrEnum):
@@ -56,4 +56,4 @@ def bridge_answers(answered_by: str, number: str, said: str | None = None) -> bo
     """
     if answered_by != "auto":
         return answered_by == "bridge"
-    return said is None and (number.startswith("whatsapp:") or bool(SHORT_CODE.fullmatch(number)))
+    return said is None and (number.startswith(WHATSAPP) or bool(SHORT_CODE.fullmatch(number)))

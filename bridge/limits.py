@@ -22,6 +22,7 @@ from bridge.carriers import InboundText
 from bridge.config import Settings
 from bridge.countries import country_of
 from bridge.models import ANSWERED_BY_US, Conversation, Message, MessageStatus, Turn, one_of
+from bridge.phone import without_channel
 from bridge.runtime import Runtime
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -37,7 +38,8 @@ TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow
 
 def shut_out(settings: Settings, text: InboundText) -> str | None:
     """Why nothing is ever sent to this phone, not even a notice; ``None`` where it may be answered."""
-    if _number(text.phone) in {_number(ours) for ours in (text.bridge_number, *settings.our_numbers)}:
+    ours = {without_channel(number) for number in (text.bridge_number, *settings.our_numbers)}
+    if without_channel(text.phone) in ours:  # it may be one of ours on WhatsApp
         return OUR_OWN
     if settings.allowed_countries and country_of(text.phone) not in settings.allowed_countries:
         return NOT_SERVED
@@ -45,6 +47,7 @@ def shut_out(settings: Settings, text: InboundText) -> str | None:
 
 
 def too_long(settings: Settings, body: str) -> str | None:
+    """Why a text of this length is ignored; ``None`` where it is not."""
     most = settings.characters_per_text
     return TOO_LONG if most and len(body) > most else None
 
@@ -70,7 +73,7 @@ def notify(rt: Runtime, session: Session, conversation_id: int, words: str) -> i
     last = session.scalar(select(Conversation.noticed_at).where(this))
     if last and last > rt.now() - HOUR:
         return 0
-    said = outbox.put(rt, session, conversation_id, [words], send_by=rt.now() + rt.settings.answer_within)
+    said = outbox.say(rt, session, conversation_id, words)
     if said:
         session.execute(update(Conversation).where(this).values(noticed_at=rt.now()))
     return said
@@ -90,8 +93,3 @@ def _had(phone: str, since: datetime) -> Select[datetime]:
     own = select(Message.created_at).where(Message.created_at > since, one_of(Message.status, ANSWERED_BY_US))
     each = union_all(*(had.join(Conversation).where(Conversation.phone == phone) for had in (turns, own))).subquery()
     return select(each.c.created_at).order_by(each.c.created_at.desc())
-
-
-def _number(address: str) -> str:
-    """Without its channel: it may be one of ours on WhatsApp."""
-    return address.rpartition(":")[2]

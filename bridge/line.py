@@ -57,7 +57,7 @@ LONGEST_RETRY_AFTER = 300.0
 """Seconds. A vendor that asks for a day would cost every text; to ask once in five minutes harms nobody."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # told apart by identity: comparing columns makes SQL
 class Line:
     """One of the two lines of a conversation."""
 
@@ -103,8 +103,8 @@ class Claim:
     worker: str
 
     @property
-    def mine(self) -> dict[str, Any]:
-        """What :func:`_mine` asks for."""
+    def parameters(self) -> dict[str, Any]:
+        """The values of the bind parameters that name this claim."""
         return {"conversation": self.conversation_id, "number": self.number, "holder": self.worker}
 
 
@@ -152,9 +152,9 @@ def _claim(line: Line) -> ReturningUpdate[int]:
 
 
 def hold(session: Session, claim: Claim) -> None:
-    """Make sure that the claim is still ours, and keep it so until the transaction ends."""
-    if session.scalar(_hold(claim.line), claim.mine) is None:
-        raise Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
+    """Make sure that the claim is still ours, and keep it so until the transaction ends. Raises :class:`Outlived`."""
+    if session.scalar(_hold(claim.line), claim.parameters) is None:
+        raise _outlived(claim)
 
 
 @cache
@@ -191,9 +191,9 @@ def _waiting(line: Line) -> Select[datetime, datetime]:
 
 
 def postpone(session: Session, claim: Claim, due_at: datetime | None) -> None:
-    """Let go of the claim; the line is due again at that moment."""
-    if session.scalar(_let_go(claim.line), {**claim.mine, "until": due_at}) is None:
-        raise Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
+    """Let go of the claim; the line is due again at that moment. Raises :class:`Outlived`."""
+    if session.scalar(_let_go(claim.line), {**claim.parameters, "until": due_at}) is None:
+        raise _outlived(claim)
 
 
 @cache
@@ -232,7 +232,7 @@ def claims_of(session: Session, line: Line, worker: str) -> list[Claim]:
 
 def drop(session: Session, claim: Claim, now: datetime) -> bool:
     """Make due at once what was claimed and is not being worked on; False when that is no longer so."""
-    dropped = {**claim.mine, "at_once": now - CLOCKS_DIFFER}
+    dropped = {**claim.parameters, "at_once": now - CLOCKS_DIFFER}
     return session.scalar(_free(claim.line, *_mine(claim.line)), dropped) is not None
 
 
@@ -281,8 +281,11 @@ def _free(line: Line, *which: ColumnElement[bool]) -> ReturningUpdate[int]:
 
 def _mine(line: Line) -> tuple[ColumnElement[bool], ...]:
     """A claim that was let go is not ours any more either: a commit that is tried twice counts once."""
-    mine = (line.claim == bindparam("number"), line.worker == bindparam("holder"))
-    return Conversation.id == _CONVERSATION, *mine
+    return Conversation.id == _CONVERSATION, line.claim == bindparam("number"), line.worker == bindparam("holder")
+
+
+def _outlived(claim: Claim) -> Outlived:
+    return Outlived(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
 
 
 def _not_quiet(line: Line) -> dict[Any, Any]:

@@ -284,7 +284,7 @@ class Message(Base):
     """The carrier has answered the last attempt, with an error: nothing of it is on its way any more."""
     settled_at: Mapped[datetime | None]
     """Out: when it was sent or given up, or when the carrier told that it could not bring it. In: when it got the last
-    of its states."""
+    of its states; NULL where it has had that one from the start."""
     delivery: Mapped[Delivery | None] = mapped_column(_enum(Delivery))
     error_code: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]

@@ -22,6 +22,7 @@ from bridge.config import Settings
 from bridge.db import insert_if_new
 from bridge.line import DELIVERIES, TURNS, revoke, wake
 from bridge.models import OPEN_TURN, Chat, ChatStatus, Conversation, Message, MessageStatus, OptOut, Turn, TurnStatus
+from bridge.phone import RCS
 
 EVERY_NUMBER = "*"
 """The scope of who has opted out of a messaging service."""
@@ -34,14 +35,12 @@ BY_CARRIER = f"the carrier refuses with {UNSUBSCRIBED}"
 
 WHY = "the person has opted out"
 
-RCS = "rcs:"
-"""Over RCS it is the same person as by text: opting out of one is opting out of the other."""
-
 NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.QUEUED)
 """Not ``SENDING``: the carrier has it, or may have, and that is still to be found out."""
 
 
 def scope(settings: Settings, number: str) -> str:
+    """What a STOP to this number of ours covers: that number, or all of them where a messaging service sends."""
     return EVERY_NUMBER if settings.twilio_messaging_service_sid else number
 
 
@@ -124,6 +123,7 @@ def _of(conversation_id: int) -> list[ColumnElement[bool]]:
 
 
 def _person(phone: str) -> str:
+    """Over RCS it is the same person as by text: opting out of one is opting out of the other."""
     return phone.removeprefix(RCS)
 
 

@@ -35,7 +35,7 @@ def put(
 ) -> int:
     """Put texts at the end of the line, in order and shaped for the phone. Returns how many messages they are.
 
-    None for a person who has opted out, but for the confirmation of that. The caller has the conversation locked.
+    Nothing is put for a person who has opted out, but the confirmation of that. The caller has the conversation locked.
     """
     phone = session.scalars(select(Conversation.phone).where(Conversation.id == conversation_id)).one()
     shaped = shape(texts, phone, smart_encoding=rt.settings.smart_encoding)
@@ -54,10 +54,16 @@ def put(
     return len(shaped.messages)
 
 
+def say(rt: Runtime, session: Session, conversation_id: int, words: str, *, despite_opt_out: bool = False) -> int:
+    """Put what the bridge says by itself: of use as long as an answer would be. Returns how many messages it is."""
+    send_by = rt.now() + rt.settings.answer_within
+    return put(rt, session, conversation_id, [words], send_by=send_by, despite_opt_out=despite_opt_out)
+
+
 def queued(
     conversation_id: int, sms: Sms, now: datetime, send_by: datetime, turn_id: int | None, despite_opt_out: bool
 ) -> Message:
-    """The row of a text that waits, with a reference of its own. The order of the ids is the order of the texts."""
+    """The row of a text that waits, with a reference of its own."""
     return Message(
         conversation_id=conversation_id,
         turn_id=turn_id,

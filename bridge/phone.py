@@ -1,7 +1,8 @@
 """Phone numbers as they may be shown: enough to tell two people apart, too little to call one.
 
-What lives here: masking one address, and masking whatever looks like a number inside foreign text. Nothing is parsed
-or normalised: an address is opaque to the bridge.
+What lives here: masking one address, and masking whatever looks like a number inside foreign text; the patterns of the
+two kinds of our own numbers that have rules of their own; and the prefixes of channels. Nothing else is parsed, and
+nothing normalised: an address is opaque to the bridge.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ SHORTEST_WITH_PLUS = 5
 
 TOLL_FREE = re.compile(r"\+18(00|33|44|55|66|77|88)[0-9]{7}")
 SHORT_CODE = re.compile(r"[0-9]{3,8}")
-"""What a whole address of ours matches that is one: both have rules of their own."""
+"""For fullmatch: a toll-free number of North America, and a short code. Keywords and rates differ for both."""
+
+WHATSAPP = "whatsapp:"
+RCS = "rcs:"
+"""How an address on another channel than SMS begins."""
 
 _ADDRESS = re.compile(r"(?P<channel>[A-Za-z]{2,10}:)?(?P<rest>.*)", re.DOTALL)
 
@@ -48,6 +53,11 @@ def masked(address: str) -> str:
     assert parts  # it matches everything
     rest = parts["rest"]
     return (parts["channel"] or "") + (_masked_number(rest) if _is_number(rest) else _masked_id(rest))
+
+
+def without_channel(address: str) -> str:
+    """``whatsapp:+15550001111`` is the same number as ``+15550001111``."""
+    return address.rpartition(":")[2]
 
 
 def mask_numbers(text: str, *, shortest: int = SHORTEST) -> str:

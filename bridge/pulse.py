@@ -98,7 +98,7 @@ class Pulse:
                 self._beaten.notify_all()
             self._let_go_of_the_dropped()
         except SQLAlchemyError as error:
-            log.warning("no whole beat: %s", type(error).__name__)
+            log.warning("a beat was not finished: %s", type(error).__name__)
 
     def start(self) -> None:
         self.beat()

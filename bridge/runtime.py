@@ -54,6 +54,6 @@ class Runtime:
 
     @property
     def engine(self) -> Engine:
-        """Below the sessions."""
+        """The engine of the sessions."""
         engine: Engine = self.sessions.kw["bind"]
         return engine

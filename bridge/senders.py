@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from bridge.config import Settings
 from bridge.db import insert_if_new
 from bridge.models import Sender
-from bridge.phone import SHORT_CODE, TOLL_FREE, masked
+from bridge.phone import RCS, SHORT_CODE, TOLL_FREE, WHATSAPP, masked
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class Kind(StrEnum):
 
 
 _KINDS = {
-    Kind.WHATSAPP: re.compile(r"whatsapp:.*", re.DOTALL),
-    Kind.RCS: re.compile(r"rcs:.*", re.DOTALL),
+    Kind.WHATSAPP: re.compile(rf"{WHATSAPP}.*", re.DOTALL),
+    Kind.RCS: re.compile(rf"{RCS}.*", re.DOTALL),
     Kind.SERVICE: re.compile(r"MG[0-9a-fA-F]{32}"),
     Kind.TOLL_FREE: TOLL_FREE,
     Kind.NORTH_AMERICAN: re.compile(r"\+1[0-9]{10}"),

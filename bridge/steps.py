@@ -25,7 +25,8 @@ CLOCK: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "confirm": (confirm.confirm, timedelta(minutes=1)),
 }
-"""Called for in turn. The sweep is what makes a pause end on time, so it is frequent; it costs a few index look-ups."""
+"""What the clock calls for, each at its own interval. The sweep is what makes a pause end on time, so it is frequent;
+it costs a few index look-ups."""
 
 
 def hear(rt: Runtime, step: str, row: int) -> None:

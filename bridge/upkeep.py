@@ -1,4 +1,4 @@
-"""The upkeep: what the clock calls for, and the ending of chats.
+"""The upkeep: the sweep, stale chats, and the ending of chats.
 
 The sweeper does no work of its own: it finds what is due and that nobody was told of, and rings. Texts that were not
 delivered and are to go again it puts back into their lines.
@@ -40,7 +40,7 @@ def sweep(rt: Runtime) -> None:
         for conversation_id in due:
             rt.bell.ring(each.step, conversation_id)
     for conversation_id in resends.send_again(rt, SWEEP_LIMIT):
-        rt.bell.ring(line.DELIVERIES.step, conversation_id)
+        rt.bell.ring(DELIVERIES.step, conversation_id)
     for chat_id in chats.book_endings(rt, _room(rt, chats.STEP)):
         rt.bell.ring(chats.STEP, chat_id)
     _forget_workers(rt)

@@ -1,7 +1,7 @@
 """The front door of the worker and the clock: ``celery --app bridge.worker worker`` and ``… beat``.
 
 It composes and nothing else. Every step becomes a task of the same name; the clock's calls become tasks that expire
-before the next one, so that nothing piles up while no worker is there.
+after a minute, or after their own interval where that is longer, so that nothing piles up while no worker is there.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def runtime() -> Runtime:
     return Runtime.build(settings, CeleryBell(settings.broker_url), pool_size=pool_size)
 
 
-def _ringable(step: str) -> Callable[[int], None]:
+def _step_task(step: str) -> Callable[[int], None]:
     def task(row: int) -> None:
         hear(runtime(), step, row)
 
     return task
 
 
-def _callable(job: Callable[[Runtime], None]) -> Callable[[], None]:
+def _clock_task(job: Callable[[Runtime], None]) -> Callable[[], None]:
     one = one_at_a_time(job)
 
     def task() -> None:
@@ -69,9 +69,9 @@ def build_worker() -> Celery:
         task_queues=queues(STEPS),
     )
     for name in STEPS:
-        app.task(name=name)(_ringable(name))
+        app.task(name=name)(_step_task(name))
     for name, (job, _) in CLOCK.items():
-        app.task(name=name)(_callable(job))
+        app.task(name=name)(_clock_task(job))
     app.conf.beat_schedule = {
         name: {"task": name, "schedule": every, "options": {"expires": max(EXPIRES, every.total_seconds())}}
         for name, (_, every) in CLOCK.items()

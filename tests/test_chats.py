@@ -276,18 +276,12 @@ def test_only_a_chat_that_is_to_end_is_told_of(rt, rows) -> None:
     assert chats.ending(rt, chat_id) is None
     chats.end_one(rt, chat_id)
     assert chats.ending(rt, chat_id) == Ending("retell", "chat_x")
-    assert chats.mark_ended(rt, chat_id, "for another reason") is True
+    assert chats.mark_ended(rt, chat_id) is True
     assert chats.ending(rt, chat_id) is None
     assert chats.mark_ended(rt, chat_id) is False
     row = chat_row(rt, chat_id)
     assert (row.status, row.ended_at, row.due_at) == (ChatStatus.ENDED, NOON, None)
     assert row.end_reason == "ended by an operator"
-
-
-def test_a_chat_that_the_provider_ended_takes_its_reason(rt, rows) -> None:
-    chat_id = rows.chat()
-    assert chats.mark_ended(rt, chat_id, "ended at the provider") is True
-    assert chat_row(rt, chat_id).end_reason == "ended at the provider"
 
 
 def test_endings_that_are_due_are_booked_once(rt, rows) -> None:

@@ -222,6 +222,7 @@ def test_a_wrong_number_is_told_in_plain_words(text: str, words: str) -> None:
         ("none", "is no whole number; write digits"),
         ("0", "is too small; the least is 1"),
         ("-1", "is too small; the least is 1"),
+        ("99999999999999999999", "is too large; the most is 1000000"),
     ],
 )
 def test_a_limit_that_is_none_is_told_in_plain_words(text: str, words: str) -> None:

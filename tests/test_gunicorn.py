@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge import embedded, gunicorn
+from bridge import gunicorn
 from bridge.config import SettingsError
-from bridge.web import in_time
 from tests.procfile import environment, lines
 
 ENOUGH = {
@@ -46,10 +45,6 @@ def test_a_number_that_is_none_is_told_in_a_sentence(name: str, text: str) -> No
 )
 def test_empty_is_the_same_as_not_set(environ: dict[str, str], port: int, processes: int) -> None:
     assert gunicorn.read_numbers(environ) == {"PORT": port, "WEB_CONCURRENCY": processes}
-
-
-def test_as_many_threads_store_as_answer_so_that_no_webhook_waits_for_one() -> None:
-    assert gunicorn.threads == embedded.WEB_THREADS == in_time.THREADS
 
 
 def test_the_process_of_the_procfile_tells_every_fault_at_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from bridge import activity, chats, delivery, failures, line, opt_outs, outbox, 
 from bridge.carriers import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.catch_up import catch_up
 from bridge.db import Sessions
+from bridge.delivery.claim import BOOKING
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused
 from bridge.keywords import HELP_WORDS, START_WORDS, STOP_WORDS
 from bridge.line import LINES
@@ -446,7 +447,7 @@ def while_a_lost_reply_has_no_known_outcome_before_stop(scene: Scene) -> None:
 def while_a_dead_worker_hands_over_a_reply(scene: Scene) -> None:
     scene.text("hi")
     turns.converse(scene.rt, 1)
-    assert delivery._claim(scene.rt, 1)
+    assert delivery.claim(scene.rt, 1)
     scene.restart()
     stop(scene)
 
@@ -649,7 +650,7 @@ def test_answers_that_are_just_being_queued_are_canceled_once_they_are(sessions:
     scene.text("hi")
     with ThreadPoolExecutor(1) as threads:
         with scene.sessions.begin() as session:
-            assert line.claim(session, line.TURNS, 1, worker="w", now=scene.clock(), booking=delivery.BOOKING)
+            assert line.claim(session, line.TURNS, 1, worker="w", now=scene.clock(), booking=BOOKING)
             assert outbox.put(scene.rt, session, 1, ["late"], send_by=scene.clock()) == 1
             stopping = threads.submit(lambda: scene.text("STOP", to=to))
             _until_somebody_waits(scene)
@@ -699,7 +700,7 @@ def test_a_worker_that_dies_after_noting_the_refusal_leaves_nothing_behind(scene
     scene.carrier.fail("send", UNSUBSCRIBED)
     scene.text("hi")
     turns.converse(scene.rt, 1)
-    booked = delivery._claim(scene.rt, 1)
+    booked = delivery.claim(scene.rt, 1)
     assert booked
     assert receipts.unsubscribed(scene.rt, Message.id == booked.message_id)
     scene.restart()
@@ -714,9 +715,9 @@ def test_a_worker_that_dies_after_noting_the_refusal_leaves_nothing_behind(scene
 def test_a_report_of_an_opt_out_opts_out(scene: Scene, status: Delivery) -> None:
     scene.text("hi")
     turns.converse(scene.rt, 1)
-    booked = delivery._claim(scene.rt, 1)
+    booked = delivery.claim(scene.rt, 1)
     assert booked
-    delivery._send(scene.rt, booked)
+    delivery.send(scene.rt, booked)
     [accepted] = scene.carrier.accepted
     report = StatusReport(accepted.text.reference, accepted.carried.id, status, ANN, error_code=21610)
     assert receipts.report(scene.rt, report)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-OFF_SMS = ("whatsapp:", "rcs:")
+from bridge.phone import RCS, WHATSAPP
+
+OFF_SMS = (WHATSAPP, RCS)
 """Addresses that begin so are on channels that know no segments."""
 
 BASIC = frozenset(

@@ -31,6 +31,7 @@ def ask(rt: Runtime, booked: Booked) -> Answer:
 
 
 def say_in_new_chat(rt: Runtime, booked: Booked, ended: Known | None = None) -> Answer:
+    """Open a chat and say it there, once. ``ended``: the chat that turned out to be over; that is noted first."""
     about, route = _about(rt, booked, ended)
     _stay_in_charge(rt, booked)
     opened = rt.agents.of(route.provider).create_chat(about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from bridge import chats
 from bridge.agents.recall import Bookmark
 from bridge.config import Route
 from bridge.db import insert_if_new
@@ -67,6 +68,7 @@ def insert(
 
 
 def advance(rt: Runtime, session: Session, answer: Answer) -> None:
+    """The chat stands after this answer now, and is over if the agent has ended it."""
     row = session.get_one(Chat, answer.chat.id)
     row.last_activity_at = rt.now()
     row.user_items, row.last_item_id = answer.stands.user_items, answer.stands.last_item_id
@@ -89,13 +91,7 @@ def retire(rt: Runtime, session: Session, booked: Booked) -> int | None:
 
 
 def _retire(rt: Runtime, session: Session, conversation_id: int, reason: str) -> int | None:
-    retired = (
-        update(Chat)
-        .where(ongoing(conversation_id))
-        .values(status=ChatStatus.ENDING, end_reason=reason, due_at=rt.now())
-        .returning(Chat.id)
-    )
-    return session.scalar(retired)
+    return session.scalar(chats.ending_of(ongoing(conversation_id), reason, rt.now()))
 
 
 def recap(session: Session, conversation_id: int) -> str:

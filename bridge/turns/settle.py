@@ -43,6 +43,7 @@ def settle(rt: Runtime, booked: Booked, answer: Answer) -> None:
 
 
 def failed(rt: Runtime, booked: Booked, error: RemoteError, status: TurnStatus | None = None) -> None:
+    """The provider's error ends this attempt: the turn comes due again, unless there is no sense in another try."""
     if error.worth_retry:
         postpone(
             rt,
@@ -69,6 +70,9 @@ def postpone(
     error: RemoteError | None = None,
     call_over: bool = False,
 ) -> None:
+    """Let go of the turn until ``due_at``. An error of the whole provider holds its work up instead, and counts as no
+    attempt.
+    """
     held = error is not None and error.provider_wide
     with rt.sessions.begin() as session:
         line.postpone(session, booked.claim, rt.now() if held else due_at)
@@ -93,8 +97,7 @@ def give_up(rt: Runtime, booked: Booked, why: str, *, maybe_heard: bool) -> None
         _close_turn(rt, session, booked, TurnStatus.GIVEN_UP, MessageStatus.GIVEN_UP)
         session.get_one(Turn, booked.turn_id).error = why
         retired = chat_rows.retire(rt, session, booked) if maybe_heard else None
-        send_by = rt.now() + rt.settings.answer_within
-        outbox.put(rt, session, booked.claim.conversation_id, [rt.settings.fallback_reply], send_by=send_by)
+        outbox.say(rt, session, booked.claim.conversation_id, rt.settings.fallback_reply)
     log.error("turn %s given up after %s attempts: %s", booked.turn_id, booked.attempts, why)
     rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)
     if retired:

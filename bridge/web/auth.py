@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 PUBLIC = "public"
 CARRIER = "carrier"
-AGENT = "agent"
 ADMIN = "admin"
 """What a view may declare: nobody is asked, or the vendor's signature or the operator's token is checked."""
 

@@ -13,19 +13,21 @@ from typing import TypeVar
 
 from sqlalchemy.exc import TimeoutError as DatabaseTimeout
 
+from bridge.config import WEB_THREADS
+
 WITHIN = 1.8
 """Seconds until the answer is 503. A commit takes milliseconds."""
-
-THREADS = 8
-"""As many as answer requests: nobody waits for a thread as long as the database answers."""
 
 T = TypeVar("T")
 
 
 class InTime:
-    """Runs work with a bound on the wait for it."""
+    """Runs work with a bound on the wait for it.
 
-    def __init__(self, within: float = WITHIN, threads: int = THREADS) -> None:
+    On as many threads as answer requests: nobody waits for one as long as the database answers.
+    """
+
+    def __init__(self, within: float = WITHIN, threads: int = WEB_THREADS) -> None:
         self._within = within
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="in-time")  # begins no thread before a fork
 

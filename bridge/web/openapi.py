@@ -24,6 +24,9 @@ MAX_LIMIT = 1000
 MAX_TEXT = 255
 """Characters of an address or a cursor; longer than any that there is."""
 
+REF = "#/components/schemas/{model}"
+"""Where the document keeps a model."""
+
 
 def _digits(text: object) -> object:
     """A number in an address is its digits and nothing else; Python would take ``5_0`` and `` 50`` too."""
@@ -222,7 +225,7 @@ def _answer(model: type[BaseModel] | None) -> dict[str, Any]:
 
 
 def _content(mimetype: str, model: type[BaseModel]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    schema = {"$ref": REF.format(model=model.__name__)}
     return {"description": model.__name__, "content": {mimetype: {"schema": schema}}}
 
 
@@ -236,9 +239,6 @@ def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         schema = operation.query.model_json_schema(ref_template=REF)
         for name, field in schema["properties"].items():
             yield {"name": name, "in": "query", "required": False, "schema": field}
-
-
-REF = "#/components/schemas/{model}"
 
 
 def _schemas() -> dict[str, Any]:

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 MIMETYPE = "application/problem+json"
 
-MACHINES = ("/twilio/", "/retell/")
-"""Under these paths nobody reads JSON: a short plain text is shown in the vendor's debugger as it is."""
+MACHINES = "/twilio/"
+"""Under this path nobody reads JSON: a short plain text is shown in the vendor's debugger as it is."""
 
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:

@@ -86,6 +86,8 @@ class Api:
     def call(self, method: str, url: str, *, deadline: float, **request: Any) -> Answer:
         """Send one request and read the answer, whatever its status.
 
+        Raises :class:`NotReached` or :class:`OutcomeUnknown`.
+
         ``deadline`` is a moment of ``time.monotonic``; ``request`` is what httpx takes: ``json``, ``data``, ``params``.
         """
         extensions = {"deadline": deadline}

@@ -1,1 +1,3 @@
-"""Twilio: its REST API (``client``), what its webhooks say (``webhooks``), and what its codes mean (``codes``)."""
+"""Twilio: its REST API (``client``), what its webhooks say (``webhooks``), and what its refusals and its codes mean
+(``refusals``, ``codes``).
+"""

@@ -195,9 +195,10 @@ class Twilio:
             if wire.answer is None or wire.answer.ok:
                 raise unreadable(wire.answer) from None
             raise refusal(wire.answer, [self._login[1], *private]) from None
-        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError):
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
             if wire.answer is None:
                 raise
+            log.warning("an answer of Twilio's can't be read: %s", type(error).__name__)  # it may be a bug of ours
             raise unreadable(wire.answer) from None
 
     def _client(self, wire: _Wire) -> Any:

@@ -1,0 +1,231 @@
+"""The settings: read once from the environment, and from ``.env`` where it is there; checked before anything starts.
+
+``Settings.load()`` reports every fault at once. README's table of settings is held equal to this class by a test.
+How a value is read: ``values``. Where it is found, and what is said of a wrong one: ``faults``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+
+from bridge.config.faults import SettingsError, environment, faults_of, found_in, or_exit, variable_names
+from bridge.config.values import (
+    EXAMPLE_ROUTES,
+    LONGEST,
+    AccountSid,
+    AgentId,
+    BrokerUrl,
+    Countries,
+    DatabaseUrl,
+    Duration,
+    DurationOrNever,
+    DurationOrNone,
+    HttpAddress,
+    KeySid,
+    Limit,
+    Numbers,
+    Provider,
+    Reply,
+    Route,
+    Routes,
+    Secret,
+    ServiceSid,
+    Version,
+    parse_duration,
+)
+
+__all__ = [
+    "DEFAULT_FALLBACK_REPLY",
+    "DEFAULT_HELP_REPLY",
+    "DEFAULT_MEDIA_REPLY",
+    "DEFAULT_OPT_IN_REPLY",
+    "DEFAULT_OPT_OUT_REPLY",
+    "DEFAULT_PACE_REPLY",
+    "DEFAULT_TOO_LONG_REPLY",
+    "EXAMPLE_ROUTES",
+    "LONGEST",
+    "QUIET_AT_MOST",
+    "WEB_THREADS",
+    "DatabaseSettings",
+    "Route",
+    "ServerSettings",
+    "Settings",
+    "SettingsError",
+    "or_exit",
+    "parse_duration",
+    "variable_names",
+]
+
+DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you write it to me as text?"
+DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
+DEFAULT_OPT_OUT_REPLY = "You are unsubscribed and will get no more texts from us. Reply START to subscribe again."
+DEFAULT_OPT_IN_REPLY = "You are subscribed again. Reply HELP for help, or STOP to unsubscribe."
+DEFAULT_TOO_LONG_REPLY = "Sorry, that is too long for me. Could you say it in fewer words?"
+DEFAULT_PACE_REPLY = "You are texting faster than I can answer. I will read the rest a little later."
+DEFAULT_HELP_REPLY = "Text us here and you get an answer. Message and data rates may apply. Reply STOP to unsubscribe."
+
+WEB_THREADS = 8
+"""Of each process that answers requests. A webhook waits for one commit and nothing else."""
+
+QUIET_AT_MOST = 10
+"""Who goes on texting is answered after so many times REPLY_QUIET all the same."""
+
+
+class DatabaseSettings(BaseModel):
+    """What the migrations need: they must run before anything else is set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: DatabaseUrl = Field(
+        "sqlite:///bridge.sqlite3", repr=False, description="PostgreSQL or SQLite, in SQLAlchemy's or Heroku's form"
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Read the environment; ``overrides`` go by the names of the fields. Raises :class:`SettingsError`."""
+        found = found_in(cls, environment() if environ is None else environ)
+        values = {name: text for name, (_, text) in found.items()}
+        try:
+            return cls(**{**values, **overrides})
+        except ValidationError as error:
+            names = {name: variable for name, (variable, _) in found.items()}
+            faults = [fault for e in error.errors(include_input=False) for fault in faults_of(cls, names, e)]
+            raise SettingsError(faults) from None
+
+
+class Settings(DatabaseSettings):
+    """Everything that an operator can set."""
+
+    broker_url: BrokerUrl | None = Field(
+        None, repr=False, description="Redis or RabbitMQ; the first one of the three that is set"
+    )
+    public_url: HttpAddress = Field(description="the address that Twilio calls, such as https://x.example")
+
+    twilio_account_sid: AccountSid = Field(
+        description="your account: AC and 32 characters, on the console's first page"
+    )
+    twilio_auth_token: Secret = Field(description="the account's token; it signs the webhooks")
+    twilio_auth_token_secondary: Secret | None = Field(None, description="accepted too, while you change tokens")
+    twilio_api_key: KeySid | None = Field(
+        None, description="SK and 32 characters; used for sending in place of the token"
+    )
+    twilio_api_secret: Secret | None = Field(None, validate_default=True, description="belongs to TWILIO_API_KEY")
+    twilio_numbers: Numbers = Field((), description="this bridge's numbers, separated by commas")
+    twilio_messaging_service_sid: ServiceSid | None = Field(
+        None, description="send by this service instead of the number that was texted"
+    )
+    twilio_api_base_url: HttpAddress = Field("https://api.twilio.com", description="Twilio's REST API")
+
+    sender_rate: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="segments a second that each of our senders may send; empty: by its kind",
+    )
+
+    agent_provider: Provider = Field("retell", description="who answers")
+    retell_api_key: Secret = Field(description="the key with the webhook badge in the dashboard")
+    retell_agent_id: AgentId = Field(description="a chat agent, not a voice agent")
+    retell_agent_version: Version = Field("latest_published", description="a number, a tag, latest or latest_published")
+    retell_base_url: HttpAddress = Field("https://api.retellai.com", description="Retell's API")
+    agent_routes: Routes = Field({}, description="JSON: which of our numbers has another agent")
+
+    agent_timeout: Duration = Field(timedelta(seconds=120), description="how long one answer of the agent may take")
+    answer_within: Duration = Field(timedelta(hours=4), description="a text that waits longer is given up, loudly")
+    reply_quiet: DurationOrNone = Field(
+        None,
+        description="how long a person must be silent before the agent is asked; empty: not at all",
+    )
+    stale_after: DurationOrNever = Field(
+        timedelta(hours=24), description="a chat idle for this long is ended; empty: never by itself"
+    )
+    media_reply: Reply = Field(DEFAULT_MEDIA_REPLY, description="answers a picture; empty: silence")
+    fallback_reply: Reply = Field(
+        DEFAULT_FALLBACK_REPLY, description="said once when a text is given up; empty: silence"
+    )
+    smart_encoding: bool = Field(
+        True, description="curly quotes, dashes and the like are sent as plain ones where that makes a text cheaper"
+    )
+    reply_join: bool = Field(False, description="what the agent says at once is sent as one text")
+    opt_out_reply: Reply = Field(
+        DEFAULT_OPT_OUT_REPLY, description="confirms STOP where Twilio does not; empty: silence"
+    )
+    opt_in_reply: Reply = Field(
+        DEFAULT_OPT_IN_REPLY, description="confirms START where Twilio does not; empty: silence"
+    )
+    help_reply: Reply = Field(DEFAULT_HELP_REPLY, description="answers HELP where Twilio does not; empty: silence")
+    opt_out_answered_by: Literal["auto", "twilio", "bridge"] = Field(
+        "auto",
+        description="who answers these three; auto: Twilio, but the bridge on short codes and WhatsApp",
+    )
+    turns_per_hour: Limit = Field(
+        300, description="what one phone gets in an hour; what comes beyond waits for the next one; empty: no limit"
+    )
+    turns_per_minute: Limit = Field(
+        60, description="who gets more is taken for a machine, and waits for an hour; empty: no limit"
+    )
+    characters_per_text: Limit = Field(
+        None, description="a longer text is ignored; empty: as long as the carrier brings it"
+    )
+    allowed_countries: Countries = Field(
+        frozenset(), description="two letters each, such as US,CA: others are ignored; empty: every country is served"
+    )
+    pace_reply: Reply = Field(
+        DEFAULT_PACE_REPLY, description="said once an hour to who gets no more turns; empty: silence"
+    )
+    too_long_reply: Reply = Field(
+        DEFAULT_TOO_LONG_REPLY, description="answers too long a text, once an hour; empty: silence"
+    )
+    admin_token: Secret | None = Field(None, description="opens /admin and /metrics; without it both answer 503")
+    metrics_open: bool = Field(False, description="/metrics needs no token")
+    worker_concurrency: int = Field(
+        50,
+        ge=1,
+        le=5000,
+        description="turns and deliveries at once in one worker process; `bridge up`: so many of each",
+    )
+
+    @field_validator("twilio_api_secret")
+    @classmethod
+    def _both_or_neither(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # On the field and not on the model: a model's check is left out as long as any field has a fault.
+        if "twilio_api_key" in info.data and (secret is None) != (info.data["twilio_api_key"] is None):
+            raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
+        return secret
+
+    @field_validator("reply_quiet")
+    @classmethod
+    def _much_shorter_than_patience(cls, quiet: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        if quiet and quiet * QUIET_AT_MOST >= info.data.get("answer_within", LONGEST):
+            raise ValueError(f"is too long; it must be shorter than ANSWER_WITHIN / {QUIET_AT_MOST}")
+        return quiet
+
+    @property
+    def our_numbers(self) -> frozenset[str]:
+        """Those that the settings name."""
+        return frozenset(self.twilio_numbers) | self.agent_routes.keys()
+
+    @property
+    def default_route(self) -> Route:
+        """Who answers at a number that ``AGENT_ROUTES`` does not name."""
+        return Route(
+            provider=self.agent_provider,
+            agent_id=self.retell_agent_id,
+            agent_version=self.retell_agent_version,
+        )
+
+    @property
+    def signing_tokens(self) -> tuple[str, ...]:
+        """Either token's signature is good: during a rotation both are in use."""
+        tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
+        return tuple(token.get_secret_value() for token in tokens if token)
+
+
+class ServerSettings(Settings):
+    """The same for the processes of the Procfile, which meet at a broker."""
+
+    broker_url: BrokerUrl = Field(repr=False, description="Redis or RabbitMQ; the first one of the three that is set")

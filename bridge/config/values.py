@@ -1,0 +1,202 @@
+"""How the value of a setting is read: its type, what it may be, and the words for what it may not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from bridge.config.faults import EMPTY_COUNTS, words
+from bridge.countries import COUNTRIES
+from bridge.phone import RCS, WHATSAPP, masked
+
+LONGEST = timedelta(days=3650)
+"""Longer is a slip of the keyboard, and would run past the end of the calendar."""
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_NO_DURATION = re.compile(r"0+[smhd]?")
+
+_NUMBER = re.compile(rf"({WHATSAPP}|{RCS})?\+?[0-9A-Za-z_-]{{3,64}}")
+
+
+def parse_duration(text: object) -> timedelta:
+    """``90s``, ``15m``, ``24h`` or ``90d`` as a timedelta; anything else is a ValueError."""
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(str(text).strip())
+    if not match or not int(match[1]):
+        raise ValueError("is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d")
+    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if duration > LONGEST:
+        raise ValueError(f"is too long; the most is {LONGEST.days}d")
+    return duration
+
+
+def _http_address(text: str) -> str:
+    """A base address without a trailing slash."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
+        raise ValueError("is no web address; write it like https://bridge.example.com")
+    return text.rstrip("/")
+
+
+def _database_url(text: str) -> str:
+    """SQLAlchemy's or Heroku's form; PostgreSQL always by psycopg 3."""
+    text = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", text)
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise ValueError("is no database address; write it like postgresql://user:password@host/name") from None
+    if backend not in {"postgresql", "sqlite"}:
+        raise ValueError("names another kind of database; the bridge runs on postgresql:// and sqlite:///")
+    if backend == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise ValueError("names no file; write it like sqlite:///bridge.sqlite3")
+    return text
+
+
+def _broker_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"redis", "rediss", "amqp", "amqps"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("is no broker; write redis://, rediss://, amqp:// or amqps:// and the host")
+    return text
+
+
+def _numbers(text: object) -> object:
+    """Comma-separated numbers, each with its country code."""
+    if not isinstance(text, str):
+        return text
+    numbers = tuple(part.strip() for part in text.split(",") if part.strip())
+    wrong = [n for n in numbers if not _NUMBER.fullmatch(n)]
+    if wrong:
+        raise ValueError(f"has {len(wrong)} entries that are no numbers; write +15550001111,+15550002222")
+    return numbers
+
+
+def _countries(text: object) -> object:
+    """Comma-separated codes of two letters."""
+    if not isinstance(text, str):
+        return text
+    codes = frozenset(part.strip().upper() for part in text.split(",") if part.strip())
+    if unknown := len(codes - COUNTRIES):
+        raise ValueError(f"has {unknown} entries that are no countries; write their two letters, such as US,CA,GB")
+    return codes
+
+
+def _sid(prefix: str) -> Callable[[str], str]:
+    """Twilio's way to name things."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(prefix + "[0-9a-fA-F]{32}", text):
+            raise ValueError(f"does not look right; it is {prefix} and 32 digits or letters from a to f")
+        return text
+
+    return check
+
+
+class _Object(list[tuple[str, object]]):
+    """A JSON object with all its names, also one that stands there twice: JSON itself lets that pass."""
+
+
+def _routes(text: object) -> object:
+    """JSON. Whatever is wrong with it is told at once, a line for each fault."""
+    if not isinstance(text, str):
+        return text
+    try:
+        written = json.loads(text, object_pairs_hook=_Object)
+    except (ValueError, RecursionError):
+        raise ValueError(f"is no JSON; write it like {EXAMPLE_ROUTES}") from None
+    if not isinstance(written, _Object):
+        raise ValueError(f"is no JSON object; write it like {EXAMPLE_ROUTES}")
+    faults = list(_faults_of_routes(written))
+    if faults:
+        raise ValueError("\n".join(faults))
+    return {number: Route.model_validate(dict(_object(route))) for number, route in written}
+
+
+def _faults_of_routes(written: _Object) -> Iterator[str]:
+    known: set[str] = set()
+    for place, (number, route) in enumerate(written, start=1):
+        faults = _faults_of_route(route)
+        if not _NUMBER.fullmatch(number):
+            faults.append("this is no number; write it like +15550001111")
+        if number in known:
+            faults.append("this number stands there twice; keep one of them")
+        known.add(number)
+        yield from (f"at its entry {place} ({masked(number)}): {fault}" for fault in faults)
+
+
+def _faults_of_route(route: object) -> list[str]:
+    names = [name for name, _ in _object(route)]
+    faults = ["a field stands there twice; keep one of them"] if len(set(names)) < len(names) else []
+    try:
+        Route.model_validate(dict(_object(route)))
+    except ValidationError as error:
+        faults += [_fault_of_route(fault) for fault in error.errors(include_input=False)]
+    return faults
+
+
+def _object(value: object) -> _Object:
+    """What is none has no fields; so every field that must be there is told to be missing."""
+    return value if isinstance(value, _Object) else _Object()
+
+
+def _fault_of_route(error: Any) -> str:
+    if error["type"] == "extra_forbidden":  # its name is not repeated: it may be anything
+        return f"a field is not known; there are {', '.join(Route.model_fields)}"
+    return f"{error['loc'][0]} {words(error)}"
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+DurationOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_duration(v) if v else None), EMPTY_COUNTS]
+DurationOrNone = Annotated[
+    timedelta | None, BeforeValidator(lambda v: None if not v or _NO_DURATION.fullmatch(str(v)) else parse_duration(v))
+]
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+Countries = Annotated[frozenset[str], BeforeValidator(_countries)]
+Limit = Annotated[
+    int | None, Field(ge=1, le=1_000_000), BeforeValidator(lambda v: None if v == "" else v), EMPTY_COUNTS
+]
+Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
+Reply = Annotated[str, EMPTY_COUNTS]
+AccountSid = Annotated[str, AfterValidator(_sid("AC"))]
+KeySid = Annotated[str, AfterValidator(_sid("SK"))]
+ServiceSid = Annotated[str, AfterValidator(_sid("MG"))]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+AgentId = Annotated[str, Field(min_length=1, max_length=200)]
+Version = Annotated[str, Field(min_length=1), BeforeValidator(lambda v: str(v) if type(v) is int else v)]
+Provider = Literal["retell"]
+
+EXAMPLE_ROUTES = '{"+15550001111": {"provider": "retell", "agent_id": "agent_x"}}'
+
+
+class Route(BaseModel):
+    """Who answers at one of our numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: Provider
+    agent_id: AgentId
+    agent_version: Version = "latest_published"
+
+
+Routes = Annotated[dict[str, Route], BeforeValidator(_routes)]

@@ -1,0 +1,48 @@
+"""The delivery: what stands in the outbox goes to the carrier, one text after the other.
+
+    claim    take the head of the conversation's line and note that it is being sent                 [commit]
+    send     hand it over. When it may have been handed over before, ask the carrier first           no session open
+    settle   the carrier's id into the row, the line moved on                                        [one commit]
+
+One module for each of them, and ``look`` for asking the carrier. What lives here: the step ``deliver``, and which way
+an attempt goes. What the carrier tells later: ``bridge.receipts.report``.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from bridge.delivery.claim import claim
+from bridge.delivery.look import look
+from bridge.delivery.send import send
+from bridge.delivery.settle import give_up, not_known
+from bridge.delivery.values import Booked
+from bridge.errors import RemoteError
+from bridge.line import DELIVERIES, Outlived
+from bridge.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def deliver(rt: Runtime, conversation_id: int) -> None:
+    """Send what waits for this phone, in order, until nothing is due any more."""
+    try:
+        with rt.pulse.holding(DELIVERIES, conversation_id):
+            while booked := claim(rt, conversation_id):
+                _take(rt, booked)
+    except Outlived as late:
+        log.warning("%s; what this worker found out is thrown away", late)
+
+
+def _take(rt: Runtime, booked: Booked) -> None:
+    """One attempt at one text. Every way out leaves it settled or due again."""
+    if booked.hopeless:
+        give_up(rt, booked, booked.hopeless, None)
+        return
+    try:
+        if booked.look_first:
+            look(rt, booked)
+        else:
+            send(rt, booked)
+    except RemoteError as error:
+        not_known(rt, booked, error)

@@ -1,0 +1,34 @@
+"""What passes through a delivery: plain values, no rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bridge.carriers import OutgoingText
+from bridge.line import Claim
+
+LOOK_AGAIN = timedelta(seconds=10)
+"""Between two looks while a text may still be on its way."""
+
+NOT_IN_TIME = "it could not be sent within ANSWER_WITHIN"
+
+
+@dataclass(frozen=True)
+class Booked:
+    """A text that this worker has claimed, as plain values."""
+
+    claim: Claim
+    message_id: int
+    text: OutgoingText
+    attempts: int
+    first_attempt_at: datetime
+    send_by: datetime
+    look_first: bool
+    """It was handed over before, or may have been."""
+    taken_by: datetime
+    """What is not in the carrier's list by then was not taken at the last attempt."""
+    probing: bool
+    """The carrier is on hold, and this text finds out whether it serves again."""
+    hopeless: str | None
+    """Why no try is worth it."""
