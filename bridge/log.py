@@ -20,6 +20,7 @@ from bridge.phone import mask_numbers
 
 QUIET = (
     "alembic.runtime",
+    "bridge.fair_pool",  # SQLAlchemy's pool speaks by the name of the class that is made of it
     "celery.app.trace",
     "celery.beat",
     "celery.worker.request",
