@@ -46,6 +46,9 @@ class FakePulse:
     def in_charge(self, worker: str) -> bool:
         return worker == self.worker and not self.stopped
 
+    def await_steady(self, within: float) -> bool:
+        return self.in_charge(self.worker)
+
     def beat(self) -> None:
         if not self.stopped:
             with self._sessions.begin() as session:
