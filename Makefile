@@ -30,12 +30,13 @@ format: $(VENV)/installed-dev  ## mend what can be mended by itself
 	$(BIN)/ruff format
 
 SETUP ?= postgres-redis
+SEED ?= 1
 
-chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite)
-	$(BIN)/python -m bench.chaos --setup $(SETUP)
+chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite; SEED=2)
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED)
 
 chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and more than 1,000 faults
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --texts 10000 --faults 1000 --phones 500 --rate 12
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED) --texts 10000 --faults 1000 --phones 500 --rate 12
 
 SECOND := .second-opinion
 

@@ -6,7 +6,8 @@
 
 People text through simulated vendors while processes are killed and halted, the database and the broker go away,
 and every call to a vendor may fail in every way it can. Then everything is mended, the bridge gets two minutes to come
-to rest, and the vendors' ledger is the judge. A single loss, double, disorder, crossing or leak is exit code 1.
+to rest, and the vendors' ledger is the judge. A single loss, double, disorder, crossing or leak is exit code 1, and so
+is a process that ends by itself, a recovery that takes too long, or a disaster of the schedule that never struck.
 
 Everything stays on this machine, ends by itself, and nothing is killed that was not started here.
 """
@@ -23,14 +24,24 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench import people
-from bench.disasters import CALLS_PER_TEXT, Disaster, Happened, Stage, play, schedule, set_vendor_faults
+from bench.disasters import (
+    CALLS_PER_TEXT,
+    Disaster,
+    Happened,
+    Stage,
+    by_themselves,
+    missed,
+    play,
+    schedule,
+    set_vendor_faults,
+)
 from bench.judgement import Judgement, leaks, pronounce
 from bench.places import PLACES, Place
 from bench.proxies import HERE, Doors
@@ -88,6 +99,8 @@ class Result:
 
     judgement: Judgement
     happened: list[Happened]
+    missed: list[str]
+    """The kinds of disasters that were planned, and never struck."""
     struck: Counter[str]
     speed: Speed
     settled: bool
@@ -95,8 +108,8 @@ class Result:
 
     @property
     def clean(self) -> bool:
-        """Nothing wrong, and at rest in time."""
-        return self.settled and not self.judgement.faults
+        """Nothing wrong, soon moving again, at rest in time, and under all that was planned."""
+        return self.settled and not self.judgement.faults and self.speed.recovered and not self.missed
 
 
 def main() -> None:
@@ -108,7 +121,11 @@ def main() -> None:
     except Missing as missing:
         sys.exit(f"{missing}")
     print(shown(results, _title(options), markdown=options.markdown))
-    sys.exit(not all(result.clean for result in results.values()))
+    sys.exit(exit_code(results.values()))
+
+
+def exit_code(results: Iterable[Result]) -> int:
+    return int(not all(result.clean for result in results))
 
 
 def run(bridge: str, options: Options) -> Result:
@@ -209,7 +226,7 @@ def _play(bridge: str, options: Options, stage: Stage) -> Result:
     finally:
         stopped.set()
     stage.simulator.faults.clear()
-    return _peace(bridge, options, stage, happened)
+    return _peace(bridge, options, stage, happened, missed(disasters, happened))
 
 
 def _disasters(rng: random.Random, stage: Stage, options: Options, length: float) -> list[Disaster]:
@@ -219,7 +236,7 @@ def _disasters(rng: random.Random, stage: Stage, options: Options, length: float
     return schedule(rng, there, min(options.faults, round(length / options.disaster_every)), length)
 
 
-def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened]) -> Result:
+def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened], never: list[str]) -> Result:
     """Wait until all is at rest, watch whether it stays so, and judge."""
     began = time.monotonic()
     _tell("all faults are over; waiting until all is at rest")
@@ -232,9 +249,12 @@ def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened]
         shown = leaks(stage.supervisor.output)
         judgement.leaks = len(shown)
         judgement.details["leaks"] = shown[:5]
+        ended = by_themselves(stage.supervisor.ended, happened)
+        judgement.ended_by_themselves = len(ended)
+        judgement.details["ended by themselves"] = [f"{process}" for process in ended[:5]]
     ledger = stage.simulator.ledger
     struck = Counter(f"{each.kind}" for each in happened) + Counter(each.name for each in ledger.of(FaultStruck))
-    return Result(judgement, happened, struck, measured(ledger, happened), settled, settled_in)
+    return Result(judgement, happened, never, struck, measured(ledger, happened), settled, settled_in)
 
 
 def _settle(bridge: str, options: Options, stage: Stage) -> bool:

@@ -14,13 +14,13 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bench.places import Place, sqlite_lock
 from bench.proxies import Doors, State
-from bench.supervisor import Supervisor, Watched
+from bench.supervisor import Ended, Supervisor, Watched
 from bridge.simulator import Simulator
 from bridge.simulator.faults import FAULTS
 
@@ -49,6 +49,12 @@ SLOW = 4.0
 
 GRACE = 10.0
 """Seconds that a disaster waits for a process to strike."""
+
+STARTS_WITHIN = 20.0
+"""Seconds until a process runs or has given up: two busy cores take some, and ``up`` waits ten for a locked SQLite."""
+
+ENOUGH = 3
+"""Times as many disasters as kinds: that one of these had nothing to strike each time is no accident any more."""
 
 
 @dataclass
@@ -211,12 +217,14 @@ class Kind:
     needs: str = ""
     most: float = math.inf
     """Times in one run."""
+    keeps_out: str = ""
+    """The process that can't start meanwhile: it may end, and is started again."""
 
 
 KINDS: dict[str, Kind] = {
     "web killed": Kind(_kill("web"), needs="web"),
     "web child killed": Kind(_kill_child("web"), needs="web"),
-    "web child halted": Kind(_halt_child("web"), (2, 20), needs="web"),
+    "web child halted": Kind(_halt_child("web"), (2, 20), needs="web", keeps_out="web"),  # as an orphan it has the port
     "worker killed": Kind(_kill("worker"), needs="worker"),
     "worker halted": Kind(_halt("worker"), (25, 40), needs="worker"),
     "clock killed": Kind(_kill("clock"), needs="clock"),
@@ -227,7 +235,7 @@ KINDS: dict[str, Kind] = {
     "database crashed": Kind(_restart("database", signal.SIGQUIT), (0.5, 5), needs="database"),
     "database silent": Kind(_door("database", State.SILENT), (2, 12), needs="database"),
     "database silent, then cut": Kind(_door("database", State.SILENT, State.CUT), (2, 12), needs="database"),
-    "database locked": Kind(_lock_sqlite, (2, 12), needs="sqlite"),
+    "database locked": Kind(_lock_sqlite, (2, 12), needs="sqlite", keeps_out="up"),
     "broker killed": Kind(_restart("broker", signal.SIGKILL), (0.5, 8), needs="broker"),
     "broker silent": Kind(_door("broker", State.SILENT), (2, 12), needs="broker"),
     "broker silent, then cut": Kind(_door("broker", State.SILENT, State.CUT), (2, 12), needs="broker"),
@@ -302,6 +310,28 @@ def _happen(stage: Stage, disaster: Disaster, happened: list[Happened]) -> None:
     began = time.time()
     if KINDS[disaster.kind].act(stage, random.Random(disaster.seed), disaster.seconds):
         happened.append(Happened(disaster.kind, began, time.time()))
+
+
+def missed(planned: Sequence[Disaster], happened: Iterable[Happened]) -> list[str]:
+    """The kinds that never struck, of a schedule that is long enough for all."""
+    kinds = {disaster.kind for disaster in planned}
+    if len(planned) < ENOUGH * len(kinds):
+        return []
+    return sorted(kinds - {each.kind for each in happened})
+
+
+def by_themselves(ended: Iterable[Ended], happened: Sequence[Happened]) -> list[Ended]:
+    """Without those that a disaster kept from starting."""
+
+    def kept_out(process: Ended, each: Happened) -> bool:
+        meanwhile = each.began < process.at and process.started < each.ended
+        return KINDS[each.kind].keeps_out == process.name and meanwhile
+
+    return [
+        process
+        for process in ended
+        if process.at - process.started > STARTS_WITHIN or not any(kept_out(process, each) for each in happened)
+    ]
 
 
 def set_vendor_faults(stage: Stage, *, webhooks_lost: bool) -> None:

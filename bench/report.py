@@ -31,6 +31,10 @@ _MORE: tuple[tuple[str, Callable[[Result], str]], ...] = (
     ("… 99 of 100", lambda r: f"{r.speed.nearly_all:.1f} s"),
     ("… slowest", lambda r: f"{r.speed.slowest:.1f} s"),
     ("longest standstill after a disaster", lambda r: f"{r.speed.standstill:.1f} s"),
+    (
+        "… with no other one under way",
+        lambda r: f"{r.speed.standstill_alone:.1f} s{'' if r.speed.recovered else ' (!)'}",
+    ),
     ("at rest after the last fault", lambda r: f"{r.settled_in:.0f} s" if r.settled else "never"),
     ("faults", lambda r: f"{r.struck.total()}"),
 )
@@ -48,6 +52,10 @@ def _notes(bridge: str, result: Result) -> list[str]:
     notes = [f"{bridge}, faults: {struck}."]
     if result.speed.standstill_after:
         notes.append(f"{bridge}, longest standstill: after {result.speed.standstill_after}.")
+    if result.speed.standstill_alone_after:
+        notes.append(f"{bridge}, with no other disaster under way: after {result.speed.standstill_alone_after}.")
+    if result.missed:
+        notes.append(f"{bridge}, planned, but never struck (!): {', '.join(result.missed)}.")
     for sort, examples in result.judgement.details.items():
         notes += [f"{bridge}, {sort}: {example}" for example in examples]
     return notes

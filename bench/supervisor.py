@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.proxies import HERE
@@ -24,6 +25,17 @@ LAST_WORDS = 30.0
 class Watched(Process):
     """A process whose number is known: only what was started here is ever sent a signal."""
 
+    killed = False
+    """The run has ended it."""
+
+    def __init__(self, name: str, command: list[str], folder: Path, settings: Mapping[str, str]) -> None:
+        super().__init__(name, command, folder, settings)
+        self.started = time.time()
+
+    def tell(self, number: signal.Signals) -> None:
+        self.killed = self.killed or (number is signal.SIGKILL and self.running)
+        super().tell(number)
+
     @property
     def pid(self) -> int:
         return self._popen.pid
@@ -34,6 +46,19 @@ class Watched(Process):
             return [int(child) for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
         except OSError:
             return []  # it has ended just now
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended, and was not killed; times in seconds since 1970."""
+
+    name: str
+    code: int
+    started: float
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.at - self.started:.1f} s after its start, with {self.code}"
 
 
 class Supervisor:
@@ -51,6 +76,8 @@ class Supervisor:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self.restarts = 0
+        self.ended: list[Ended] = []
+        """By themselves."""
 
     def once(self, name: str, command: str) -> None:
         """Run a command to its end."""
@@ -97,12 +124,15 @@ class Supervisor:
         while not self._stopped.wait(0.1):
             for slot, process in list(self._now.items()):
                 if not process.running:
-                    self._bring_back(slot)
+                    self._bring_back(slot, process)
 
-    def _bring_back(self, slot: int) -> None:
+    def _bring_back(self, slot: int, process: Watched) -> None:
         now = time.monotonic()
-        absence = self._random.choice((0.0, self._random.uniform(1, LONGEST_ABSENCE)))
-        if now < self._back_at.setdefault(slot, now + absence):
+        if slot not in self._back_at:
+            self._back_at[slot] = now + self._random.choice((0.0, self._random.uniform(1, LONGEST_ABSENCE)))
+            if not process.killed:
+                self.ended.append(Ended(process.name, process.wait(), process.started, time.time()))
+        if now < self._back_at[slot]:
             return
         with self._lock:
             self._now[slot] = self._spawn(*self.slots[slot])
