@@ -31,12 +31,13 @@ format: $(VENV)/installed-dev  ## mend what can be mended by itself
 
 SETUP ?= postgres-redis
 SEED ?= 1
+LONG := --texts 10000 --faults 1200 --phones 500 --rate 12 --disaster-every 5
 
 chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite; SEED=2)
 	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED)
 
 chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and more than 1,000 faults
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED) --texts 10000 --faults 1000 --phones 500 --rate 12
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED) $(LONG)
 
 SECOND := .second-opinion
 

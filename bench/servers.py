@@ -79,6 +79,8 @@ class Server:
     def stop(self, how: signal.Signals) -> None:
         """Returns when it is gone. By ``SIGKILL`` goes everything that belongs to it, at once."""
         assert self._popen
+        if self._popen.poll() is not None:
+            return
         if how is signal.SIGKILL:
             os.killpg(self._popen.pid, how)
         else:

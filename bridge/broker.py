@@ -131,11 +131,12 @@ class CeleryBell:
         return True
 
     def backlog(self, step: str) -> int:
-        try:
-            with self._celery.producer_or_acquire() as producer, producer.connection.channel() as channel:
-                waiting: int = channel.queue_declare(queue_of(step), passive=True).message_count
-        except AWAY:  # also where the queue does not exist: on Redis that is an empty one
-            return 0
+        with self._celery.connection_or_acquire() as connection:
+            try:
+                with connection.channel() as channel:
+                    waiting: int = channel.queue_declare(queue_of(step), passive=True).message_count
+            except (*AWAY, *connection.connection_errors, *connection.channel_errors):
+                return 0  # also where the queue does not exist: on Redis that is an empty one
         return waiting
 
     def close(self) -> None:
