@@ -152,8 +152,17 @@ def postgresql_url(_postgres_with_tables: Engine) -> str:
 
 
 @pytest.fixture(scope="session")
-def _sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tables") / "empty.sqlite3"
+def _memory() -> Iterator[Path]:
+    """A folder in memory where that can be had: nobody pulls the plug here, and flushing to disk takes time."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="bridge-test-", dir=memory if memory.is_dir() else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_with_tables(_memory: Path) -> Path:
+    path = _memory / "empty.sqlite3"
     engine = build_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)
     engine.dispose()
@@ -200,11 +209,9 @@ def engine(database_url: str, _engines: dict[str, Engine]) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def hasty_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """SQLite in memory where that can be had, and never flushed: thousands of runs, in which only processes "die"."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="bridge-test-", dir=memory if memory.is_dir() else None))
-    engine = build_engine(f"sqlite:///{folder / 'bridge.sqlite3'}")
+def hasty_engine(_memory: Path) -> Iterator[Engine]:
+    """SQLite that is never flushed: thousands of runs, in which only processes "die"."""
+    engine = build_engine(f"sqlite:///{_memory / 'hasty.sqlite3'}")
 
     @event.listens_for(engine, "connect")
     def _never_flush(connection: Any, _record: object) -> None:
@@ -213,7 +220,6 @@ def hasty_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     Base.metadata.create_all(engine)
     yield engine
     engine.dispose()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
