@@ -23,7 +23,7 @@ LAST_WORDS = 30.0
 
 
 class Watched(Process):
-    """A process whose number is known: only what was started here is ever sent a signal."""
+    """A process of which is known when it was started, and whether the run has ended it."""
 
     killed = False
     """The run has ended it."""
@@ -35,17 +35,6 @@ class Watched(Process):
     def tell(self, number: signal.Signals) -> None:
         self.killed = self.killed or (number is signal.SIGKILL and self.running)
         super().tell(number)
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def children(self) -> list[int]:
-        try:
-            return [int(child) for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        except OSError:
-            return []  # it has ended just now
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,6 +31,8 @@ from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import OperationalError
 
+from bench.places import Place, postgres_redis
+from bench.servers import Missing
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.models import Base
 
@@ -78,7 +80,7 @@ hypothesis.settings.register_profile("bridge", deadline=None)
 hypothesis.settings.load_profile("bridge")
 
 
-LONG = ("test_crash", "test_bad_input", "test_story", "test_embedded")
+LONG = ("test_crash", "test_bad_input", "test_story", "test_outages", "test_embedded")
 """Files that take minutes: whoever runs them begins with them, so that nobody waits for the last one."""
 
 
@@ -310,6 +312,17 @@ def _rabbitmqctl(*arguments: str) -> None:
         subprocess.run(["rabbitmqctl", "--quiet", *arguments], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         _not_there("A virtual host of RabbitMQ", f"{error}; or set BRIDGE_TEST_RABBITMQ")
+
+
+@pytest.fixture(scope="module")
+def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A PostgreSQL and a Redis that nobody else uses: they may be stopped, killed and started again."""
+    with ExitStack() as running:
+        try:
+            place = running.enter_context(postgres_redis(tmp_path_factory.mktemp("servers")))
+        except Missing as missing:
+            _not_there("A server of the test's own", missing)
+        yield place
 
 
 @pytest.fixture(params=BROKERS)

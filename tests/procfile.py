@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.waiting import PATIENCE, until
@@ -57,6 +58,18 @@ class Process:
     def running(self) -> bool:
         return self._popen.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def children(self) -> list[int]:
+        """The processes that it has started; none where the machine does not tell."""
+        try:
+            return [int(child) for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except OSError:
+            return []  # or it has ended just now
+
     def until_it_says(self, words: str, within: float = PATIENCE) -> re.Match[str]:
         """Wait for a match of ``words`` in what it prints."""
 
@@ -71,6 +84,15 @@ class Process:
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal, and nobody else."""
         self._popen.send_signal(number)
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """It stands still meanwhile, as on a machine that has none of its time left, or is being moved."""
+        self.tell(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.tell(signal.SIGCONT)
 
     def wait(self, within: float = PATIENCE) -> int:
         """Its exit code, when it has ended; the number of a signal is negative."""

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from bridge.db import AWAY, Sessions, build_engine, build_sessions
+from bridge.db import AWAY, IDLE_TIMEOUT, Sessions, build_engine, build_sessions
 from bridge.models import Conversation
 from tests.fakes import FakeClock
 
@@ -67,3 +67,10 @@ def test_two_writers_on_sqlite_wait_for_each_other(sqlite_url: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_who_is_halted_in_the_middle_of_a_transaction_does_not_keep_its_locks(postgresql_url: str) -> None:
+    engine = build_engine(postgresql_url)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == f"{IDLE_TIMEOUT}s" == "15s"
+    engine.dispose()

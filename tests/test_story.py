@@ -6,7 +6,6 @@ stands for all tests on a broker; each test has people of its own, and puts up a
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import signal
@@ -14,9 +13,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,30 +22,20 @@ import httpx
 import pytest
 import redis
 from kombu import Connection as Broker
-from sqlalchemy import Engine, func, or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
-from twilio.request_validator import RequestValidator
 
 from bridge.broker import queue_of
-from bridge.db import build_engine
-from bridge.embedded import free_port
-from bridge.line import TURNS
-from bridge.models import Conversation, Direction, Message, Turn, TurnStatus
-from bridge.simulator import Ledger, Simulator, SimulatorSettings, judge, serve
-from bridge.simulator.ledger import Sent, Text, Wrong
+from bridge.line import DELIVERIES, TURNS, Line
+from bridge.models import Conversation, Turn, TurnStatus
+from bridge.simulator.ledger import FaultStruck
 from bridge.steps import STEPS
-from tests.procfile import ROOT, Process, Processes
+from tests.procfile import ROOT, Process
+from tests.standing import WORD, Said, Standing, standing_on
 from tests.waiting import PATIENCE, until
-
-HERE = "127.0.0.1"
-WORD = "tangerine"
-"""Stands in every text, and must stand nowhere else."""
 
 PHONE = re.compile(r"1555\d{7}")
 """Everybody's number, and the bridge's own."""
-
-TOKEN = "token-of-the-operator"
-PASSWORD = "password-of-the-database"
 
 THINKS_TOO_LONG = 22
 """Seconds; a little longer than a worker gets to finish what it has begun."""
@@ -57,138 +45,10 @@ LOCKED_OUT = text(
 )
 """How many wait for somebody else's transaction."""
 
+TAKES_LONG = 15
+"""Seconds; enough to halt the worker that waits for it, and less than it takes until that one is taken for dead."""
+
 pytestmark = pytest.mark.timeout(150)
-
-Said = dict[str, list[str]]
-"""What each person has texted."""
-
-
-class Standing:
-    """One bridge between simulated vendors, and its people."""
-
-    def __init__(self, simulator: Simulator, processes: Processes, engine: Engine, settings: dict[str, str]) -> None:
-        self.simulator = simulator
-        self.processes = processes
-        self.settings = settings
-        self.web = httpx.Client(base_url=settings["PUBLIC_URL"], timeout=PATIENCE)
-        self._engine = engine
-        self._numbers = itertools.count(2_000_000)
-
-    # -- processes -------------------------------------------------------------------------------------------------
-
-    def put_up(self) -> None:
-        """Have at least one process of each kind, and all of them ready."""
-        for name in ("web", "worker", "clock"):
-            if not self.processes.running(name):
-                self.processes.start(name)
-        until(self.ready, "the web is ready")
-        for worker in self.processes.running("worker"):
-            worker.until_it_says("ready")
-
-    def only(self, name: str) -> Process:
-        [process] = self.processes.running(name)
-        return process
-
-    def another_worker(self) -> Process:
-        worker = self.processes.start("worker")
-        worker.until_it_says("ready")
-        return worker
-
-    def ready(self) -> bool:
-        """Does the web say that all is well?"""
-        try:
-            return self.web.get("/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def close(self) -> None:
-        self.processes.close()
-        self.web.close()
-        self._engine.dispose()
-
-    # -- people ----------------------------------------------------------------------------------------------------
-
-    def people(self, how_many: int) -> list[str]:
-        """Phones that nobody else has."""
-        return [f"+1555{next(self._numbers)}" for _ in range(how_many)]
-
-    def text(self, phones: Iterable[str], times: int = 1) -> Said:
-        """They all text, in turn."""
-        said: Said = {phone: [] for phone in phones}
-        for n, phone in itertools.product(range(times), said):
-            said[phone].append(f"{WORD} {n} of {phone[-4:]}")
-            self.simulator.phones.text(phone, said[phone][-1])
-        return said
-
-    def announce(self, sid: str) -> int:
-        """Tell the bridge of a text, as Twilio does; the status of the answer."""
-        [told] = [event for event in self.simulator.ledger.of(Text) if event.sid == sid]
-        account = self.settings["TWILIO_ACCOUNT_SID"]
-        form = {"MessageSid": sid, "AccountSid": account, "From": told.phone, "To": told.number, "Body": told.body}
-        url = f"{self.settings['PUBLIC_URL']}/twilio/inbound"
-        signature = RequestValidator(self.settings["TWILIO_AUTH_TOKEN"]).compute_signature(url, form)
-        return self.web.post(url, data=form, headers={"X-Twilio-Signature": signature}).status_code
-
-    def unannounced(self, phones: Iterable[str], times: int = 1) -> Said:
-        """They text, and the bridge is not told."""
-        self.simulator.faults.set("webhooks_lost")
-        try:
-            return self.text(phones, times)
-        finally:
-            self.simulator.faults.clear("webhooks_lost")
-
-    # -- what happened ---------------------------------------------------------------------------------------------
-
-    def heard(self, phone: str) -> list[str]:
-        """What the agent has heard of this person, text by text."""
-        return [line for turn in self.simulator.agent.heard(phone) for line in turn.split("\n")]
-
-    def got(self, phone: str) -> list[str]:
-        return [event.body for event in self.simulator.ledger.about(phone) if isinstance(event, Sent)]
-
-    def sids(self, phones: Iterable[str]) -> list[str]:
-        """The carrier's names of what they texted, in the order of the texts."""
-        phones = set(phones)
-        return [event.sid for event in self.simulator.ledger.of(Text) if event.phone in phones]
-
-    def rows(self, query: Any) -> list[Any]:
-        with self._engine.connect() as connection:
-            return list(connection.scalars(query))
-
-    def stored(self, said: Said) -> bool:
-        """Has the bridge taken in all of it?"""
-        texts = select(func.count(Message.id)).join(Conversation)
-        theirs = texts.where(Conversation.phone.in_(said), Message.direction == Direction.IN)
-        return self.rows(theirs) == [sum(map(len, said.values()))]
-
-    @contextmanager
-    def locked(self, phone: str) -> Iterator[None]:
-        """Nobody else can write to this person's conversation meanwhile."""
-        with self._engine.begin() as connection:
-            connection.execute(select(Conversation.id).where(Conversation.phone == phone).with_for_update())
-            yield
-
-    def nothing_left(self) -> bool:
-        """No line is due, now or later: nothing will happen any more that has not happened yet."""
-        due = or_(Conversation.turn_due_at.is_not(None), Conversation.delivery_due_at.is_not(None))
-        return not self.rows(select(Conversation.id).where(due))
-
-    def must_have_answered(self, said: Said) -> None:
-        """Each text was heard once, each answer came to its own phone once, all of it in order."""
-        until(lambda: all(len(self.got(phone)) >= len(said[phone]) for phone in said), "everybody has answers", 90)
-        until(self.nothing_left, "nothing is left to do")
-        for phone, bodies in said.items():
-            assert self.heard(phone) == bodies
-            assert self.got(phone) == [f"re: {body}" for body in bodies]
-        verdict = judge(self._ledger_of(said))
-        assert verdict.ok, f"{verdict} {dict(verdict.examples)}"
-        assert self.simulator.ledger.of(Wrong) == []
-
-    def _ledger_of(self, phones: Iterable[str]) -> Ledger:
-        ledger = Ledger()
-        for event in itertools.chain.from_iterable(map(self.simulator.ledger.about, phones)):
-            ledger.write(event)
-        return ledger
 
 
 def at_once(work: list[Callable[[], Any]]) -> list[Any]:
@@ -223,35 +83,11 @@ def broker(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def standing(postgres: Any, tmp_path_factory: pytest.TempPathFactory, broker: str) -> Iterator[Standing]:
-    simulator = Simulator(SimulatorSettings(echo=True, account_sid="AC" + "5" * 32, auth_token="token-of-the-account"))
-    folder = tmp_path_factory.mktemp("story")
-    with postgres.database() as database, serve(simulator) as vendors:
-        settings = settings_for(simulator, vendors, database, broker)
-        simulator.webhook_url = f"{settings['PUBLIC_URL']}/twilio/inbound#rc=5&rp=5xx,ct,rt"
-        standing = Standing(simulator, Processes(folder, settings), build_engine(database), settings)
-        try:
-            assert standing.processes.start("release").wait() == 0
-            yield standing
-        finally:
-            standing.close()
-
-
-def settings_for(simulator: Simulator, vendors: str, database: str, broker: str) -> dict[str, str]:
-    url, port = make_url(database), free_port(HERE)
-    return {
-        "DATABASE_URL": url.set(password=url.password or PASSWORD).render_as_string(hide_password=False),
-        "CELERY_BROKER_URL": broker,
-        "PORT": str(port),
-        "PUBLIC_URL": f"http://{HERE}:{port}",
-        "TWILIO_ACCOUNT_SID": simulator.settings.account_sid,
-        "TWILIO_AUTH_TOKEN": simulator.settings.auth_token,
-        "TWILIO_API_BASE_URL": vendors,
-        "RETELL_API_KEY": simulator.settings.retell_api_key,
-        "RETELL_AGENT_ID": simulator.settings.agent_id,
-        "RETELL_BASE_URL": vendors,
-        "ADMIN_TOKEN": TOKEN,
-        "WORKER_CONCURRENCY": "16",
-    }
+    with (
+        postgres.database() as database,
+        standing_on(database, broker, tmp_path_factory.mktemp("story")) as standing,
+    ):
+        yield standing
 
 
 @pytest.fixture
@@ -436,6 +272,85 @@ def test_the_broker_carries_ids_and_nothing_else(disaster: Disaster) -> None:
         assert list(map(type, message.arguments)) == [int] * (message.task in STEPS)
         assert WORD not in message.whole
         assert not PHONE.search(message.whole)
+
+
+# -- a worker that is late -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Halt:
+    """A worker that was halted in the middle of three calls, and went on when another one had done its work."""
+
+    worker: Process
+    thinking: Said
+    """The agent had heard them and was thinking when the worker was halted."""
+    overbooked: Said
+    """The same, and the booking has ended meanwhile."""
+    sending: Said
+    """The carrier was being given their answers."""
+
+    @property
+    def everybody(self) -> Said:
+        return {**self.thinking, **self.overbooked, **self.sending}
+
+    def threw_away(self, standing: Standing, line: Line, said: Said) -> bool:
+        """Does the worker say so, of this line of each of them?"""
+        ids = standing.rows(select(Conversation.id).where(Conversation.phone.in_(said)))
+        taken = f"another worker has taken over {line.step} of conversation"
+        return all(self.worker.until_it_says(f"{taken} {number}; .* is thrown away") for number in ids)
+
+
+@pytest.fixture(scope="module")
+def halt(standing: Standing) -> Halt:
+    """While it is halted, everybody is answered by another worker; then it goes on, and the other one is gone.
+
+    Whose booking has ended is taken over at once, unless the broker gives the ring to the one that is halted.
+    """
+    standing.put_up()
+    halted = Halt(standing.only("worker"), *begin_calls(standing))
+    with halted.worker.halted():
+        standing.end_bookings(TURNS, halted.overbooked)
+        other = standing.another_worker()
+        standing.must_have_answered(halted.everybody)
+    assert other.stop() == 0
+    return halted
+
+
+def begin_calls(standing: Standing) -> tuple[Said, Said, Said]:
+    """Two people whose turn the agent thinks about, and one whose answer the carrier is being given."""
+    faults, ledger = standing.simulator.faults, standing.simulator.ledger
+    slow = len(ledger.of(FaultStruck))
+    faults.next("carrier_slow", seconds=TAKES_LONG)
+    sending = standing.text(standing.people(1))
+    until(lambda: len(ledger.of(FaultStruck)) == slow + 1, "the carrier takes its time")
+    faults.next("agent_slow", 2, seconds=TAKES_LONG)
+    thinking, overbooked = standing.text(standing.people(1)), standing.text(standing.people(1))
+    until(lambda: len(ledger.of(FaultStruck)) == slow + 3, "the agent thinks")
+    until(lambda: all(map(standing.heard, (*thinking, *overbooked))), "the agent has heard them")
+    return thinking, overbooked, sending
+
+
+def test_a_worker_that_was_halted_until_it_was_taken_for_dead_throws_the_late_answer_away(
+    standing: Standing, halt: Halt
+) -> None:
+    assert halt.threw_away(standing, TURNS, halt.thinking)
+    standing.must_have_answered(halt.thinking)
+
+
+def test_a_worker_that_was_halted_past_its_booking_throws_the_late_answer_away(standing: Standing, halt: Halt) -> None:
+    assert halt.threw_away(standing, TURNS, halt.overbooked)
+    standing.must_have_answered(halt.overbooked)
+
+
+def test_a_worker_that_was_halted_while_it_sent_does_not_send_again(standing: Standing, halt: Halt) -> None:
+    assert halt.threw_away(standing, DELIVERIES, halt.sending)
+    standing.must_have_answered(halt.sending)
+
+
+def test_a_worker_that_was_halted_works_on_without_a_restart(standing: Standing, halt: Halt) -> None:
+    assert standing.only("worker") is halt.worker
+    standing.must_have_answered(standing.text(standing.people(3), times=2))
+    standing.must_have_answered(halt.everybody)
 
 
 # -- what is seen of it --------------------------------------------------------------------------------------------

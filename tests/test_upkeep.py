@@ -14,7 +14,8 @@ from bridge import activity, chats, holds, line, turns, upkeep
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.errors import AccountRefused, NotReached, RateLimited
 from bridge.models import Chat, ChatStatus, Conversation, Worker
-from bridge.pulse import Pulse
+from bridge.pulse import STEADY_FOR, Pulse
+from bridge.wire.deadline import BEGIN_WITHIN
 from tests.fakes import FakeBell
 from tests.scene import ANN, BOB, Scene
 from tests.waiting import until
@@ -196,6 +197,11 @@ def test_a_worker_may_begin_something_only_after_its_first_beat(scene: Scene) ->
     assert not pulse.in_charge(pulse.worker)
     pulse.beat()
     assert pulse.in_charge(pulse.worker)
+
+
+def test_whoever_is_taken_for_dead_can_begin_no_call_any_more() -> None:
+    """The last moment to begin one is that of the last beat, and so long again as a call may take to its first byte."""
+    assert timedelta(seconds=STEADY_FOR + BEGIN_WITHIN) < line.DEAD_AFTER
 
 
 def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: Scene) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import NotReached, OutcomeUnknown, RemoteError
 from bridge.wire import api as wire_api
+from bridge.wire import deadline as wire_deadline
 from bridge.wire.api import NOT_REACHED, Answer, Api, read_json
 from bridge.wire.deadline import _httpx_errors, _proxy
 from bridge.wire.threads import PerThread
@@ -82,6 +83,24 @@ def test_a_deadline_that_has_passed_sends_nothing(server: Vendor, api: Api) -> N
     with pytest.raises(NotReached):
         api.call("POST", "/", deadline=within(-1))
     assert server.asked == []
+
+
+def test_a_call_that_is_halted_before_its_first_byte_asks_nobody(
+    server: Vendor, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by a new connection nor by one that was kept open."""
+    with monkeypatch.context() as halted:
+        halted.setattr(wire_deadline, "BEGIN_WITHIN", -1)
+        with pytest.raises(NotReached):
+            api.call("POST", "/", deadline=within(10))
+    assert server.asked == []
+    server.says(200, {})
+    api.call("GET", "/in-time", deadline=within(10))
+    with monkeypatch.context() as halted:
+        halted.setattr(wire_deadline, "BEGIN_WITHIN", -1)
+        with pytest.raises(NotReached):
+            api.call("POST", "/", deadline=within(10))
+    assert [asked.path for asked in server.asked] == ["/in-time"]
 
 
 def test_the_next_call_after_a_late_one_gets_its_own_answer(server: Vendor, api: Api) -> None:
