@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimite
 from bridge.models import Message, MessageStatus
 from tests.fakes import FakeAgent, FakeCarrier
 from tests.scene import ANN, BOB, Scene
+from tests.unsteady import Unsteady
 
 
 @pytest.fixture
@@ -230,6 +232,21 @@ def test_a_worker_that_was_halted_sends_nothing_any_more(scene: Scene) -> None:
     scene.restart()
     scene.work_until_quiet()
     assert scene.got() == ANSWERS
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["committed", "rolled back"])
+def test_what_was_taken_is_noted_without_a_look_by_a_database_that_fails_twice(scene: Scene, done: bool) -> None:
+    """Also where the commit was carried out, and only its outcome was lost."""
+    unsteady = Unsteady(scene.sessions)
+    scene.rt = replace(scene.rt, sessions=cast(Sessions, unsteady))
+    scene.text("hi")
+    scene.carrier.in_next_call(lambda: unsteady.fails(times=2, done=done))
+    scene.ring()
+    assert unsteady.left == 0
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+    assert [row.attempts for row in outgoing(scene)] == [1, 1, 1]
+    assert "sent_to" not in [call for call, _ in scene.carrier.calls]
 
 
 REPORTS = [
