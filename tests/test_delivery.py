@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimite
 from bridge.models import Message, MessageStatus
 from tests.fakes import FakeAgent, FakeCarrier
 from tests.scene import ANN, BOB, Scene
+from tests.unsteady import Unsteady
 
 
 @pytest.fixture
@@ -68,6 +70,45 @@ def test_two_equal_texts_to_one_person_both_arrive_once(scene: Scene) -> None:
         scene.work_until_quiet()
     assert scene.got() == ["ok"] * 4
     assert len({row.carrier_id for row in outgoing(scene)}) == 4
+
+
+def from_elsewhere(scene: Scene, body: str) -> None:
+    """The account texts the same person from the same number, and none of our rows knows of it."""
+    pair = scene.carrier.accepted[0].text
+    scene.carrier.send(replace(pair, reference="none of ours", body=body))
+
+
+def test_a_text_that_only_ends_with_our_words_is_not_ours(scene: Scene) -> None:
+    scene.agent.answer = lambda said: ["ok"]
+    scene.text("hi")
+    scene.work()
+    scene.text("hi")
+    scene.carrier.fail("send", UNKNOWN[0])
+    scene.ring()
+    from_elsewhere(scene, "8 pm ok")
+    scene.work_until_quiet()
+    assert scene.got() == ["ok", "8 pm ok", "ok"]
+    assert [row.carrier_id for row in outgoing(scene)] == [scene.carrier.accepted[n].carried.id for n in (0, 2)]
+
+
+class OnTrial(FakeCarrier):
+    """Puts its prefix before every text, as Twilio does for an account that nobody pays for."""
+
+    def send(self, text: OutgoingText) -> CarriedText:
+        shown = replace(text, body=f"Sent from your Twilio trial account - {text.body}")
+        return super().send(shown)
+
+
+@pytest.mark.parametrize("said", ["ok", "8 pm ok", "two\nlines \n\n of it"])
+def test_the_prefix_of_a_trial_account_does_not_hide_a_text_that_was_taken(scene: Scene, said: str) -> None:
+    scene.carrier = OnTrial(now=scene.clock)
+    scene.rt = replace(scene.rt, carrier=scene.carrier)
+    scene.agent.answer = lambda _: [said]
+    scene.text("hi")
+    scene.carrier.fail("send", UNKNOWN[0], taken=True)
+    scene.work_until_quiet()
+    [accepted] = scene.carrier.accepted
+    assert [row.carrier_id for row in outgoing(scene)] == [accepted.carried.id]
 
 
 def test_a_callback_settles_what_has_no_known_outcome(scene: Scene) -> None:
@@ -191,6 +232,21 @@ def test_a_worker_that_was_halted_sends_nothing_any_more(scene: Scene) -> None:
     scene.restart()
     scene.work_until_quiet()
     assert scene.got() == ANSWERS
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["committed", "rolled back"])
+def test_what_was_taken_is_noted_without_a_look_by_a_database_that_fails_twice(scene: Scene, done: bool) -> None:
+    """Also where the commit was carried out, and only its outcome was lost."""
+    unsteady = Unsteady(scene.sessions)
+    scene.rt = replace(scene.rt, sessions=cast(Sessions, unsteady))
+    scene.text("hi")
+    scene.carrier.in_next_call(lambda: unsteady.fails(times=2, done=done))
+    scene.ring()
+    assert unsteady.left == 0
+    scene.work_until_quiet()
+    assert scene.got() == ANSWERS
+    assert [row.attempts for row in outgoing(scene)] == [1, 1, 1]
+    assert "sent_to" not in [call for call, _ in scene.carrier.calls]
 
 
 REPORTS = [

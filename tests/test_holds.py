@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import select
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
-from bridge import holds, upkeep
-from bridge.agents import NewChat, RemoteChat
+import pytest
+from sqlalchemy import select, text
+
+from bridge import holds, migrate, upkeep
+from bridge.agents import NewChat, RemoteChat, retell_refusals
+from bridge.carriers.twilio import refusals as twilio_refusals
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, NotReached, RemoteError
-from bridge.holds import Held, held
-from bridge.models import Hold, Message, MessageStatus, Turn
+from bridge.holds import LONGEST_PROBE, Held, held
+from bridge.models import UNSENT, Hold, Message, MessageStatus, Turn, TurnStatus
+from bridge.web import build_web
+from bridge.wire.api import Answer
 from tests.fakes import FakeAgent, fake_agents
-from tests.scene import NUMBER, Scene
+from tests.scene import ANN, BOB, NUMBER, Scene
 
 PHONES = [f"+1555123{n:04}" for n in range(5)]
 
@@ -128,6 +137,153 @@ def test_a_hold_that_nobody_is_left_to_probe_is_lifted(scene: Scene) -> None:
     scene.work(seconds=30)
     with scene.sessions() as session:
         assert session.scalars(select(Hold)).all() == []
+
+
+# -- every vendor, every cause -------------------------------------------------------------------------------------
+
+
+def said_by_retell(status: int, message: str) -> RemoteError:
+    body = json.dumps({"status": "error", "message": message}).encode()
+    return retell_refusals.refusal(Answer(status, {}, body), [])
+
+
+def said_by_twilio(status: int, code: int | None, message: str) -> RemoteError:
+    body = json.dumps({"code": code, "message": message, "status": status}).encode()
+    return twilio_refusals.refusal(Answer(status, {}, body), [])
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A vendor that serves nobody."""
+
+    vendor: str
+    name: str
+    error: RemoteError
+    in_the_middle: bool = False
+    """After it has served everybody."""
+
+    def begin(self, scene: Scene) -> None:
+        broken, methods = (
+            (scene.agent, ("create_chat", "complete", "get_chat"))
+            if self.vendor == "retell"
+            else (scene.carrier, ("send", "sent_to"))
+        )
+        for method in methods:
+            broken.fail(method, self.error, times=1000)
+
+    def end(self, scene: Scene) -> None:
+        (scene.agent if self.vendor == "retell" else scene.carrier).recover()
+
+    def tries(self, scene: Scene) -> int:
+        """How often the vendor was called."""
+        return len(scene.agent.calls if self.vendor == "retell" else scene.carrier.calls)
+
+    def __str__(self) -> str:
+        return f"{self.vendor} {self.name}"
+
+
+OUTAGES = [
+    Outage("retell", "401", said_by_retell(401, "Invalid API key")),
+    Outage("retell", "402", said_by_retell(402, "Trial has ended, please add a payment method")),
+    Outage("retell", "403", said_by_retell(403, "The key may not do this")),
+    Outage("retell", "suspended", said_by_retell(403, "Account suspended")),
+    Outage("retell", "revoked in the middle", said_by_retell(401, "The key was revoked"), in_the_middle=True),
+    Outage("retell", "refuses connections", NotReached("connection refused", provider="retell")),
+    Outage("twilio", "401", said_by_twilio(401, 20003, "Authenticate")),
+    Outage("twilio", "402", said_by_twilio(402, None, "Payment required")),
+    Outage("twilio", "403", said_by_twilio(403, None, "Forbidden")),
+    Outage("twilio", "suspended", said_by_twilio(403, 30002, "Account suspended")),
+    Outage("twilio", "revoked in the middle", said_by_twilio(401, 20003, "Authenticate"), in_the_middle=True),
+    Outage("twilio", "refuses connections", NotReached("connection refused", provider="twilio")),
+]
+
+
+@pytest.fixture
+def released(sessions: Sessions) -> Iterator[Sessions]:
+    """The database as a release leaves it: it says which migration was the last."""
+    with sessions.begin() as session:
+        session.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        session.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": migrate.head()})
+    yield sessions
+    with sessions.begin() as session:
+        session.execute(text("DROP TABLE alembic_version"))
+
+
+def readyz(scene: Scene) -> tuple[int, list[dict[str, str]]]:
+    answer = build_web(scene.rt).test_client().get("/readyz")
+    told: dict[str, Any] = answer.json
+    return answer.status_code, told["faults"]
+
+
+def waiting_pieces(scene: Scene) -> list[Any]:
+    """Turns and answers that nobody has served yet."""
+    turns = [row for row in scene.rows(Turn) if row.status in {TurnStatus.WAITING, TurnStatus.ASKING}]
+    return turns + [row for row in scene.rows(Message) if row.reference and row.status in UNSENT]
+
+
+def moments_of_tries(scene: Scene, outage: Outage, seconds: int) -> list[int]:
+    """In which seconds the vendor was called, each of them once."""
+    tried = []
+    for second in range(seconds):
+        before = outage.tries(scene)
+        scene.tick()
+        assert outage.tries(scene) - before <= 1
+        if outage.tries(scene) > before:
+            tried.append(second)
+    return tried
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=str)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_outage_costs_no_message_a_try_and_all_flows_in_order_after_it(released: Sessions, outage: Outage) -> None:
+    scene = Scene(released)
+    if outage.in_the_middle:
+        for phone in (ANN, BOB):
+            scene.text("zero", phone)
+        scene.ring()
+    outage.begin(scene)
+    for phone in (ANN, BOB):
+        scene.text("one", phone)
+    scene.ring()
+    tried = moments_of_tries(scene, outage, 12)
+    for phone in (ANN, BOB):
+        scene.text("two", phone)
+    tried += [12 + second for second in moments_of_tries(scene, outage, 12)]
+
+    assert [piece.attempts for piece in waiting_pieces(scene)] == [0] * len(waiting_pieces(scene))
+    assert len(waiting_pieces(scene)) >= 2
+    pauses = [later - sooner for sooner, later in pairwise(tried)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[-1] <= LONGEST_PROBE.total_seconds() + 1
+    status, faults = readyz(scene)
+    assert status == 503
+    assert faults[0]["part"] == outage.vendor
+    assert outage.error.reason in faults[0]["what"]
+
+    outage.end(scene)
+    scene.work(seconds=LONGEST_PROBE.total_seconds() + 2)
+    begun = ["zero"] if outage.in_the_middle else []
+    for phone in (ANN, BOB):
+        said = "\n".join(scene.got(phone)).replace("You said: ", "").split("\n")
+        assert said == [*begun, "one", "two"]
+    assert not scene.waiting()
+    assert readyz(scene) == (200, [])
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=str)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_outage_that_outlasts_answer_within_ends_what_is_too_old(sessions: Sessions, outage: Outage) -> None:
+    scene = Scene(sessions, answer_within="60s")
+    outage.begin(scene)
+    for phone in (ANN, BOB):
+        scene.text("one", phone)
+    scene.work(seconds=30)
+    assert len(waiting_pieces(scene)) == 2
+    scene.work(seconds=60)
+    assert not scene.waiting()
+    ended = [row.status for row in (scene.rows(Turn) if outage.vendor == "retell" else scene.rows(Message)[2:])]
+    assert ended == ([TurnStatus.GIVEN_UP] if outage.vendor == "retell" else [MessageStatus.GIVEN_UP]) * 2
+    assert scene.got() == ([scene.rt.settings.fallback_reply] if outage.vendor == "retell" else [])
 
 
 # -- one agent of several ------------------------------------------------------------------------------------------

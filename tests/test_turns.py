@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -14,9 +15,11 @@ from bridge.db import Sessions
 from bridge.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.models import Chat, ChatStatus, Conversation, Message, MessageStatus, Turn, TurnStatus
 from bridge.turns.ask import NEW_CHATS
+from bridge.turns.claim import MAX_TEXTS
 from bridge.turns.look import NO_ANSWER_AFTER
 from tests.fakes import FakeAgent
 from tests.scene import ANN, BOB, NUMBER, Scene
+from tests.unsteady import Unsteady
 
 
 @pytest.fixture
@@ -250,6 +253,116 @@ def test_a_provider_that_hides_its_items_is_never_told_twice(sessions: Sessions)
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED, TurnStatus.GIVEN_UP]
 
 
+def tool_call_after(scene: Scene, *words: str) -> None:
+    """The agent has heard it, says these words and calls for a tool whose result never comes."""
+    scene.agent.thinks = True
+    scene.text("book a table")
+    scene.work()
+    said = [Item(Speaker.AGENT, text, f"w{n}") for n, text in enumerate(words)]
+    scene.agent.chats["chat_1"].items += [*said, Item(Speaker.OTHER, "", "x1", pending=True)]
+
+
+def test_words_before_a_tool_call_that_never_ends_are_sent_when_the_chat_has_ended(scene: Scene) -> None:
+    tool_call_after(scene, "Let me look.", "One moment.")
+    scene.work(seconds=60)
+    assert scene.got() == []
+    scene.agent.end("chat_1")
+    scene.work_until_quiet()
+    assert scene.agent.heard == ["book a table"]
+    assert scene.got() == ["Let me look.", "One moment."]
+    assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
+    assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED]
+
+
+def test_words_before_a_tool_call_that_never_ends_are_sent_when_no_tool_runs_for_so_long(scene: Scene) -> None:
+    tool_call_after(scene, "Let me look.", "One moment.")
+    scene.work(seconds=590)
+    assert scene.got() == []
+    assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ASKING]
+    scene.work(seconds=NO_ANSWER_AFTER.total_seconds() - 590 + 20)
+    assert scene.agent.heard == ["book a table"]
+    assert scene.got() == ["Let me look.", "One moment."]
+    assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
+
+
+def test_a_tool_that_runs_for_nearly_ten_minutes_is_waited_for(scene: Scene) -> None:
+    tool_call_after(scene)
+    scene.work(seconds=590)
+    assert [call for call, _ in scene.agent.calls].count("complete") == 1
+    chat = scene.agent.chats["chat_1"]
+    chat.items[-1:] = [Item(Speaker.OTHER, "", "x1"), Item(Speaker.AGENT, "Two are free.", "x2")]
+    scene.work_until_quiet()
+    assert [call for call, _ in scene.agent.calls].count("complete") == 1
+    assert scene.got() == ["Two are free."]
+
+
+def test_what_was_heard_and_answered_with_a_server_fault_is_looked_for(scene: Scene) -> None:
+    scene.text("hello")
+    scene.agent.fail("complete", unknown(status=500), heard=True)
+    scene.work_until_quiet()
+    assert [call for call, _ in scene.agent.calls].count("complete") == 1
+    assert scene.agent.heard == ["hello"]
+    assert scene.got() == ["You said: hello"]
+
+
+def test_a_chat_that_is_not_found_after_an_unknown_outcome_is_replaced(scene: Scene) -> None:
+    """The provider says 404 when it is asked what came of it."""
+    scene.text("one")
+    scene.work()
+    scene.text("two")
+    scene.agent.fail("complete", unknown(), heard=False)
+    scene.ring()
+    scene.agent.fail("get_chat", ChatEnded("not found", provider="retell", status=404))
+    scene.work_until_quiet()
+    assert [chat.heard for chat in scene.agent.chats.values()] == [["one"], ["two"]]
+    assert scene.agent.chats["chat_2"].about.previous_conversation == "User: one\nAgent: You said: one"
+    assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED, ChatStatus.ONGOING]
+    assert scene.got() == ["You said: one", "You said: two"]
+
+
+# -- the order -----------------------------------------------------------------------------------------------------
+
+
+def caught_up(scene: Scene, body: str, sent_at: datetime) -> None:
+    """The carrier's list brings what no webhook did."""
+    assert scene.text(body, sent_at=sent_at)
+
+
+def test_an_older_text_that_catching_up_brings_is_said_before_the_newer_one_in_one_turn(scene: Scene) -> None:
+    sent_at = scene.clock()
+    scene.clock.tick(60)
+    scene.text("newer")
+    caught_up(scene, "older", sent_at)
+    scene.work()
+    assert scene.agent.heard == ["older\nnewer"]
+
+
+def test_an_older_text_that_catching_up_brings_does_not_wait_for_the_next_turn(scene: Scene) -> None:
+    sent_at = scene.clock()
+    scene.clock.tick(60)
+    for n in range(MAX_TEXTS):
+        scene.text(f"newer {n}")
+    caught_up(scene, "older", sent_at)
+    scene.work()
+    said = "\n".join(scene.agent.heard).split("\n")
+    assert said == ["older", *(f"newer {n}" for n in range(MAX_TEXTS))]
+    assert len(scene.agent.heard) == 2
+
+
+def test_an_older_text_that_comes_while_a_newer_one_is_being_said_is_the_next_one(scene: Scene) -> None:
+    sent_at = scene.clock()
+    scene.clock.tick(60)
+    scene.text("newer 0")
+
+    def meanwhile() -> None:
+        scene.text("newer 1")
+        caught_up(scene, "older", sent_at)
+
+    scene.agent.in_next_call(meanwhile)
+    scene.work()
+    assert scene.agent.heard == ["newer 0", "older\nnewer 1"]
+
+
 # -- chats that end ------------------------------------------------------------------------------------------------
 
 
@@ -475,3 +588,24 @@ def test_a_late_worker_throws_its_answer_away(scene: Scene) -> None:
     scene.work_until_quiet()
     assert scene.agent.heard == ["one"]
     assert scene.got() == ["You said: one"]
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["committed", "rolled back"])
+def test_an_answer_in_hand_outlives_a_database_that_fails_twice(scene: Scene, done: bool) -> None:
+    """Also where the commit was carried out, and only its outcome was lost."""
+    unsteady = Unsteady(scene.sessions)
+    scene.rt = replace(scene.rt, sessions=cast(Sessions, unsteady))
+
+    def answer(said: str) -> list[str]:
+        unsteady.fails(times=2, done=done)
+        return [f"You said: {said}"]
+
+    scene.agent.answer = answer
+    scene.text("hello")
+    scene.ring()
+    assert unsteady.left == 0
+    scene.work_until_quiet()
+    assert scene.agent.heard == ["hello"]
+    assert scene.got() == ["You said: hello"]
+    assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
+    assert "get_chat" not in [call for call, _ in scene.agent.calls]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from statistics import median
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from twilio.request_validator import RequestValidator
 from werkzeug.test import TestResponse
@@ -19,8 +24,10 @@ from bridge.carriers import Delivery
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.models import Message, MessageStatus
 from bridge.web import build_web
+from bridge.web.in_time import WITHIN
 from tests.fakes import fake_settings
 from tests.scene import ANN, NUMBER, Scene
+from tests.vendor import closed_port
 
 TOKEN = "token-of-the-account"
 ACCOUNT = "AC" + "0" * 32
@@ -236,6 +243,50 @@ def test_a_database_that_hangs_does_not_keep_twilio_waiting(
         answers = list(twilio.map(answered, range(20)))
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < 2 + SLOW_MACHINE
+
+
+def timed(web: Flask, n: int) -> tuple[int, float]:
+    """The status that Twilio gets for its n-th text, and the seconds that it waits."""
+    client = web.test_client()
+    began = time.monotonic()
+    answer = post(client, FORM | {"MessageSid": f"SM{n:032x}"})
+    return answer.status_code, time.monotonic() - began
+
+
+def test_an_answer_comes_within_two_seconds_by_law() -> None:
+    assert WITHIN < 2
+
+
+@pytest.mark.parametrize("database", ["silent_database", "locked_database"])
+def test_with_a_database_that_hangs_an_answer_takes_less_than_two_seconds(
+    scene: Scene, request: pytest.FixtureRequest, database: str
+) -> None:
+    web = build_web(replace(scene.rt, sessions=build_sessions(build_engine(request.getfixturevalue(database)))))
+    with ThreadPoolExecutor(5) as twilio:
+        answers = list(twilio.map(partial(timed, web), range(5)))
+    assert {status for status, _ in answers} == {503}
+    assert median(seconds for _, seconds in answers) < 2
+
+
+@pytest.fixture(
+    params=[(kind, manner) for kind in ("redis", "amqp") for manner in ("refuses", "is silent")], ids=" ".join
+)
+def useless_broker(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Nobody listens there, or somebody who takes connections and never says a word."""
+    kind, manner = request.param
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1] if manner == "is silent" else closed_port()
+        yield f"{kind}://127.0.0.1:{port}/0"
+
+
+def test_a_broker_of_no_use_makes_no_webhook_slow(scene: Scene, useless_broker: str) -> None:
+    bell = CeleryBell(useless_broker)
+    web = build_web(replace(scene.rt, bell=bell))
+    answers = [timed(web, n) for n in range(20)]
+    bell.close()
+    assert {status for status, _ in answers} == {200}
+    assert len(scene.rows(Message)) == 20
+    assert median(seconds for _, seconds in answers) < 0.1
 
 
 def test_a_text_that_was_stored_too_late_for_an_answer_is_not_stored_twice(scene: Scene, sqlite_url: str) -> None:
