@@ -286,10 +286,10 @@ def _as_interrupt(*_: object) -> None:
 
 def _options(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="Nothing lost, nothing twice.")
-    parser.add_argument("--texts", type=int, default=900)
+    parser.add_argument("--texts", type=int, default=600)
     parser.add_argument("--faults", type=int, default=300, help="all together, about so many")
     parser.add_argument("--phones", type=int, default=150)
-    parser.add_argument("--rate", type=float, default=15.0, help="texts a second")
+    parser.add_argument("--rate", type=float, default=10.0, help="texts a second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--disaster-every", type=float, default=3.0, help="seconds: a minute has most kinds of them")
     parser.add_argument("--setup", choices=list(PLACES), default="postgres-redis")

@@ -133,6 +133,8 @@ class CeleryBell:
     def backlog(self, step: str) -> int:
         with self._celery.connection_or_acquire() as connection:
             try:
+                # One whose last publishing failed was closed by kombu, and is in the pool all the same.
+                connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT)
                 with connection.channel() as channel:
                     waiting: int = channel.queue_declare(queue_of(step), passive=True).message_count
             except (*AWAY, *connection.connection_errors, *connection.channel_errors):

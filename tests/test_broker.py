@@ -183,6 +183,32 @@ def test_rings_arrive_in_order_also_those_of_the_last_moment(broker_url: str, ri
     assert rings.until_there_are(100) == [("converse", [row]) for row in range(100)]
 
 
+def test_rings_that_nobody_has_taken_are_counted(broker_url: str, rings: Rings) -> None:
+    with bell_at(broker_url) as bell:
+        assert bell.backlog("converse") == 0
+        for row in range(5):
+            bell.ring("converse", row)
+        until(lambda: bell.backlog("converse") == 5, "all of them wait")
+        assert bell.backlog("deliver") == 0
+
+
+def test_rings_are_counted_again_after_an_outage(gate: Gate, rings: Rings) -> None:
+    gate.open()
+    with bell_at(gate.url) as bell:
+        bell.ring("converse", 1)
+        until(lambda: bell.backlog("converse") == 1, "it waits")
+        gate.cut()
+        bell.ring("converse", 2)  # finds a connection that is gone
+        until(lambda: bell.backlog("converse") >= 1, "they are counted again")
+
+
+def test_of_a_broker_of_no_use_no_ring_is_counted(silent_url: str, refusing_url: str) -> None:
+    for url in (silent_url, refusing_url):
+        with bell_at(url) as bell:
+            assert seconds(lambda bell=bell: bell.backlog("converse")) < A_FEW_SECONDS
+            assert bell.backlog("converse") == 0
+
+
 def test_a_burst_is_rung_once(gate: Gate, rings: Rings) -> None:
     with bell_at(gate.url) as bell:
         bell.ring("converse", 1)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import delete, select
 
-from bridge import activity, chats, holds, line, turns, upkeep
+from bridge import activity, chats, holds, line, steps, turns, upkeep
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.errors import AccountRefused, NotReached, RateLimited
 from bridge.models import Chat, ChatStatus, Conversation, Worker
@@ -302,3 +302,31 @@ def test_the_live_view_tells_what_waits_and_why(scene: Scene) -> None:
     scene.work_until_quiet()
     kinds = {(row.kind, row.state) for row in activity.recent(scene.rt)}
     assert kinds == {("text in", "answered"), ("turn", "answered"), ("text out", "sent"), ("chat", "ongoing")}
+
+
+# -- rings that wait -----------------------------------------------------------------------------------------------
+
+
+def test_a_step_whose_rings_still_wait_in_the_broker_gets_no_more_of_them(scene: Scene) -> None:
+    scene.text("hello")
+    scene.clock.tick(line.RING_AGAIN_AFTER.total_seconds() + 1)
+    scene.bell.backlogs["converse"] = upkeep.SWEEP_LIMIT
+    assert swept(scene) == []
+    scene.bell.backlogs["converse"] = upkeep.SWEEP_LIMIT - 1
+    assert swept(scene) == [("converse", 1)]
+
+
+def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> None:
+    pulse = Pulse(scene.sessions, scene.clock)
+    rt = replace(scene.rt, pulse=pulse)
+    scene.text("hello")
+    with ThreadPoolExecutor() as worker:
+        heard = worker.submit(steps.hear, rt, "converse", 1)
+        assert scene.agent.heard == []
+        pulse.beat()
+        heard.result(5)
+    assert scene.agent.heard == ["hello"]
+
+
+def test_a_pulse_that_does_not_come_back_is_not_waited_for_any_longer(scene: Scene) -> None:
+    assert not Pulse(scene.sessions, scene.clock).await_steady(0.01)

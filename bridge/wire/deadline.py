@@ -18,8 +18,8 @@ import httpcore
 import httpx
 
 BEGIN_WITHIN = 8.0
-"""Seconds from the call to its first byte. A process that was halted in between must not speak any more: others may
-have taken over. Shorter than the silence after which they do."""
+"""Seconds from the call to the last byte of its request, which may take more than one write. A process that was halted
+in between must not speak any more: others may have taken over. Shorter than the silence after which they do."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds. A server that can't be reached in this time is as good as away, and surely nothing was said."""
@@ -136,7 +136,6 @@ class _Stream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self._wire.begin_by is not None and time.monotonic() > self._wire.begin_by:
             raise httpcore.ConnectTimeout("it took too long to begin")
-        self._wire.begin_by = None
         self._inner.write(buffer, self._wire.left(httpcore.WriteTimeout))
 
     def close(self) -> None:
