@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from bridge import inbox, upkeep
 from bridge.carriers import InboundText
@@ -55,8 +55,16 @@ class FakePulse:
                 session.merge(Worker(id=self.worker, seen_at=self._clock()))
 
 
+def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
+    """The earliest moment in each of these."""
+    return select(*(select(func.min(column)).scalar_subquery() for column in columns))
+
+
 class Scene:
     """One bridge, its vendors and some people."""
+
+    DUE = earliest(*(line.due_at for line in LINES))
+    """The moments at which something must still happen."""
 
     def __init__(self, sessions: Sessions, agent: FakeAgent | None = None, **settings: Any) -> None:
         self.clock = FakeClock()
@@ -96,7 +104,7 @@ class Scene:
         self.ring()
         until = self.clock() + timedelta(seconds=seconds)
         while self.clock() < until:
-            self.tick(min(self._next_step(), (until - self.clock()).total_seconds()))
+            self.tick(min(self._next_step(self._due()), (until - self.clock()).total_seconds()))
 
     def tick(self, seconds: float = 1) -> None:
         self.clock.tick(seconds)
@@ -108,8 +116,8 @@ class Scene:
         """Until no line is due any more. Returns how many seconds that took."""
         began = self.clock()
         self.ring()
-        while self.waiting():
-            self.tick(self._next_step())
+        while due := self._due():
+            self.tick(self._next_step(due))
             passed = (self.clock() - began).total_seconds()
             assert passed < at_most, f"still something due after {passed} s"
         return (self.clock() - began).total_seconds()
@@ -119,12 +127,11 @@ class Scene:
 
     def _due(self) -> list[datetime]:
         with self.sessions() as session:
-            due = [session.scalar(select(func.min(line.due_at))) for line in LINES]
-        return [moment for moment in due if moment]
+            return [moment for moment in session.execute(self.DUE).one() if moment]
 
-    def _next_step(self) -> float:
+    def _next_step(self, due: list[datetime]) -> float:
         """Seconds to the next thing that happens: something comes due, or the sweeper's patience ends."""
-        ahead = [(moment - self.clock()).total_seconds() for moment in self._due()]
+        ahead = [(moment - self.clock()).total_seconds() for moment in due]
         return min([20.0, *(max(1.0, seconds) for seconds in ahead)])
 
     def restart(self) -> None:

@@ -1,4 +1,4 @@
-"""Any order of arrivals, answers, faults, deaths and late workers: a state machine on the real steps.
+"""Any order of arrivals, answers, callbacks, faults, deaths and late workers: a state machine on the real steps.
 
 At any moment the judge may come: then all faults end, everything that waits is worked off, and every text must have
 been heard once, every answer sent once, in order, to its own phone.
@@ -7,6 +7,7 @@ been heard once, every answer sent once, in order, to its own phone.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -14,13 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Engine
 
+from bridge import catch_up, receipts, upkeep
+from bridge.carriers import Delivery, StatusReport
+from bridge.catch_up import LEAVE_TO_WEBHOOK
 from bridge.db import build_sessions
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, RemoteError
 from bridge.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Turn
-from bridge.runtime import Runtime
 from bridge.steps import STEPS
 from tests.fakes import FakeAgent
-from tests.scene import Scene
+from tests.scene import NUMBER, Scene
 
 PHONES = [f"+1555123{n:04}" for n in range(3)]
 
@@ -46,6 +49,9 @@ CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
 ]
 
 
+MORE: dict[str, Any] = {"twilio_numbers": (NUMBER,), "stale_after": "20s"}
+
+
 class Bridge(RuleBasedStateMachine):
     engine: Engine
 
@@ -55,10 +61,12 @@ class Bridge(RuleBasedStateMachine):
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
         agent = FakeAgent(lambda said: [f"re: {line}" for line in said.split("\n")])
-        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_quiet=quiet, sender_rate=rate)
+        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_quiet=quiet, sender_rate=rate, **MORE)
         self.numbers = itertools.count()
         self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
-        self.late: list[Runtime] = []
+        self.missed: dict[str, list[str]] = {phone: [] for phone in PHONES}
+        """Texts of which no webhook tells: they come late, behind what the person has sent since."""
+        catch_up.catch_up(self.scene.rt)
 
     @rule(phone=st.sampled_from(PHONES), again=st.booleans())
     def text(self, phone: str, again: bool) -> None:
@@ -68,6 +76,28 @@ class Bridge(RuleBasedStateMachine):
         assert self.scene.text(body, phone, sid=sid)
         if again:
             assert not self.scene.text(body, phone, sid=sid)
+
+    @rule(phone=st.sampled_from(PHONES))
+    def a_text_that_no_webhook_brings(self, phone: str) -> None:
+        body = f"text {next(self.numbers)}"
+        self.missed[phone].append(body)
+        self.scene.carrier.receive(phone, NUMBER, body)
+
+    @rule()
+    def the_list_is_read(self) -> None:
+        catch_up.catch_up(self.scene.rt)
+
+    @rule(data=st.data(), status=st.sampled_from([Delivery.QUEUED, Delivery.SENT, Delivery.DELIVERED]))
+    def the_carrier_tells(self, data: Any, status: Delivery) -> None:
+        """Of any text that it has, in any order."""
+        if self.scene.carrier.accepted:
+            told = data.draw(st.sampled_from(self.scene.carrier.accepted))
+            report = StatusReport(told.text.reference, told.carried.id, status, told.text.recipient)
+            receipts.report(self.scene.rt, report)
+
+    @rule()
+    def stale_chats_are_ended(self) -> None:
+        upkeep.end_stale(self.scene.rt)
 
     @rule(fault=st.sampled_from(AGENT_FAULTS))
     def agent_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
@@ -125,11 +155,14 @@ class Bridge(RuleBasedStateMachine):
     def the_judge_comes(self) -> None:
         self.scene.agent.recover()
         self.scene.carrier.recover()
+        self.scene.tick(LEAVE_TO_WEBHOOK.total_seconds())
+        catch_up.catch_up(self.scene.rt)
         self.scene.work_until_quiet(at_most=900)
-        assert sorted(self._heard()) == sorted(body for bodies in self.sent.values() for body in bodies)
-        for phone, bodies in self.sent.items():
-            assert [body for body in self._heard() if body in bodies] == bodies
-            assert self.scene.got(phone) == [f"re: {body}" for body in bodies]
+        assert sorted(self._heard()) == sorted(itertools.chain(*self.sent.values(), *self.missed.values()))
+        for phone in PHONES:
+            assert self._heard(self.sent[phone]) == self.sent[phone]
+            assert self._heard(self.missed[phone]) == self.missed[phone]
+            assert self.scene.got(phone) == self._answers(phone)
         assert not [row for row in self.scene.rows(Turn) if row.status in OPEN_TURN]
         unsettled = {MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.GIVEN_UP, *UNSENT}
         assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
@@ -138,16 +171,23 @@ class Bridge(RuleBasedStateMachine):
     def nothing_is_ever_doubled_or_crossed(self) -> None:
         heard = self._heard()
         assert len(heard) == len(set(heard))
-        for phone, bodies in self.sent.items():
+        for phone in PHONES:
+            for bodies in (self.sent[phone], self.missed[phone]):
+                reached = self._heard(bodies)
+                assert reached == bodies[: len(reached)]
             got = self.scene.got(phone)
-            assert got == [f"re: {body}" for body in bodies][: len(got)]
+            assert got == self._answers(phone)[: len(got)]
 
     def teardown(self) -> None:
         if hasattr(self, "scene"):
             self.the_judge_comes()
 
-    def _heard(self) -> list[str]:
-        return [line for said in self.scene.agent.heard for line in said.split("\n")]
+    def _heard(self, of: Collection[str] | None = None) -> list[str]:
+        lines = [line for said in self.scene.agent.heard for line in said.split("\n")]
+        return [line for line in lines if of is None or line in of]
+
+    def _answers(self, phone: str) -> list[str]:
+        return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone]})]
 
 
 def test_whatever_happens_in_whatever_order_nothing_is_lost_or_doubled(hasty_engine: Engine) -> None:

@@ -1,0 +1,147 @@
+"""Processes that die: the doors of a step are wrapped, so that nothing comes back from there.
+
+What lives here: where a process may die, and the scene in which it does. What it plays, and what must come of that:
+``test_crash``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from bridge.db import Sessions, build_sessions
+from bridge.line import LINES
+from bridge.models import Base, Chat, Hold, Message
+from bridge.runtime import Runtime
+from tests.fakes import FakeAgent, fake_agents
+from tests.scene import ANN, Scene, earliest
+
+
+class Died(BaseException):
+    """The process is no more. Nothing catches this, as nothing catches SIGKILL."""
+
+
+class Fate:
+    """Counts the boundaries that a run passes, and strikes at some of them."""
+
+    def __init__(self, *deaths: int) -> None:
+        self.deaths = deaths
+        self.passed: list[str] = []
+
+    def boundary(self, name: str) -> None:
+        self.passed.append(name)
+        if len(self.passed) in self.deaths:
+            raise Died(name)
+
+
+class MortalSessions:
+    """Sessions whose commits may be the last thing that happens, or may just not happen any more."""
+
+    def __init__(self, sessions: Sessions, fate: Fate) -> None:
+        self._sessions = sessions
+        self._fate = fate
+
+    def __call__(self) -> Session:
+        return self._sessions()
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        with self._sessions.begin() as session:
+            before = _changes(session)
+            yield session
+            wrote = False
+            if session.get_transaction() is not None:  # else it was rolled back inside: there is nothing to commit
+                session.flush()
+                wrote = _changes(session) > before
+            if wrote:
+                self._fate.boundary("before commit")
+        if wrote:
+            self._fate.boundary("after commit")
+
+
+def _changes(session: Session) -> int:
+    """How many rows this connection has ever changed. A commit of nothing is no boundary."""
+    changes: int = session.connection().connection.driver_connection.total_changes
+    return changes
+
+
+class Mortal:
+    """A vendor as a mortal process sees it: it may die before the call, and after it without having read the answer."""
+
+    def __init__(self, vendor: Any, fate: Fate) -> None:
+        self._vendor = vendor
+        self._fate = fate
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._vendor, name)
+        return self._mortal(name, method) if callable(method) else method
+
+    def _mortal(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._fate.boundary(f"before {name}")
+            answer = method(*args, **kwargs)
+            self._fate.boundary(f"after {name}")
+            return answer
+
+        return call
+
+
+class MortalScene(Scene):
+    """A scene in which every process may die at any boundary, and another one comes."""
+
+    DUE = earliest(*(line.due_at for line in LINES), Chat.due_at, Hold.probe_at, Message.resend_at)
+    """Nor may a chat that is to end, a hold, or a text that goes again, stay for ever."""
+
+    def __init__(self, sessions: Sessions, fate: Fate, agent: FakeAgent, **settings: Any) -> None:
+        super().__init__(sessions, agent=agent, **settings)
+        self.rt = replace(
+            self.rt,
+            sessions=MortalSessions(sessions, fate),  # type: ignore[arg-type]
+            agents=fake_agents(Mortal(self.agent, fate), self.rt.settings),  # type: ignore[arg-type]
+            carrier=Mortal(self.carrier, fate),
+        )
+
+    def text(self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0) -> bool:
+        """A carrier that gets no answer brings the text again."""
+        sid = sid or next(self.sids)
+        return self._survive(lambda: super(MortalScene, self).text(body, phone, sid=sid, media=media))
+
+    def ring(self) -> None:
+        self._survive(super().ring)
+
+    def tick(self, seconds: float = 1) -> None:
+        self._survive(lambda: super(MortalScene, self).tick(seconds))
+
+    def call(self, job: Callable[[Runtime], object]) -> None:
+        """What the clock, an operator or a carrier calls for; whoever got no answer calls again."""
+        self._survive(lambda: job(self.rt))
+
+    def call_once(self, job: Callable[[Runtime], object]) -> None:
+        """The same where nobody calls again. It is a process of the web that dies; the worker is not concerned."""
+        with suppress(Died):
+            job(self.rt)
+
+    def pass_time(self, seconds: float) -> None:
+        """Nothing is called for meanwhile."""
+        self.clock.tick(seconds)
+        self.rt.pulse.beat()
+
+    def _survive(self, life: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return life()
+            except Died:
+                self.restart()
+
+
+def empty_scene(hasty_engine: Engine, fate: Fate, answer: Callable[[str], list[str]], **settings: Any) -> MortalScene:
+    """On tables without a row."""
+    with hasty_engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    return MortalScene(build_sessions(hasty_engine), fate, FakeAgent(answer), **settings)
