@@ -131,9 +131,10 @@ class CeleryBell:
         return True
 
     def backlog(self, step: str) -> int:
-        with self._celery.connection_or_acquire() as connection:
+        # Not one of the pool's: kombu closes what has failed to publish, and puts it back there all the same.
+        connection: Any
+        with self._celery.connection_for_write() as connection:
             try:
-                # One whose last publishing failed was closed by kombu, and is in the pool all the same.
                 connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT)
                 with connection.channel() as channel:
                     waiting: int = channel.queue_declare(queue_of(step), passive=True).message_count
