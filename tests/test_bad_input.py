@@ -643,7 +643,7 @@ def test_whatever_the_carrier_lists_is_stored_once_or_left_out(new_place: NewPla
         place.clear()
         for _ in range(2):
             desk.told = list(told)
-            catch_up.catch_up(place.scene.rt)
+            catch_up.catch_up(place.scene.rt, pauses=())
         desk.told = []
         came = place.texts(Direction.IN)
         assert len({text.carrier_id for text in came}) == len(came)

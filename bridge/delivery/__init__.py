@@ -32,6 +32,7 @@ def deliver(rt: Runtime, conversation_id: int) -> None:
                 _take(rt, booked)
     except Outlived as late:
         log.warning("%s; what this worker found out is thrown away", late)
+        rt.bell.ring(DELIVERIES.step, conversation_id)  # or it was stored, and only the commit's outcome was lost
 
 
 def _take(rt: Runtime, booked: Booked) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 
 from bridge.errors import RemoteError
-from bridge.line import DELIVERIES, TURNS, Outlived
+from bridge.line import LINES, TURNS, Outlived
 from bridge.models import TurnStatus
 from bridge.runtime import Runtime
 from bridge.turns.ask import ask
@@ -33,7 +33,8 @@ def converse(rt: Runtime, conversation_id: int) -> None:
                 _take(rt, booked)
     except Outlived as late:
         log.warning("%s; what this worker found out is thrown away", late)
-        rt.bell.ring(DELIVERIES.step, conversation_id)  # or it was stored, and only the commit's outcome was lost
+        for line in LINES:  # or it was stored, and only the commit's outcome was lost
+            rt.bell.ring(line.step, conversation_id)
 
 
 def _take(rt: Runtime, booked: Booked) -> None:
