@@ -31,7 +31,7 @@ format: $(VENV)/installed-dev  ## mend what can be mended by itself
 
 SETUP ?= postgres-redis
 SEED ?= 1
-LONG := --texts 10000 --faults 1200 --phones 500 --rate 12 --disaster-every 5
+LONG := --texts 10000 --faults 1250 --phones 500 --rate 8 --disaster-every 10
 
 chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite; SEED=2)
 	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED)

@@ -47,6 +47,9 @@ MORE_CALLS = {
 SLOW = 4.0
 """Seconds that a slow agent takes; well within AGENT_TIMEOUT."""
 
+LAST_WORDS = 0.3
+"""Seconds in which what a server says to its clients at its end still passes the door."""
+
 GRACE = 10.0
 """Seconds that a disaster waits for a process to strike."""
 
@@ -162,14 +165,17 @@ def _door(door: str, *states: State) -> Act:
     return act
 
 
-def _restart(server: str, how: signal.Signals) -> Act:
+def _restart(name: str, how: signal.Signals) -> Act:
     def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
-        with stage.locks[server]:
-            stage.place.servers[server].stop(how)  # its last words still pass the door
-            stage.doors.set(server, State.SHUT)
+        server = stage.place.servers[name]
+        with stage.locks[name]:
+            server.tell(how)
+            time.sleep(LAST_WORDS)
+            stage.doors.set(name, State.SHUT)  # else PostgreSQL waits for who is half through the door, up to a minute
+            server.until_gone()
             time.sleep(seconds)
-            stage.place.servers[server].start()
-            stage.doors.set(server, State.OPEN)
+            server.start()
+            stage.doors.set(name, State.OPEN)
         return True
 
     return act

@@ -77,7 +77,12 @@ class Server:
         until(self._answers_or_ended, f"{self.name} answers; see {self._folder}/output", STARTS_WITHIN)
 
     def stop(self, how: signal.Signals) -> None:
-        """Returns when it is gone. By ``SIGKILL`` goes everything that belongs to it, at once."""
+        """Returns when it is gone."""
+        self.tell(how)
+        self.until_gone()
+
+    def tell(self, how: signal.Signals) -> None:
+        """``SIGKILL`` ends everything that belongs to it, at once."""
         assert self._popen
         if self._popen.poll() is not None:
             return
@@ -85,6 +90,9 @@ class Server:
             os.killpg(self._popen.pid, how)
         else:
             self._popen.send_signal(how)
+
+    def until_gone(self) -> None:
+        assert self._popen
         self._popen.wait(STARTS_WITHIN)
 
     def _answers_or_ended(self) -> bool:
