@@ -22,9 +22,14 @@ IN_BETWEEN = frozenset({408, 502, 504})
 """Statuses that a proxy gives when it has lost patience or contact: the vendor behind it may still be at work."""
 
 
-def scope_of(provider: str, agent_id: str | None = None) -> str:
-    """What a cause concerns, as holds call it: everything that we have at a vendor, or one of our agents there."""
-    return f"{provider} {agent_id}" if agent_id else provider
+def scope_of(provider: str, part: str | None = None) -> str:
+    """What a cause concerns, as holds call it: everything that we have at a vendor, or one agent or sender there."""
+    return f"{provider} {part}" if part else provider
+
+
+def provider_of(scope: str) -> str:
+    """At which vendor that is."""
+    return scope.partition(" ")[0]
 
 
 class BridgeError(Exception):
@@ -49,7 +54,7 @@ class RemoteError(BridgeError):
         status: int | None = None,
         code: int | None = None,
         retry_after: float | None = None,
-        agent_id: str | None = None,
+        part: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -60,13 +65,13 @@ class RemoteError(BridgeError):
         """The vendor's own error number (Twilio has one)."""
         self.retry_after = retry_after
         """Seconds that the vendor asked us to wait."""
-        self.agent_id = agent_id
-        """Where the cause is this one agent, and not the account."""
+        self.part = part
+        """Where the cause is this one agent or sender of ours, and not the account."""
 
     @property
     def scope(self) -> str:
         """Whose work waits, where the cause is provider-wide."""
-        return scope_of(self.provider, self.agent_id)
+        return scope_of(self.provider, self.part)
 
     @property
     def call_over(self) -> bool:
@@ -96,7 +101,7 @@ class QueueFull(RateLimited):
 
 
 class AccountRefused(RemoteError):
-    """401, 402, 403: no message can be served until the operator mends the account."""
+    """401, 402, 403: no message can be served until the operator mends the account, or the ``part`` of it."""
 
     worth_retry = True
     provider_wide = True

@@ -4,7 +4,8 @@ A refused key, an unpaid bill, an address at which nobody answers: such a cause 
 it. The vendor is put on hold, its lines stay due and are not taken, and one piece of work at a time may try again
 (the probe), with growing pauses. The first probe that gets another answer lifts the hold, and all flows in order.
 
-What is on hold is called by its scope: a vendor, or one agent there whose id leads nowhere. The other agents go on.
+What is on hold is called by its scope: a vendor, one agent there whose id leads nowhere, or one sender there that is
+not in order. The other agents and senders go on.
 
 A carrier may also take a text and tell afterwards that our set-up is at fault. To be taken proves nothing then: such a
 late hold ends when a text is reported as delivered, or when the one that was tried has not failed before the next try.
@@ -25,6 +26,7 @@ from bridge.db import insert_if_new
 from bridge.errors import RemoteError
 from bridge.line import Line, pause
 from bridge.models import Conversation, Hold, Message
+from bridge.phone import mask_numbers
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ _TO_PROBE = select(Hold.scope).where(Hold.probe_at <= bindparam("now"))
 
 @dataclass(frozen=True)
 class Held:
-    """One vendor, or one agent there, on hold, as it is shown."""
+    """One vendor, or one agent or sender there, on hold, as it is shown: no number is whole."""
 
     scope: str
     cause: str
@@ -116,17 +118,16 @@ def place(session: Session, error: RemoteError, now: datetime, *, late: bool = F
         log.error("%s is on hold, all its work waits: %s", error.scope, error)
 
 
-def prove(session: Session, scope: str, line: Line, tried_at: datetime, now: datetime) -> None:
-    """A message that was tried then has arrived: a late hold that is older has lost its cause."""
-    older = select(Hold.scope).where(Hold.scope == scope, Hold.late, Hold.since <= tried_at)
-    if session.scalar(older):
-        lift(session, (scope,), line, now)
+def prove(session: Session, scopes: Sequence[str], line: Line, tried_at: datetime, now: datetime) -> None:
+    """A message that was tried then has arrived: late holds that are older have lost their cause."""
+    older = select(Hold.scope).where(Hold.scope.in_(scopes), Hold.late, Hold.since <= tried_at)
+    lift(session, session.scalars(older).all(), line, now)
 
 
 def lift(session: Session, probed: Sequence[str], line: Line, now: datetime, error: RemoteError | None = None) -> None:
     """What a probe has found to serve again: what is due is rung for at the next sweep.
 
-    ``probed`` goes from the wide to the narrow: where an agent is refused, the account was not.
+    ``probed`` goes from the wide to the narrow: where an agent or a sender is refused, the account was not.
     """
     if error and error.provider_wide and error.scope in probed:
         probed = probed[: probed.index(error.scope)]
@@ -142,7 +143,10 @@ def lift(session: Session, probed: Sequence[str], line: Line, now: datetime, err
 
 def held(session: Session) -> list[Held]:
     """What is on hold."""
-    return [Held(row.scope, row.cause, row.since) for row in session.scalars(select(Hold).order_by(Hold.scope))]
+    return [
+        Held(mask_numbers(row.scope), row.cause, row.since)
+        for row in session.scalars(select(Hold).order_by(Hold.scope))
+    ]
 
 
 def _pause(hold: Hold) -> timedelta:

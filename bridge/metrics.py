@@ -85,7 +85,7 @@ def _failed(session: Session) -> tuple[Metric, Metric, Metric]:
 
 
 def _on_hold(session: Session) -> Metric:
-    on_hold = GaugeMetricFamily("bridge_on_hold", "1: a vendor, or an agent, that serves nobody.", labels=["scope"])
-    for hold in holds.held(session):
-        on_hold.add_metric([hold.scope], 1)
+    on_hold = GaugeMetricFamily("bridge_on_hold", "1: a vendor, agent or sender that serves nobody.", labels=["scope"])
+    for scope in sorted({hold.scope for hold in holds.held(session)}):
+        on_hold.add_metric([scope], 1)
     return on_hold

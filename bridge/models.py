@@ -334,13 +334,13 @@ class Worker(Base):
 class Hold(Base):
     """A vendor that serves none of our messages: a refused account, a bill, an address that nobody answers at.
 
-    Or one agent there that does not exist, while the others answer.
+    Or one agent there that does not exist, or one sender that is not in order, while the others are served.
     """
 
     __tablename__ = "holds"
 
-    scope: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """The vendor, or the vendor and the agent's id; see ``bridge.errors.scope_of``."""
+    scope: Mapped[str] = mapped_column(String(300), primary_key=True)
+    """The vendor, or the vendor and the agent's id or the sender; see ``bridge.errors.scope_of``."""
     cause: Mapped[str]
     since: Mapped[datetime]
     probe_at: Mapped[datetime]

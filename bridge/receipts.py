@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bridge import holds, opt_outs
-from bridge.carriers import ARRIVED, FINAL, NOT_DELIVERED, RANK, CarriedText, Delivery, StatusReport
+from bridge.carriers import ARRIVED, FINAL, NOT_DELIVERED, RANK, CarriedText, Delivery, StatusReport, scopes
 from bridge.errors import AccountRefused
 from bridge.line import DELIVERIES, LINES, wake
 from bridge.models import UNSENT, Conversation, Direction, Message, MessageStatus
@@ -98,19 +98,20 @@ def note(rt: Runtime, session: Session, message: Message, status: Delivery, code
         message.settled_at = rt.now()
         failed(rt, session, message)
     elif status in ARRIVED and message.attempted_at:
-        holds.prove(session, rt.carrier.provider, DELIVERIES, message.attempted_at, rt.now())
+        holds.prove(session, _scopes(rt, session, message), DELIVERIES, message.attempted_at, rt.now())
     return True
 
 
 def failed(rt: Runtime, session: Session, message: Message) -> None:
     """Here every text comes by that was refused for good or not delivered, with the carrier's code if it gave one.
 
-    A text that was sent and met a fault of our own set-up puts the carrier on hold. Some go again after a while, never
-    after ``send_by``; until then they stand in nobody's way.
+    A text that was sent and met a fault of our own set-up puts the carrier on hold, or its sender there. Some go again
+    after a while, never after ``send_by``; until then they stand in nobody's way.
     """
     meaning = rt.carrier.meaning(message.error_code)
-    if message.status is MessageStatus.SENT and meaning.treatment.concerns_all:
-        cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code)
+    if message.status is MessageStatus.SENT and meaning.treatment.concerns_others:
+        sender = rt.carrier.queue_of(_number(session, message)) if meaning.treatment.sender_only else None
+        cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code, part=sender)
         holds.place(session, cause, rt.now(), late=True)
     pauses = meaning.treatment.send_again[message.resends :]
     if not pauses or message.delivery is Delivery.CANCELED or message.resent_as:
@@ -118,6 +119,15 @@ def failed(rt: Runtime, session: Session, message: Message) -> None:
     resend_at = rt.now() + pauses[0]
     if message.send_by and resend_at < message.send_by:
         message.resend_at = resend_at
+
+
+def _scopes(rt: Runtime, session: Session, message: Message) -> tuple[str, ...]:
+    return scopes(rt.carrier, _number(session, message))
+
+
+def _number(session: Session, message: Message) -> str:
+    """The number of ours that the text is from."""
+    return session.get_one(Conversation, message.conversation_id).bridge_number
 
 
 def tell(rt: Runtime, message: Message) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, true
+from sqlalchemy import ColumnElement, delete, select, true
 from sqlalchemy.orm import Session
 
-from bridge import chats, holds, line, resends
-from bridge.agents.routes import scopes
-from bridge.errors import RemoteError
+from bridge import carriers, chats, holds, line, resends
+from bridge.agents import routes
+from bridge.errors import RemoteError, provider_of
 from bridge.line import DELIVERIES, LINES, TURNS, Line
 from bridge.models import Conversation, Worker
 from bridge.runtime import Runtime
@@ -76,19 +76,22 @@ def _probes(rt: Runtime, session: Session, each: Line) -> list[int]:
     return [
         conversation_id
         for scope in holds.to_probe(session, rt.now())
-        if each is (DELIVERIES if scope == rt.carrier.provider else TURNS)
-        for conversation_id in holds.probe_by(session, scope, each, _whose(rt, scope), rt.now())
+        if each is (DELIVERIES if provider_of(scope) == rt.carrier.provider else TURNS)
+        for conversation_id in holds.probe_by(session, scope, each, _whose(rt, session, scope), rt.now())
     ]
 
 
-def _whose(rt: Runtime, scope: str) -> ColumnElement[bool]:
+def _whose(rt: Runtime, session: Session, scope: str) -> ColumnElement[bool]:
     """The conversations whose work a hold of this scope stops."""
     if scope == rt.carrier.provider:
         return true()
     agents, number = rt.agents, Conversation.bridge_number
-    if scope in scopes(agents.default):
-        return number.not_in([other for other, route in agents.routes.items() if scope not in scopes(route)])
-    return number.in_([its for its, route in agents.routes.items() if scope in scopes(route)])
+    if provider_of(scope) == rt.carrier.provider:
+        waiting = session.scalars(select(number).where(DELIVERIES.due_at <= rt.now()).distinct())
+        return number.in_([its for its in waiting if scope in carriers.scopes(rt.carrier, its)])
+    if scope in routes.scopes(agents.default):
+        return number.not_in([other for other, route in agents.routes.items() if scope not in routes.scopes(route)])
+    return number.in_([its for its, route in agents.routes.items() if scope in routes.scopes(route)])
 
 
 def _room(rt: Runtime, step: str) -> int:

@@ -19,7 +19,7 @@ from bridge.agents.routes import Agents
 from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
 from bridge.carriers.twilio import codes
 from bridge.config import Settings
-from bridge.errors import ChatEnded, OutcomeUnknown, RemoteError
+from bridge.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError
 
 SETTINGS: dict[str, Any] = {
     "database_url": "sqlite:///never-opened.sqlite3",
@@ -330,6 +330,10 @@ class FakeCarrier:
         self.page_size = 50
         self.service: str | None = None
         """Sends for all our numbers, where it is set."""
+        self.refuses: set[str] = set()
+        """Senders that are not in order, by the names of their queues."""
+        self.refused = 0
+        """How often one of them was turned away."""
         self.calls: list[tuple[str, str]] = []
         """Every call: its method, and the reference of the text or the phone."""
         self.closed = False
@@ -364,9 +368,16 @@ class FakeCarrier:
         with self._lock:
             self.calls.append(("send", text.reference))
             with self._script.call("send"):
+                self._turn_away(self.queue_of(text.sender))
                 carried = CarriedText(f"SM{len(self.accepted) + 1:032x}", Delivery.QUEUED, text.body, self._now())
                 self.accepted.append(Accepted(text, carried))
             return carried
+
+    def _turn_away(self, sender: str) -> None:
+        if sender in self.refuses:
+            self.refused += 1
+            why = "The 'From' phone number is not a valid one."
+            raise AccountRefused(why, provider=self.provider, status=400, code=21606, part=sender)
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
         with self._lock:

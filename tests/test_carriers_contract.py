@@ -21,6 +21,7 @@ BOB = "+15551230002"
 NUMBER = "+15550001111"
 OTHER_NUMBER = "+15550002222"
 WHATSAPP_NUMBER = f"whatsapp:{NUMBER}"
+NOT_OURS = "+15550009999"
 
 
 class Stage(Protocol):
@@ -53,6 +54,7 @@ class FakeStage:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self._carrier = FakeCarrier(now=self.clock)
+        self._carrier.refuses = {NOT_OURS}
         self.carrier: Carrier = self._carrier
         self.page_size = self._carrier.page_size
 
@@ -234,6 +236,16 @@ def test_a_refused_account_does_nothing_and_speaks_for_all_texts(stage: Stage) -
         stage.carrier.send(text("hello"))
     assert caught.value.provider_wide
     assert_surely_not_sent(stage, caught.value)
+
+
+def test_a_refused_sender_does_nothing_and_speaks_for_its_own_texts(stage: Stage) -> None:
+    with pytest.raises(AccountRefused) as caught:
+        stage.carrier.send(text("hello", sender=NOT_OURS))
+    assert caught.value.provider_wide
+    assert caught.value.scope == f"twilio {NOT_OURS}"
+    assert not caught.value.maybe_done
+    assert stage.carrier.sent_to(ANN, NOT_OURS, stage.clock() - timedelta(hours=1)) == []
+    assert stage.carrier.send(text("hello")).id
 
 
 def assert_surely_not_sent(stage: Stage, error: RemoteError) -> None:

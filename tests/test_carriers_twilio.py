@@ -590,6 +590,27 @@ def test_every_refusal_means_one_error(
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    ("code", "service", "scope"),
+    [
+        (21606, None, f"twilio {NUMBER}"),
+        (30034, None, f"twilio {NUMBER}"),
+        (21703, SERVICE, f"twilio {SERVICE}"),
+        (30034, SERVICE, f"twilio {SERVICE}"),
+        (20003, None, "twilio"),
+        (30002, SERVICE, "twilio"),
+        (21211, None, "twilio"),
+    ],
+)
+def test_what_is_wrong_with_a_sender_concerns_that_one_alone(
+    server: Vendor, new_carrier: NewCarrier, code: int, service: str | None, scope: str
+) -> None:
+    server.says(400, {"code": code, "message": "no"})
+    with pytest.raises(RemoteError) as caught:
+        new_carrier(twilio_messaging_service_sid=service).send(TEXT)
+    assert caught.value.scope == scope
+
+
 @pytest.mark.parametrize(("status", "code", "expected"), REFUSALS)
 def test_a_refused_list_means_the_same(
     server: Vendor, carrier: Carrier, status: int, code: int | None, expected: type[RemoteError]

@@ -32,8 +32,12 @@ CODES: dict[str, list[int]] = {
     "recipient": [21211, 21614, 21635, 21612, 21608, 30005, 30006, 63003, 63024],
     "consent": [21610, 63014, 63033],
     "policy": [21408, 30004, 30007, 63013],
-    "setup": [20003, 20404, 21212, 21603, 21606, 21703, 21704, 21705, 21664, 21665, 21666, 21667, 30029, 30030, 35115],
-    "account": [30002, 30034, 30032, 30024, 63001, 63007, 63051, 63015],
+    "setup": [20003, 20404, 21603, 30029, 30030, 35115],
+    "account": [30002],
+    "sender": [
+        *(21212, 21606, 21703, 21704, 21705, 21664, 21665, 21666, 21667),
+        *(30034, 30032, 30024, 63001, 63007, 63051, 63015),
+    ],
     "content": [21602, 21617, 21658, 21620, 21654, 21655, 21656, 63005, 63021, 63016],
     "provider_busy": [20429],
     "sender_busy": [21611, 30001, 30022, 63017, 63018],
@@ -50,6 +54,7 @@ CODES: dict[str, list[int]] = {
 LATER: dict[str, list[float]] = {
     "setup": [1, 15, 60],
     "account": [1, 15, 60],
+    "sender": [1, 15, 60],
     "provider_busy": [2, 10, 40],
     "sender_busy": [2, 10, 40],
     "carrier_fault": [2, 10, 40],
@@ -60,7 +65,7 @@ LATER: dict[str, list[float]] = {
 }
 """Minutes after which a text that was not delivered goes again; of the classes that are not here, none does."""
 
-ON_HOLD = {"setup", "account"}
+ON_HOLD = {"setup", "account", "sender"}
 WAITS = {"provider_busy", "sender_busy", "carrier_fault"}
 LOOKS = {"ambiguous"}
 
@@ -140,7 +145,7 @@ def test_every_code_has_a_sentence_and_a_page(meaning: Meaning) -> None:
 def refused(code: int | None, status: int = 400) -> RemoteError:
     """What the carrier's adapter makes of such a refusal."""
     body = b'{"message": "no"}' if code is None else b'{"code": %d, "message": "no"}' % code
-    return refusal(Answer(status, {}, body), [])
+    return refusal(Answer(status, {}, body), [], sender=NUMBER)
 
 
 @pytest.mark.parametrize(("code", "failure"), [*NOT_OPTED_OUT, *NEW])

@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 
-from bridge import holds, migrate, upkeep
+from bridge import holds, migrate, receipts, upkeep
 from bridge.agents import NewChat, RemoteChat, retell_refusals
+from bridge.carriers import Delivery, StatusReport
 from bridge.carriers.twilio import refusals as twilio_refusals
 from bridge.db import Sessions
-from bridge.errors import AccountRefused, NotReached, RemoteError
+from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RemoteError
 from bridge.holds import LONGEST_PROBE, Held, held
 from bridge.models import UNSENT, Hold, Message, MessageStatus, Turn, TurnStatus
+from bridge.phone import mask_numbers
 from bridge.web import build_web
 from bridge.wire.api import Answer
 from tests.fakes import FakeAgent, fake_agents
 from tests.scene import ANN, BOB, NUMBER, Scene
 
+SERVICE = "MG" + "a" * 32
 PHONES = [f"+1555123{n:04}" for n in range(5)]
 
 AGENT_AWAY = [
@@ -309,7 +313,7 @@ class Choosy(FakeAgent):
             self.calls.append(("create_chat", about.user_number))
             why = "Cannot find requested asset under given api key."
             with self._script.call("create_chat"):
-                raise AccountRefused(why, provider="retell", status=422, agent_id=about.route.agent_id)
+                raise AccountRefused(why, provider="retell", status=422, part=about.route.agent_id)
         return super().create_chat(about)
 
 
@@ -418,6 +422,161 @@ def test_the_one_who_probes_is_the_oldest_whom_the_hold_stops(
     oldest = [("converse", place) for place, number in enumerate(texted, start=1) if number in stopped][:1]
     assert routed.bell.rings == oldest
     assert scopes_on_hold(routed) == ([scope] if stopped else [])
+
+
+# -- one sender of several -----------------------------------------------------------------------------------------
+
+GOOD, BAD = "+15550005555", "+15550006666"
+BAD_SHOWN = "twilio +1555…66"
+
+
+@pytest.fixture
+def sending(sessions: Sessions) -> Scene:
+    scene = Scene(sessions, answer_within="48h")
+    scene.carrier.refuses = {BAD}
+    return scene
+
+
+def told(scene: Scene, number: str, status: Delivery, code: int | None = None) -> None:
+    """The carrier reports what became of the newest text from this number."""
+    accepted = next(each for each in reversed(scene.carrier.accepted) if each.text.sender == number)
+    said = StatusReport(accepted.text.reference, accepted.carried.id, status, accepted.text.recipient, code)
+    assert receipts.report(scene.rt, said)
+
+
+def answers_from(scene: Scene, number: str) -> list[str]:
+    return [each.text.body for each in scene.carrier.accepted if each.text.sender == number]
+
+
+def test_a_sender_that_is_refused_holds_up_its_own_texts_and_no_others(sending: Scene) -> None:
+    for phone in PHONES:
+        sending.text("to the bad one", phone, to=BAD)
+        sending.text("to the good one", phone, to=GOOD)
+    sending.work(seconds=60)
+    assert answers_from(sending, GOOD) == ["You said: to the good one"] * len(PHONES)
+    assert answers_from(sending, BAD) == []
+    assert 5 < sending.carrier.refused < 15
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert {row.attempts for row in sending.rows(Message) if row.reference and row.status in UNSENT} == {0}
+
+
+def test_when_the_sender_is_mended_its_texts_flow_in_order(sending: Scene) -> None:
+    sending.text("one", to=BAD)
+    sending.work(seconds=30)
+    sending.text("two", to=BAD)
+    sending.work(seconds=30)
+    sending.carrier.refuses.clear()
+    sending.work(seconds=LONGEST_PROBE.total_seconds() + 2)
+    assert answers_from(sending, BAD) == ["You said: one", "You said: two"]
+    assert scopes_on_hold(sending) == []
+
+
+def test_what_is_too_old_for_a_sender_on_hold_is_given_up_all_the_same(sessions: Sessions) -> None:
+    scene = Scene(sessions, answer_within="60s")
+    scene.carrier.refuses = {BAD}
+    scene.text("one", to=BAD)
+    scene.work(seconds=120)
+    [answer] = [row for row in scene.rows(Message) if row.reference]
+    assert answer.status is MessageStatus.GIVEN_UP
+    assert not scene.waiting()
+
+
+def test_a_sender_whose_texts_fail_later_holds_up_its_own_texts_and_no_others(sending: Scene) -> None:
+    sending.carrier.refuses.clear()
+    for number in (BAD, GOOD):
+        sending.text("one", to=number)
+    sending.work()
+    told(sending, BAD, Delivery.UNDELIVERED, 30034)
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    for number in (BAD, GOOD):
+        sending.text("two", to=number)
+    sending.ring()
+    assert answers_from(sending, BAD) == ["You said: one"]
+    assert answers_from(sending, GOOD) == ["You said: one", "You said: two"]
+    told(sending, GOOD, Delivery.DELIVERED)
+    assert scopes_on_hold(sending) == [BAD_SHOWN], "that another sender's text has arrived proves nothing"
+    sending.work(seconds=15)
+    told(sending, BAD, Delivery.DELIVERED)
+    assert scopes_on_hold(sending) == []
+
+
+def test_an_account_that_is_refused_is_found_to_serve_again_beside_a_sender_that_is_not_in_order(
+    sending: Scene,
+) -> None:
+    sending.text("one", to=BAD)
+    sending.work(seconds=5)
+    sending.carrier.fail("send", AccountRefused("no such key", provider="twilio", status=401), times=1000)
+    for phone in PHONES:
+        sending.text("one", phone, to=GOOD)
+    sending.work(seconds=60)
+    assert scopes_on_hold(sending) == ["twilio", BAD_SHOWN]
+    assert sending.carrier.accepted == []
+    sending.carrier.recover()
+    sending.work(seconds=30)
+    assert answers_from(sending, GOOD) == ["You said: one"] * len(PHONES)
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+
+
+def test_a_service_that_is_refused_holds_up_all_its_numbers_and_no_channel_beside_it(sending: Scene) -> None:
+    sending.carrier.service = SERVICE
+    sending.carrier.refuses = {SERVICE}
+    for number in (GOOD, NUMBER, f"whatsapp:{GOOD}"):
+        sending.text("one", to=number)
+    sending.work(seconds=30)
+    assert [each.text.sender for each in sending.carrier.accepted] == [f"whatsapp:{GOOD}"]
+    assert scopes_on_hold(sending) == [f"twilio {SERVICE}"]
+    sending.carrier.refuses.clear()
+    sending.work(seconds=LONGEST_PROBE.total_seconds() + 2)
+    assert sorted(each.text.sender for each in sending.carrier.accepted) == [NUMBER, GOOD, f"whatsapp:{GOOD}"]
+    assert scopes_on_hold(sending) == []
+
+
+def test_a_text_of_unknown_outcome_is_looked_for_while_its_sender_is_on_hold_and_that_ends_no_hold(
+    sending: Scene,
+) -> None:
+    sending.carrier.refuses.clear()
+    sending.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"), taken=True)
+    sending.text("one", ANN, to=BAD)
+    sending.ring()
+    sending.carrier.refuses = {BAD}
+    sending.text("one", BOB, to=BAD)
+    sending.ring()
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    sending.work(seconds=5)
+    first, second = [row.status for row in sending.rows(Message) if row.reference]
+    assert (first, second) == (MessageStatus.SENT, MessageStatus.QUEUED)
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert answers_from(sending, BAD) == ["You said: one"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "stopped"),
+    [
+        ("twilio", (BAD, GOOD)),
+        (f"twilio {BAD}", (BAD,)),
+        (f"twilio {GOOD}", (GOOD,)),
+        ("twilio +15550007777", ()),
+    ],
+)
+def test_the_one_who_probes_a_sender_is_the_oldest_whom_it_stops(
+    sending: Scene, scope: str, stopped: tuple[str, ...]
+) -> None:
+    """And a hold that stops nobody is forgotten."""
+    with sending.sessions.begin() as session:
+        session.add(
+            Hold(scope="twilio", cause="", since=sending.clock(), probe_at=sending.clock() + timedelta(hours=1))
+        )
+    for number in (BAD, GOOD):
+        sending.text("one", to=number)
+        sending.ring()
+        sending.clock.tick(1)
+    with sending.sessions.begin() as session:
+        session.execute(delete(Hold))
+        session.add(Hold(scope=scope, cause="", since=sending.clock(), probe_at=sending.clock()))
+    sending.bell.rings.clear()
+    upkeep.sweep(sending.rt)
+    assert sending.bell.rings == [("deliver", (BAD, GOOD).index(number) + 1) for number in stopped[:1]]
+    assert scopes_on_hold(sending) == ([mask_numbers(scope)] if stopped else [])
 
 
 def test_a_provider_that_is_not_set_any_more_serves_nobody() -> None:

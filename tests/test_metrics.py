@@ -375,6 +375,12 @@ def test_whoever_is_on_hold_is_named(scene: Scene, scope: str) -> None:
     assert "no such key" not in ask(scene).text
 
 
+def test_senders_on_hold_whose_masked_names_are_the_same_are_one(scene: Scene) -> None:
+    for sender in ("+15550001111", "+15550002211", "whatsapp:+15550001111"):
+        hold(scene, f"twilio {sender}")
+    assert read(scene)["bridge_on_hold"] == {"twilio +1555…11": 1, "twilio whatsapp:+1555…11": 1}
+
+
 def test_a_hold_that_is_over_is_gone(scene: Scene) -> None:
     scene.carrier.fail("send", AccountRefused("suspended", provider="twilio", status=401))
     scene.text("hello")

@@ -64,7 +64,7 @@ def refusal(
         provider=PROVIDER,
         status=answer.status,
         retry_after=answer.retry_after,
-        agent_id=agent_id if answer.status in (special or {}) else None,
+        part=agent_id if answer.status in (special or {}) else None,
     )
 
 

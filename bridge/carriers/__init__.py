@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
+from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError, scope_of
 
 if TYPE_CHECKING:
     from bridge.config import Settings
@@ -73,7 +73,9 @@ class FailureClass(StrEnum):
     SETUP = "setup"
     """Our own set-up is at fault: the next text fails just the same."""
     ACCOUNT = "account"
-    """Something of the account or its senders is not in order with the carrier: likewise."""
+    """Something of the account is not in order with the carrier: likewise."""
+    SENDER = "sender"
+    """One sender of ours is not in order: its next text fails just the same, and those of the others do not."""
     PROVIDER_BUSY = "provider_busy"
     """Too many calls at once, or too many texts between two numbers: the sender's other texts are not concerned."""
     SENDER_BUSY = "sender_busy"
@@ -110,9 +112,12 @@ class Treatment:
     For a text that was refused for good at once (:class:`~bridge.errors.Refused`) they count too.
     """
 
+    sender_only: bool = False
+    """What others it concerns are those of the same sender, and not all."""
+
     @property
-    def concerns_all(self) -> bool:
-        """It would cost every other text the same: the carrier is put on hold."""
+    def concerns_others(self) -> bool:
+        """It would cost the next text the same: the carrier, or the sender there, is put on hold."""
         return self.refused.provider_wide
 
 
@@ -127,6 +132,7 @@ TREATMENTS: dict[FailureClass, Treatment] = {
     FailureClass.CONTENT: Treatment(Refused),
     FailureClass.SETUP: Treatment(AccountRefused, _WHEN_MENDED),
     FailureClass.ACCOUNT: Treatment(AccountRefused, _WHEN_MENDED),
+    FailureClass.SENDER: Treatment(AccountRefused, _WHEN_MENDED, sender_only=True),
     FailureClass.PROVIDER_BUSY: Treatment(RateLimited, _SOON),
     FailureClass.SENDER_BUSY: Treatment(QueueFull, _SOON),
     FailureClass.CARRIER_FAULT: Treatment(RateLimited, _SOON),
@@ -255,6 +261,11 @@ class Carrier(Protocol):
     def close(self) -> None:
         """Give the connections back."""
         ...
+
+
+def scopes(carrier: Carrier, number: str) -> tuple[str, str]:
+    """What must not be on hold for a text from this number: our account there, and the sender."""
+    return scope_of(carrier.provider), scope_of(carrier.provider, carrier.queue_of(number))
 
 
 def _twilio(settings: Settings) -> Carrier:

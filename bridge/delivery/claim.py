@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bridge import holds, line, opt_outs, senders
-from bridge.carriers import OutgoingText
+from bridge.carriers import OutgoingText, scopes
 from bridge.delivery.values import NOT_IN_TIME, Booked
 from bridge.holds import Admission
 from bridge.line import DELIVERIES, Claim
@@ -44,13 +44,14 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
             message.send_from = place
             line.postpone(session, claimed, place)
             return None
-        admission = holds.admit(session, (rt.carrier.provider,), rt.now())
+        needed = _needed(rt, pair, message)
+        admission = holds.admit(session, needed, rt.now())
         if admission is Admission.HELD and not _too_old(rt, message):
             session.rollback()
             return None
         message.send_from = place
         message.attempts += 1
-        booked = _booked(rt, claimed, pair, message, admission)
+        booked = _booked(rt, claimed, pair, message, admission, needed)
         if not booked.look_first and not booked.hopeless:
             begin_sending(rt, message)
         return booked
@@ -98,7 +99,15 @@ def cancel(rt: Runtime, session: Session, message: Message) -> None:
     session.flush()
 
 
-def _booked(rt: Runtime, claim: Claim, pair: Conversation, message: Message, admission: Admission) -> Booked:
+def _needed(rt: Runtime, pair: Conversation, message: Message) -> tuple[str, ...]:
+    """What must not be on hold. To look, and what it finds, says nothing about the sender."""
+    account, sender = scopes(rt.carrier, pair.bridge_number)
+    return (account,) if message.status is MessageStatus.SENDING else (account, sender)
+
+
+def _booked(
+    rt: Runtime, claim: Claim, pair: Conversation, message: Message, admission: Admission, needed: tuple[str, ...]
+) -> Booked:
     assert message.reference and message.send_by
     return Booked(
         claim=claim,
@@ -109,14 +118,14 @@ def _booked(rt: Runtime, claim: Claim, pair: Conversation, message: Message, adm
         send_by=message.send_by,
         look_first=message.status is MessageStatus.SENDING,
         taken_by=(message.attempted_at or rt.now()) + (NOT_TAKEN_AFTER if message.call_over else STILL_ON_ITS_WAY),
-        probing=admission is Admission.PROBE,
+        probed=needed if admission is Admission.PROBE else (),
         hopeless=_hopeless(admission, message),
     )
 
 
 def _hopeless(admission: Admission, message: Message) -> str | None:
     if admission is Admission.HELD:
-        return f"{NOT_IN_TIME}: the carrier serves nobody"
+        return f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
     return None if message.send_from else f"{NOT_IN_TIME}: too much waits for its sender"
 
 

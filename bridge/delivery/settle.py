@@ -34,9 +34,9 @@ def _closing(rt: Runtime, booked: Booked) -> Iterator[tuple[Session, Message]]:
         line.settle(session, booked.claim, rt.now())
 
 
-def _lift(rt: Runtime, session: Session, booked: Booked) -> None:
-    if booked.probing:
-        holds.lift(session, (rt.carrier.provider,), DELIVERIES, rt.now())
+def _lift(rt: Runtime, session: Session, booked: Booked, error: RemoteError | None = None) -> None:
+    if booked.probed:
+        holds.lift(session, booked.probed, DELIVERIES, rt.now(), error)
 
 
 def settle(rt: Runtime, booked: Booked, carried: CarriedText, *, proven: bool = True) -> None:
@@ -127,8 +127,7 @@ def postpone(
         if error and held:
             message.attempts -= 1
             holds.place(session, error, rt.now())
-        else:
-            _lift(rt, session, booked)
+        _lift(rt, session, booked, error)
     log.info("message %s waits, attempt %s: %s", booked.message_id, booked.attempts, why)
 
 

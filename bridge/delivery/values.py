@@ -28,7 +28,7 @@ class Booked:
     """It was handed over before, or may have been."""
     taken_by: datetime
     """What is not in the carrier's list by then was not taken at the last attempt."""
-    probing: bool
-    """The carrier is on hold, and this text finds out whether it serves again."""
+    probed: tuple[str, ...]
+    """What of it is on hold, or the sender: this text finds out whether that serves again."""
     hopeless: str | None
     """Why no try is worth it."""

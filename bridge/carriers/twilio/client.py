@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -108,7 +108,7 @@ class Twilio:
         if text.valid_for is not None:
             more["validity_period"] = _seconds(text.valid_for)
         callback = f"{self._status_address}?{urlencode({'message': text.reference})}"
-        with self._messages(private=text.body.splitlines()) as messages:
+        with self._messages(text) as messages:
             taken = messages.create(to=text.recipient, body=text.body, status_callback=callback, **more)
             return _carried(taken)
 
@@ -186,15 +186,19 @@ class Twilio:
         return Page([text for text in texts if text], None if reached else older)
 
     @contextmanager
-    def _messages(self, private: Sequence[str] = ()) -> Iterator[Any]:
-        """The library's door to messages, for one call. Its many ways to fail leave here as the few of ours."""
+    def _messages(self, text: OutgoingText | None = None) -> Iterator[Any]:
+        """The library's door to messages, for one call: to send this text, or to ask for others.
+
+        Its many ways to fail leave here as the few of ours.
+        """
         wire = _Wire(self._api, self._timeout)
         try:
             yield self._client(wire).messages
         except TwilioException:
             if wire.answer is None or wire.answer.ok:
                 raise unreadable(wire.answer) from None
-            raise refusal(wire.answer, [self._login[1], *private]) from None
+            private, sender = (text.body.splitlines(), self.queue_of(text.sender)) if text else ([], None)
+            raise refusal(wire.answer, [self._login[1], *private], sender=sender) from None
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
             if wire.answer is None:
                 raise

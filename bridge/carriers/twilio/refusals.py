@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bridge.carriers import TREATMENTS
-from bridge.carriers.twilio.codes import CODES_OF_TEXTS, MEANINGS
+from bridge.carriers.twilio.codes import CODES_OF_TEXTS, MEANINGS, meaning
 from bridge.errors import AccountRefused, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.wire.api import Answer
 from bridge.wire.words import safe_words
@@ -40,17 +40,23 @@ FOREIGN: Errors = {403: OutcomeUnknown}
 """Not in Twilio's own form: a firewall on the way did not like this one text, which says nothing about our account."""
 
 
-def refusal(answer: Answer, secrets: Sequence[str]) -> RemoteError:
-    """The error that an answer stands for. Its words are Twilio's where the fault is ours."""
+def refusal(answer: Answer, secrets: Sequence[str], *, sender: str | None = None) -> RemoteError:
+    """The error that an answer stands for. Its words are Twilio's where the fault is ours.
+
+    ``sender``: of the text that was refused, if it was one.
+    """
     said = answer.payload or {}
     code = error_code(said.get("code"))
     words = safe_words(said.get("message") or said.get("detail") or said.get("title"), secrets)
-    return _kind(answer, code)(
+    kind = _kind(answer, code)
+    sender_only = kind.provider_wide and meaning(code).treatment.sender_only
+    return kind(
         words if words and answer.status < 500 else f"HTTP {answer.status}",
         provider=PROVIDER,
         status=answer.status,
         code=code,
         retry_after=answer.retry_after,
+        part=sender if sender_only else None,
     )
 
 
@@ -75,5 +81,5 @@ def _kind(answer: Answer, code: int | None) -> type[RemoteError]:
         return TREATMENTS[MEANINGS[code].failure].refused
     if code in CODES_OF_TEXTS:
         return Refused
-    meaning = BY_STATUS if answer.payload else {**BY_STATUS, **FOREIGN}
-    return meaning.get(answer.status, by_class)
+    by_status = BY_STATUS if answer.payload else {**BY_STATUS, **FOREIGN}
+    return by_status.get(answer.status, by_class)
