@@ -194,10 +194,10 @@ def _lock_sqlite(stage: Stage, rng: random.Random, seconds: float) -> bool:
     return True
 
 
-def _refuse(fault: str) -> Act:
+def _refuse(fault: str, **options: float) -> Act:
     def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
         with stage.locks[fault]:
-            stage.simulator.faults.set(fault)
+            stage.simulator.faults.set(fault, **options)
             time.sleep(seconds)
             stage.simulator.faults.clear(fault)
         return True
@@ -253,6 +253,7 @@ KINDS: dict[str, Kind] = {
     "carrier away": Kind(_door("carrier", State.SHUT), (0.5, 5)),
     "carrier silent, then cut": Kind(_door("carrier", State.SILENT, State.CUT), (2, 8)),
     "carrier refuses the account": Kind(_refuse("carrier_401"), (2, 6)),
+    "carrier refuses the senders": Kind(_refuse("carrier_code", code=21606), (2, 6)),
     # A queue is hours long, so the bridge pauses for longer each time that it finds it full again.
     "carrier's queue full": Kind(_refuse("carrier_queue_full"), (2, 6), most=1),
 }
