@@ -8,6 +8,7 @@ that a failure: so the CI can't go green by having tested nothing. Addresses: ``
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -30,6 +31,7 @@ from kombu import Connection as Broker
 from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import OperationalError
+from xdist.scheduler import LoadScopeScheduling
 
 from bench.places import Place, postgres_redis
 from bench.servers import Missing
@@ -86,6 +88,29 @@ LONG = ("test_crash", "test_bad_input", "test_story", "test_outages", "test_embe
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+STANDING = ("test_story", "test_outages", "test_worker")
+"""Files whose tests share what takes long to be put up."""
+
+BROKER = re.compile(r"\[.*\b(redis|rabbitmq)\b")
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]
+    """What stands for several tests is put up once, in one process; each broker's by itself. All the other tests run
+    wherever there is room. xdist's own groups, by a mark, come to nothing under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if Path(file).stem not in STANDING:
+            return nodeid
+        broker = BROKER.search(nodeid)
+        return f"{file} on {broker[1]}" if broker else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

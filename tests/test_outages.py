@@ -32,7 +32,7 @@ the carrier's list, which takes most of it."""
 TEXT_EVERY = 0.15
 """Seconds."""
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("outages")]
+pytestmark = pytest.mark.timeout(300)
 
 OUTAGES = [
     # PostgreSQL's own words for these two: fast (all sessions are ended) and immediate (as if it had crashed).

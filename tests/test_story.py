@@ -48,7 +48,7 @@ LOCKED_OUT = text(
 TAKES_LONG = 15
 """Seconds; enough to halt the worker that waits for it, and less than it takes until that one is taken for dead."""
 
-pytestmark = [pytest.mark.timeout(150), pytest.mark.xdist_group("story")]
+pytestmark = pytest.mark.timeout(150)
 
 
 def at_once(work: list[Callable[[], Any]]) -> list[Any]:

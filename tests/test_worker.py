@@ -64,8 +64,6 @@ CONF: dict[str, Any] = {
 }
 """Each of these is a choice. A ring that is lost is brought by the sweeper, so nothing is acknowledged late."""
 
-pytestmark = pytest.mark.xdist_group("worker")
-
 
 @pytest.fixture
 def scene(sessions: Sessions) -> Scene:
