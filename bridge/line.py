@@ -239,19 +239,21 @@ def drop(session: Session, claim: Claim, now: datetime) -> bool:
 def unrung(session: Session, line: Line, now: datetime, limit: int) -> Sequence[int]:
     """Conversations whose line is due and whom nobody has told, or told so long ago that the ring was lost.
 
-    They are marked as rung in the same statement, so that two sweepers at once do not ring twice.
+    They are marked as rung in the same statement, so that two sweepers at once do not ring twice. The one that has
+    waited longest comes first: behind all the others comes who has just brought a hold about, maybe alone to blame.
     """
-    return session.scalars(_unrung(line), {"now": now, "lost": now - RING_AGAIN_AFTER, "most": limit}).all()
+    rows = session.execute(_unrung(line), {"now": now, "lost": now - RING_AGAIN_AFTER, "most": limit})
+    return [conversation_id for _, conversation_id in sorted((due_at, id_) for id_, due_at in rows)]
 
 
 @cache
-def _unrung(line: Line) -> ReturningUpdate[int]:
+def _unrung(line: Line) -> ReturningUpdate[int, datetime | None]:
     nobody_told = or_(line.rung_at.is_(None), line.rung_at < line.due_at, line.rung_at < bindparam("lost"))
     due = select(Conversation.id).where(line.due_at <= _NOW, nobody_told).order_by(line.due_at)
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
     chosen = due.limit(bindparam("most")).with_for_update(skip_locked=True).cte("due")
     marked = update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({line.rung_at: _NOW})
-    return marked.returning(Conversation.id)
+    return marked.returning(Conversation.id, line.due_at)
 
 
 def oldest_due(session: Session, now: datetime) -> datetime | None:

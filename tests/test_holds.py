@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, text
 
 from bridge import holds, migrate, receipts, upkeep
 from bridge.agents import NewChat, RemoteChat, retell_refusals
-from bridge.carriers import Delivery, StatusReport
+from bridge.carriers import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.carriers.twilio import refusals as twilio_refusals
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RemoteError
@@ -426,6 +426,7 @@ def test_the_one_who_probes_is_the_oldest_whom_the_hold_stops(
 
 # -- one sender of several -----------------------------------------------------------------------------------------
 
+CARL = "+15551239999"
 GOOD, BAD = "+15550005555", "+15550006666"
 BAD_SHOWN = "twilio +1555…66"
 
@@ -458,6 +459,26 @@ def test_a_sender_that_is_refused_holds_up_its_own_texts_and_no_others(sending: 
     assert 5 < sending.carrier.refused < 15
     assert scopes_on_hold(sending) == [BAD_SHOWN]
     assert {row.attempts for row in sending.rows(Message) if row.reference and row.status in UNSENT} == {0}
+
+
+def test_one_person_to_whom_the_sender_can_not_text_does_not_stop_the_others(sending: Scene) -> None:
+    """The carrier gives the same code for a sender that can't text at all, and for one that can't text this person."""
+    send = sending.carrier.send
+
+    def choosy(text: OutgoingText) -> CarriedText:
+        if text.recipient == CARL:
+            why = "The 'From' phone number can't text this one."
+            raise AccountRefused(why, provider="twilio", status=400, code=21606, part=text.sender)
+        return send(text)
+
+    sending.carrier.send = choosy  # type: ignore[method-assign]
+    for n in range(3):
+        sending.text("hello?", CARL, to=GOOD)
+        for phone in PHONES:
+            sending.text(str(n), phone, to=GOOD)
+        sending.work(seconds=LONGEST_PROBE.total_seconds() + 4)
+    assert [sending.got(phone) for phone in PHONES] == [[f"You said: {n}" for n in range(3)]] * len(PHONES)
+    assert sending.got(CARL) == []
 
 
 def test_when_the_sender_is_mended_its_texts_flow_in_order(sending: Scene) -> None:

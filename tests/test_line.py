@@ -91,3 +91,15 @@ def test_a_pause_grows_to_its_limit_and_respects_what_a_vendor_asks_for_within_r
     assert pause(attempts) <= pause(attempts + 1) <= timedelta(seconds=LONGEST_PAUSE)
     assert seconds >= min(retry_after or 0, LONGEST_RETRY_AFTER) - 1e-5
     assert 1 <= seconds <= max(LONGEST_PAUSE, LONGEST_RETRY_AFTER)
+
+
+@pytest.mark.parametrize("waited", [(3, 1, 2), (1, 2, 3), (2, 3, 1)])
+def test_who_has_waited_longest_is_rung_for_first(sessions: Sessions, waited: tuple[int, ...]) -> None:
+    with sessions.begin() as session:
+        for n, seconds in enumerate(waited):
+            due = NOW - timedelta(seconds=seconds)
+            session.add(Conversation(bridge_number="+1", phone=f"+{n}", created_at=NOW, turn_due_at=due))
+        session.flush()
+        rung = line.unrung(session, TURNS, NOW, 10)
+        phones = dict(session.execute(select(Conversation.id, Conversation.phone)).all())
+    assert [phones[id_] for id_ in rung] == [f"+{waited.index(seconds)}" for seconds in (3, 2, 1)]
