@@ -526,6 +526,22 @@ class TestConnectionOverrides:
         until(lambda: webhooks(simulator))
         assert webhooks(simulator)[0].detail == "no answer in time"
 
+    @pytest.mark.parametrize("body", ["", "<Respon"])
+    def test_an_answer_that_breaks_off_counts_as_none(
+        self, simulator: Simulator, address: str, receiver: Receiver, body: str
+    ) -> None:
+        def broken_off() -> Response:
+            answer = Response(body, content_type="text/xml")
+            answer.content_length = len("<Response/>")
+            return answer
+
+        receiver.answers = [broken_off]
+        simulator.phones.text(ANA, "hi")
+        until(lambda: webhooks(simulator))
+        [outcome] = webhooks(simulator)
+        assert (outcome.ok, outcome.detail) == (False, "the connection was cut")
+        assert not simulator.ledger.of(Wrong)
+
     def test_with_nobody_there_the_text_stays_in_the_list(self, simulator: Simulator, client: Client) -> None:
         simulator.webhook_url = "http://127.0.0.1:9/in"
         simulator.phones.text(ANA, "hi")

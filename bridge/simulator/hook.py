@@ -145,7 +145,10 @@ def _exchange(
     try:
         connection.request("POST", target, body, dict(headers))
         with connection.getresponse() as response:
-            text = response.read(_LONGEST_ANSWER).decode("utf-8", "replace")
+            answer = response.read(_LONGEST_ANSWER)
+            if response.length and len(answer) < _LONGEST_ANSWER:  # asked for so much, it says nothing of an early end
+                return Outcome("cut")
+            text = answer.decode("utf-8", "replace")
             kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""
             failure = "" if 200 <= response.status < 300 else f"{response.status // 100}xx"
             return Outcome(failure, response.status, kind, text)
