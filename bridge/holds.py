@@ -17,13 +17,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum, auto
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from bridge.db import insert_if_new
-from bridge.errors import RemoteError
+from bridge.errors import RemoteError, provider_of
 from bridge.line import Line, pause
 from bridge.models import Conversation, Hold, Message
 from bridge.phone import mask_numbers
@@ -44,47 +43,37 @@ _TO_PROBE = select(Hold.scope).where(Hold.probe_at <= bindparam("now"))
 
 @dataclass(frozen=True)
 class Held:
-    """One vendor, or one agent or sender there, on hold, as it is shown: no number is whole."""
+    """One vendor, or one agent or sender there, on hold, as it is shown: phone numbers are masked."""
 
     scope: str
     cause: str
     since: datetime
 
 
-class Admission(Enum):
-    """May work be tried with a vendor?"""
+def admit(session: Session, scopes: Sequence[str], now: datetime) -> tuple[str, ...] | None:
+    """May work be tried that needs all of these? If so, the holds that its success ends, the wide before the narrow.
 
-    FREE = auto()
-    PROBE = auto()
-    """Yes, and it tells whether the vendor serves again."""
-    TRIAL = auto()
-    """Yes, and what becomes of it afterwards will tell."""
-    HELD = auto()
-
-
-def admit(session: Session, scopes: Sequence[str], now: datetime) -> Admission:
-    """Is none of these on hold? At the end of a pause the first one who asks becomes the probe.
-
-    Where two of them are on hold, a probe is for both. One who is not admitted rolls back.
+    At the end of a hold's pause the first one who asks becomes the probe. Where two are on hold, it probes both. None:
+    one of them is on hold, and nothing was written.
     """
-    found = session.scalars(select(Hold).where(Hold.scope.in_(scopes)).order_by(Hold.scope)).all()
-    if not found:
-        return Admission.FREE
-    admissions = [_probe(session, hold, now) for hold in found]
-    return next((each for each in (Admission.HELD, Admission.TRIAL) if each in admissions), Admission.PROBE)
+    count = session.scalar(select(func.count()).where(Hold.scope.in_(scopes)))
+    if not count:
+        return ()
+    due = select(Hold).where(Hold.scope.in_(scopes), Hold.probe_at <= now).order_by(Hold.scope)
+    # Who is locked has just become the probe of somebody else.
+    holds = session.scalars(due.with_for_update(skip_locked=True).execution_options(populate_existing=True)).all()
+    if len(holds) < count:
+        return None
+    ended = tuple(hold.scope for hold in holds if not hold.late or _is_proven(hold))
+    for hold in holds:
+        hold.probe_at, hold.probes, hold.refuted = now + _pause(hold), hold.probes + 1, False
+    session.flush()
+    return ended
 
 
-def _probe(session: Session, hold: Hold, now: datetime) -> Admission:
-    proven = hold.probes > 0 and not hold.refuted
-    probe = (
-        update(Hold)
-        .where(Hold.scope == hold.scope, Hold.probe_at <= now)
-        .values(probes=Hold.probes + 1, probe_at=now + _pause(hold), refuted=False)
-        .returning(Hold.scope)
-    )
-    if session.scalar(probe) is None:
-        return Admission.HELD
-    return Admission.TRIAL if hold.late and not proven else Admission.PROBE
+def _is_proven(hold: Hold) -> bool:
+    """Of a late one: what was tried has not failed since."""
+    return hold.probes > 0 and not hold.refuted
 
 
 def to_probe(session: Session, now: datetime) -> Sequence[str]:
@@ -92,15 +81,25 @@ def to_probe(session: Session, now: datetime) -> Sequence[str]:
     return session.scalars(_TO_PROBE, {"now": now}).all()
 
 
-def probe_by(session: Session, scope: str, line: Line, whose: ColumnElement[bool], now: datetime) -> list[int]:
-    """The conversation to ring for, of those whose work the hold stops: the one that has waited longest."""
-    due = select(Conversation.id).where(line.due_at <= now, whose).order_by(line.due_at).limit(1)
-    oldest = list(session.scalars(due))
-    late = exists().where(Hold.scope == scope, Hold.late)
-    goes_again = exists().where(Message.resend_at.is_not(None))
-    if not oldest and not session.scalar(select(late & goes_again)):  # nobody is left; the next piece of work finds out
-        session.execute(delete(Hold).where(Hold.scope == scope))
-    return oldest
+def pausing(session: Session, now: datetime) -> Sequence[str]:
+    """What is on hold and may not be tried yet."""
+    return session.scalars(select(Hold.scope).where(Hold.probe_at > now)).all()
+
+
+def probe_by(
+    session: Session, scope: str, line: Line, whose: ColumnElement[bool], free: ColumnElement[bool], now: datetime
+) -> list[int]:
+    """The conversation to ring for, of those ``whose`` work the hold stops: the one that has waited longest, and that
+    is ``free`` of other holds.
+    """
+    due = select(Conversation.id).where(line.due_at <= now, whose)
+    if session.scalar(due.limit(1)) is None:
+        late = exists().where(Hold.scope == scope, Hold.late)
+        goes_again = exists().where(Message.resend_at.is_not(None), Message.conversation_id == Conversation.id, whose)
+        if not session.scalar(select(late & goes_again)):  # nobody is left; the next piece of work finds out
+            session.execute(delete(Hold).where(Hold.scope == scope))
+        return []
+    return list(session.scalars(due.where(free).order_by(line.due_at).limit(1)))
 
 
 def place(session: Session, error: RemoteError, now: datetime, *, late: bool = False) -> None:
@@ -115,7 +114,7 @@ def place(session: Session, error: RemoteError, now: datetime, *, late: bool = F
         first = FIRST_LATE_PROBE if late else pause(1)
         hold = {"scope": error.scope, **told, "late": late, "since": now, "probe_at": now + first}
         session.execute(insert_if_new(session, Hold).values(hold).on_conflict_do_nothing())
-        log.error("%s is on hold, all its work waits: %s", error.scope, error)
+        log.error("%s is on hold, all its work waits: %s", mask_numbers(error.scope), error)
 
 
 def prove(session: Session, scopes: Sequence[str], line: Line, tried_at: datetime, now: datetime) -> None:
@@ -127,18 +126,27 @@ def prove(session: Session, scopes: Sequence[str], line: Line, tried_at: datetim
 def lift(session: Session, probed: Sequence[str], line: Line, now: datetime, error: RemoteError | None = None) -> None:
     """What a probe has found to serve again: what is due is rung for at the next sweep.
 
-    ``probed`` goes from the wide to the narrow: where an agent or a sender is refused, the account was not.
+    Where the answer was an error, the account was still served, unless it is what was refused. Of the agent or the
+    sender that tells nothing.
     """
-    if error and error.provider_wide and error.scope in probed:
-        probed = probed[: probed.index(error.scope)]
-    lifted = session.scalars(delete(Hold).where(Hold.scope.in_(probed)).returning(Hold.scope)).all() if probed else []
+    if error:
+        refused = error.scope if error.provider_wide else None
+        probed = [scope for scope in probed if scope == provider_of(scope) and scope != refused]
+    on_hold = select(Hold.scope).where(Hold.scope.in_(probed)).order_by(Hold.scope).with_for_update()
+    lifted = session.scalars(on_hold).all() if probed else []
     if not lifted:
         return
+    session.execute(delete(Hold).where(Hold.scope.in_(lifted)))
     # Who is locked is being rung for, worked on, or halted; none of them may hold up the others.
     due = select(Conversation.id).where(line.due_at <= now).with_for_update(skip_locked=True).cte("due")
     unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({line.rung_at: None})
     session.execute(unmark)
-    log.warning("%s serves again; its work goes on", " and ".join(sorted(lifted)))
+    log.warning("%s serves again; its work goes on", mask_numbers(" and ".join(lifted)))
+
+
+def on_hold(session: Session, scopes: Sequence[str]) -> bool:
+    """Is one of these?"""
+    return bool(session.scalar(select(exists().where(Hold.scope.in_(scopes)))))
 
 
 def held(session: Session) -> list[Held]:

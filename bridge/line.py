@@ -249,7 +249,10 @@ def unrung(session: Session, line: Line, now: datetime, limit: int) -> Sequence[
 @cache
 def _unrung(line: Line) -> ReturningUpdate[int, datetime | None]:
     nobody_told = or_(line.rung_at.is_(None), line.rung_at < line.due_at, line.rung_at < bindparam("lost"))
-    due = select(Conversation.id).where(line.due_at <= _NOW, nobody_told).order_by(line.due_at)
+    told = line.rung_at >= line.due_at
+    # Whoever waits for a vendor on hold was told, and is told again: they must not keep out who was never told.
+    first = case((told, 1), else_=0), case((told, line.rung_at), else_=line.due_at)
+    due = select(Conversation.id).where(line.due_at <= _NOW, nobody_told).order_by(*first)
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
     chosen = due.limit(bindparam("most")).with_for_update(skip_locked=True).cte("due")
     marked = update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({line.rung_at: _NOW})

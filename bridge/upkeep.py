@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, select, true
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from bridge import carriers, chats, holds, line, resends
 from bridge.agents import routes
 from bridge.errors import RemoteError, provider_of
 from bridge.line import DELIVERIES, LINES, TURNS, Line
-from bridge.models import Conversation, Worker
+from bridge.models import Conversation, Message, Worker
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -77,21 +77,25 @@ def _probes(rt: Runtime, session: Session, each: Line) -> list[int]:
         conversation_id
         for scope in holds.to_probe(session, rt.now())
         if each is (DELIVERIES if provider_of(scope) == rt.carrier.provider else TURNS)
-        for conversation_id in holds.probe_by(session, scope, each, _whose(rt, session, scope), rt.now())
+        for conversation_id in _probe_by(rt, session, scope, each)
     ]
 
 
-def _whose(rt: Runtime, session: Session, scope: str) -> ColumnElement[bool]:
-    """The conversations whose work a hold of this scope stops."""
-    if scope == rt.carrier.provider:
-        return true()
-    agents, number = rt.agents, Conversation.bridge_number
-    if provider_of(scope) == rt.carrier.provider:
-        waiting = session.scalars(select(number).where(DELIVERIES.due_at <= rt.now()).distinct())
-        return number.in_([its for its in waiting if scope in carriers.scopes(rt.carrier, its)])
-    if scope in routes.scopes(agents.default):
-        return number.not_in([other for other, route in agents.routes.items() if scope not in routes.scopes(route)])
-    return number.in_([its for its, route in agents.routes.items() if scope in routes.scopes(route)])
+def _probe_by(rt: Runtime, session: Session, scope: str, each: Line) -> list[int]:
+    """The conversation whose work is to probe this hold, if there is one."""
+    number = Conversation.bridge_number
+    due = select(number).where(each.due_at <= rt.now())
+    goes_again = select(number).join(Message).where(Message.resend_at.is_not(None))
+    needs = {its: set(_needs(rt, each, its)) for its in session.scalars(due.union(goes_again))}
+    stopped = [its for its, scopes in needs.items() if scope in scopes]
+    pausing = set(holds.pausing(session, rt.now()))
+    free = [its for its in stopped if not needs[its] & pausing]
+    return holds.probe_by(session, scope, each, number.in_(stopped), number.in_(free), rt.now())
+
+
+def _needs(rt: Runtime, each: Line, number: str) -> tuple[str, str]:
+    """What must not be on hold for the work of this number."""
+    return carriers.scopes(rt.carrier, number) if each is DELIVERIES else routes.scopes(rt.agents.route(number))
 
 
 def _room(rt: Runtime, step: str) -> int:

@@ -17,7 +17,7 @@ from bridge.agents import NewChat, RemoteChat, retell_refusals
 from bridge.carriers import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.carriers.twilio import refusals as twilio_refusals
 from bridge.db import Sessions
-from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RemoteError
+from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.holds import LONGEST_PROBE, Held, held
 from bridge.models import UNSENT, Hold, Message, MessageStatus, Turn, TurnStatus
 from bridge.phone import mask_numbers
@@ -598,6 +598,147 @@ def test_the_one_who_probes_a_sender_is_the_oldest_whom_it_stops(
     upkeep.sweep(sending.rt)
     assert sending.bell.rings == [("deliver", (BAD, GOOD).index(number) + 1) for number in stopped[:1]]
     assert scopes_on_hold(sending) == ([mask_numbers(scope)] if stopped else [])
+
+
+# -- several holds at once -----------------------------------------------------------------------------------------
+
+
+def put_on_hold(scene: Scene, scope: str, probe_in: float, **more: Any) -> None:
+    probe_at = scene.clock() + timedelta(seconds=probe_in)
+    with scene.sessions.begin() as session:
+        session.add(Hold(scope=scope, cause="", since=scene.clock(), probe_at=probe_at, **more))
+
+
+def hold_of(scene: Scene, scope: str) -> Hold | None:
+    with scene.sessions() as session:
+        return session.get(Hold, scope)
+
+
+def knock(scene: Scene, conversation: int) -> None:
+    """A ring for its answers."""
+    scene.bell.rings.append(("deliver", conversation))
+    scene.ring()
+
+
+def test_what_is_given_up_untried_tells_nothing_of_the_account(sessions: Sessions) -> None:
+    scene = Scene(sessions, answer_within="60s")
+    put_on_hold(scene, "twilio", 61, late=True, probes=1, refuted=True)
+    scene.text("one", to=BAD)
+    scene.ring()
+    scene.clock.tick(61)
+    put_on_hold(scene, f"twilio {BAD}", 3600)
+    knock(scene, 1)
+    assert [row.status for row in scene.rows(Message) if row.reference] == [MessageStatus.GIVEN_UP]
+    account = hold_of(scene, "twilio")
+    assert account
+    assert (account.probes, account.refuted) == (1, True)
+
+
+def test_an_account_and_a_sender_whose_texts_fail_later_are_probed_at_once_and_judged_apart(sending: Scene) -> None:
+    sending.carrier.refuses.clear()
+    put_on_hold(sending, "twilio", 0)
+    put_on_hold(sending, f"twilio {BAD}", 0, late=True)
+    sending.text("one", to=BAD)
+    sending.ring()
+    assert answers_from(sending, BAD) == ["You said: one"]
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+
+
+def test_the_account_is_probed_by_a_text_that_nothing_else_holds_up(sending: Scene) -> None:
+    put_on_hold(sending, "twilio", 5)
+    put_on_hold(sending, f"twilio {BAD}", 3600)
+    for number in (BAD, GOOD):
+        sending.text("one", to=number)
+        sending.ring()
+        sending.clock.tick(1)
+    sending.clock.tick(3)
+    sending.bell.rings.clear()
+    upkeep.sweep(sending.rt)
+    assert sending.bell.rings[0] == ("deliver", 2)
+    sending.ring()
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert answers_from(sending, GOOD) == ["You said: one"]
+
+
+def test_an_account_whose_work_all_waits_for_its_senders_stays_on_hold(sending: Scene) -> None:
+    put_on_hold(sending, "twilio", 5)
+    put_on_hold(sending, f"twilio {BAD}", 3600)
+    sending.text("one", to=BAD)
+    sending.ring()
+    sending.work(seconds=10)
+    assert scopes_on_hold(sending) == ["twilio", BAD_SHOWN]
+
+
+PROVE_NOTHING = [
+    RateLimited("slow down", provider="twilio", status=429),
+    OutcomeUnknown("cut", provider="twilio"),
+    Refused("no such phone", provider="twilio", status=400, code=21211),
+    AccountRefused("no such key", provider="twilio", status=401),
+]
+
+
+@pytest.mark.parametrize("error", PROVE_NOTHING, ids=str)
+def test_an_error_that_is_not_the_senders_does_not_end_its_hold(sending: Scene, error: RemoteError) -> None:
+    for phone in PHONES:
+        sending.text("one", phone, to=BAD)
+    sending.ring()
+    began = sending.clock()
+    sending.carrier.fail("send", error)
+    sending.work(seconds=20)
+    hold = hold_of(sending, f"twilio {BAD}")
+    assert hold
+    assert hold.since == began
+    assert sending.carrier.accepted == []
+
+
+def test_a_sender_that_is_refused_at_the_last_try_stays_on_hold(sessions: Sessions) -> None:
+    scene = Scene(sessions, answer_within="60s")
+    scene.carrier.refuses = {BAD}
+    scene.text("one", to=BAD)
+    scene.work(seconds=30)
+    refused = scene.carrier.refused
+    scene.clock.tick(31)
+    knock(scene, 1)
+    assert [row.status for row in scene.rows(Message) if row.reference] == [MessageStatus.GIVEN_UP]
+    assert scene.carrier.refused == refused + 1
+    assert scopes_on_hold(scene) == [BAD_SHOWN]
+
+
+def test_a_text_that_was_not_taken_does_not_go_again_while_its_sender_is_on_hold(sending: Scene) -> None:
+    sending.carrier.refuses.clear()
+    sending.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"))
+    sending.text("one", to=BAD)
+    sending.ring()
+    put_on_hold(sending, f"twilio {BAD}", 100, late=True)
+    sending.work(seconds=90)
+    assert sending.carrier.accepted == []
+    assert [row.status for row in sending.rows(Message) if row.reference] == [MessageStatus.QUEUED]
+    sending.work(seconds=20)
+    assert answers_from(sending, BAD) == ["You said: one"]
+
+
+def test_a_late_hold_of_a_sender_that_is_used_no_more_is_forgotten(sending: Scene) -> None:
+    """Also while something of another sender is to go again."""
+    sending.carrier.refuses.clear()
+    for number in (BAD, GOOD):
+        sending.text("one", to=number)
+    sending.work()
+    told(sending, BAD, Delivery.UNDELIVERED, 30034)
+    told(sending, GOOD, Delivery.UNDELIVERED, 30008)
+    sending.carrier.service = SERVICE
+    sending.work(seconds=30)
+    assert scopes_on_hold(sending) == []
+
+
+def test_a_late_hold_waits_for_what_its_own_sender_sends_again(sending: Scene) -> None:
+    sending.carrier.refuses.clear()
+    sending.text("one", to=BAD)
+    sending.work()
+    told(sending, BAD, Delivery.UNDELIVERED, 30034)
+    sending.work(seconds=50)
+    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    sending.work(seconds=30)
+    assert len(answers_from(sending, BAD)) == 2
 
 
 def test_a_provider_that_is_not_set_any_more_serves_nobody() -> None:

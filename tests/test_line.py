@@ -103,3 +103,19 @@ def test_who_has_waited_longest_is_rung_for_first(sessions: Sessions, waited: tu
         rung = line.unrung(session, TURNS, NOW, 10)
         phones = dict(session.execute(select(Conversation.id, Conversation.phone)).all())
     assert [phones[id_] for id_ in rung] == [f"+{waited.index(seconds)}" for seconds in (3, 2, 1)]
+
+
+def test_lines_that_are_rung_for_again_and_again_do_not_keep_out_others(sessions: Sessions) -> None:
+    """As those do whose vendor is on hold: they are due for longer than all others, and each was told."""
+    with sessions.begin() as session:
+        for n in range(5):
+            told = NOW - timedelta(seconds=30 + n)
+            due = NOW - timedelta(hours=1)
+            session.add(
+                Conversation(bridge_number="+1", phone=f"+{n}", created_at=NOW, turn_due_at=due, turn_rung_at=told)
+            )
+        session.add(Conversation(bridge_number="+1", phone="+new", created_at=NOW, turn_due_at=NOW))
+        session.flush()
+        phones = dict(session.execute(select(Conversation.id, Conversation.phone)).all())
+        rung = [phones[line.unrung(session, TURNS, NOW, 1)[0]] for _ in range(3)]
+    assert rung == ["+new", "+4", "+3"]

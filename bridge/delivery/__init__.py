@@ -38,7 +38,7 @@ def deliver(rt: Runtime, conversation_id: int) -> None:
 def _take(rt: Runtime, booked: Booked) -> None:
     """One attempt at one text. Every way out leaves it settled or due again."""
     if booked.hopeless:
-        give_up(rt, booked, booked.hopeless, None)
+        give_up(rt, booked, booked.hopeless)
         return
     try:
         if booked.look_first:

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from bridge import holds, line, opt_outs, senders
 from bridge.carriers import OutgoingText, scopes
 from bridge.delivery.values import NOT_IN_TIME, Booked
-from bridge.holds import Admission
 from bridge.line import DELIVERIES, Claim
 from bridge.models import UNSENT, Conversation, Message, MessageStatus
 from bridge.runtime import Runtime
@@ -44,14 +43,18 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
             message.send_from = place
             line.postpone(session, claimed, place)
             return None
-        needed = _needed(rt, pair, message)
-        admission = holds.admit(session, needed, rt.now())
-        if admission is Admission.HELD and not _too_old(rt, message):
-            session.rollback()
-            return None
+        probed: tuple[str, ...] | None = ()
+        hopeless = None if place else f"{NOT_IN_TIME}: too much waits for its sender"
+        if not hopeless:
+            probed = holds.admit(session, _needed(rt, pair, message), rt.now())
+        if probed is None:
+            if not _too_old(rt, message):
+                session.rollback()
+                return None
+            hopeless = f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
         message.send_from = place
         message.attempts += 1
-        booked = _booked(rt, claimed, pair, message, admission, needed)
+        booked = _booked(rt, claimed, pair, message, probed or (), hopeless)
         if not booked.look_first and not booked.hopeless:
             begin_sending(rt, message)
         return booked
@@ -100,13 +103,13 @@ def cancel(rt: Runtime, session: Session, message: Message) -> None:
 
 
 def _needed(rt: Runtime, pair: Conversation, message: Message) -> tuple[str, ...]:
-    """What must not be on hold. To look, and what it finds, says nothing about the sender."""
+    """What must not be on hold: to look, the account alone."""
     account, sender = scopes(rt.carrier, pair.bridge_number)
     return (account,) if message.status is MessageStatus.SENDING else (account, sender)
 
 
 def _booked(
-    rt: Runtime, claim: Claim, pair: Conversation, message: Message, admission: Admission, needed: tuple[str, ...]
+    rt: Runtime, claim: Claim, pair: Conversation, message: Message, probed: tuple[str, ...], hopeless: str | None
 ) -> Booked:
     assert message.reference and message.send_by
     return Booked(
@@ -118,15 +121,9 @@ def _booked(
         send_by=message.send_by,
         look_first=message.status is MessageStatus.SENDING,
         taken_by=(message.attempted_at or rt.now()) + (NOT_TAKEN_AFTER if message.call_over else STILL_ON_ITS_WAY),
-        probed=needed if admission is Admission.PROBE else (),
-        hopeless=_hopeless(admission, message),
+        probed=probed,
+        hopeless=hopeless,
     )
-
-
-def _hopeless(admission: Admission, message: Message) -> str | None:
-    if admission is Admission.HELD:
-        return f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
-    return None if message.send_from else f"{NOT_IN_TIME}: too much waits for its sender"
 
 
 def begin_sending(rt: Runtime, message: Message) -> None:

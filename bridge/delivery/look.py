@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
 
-from bridge import line, opt_outs
-from bridge.carriers import CarriedText
+from bridge import holds, line, opt_outs
+from bridge.carriers import CarriedText, scopes
 from bridge.delivery.claim import begin_sending, cancel
 from bridge.delivery.send import send
 from bridge.delivery.settle import give_up, postpone, settle
 from bridge.delivery.values import LOOK_AGAIN, NOT_IN_TIME, Booked
+from bridge.line import DELIVERIES
 from bridge.models import UNSENT, Message, MessageStatus
 from bridge.runtime import Runtime
 
@@ -43,19 +44,23 @@ def look(rt: Runtime, booked: Booked) -> None:
 
 def _send_again(rt: Runtime, booked: Booked) -> None:
     if rt.now() >= booked.send_by:
-        give_up(rt, booked, NOT_IN_TIME, None)
+        give_up(rt, booked, NOT_IN_TIME)
         return
     with rt.sessions.begin() as session:
         line.hold(session, booked.claim)
         message = session.get_one(Message, booked.message_id, with_for_update=True)
         if message.status in UNSENT and opt_outs.forbid(session, message):
             cancel(rt, session, message)
-        settled = message.status not in UNSENT  # also by a callback, meanwhile
-        if settled:
+        holds.lift(session, booked.probed, DELIVERIES, rt.now())  # the carrier has shown its list
+        goes = message.status in UNSENT  # or it was settled by a callback, meanwhile
+        if not goes:
             line.settle(session, booked.claim, rt.now())
+        elif holds.on_hold(session, scopes(rt.carrier, booked.text.sender)):
+            goes, message.status = False, MessageStatus.QUEUED  # it is claimed anew, as one that must be admitted
+            line.postpone(session, booked.claim, rt.now())
         else:
             begin_sending(rt, message)
-    if not settled:
+    if goes:
         send(rt, booked)
 
 

@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def _closing(rt: Runtime, booked: Booked) -> Iterator[tuple[Session, Message]]:
+def _closing(rt: Runtime, booked: Booked, error: RemoteError | None = None) -> Iterator[tuple[Session, Message]]:
     """The row for its last change here; then the line moves on, in the same commit."""
     with rt.sessions.begin() as session:
         line.hold(session, booked.claim)
         message = session.get_one(Message, booked.message_id, with_for_update=True)
-        _lift(rt, session, booked)  # what is learnt now may be a reason for the next hold
+        _lift(rt, session, booked, error)  # what is learnt now may be a reason for the next hold
         yield session, message
         session.flush()
         line.settle(session, booked.claim, rt.now())
@@ -63,9 +63,9 @@ def not_taken(rt: Runtime, booked: Booked, error: RemoteError) -> None:
     if error.code == opt_outs.UNSUBSCRIBED:
         _unsubscribed(rt, booked, error)
     elif not error.worth_retry:
-        give_up(rt, booked, str(error), error.code)
+        give_up(rt, booked, str(error), error, code=error.code)
     elif rt.now() >= booked.send_by:
-        give_up(rt, booked, f"{NOT_IN_TIME}; last: {error}", error.code)
+        give_up(rt, booked, f"{NOT_IN_TIME}; last: {error}", error, code=error.code)
     else:
         postpone(rt, booked, _next_try(rt, booked, error), str(error), status=MessageStatus.QUEUED, error=error)
 
@@ -74,9 +74,9 @@ def not_taken(rt: Runtime, booked: Booked, error: RemoteError) -> None:
 def _unsubscribed(rt: Runtime, booked: Booked, error: RemoteError) -> None:
     """The person has opted out, and nobody told us. That is no failure: there is nothing to mend."""
     if not receipts.unsubscribed(rt, Message.id == booked.message_id):
-        give_up(rt, booked, str(error), error.code)
+        give_up(rt, booked, str(error), error, code=error.code)
         return
-    with _closing(rt, booked) as (_, message):
+    with _closing(rt, booked, error) as (_, message):
         if message.status in UNSENT:
             message.status, message.settled_at = MessageStatus.CANCELED, rt.now()
             message.error, message.error_code = str(error), error.code
@@ -85,7 +85,7 @@ def _unsubscribed(rt: Runtime, booked: Booked, error: RemoteError) -> None:
 def not_known(rt: Runtime, booked: Booked, error: RemoteError, *, call_over: bool = False) -> None:
     """It may have been handed over: look before the next try."""
     if rt.now() >= booked.send_by:
-        give_up(rt, booked, f"whether it was sent could not be found out within ANSWER_WITHIN; last: {error}", None)
+        give_up(rt, booked, f"whether it was sent could not be found out within ANSWER_WITHIN; last: {error}", error)
     else:
         postpone(rt, booked, _next_try(rt, booked, error), str(error), error=error, call_over=call_over)
 
@@ -126,8 +126,9 @@ def postpone(
             message.status = status
         if error and held:
             message.attempts -= 1
-            holds.place(session, error, rt.now())
         _lift(rt, session, booked, error)
+        if error and held:
+            holds.place(session, error, rt.now())
     log.info("message %s waits, attempt %s: %s", booked.message_id, booked.attempts, why)
 
 
@@ -138,9 +139,11 @@ def _room_again(rt: Runtime, session: Session, booked: Booked, message: Message)
 
 
 @patient
-def give_up(rt: Runtime, booked: Booked, why: str, code: int | None) -> None:
+def give_up(
+    rt: Runtime, booked: Booked, why: str, error: RemoteError | None = None, *, code: int | None = None
+) -> None:
     """Loudly, in the table and in the log; the texts behind it go on."""
-    with _closing(rt, booked) as (session, message):
+    with _closing(rt, booked, error) as (session, message):
         settled_by_callback = message.status not in UNSENT
         if not settled_by_callback:
             message.status, message.settled_at = MessageStatus.GIVEN_UP, rt.now()

@@ -29,6 +29,6 @@ class Booked:
     taken_by: datetime
     """What is not in the carrier's list by then was not taken at the last attempt."""
     probed: tuple[str, ...]
-    """What of it is on hold, or the sender: this text finds out whether that serves again."""
+    """What of the carrier and the sender is on hold: this text finds out whether that serves again."""
     hopeless: str | None
     """Why no try is worth it."""

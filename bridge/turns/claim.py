@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from bridge import holds, limits, line
 from bridge.agents.routes import scopes
 from bridge.config import Route
-from bridge.holds import Admission
 from bridge.line import DELIVERIES, TURNS, Claim
 from bridge.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.runtime import Runtime
@@ -52,11 +51,11 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
         chat = _chat(rt, session, turn, route)
         needed = (chat.provider,) if chat else scopes(route)
         too_old = rt.now() >= turn.answer_by
-        admission = Admission.FREE if too_old else holds.admit(session, needed, rt.now())
-        if admission is Admission.HELD:
+        probed = () if too_old else holds.admit(session, needed, rt.now())
+        if probed is None:
             session.rollback()
             return None
-        booked = _booked(session, claimed, turn, chat, probed=needed if admission is Admission.PROBE else ())
+        booked = _booked(session, claimed, turn, chat, probed=probed)
         if booked.chat and not booked.look_first:
             begin_asking(rt, session, booked, booked.chat)
         return booked

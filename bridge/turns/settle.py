@@ -81,8 +81,9 @@ def postpone(
         turn.call_over = turn.call_over or call_over
         if error and held:
             turn.attempts -= 1
-            holds.place(session, error, rt.now())
         _lift(rt, session, booked, error)
+        if error and held:
+            holds.place(session, error, rt.now())
         if status:
             turn.status = status
     log.info("turn %s waits, attempt %s: %s", booked.turn_id, booked.attempts, why)
