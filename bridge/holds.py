@@ -2,7 +2,8 @@
 
 A refused key, an unpaid bill, an address at which nobody answers: such a cause does not belong to the message that met
 it. The vendor is put on hold, its lines stay due and are not taken, and one piece of work at a time may try again
-(the probe), with growing pauses. The first probe that gets another answer lifts the hold, and all flows in order.
+(the probe), with growing pauses. The first probe that gets another answer lifts the hold, and all flows in order. For
+one agent or one sender only a success does: another error may have come before it was looked at.
 
 What is on hold is called by its scope: a vendor, one agent there whose id leads nowhere, or one sender there that is
 not in order. The other agents and senders go on.
@@ -132,8 +133,8 @@ def lift(session: Session, probed: Sequence[str], line: Line, now: datetime, err
     if error:
         refused = error.scope if error.provider_wide else None
         probed = [scope for scope in probed if scope == provider_of(scope) and scope != refused]
-    on_hold = select(Hold.scope).where(Hold.scope.in_(probed)).order_by(Hold.scope).with_for_update()
-    lifted = session.scalars(on_hold).all() if probed else []
+    found = select(Hold.scope).where(Hold.scope.in_(probed)).order_by(Hold.scope).with_for_update()
+    lifted = session.scalars(found).all() if probed else []
     if not lifted:
         return
     session.execute(delete(Hold).where(Hold.scope.in_(lifted)))

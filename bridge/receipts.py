@@ -98,7 +98,8 @@ def note(rt: Runtime, session: Session, message: Message, status: Delivery, code
         message.settled_at = rt.now()
         failed(rt, session, message)
     elif status in ARRIVED and message.attempted_at:
-        holds.prove(session, _scopes(rt, session, message), DELIVERIES, message.attempted_at, rt.now())
+        needed = scopes(rt.carrier, _number(session, message))
+        holds.prove(session, needed, DELIVERIES, message.attempted_at, rt.now())
     return True
 
 
@@ -119,10 +120,6 @@ def failed(rt: Runtime, session: Session, message: Message) -> None:
     resend_at = rt.now() + pauses[0]
     if message.send_by and resend_at < message.send_by:
         message.resend_at = resend_at
-
-
-def _scopes(rt: Runtime, session: Session, message: Message) -> tuple[str, ...]:
-    return scopes(rt.carrier, _number(session, message))
 
 
 def _number(session: Session, message: Message) -> str:

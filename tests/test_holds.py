@@ -322,6 +322,12 @@ def routed(sessions: Sessions) -> Scene:
     return Scene(sessions, agent=Choosy(), agent_routes=ROUTES)
 
 
+def put_on_hold(scene: Scene, scope: str, probe_in: float, **more: Any) -> None:
+    probe_at = scene.clock() + timedelta(seconds=probe_in)
+    with scene.sessions.begin() as session:
+        session.add(Hold(scope=scope, cause="", since=scene.clock(), probe_at=probe_at, **more))
+
+
 def scopes_on_hold(scene: Scene) -> list[str]:
     with scene.sessions() as session:
         return [hold.scope for hold in held(session)]
@@ -415,8 +421,7 @@ def test_the_one_who_probes_is_the_oldest_whom_the_hold_stops(
     for number in texted:
         routed.text("one", to=number)
         routed.clock.tick(1)
-    with routed.sessions.begin() as session:
-        session.add(Hold(scope=scope, cause="", since=routed.clock(), probe_at=routed.clock()))
+    put_on_hold(routed, scope, 0)
     routed.bell.rings.clear()
     upkeep.sweep(routed.rt)
     oldest = [("converse", place) for place, number in enumerate(texted, start=1) if number in stopped][:1]
@@ -583,17 +588,14 @@ def test_the_one_who_probes_a_sender_is_the_oldest_whom_it_stops(
     sending: Scene, scope: str, stopped: tuple[str, ...]
 ) -> None:
     """And a hold that stops nobody is forgotten."""
-    with sending.sessions.begin() as session:
-        session.add(
-            Hold(scope="twilio", cause="", since=sending.clock(), probe_at=sending.clock() + timedelta(hours=1))
-        )
+    put_on_hold(sending, "twilio", 3600)
     for number in (BAD, GOOD):
         sending.text("one", to=number)
         sending.ring()
         sending.clock.tick(1)
     with sending.sessions.begin() as session:
         session.execute(delete(Hold))
-        session.add(Hold(scope=scope, cause="", since=sending.clock(), probe_at=sending.clock()))
+    put_on_hold(sending, scope, 0)
     sending.bell.rings.clear()
     upkeep.sweep(sending.rt)
     assert sending.bell.rings == [("deliver", (BAD, GOOD).index(number) + 1) for number in stopped[:1]]
@@ -601,12 +603,6 @@ def test_the_one_who_probes_a_sender_is_the_oldest_whom_it_stops(
 
 
 # -- several holds at once -----------------------------------------------------------------------------------------
-
-
-def put_on_hold(scene: Scene, scope: str, probe_in: float, **more: Any) -> None:
-    probe_at = scene.clock() + timedelta(seconds=probe_in)
-    with scene.sessions.begin() as session:
-        session.add(Hold(scope=scope, cause="", since=scene.clock(), probe_at=probe_at, **more))
 
 
 def hold_of(scene: Scene, scope: str) -> Hold | None:

@@ -231,7 +231,9 @@ class Carrier(Protocol):
     """Its name in errors and holds."""
 
     def queue_of(self, sender: str) -> str:
-        """In whose queue a text from this address of ours waits: its own, or that of the service that sends for it."""
+        """Who sends a text from this address of ours, by whose queue and order it waits: itself, or the service that
+        sends for it.
+        """
         ...
 
     def send(self, text: OutgoingText) -> CarriedText:

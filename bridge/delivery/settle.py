@@ -124,10 +124,9 @@ def postpone(
         message.call_over = message.call_over or call_over
         if status:
             message.status = status
-        if error and held:
-            message.attempts -= 1
         _lift(rt, session, booked, error)
         if error and held:
+            message.attempts -= 1
             holds.place(session, error, rt.now())
     log.info("message %s waits, attempt %s: %s", booked.message_id, booked.attempts, why)
 

@@ -79,10 +79,9 @@ def postpone(
         turn = session.get_one(Turn, booked.turn_id)
         turn.error, turn.looked_items = why, looked_items
         turn.call_over = turn.call_over or call_over
-        if error and held:
-            turn.attempts -= 1
         _lift(rt, session, booked, error)
         if error and held:
+            turn.attempts -= 1
             holds.place(session, error, rt.now())
         if status:
             turn.status = status
