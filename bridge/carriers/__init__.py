@@ -231,9 +231,7 @@ class Carrier(Protocol):
     """Its name in errors and holds."""
 
     def queue_of(self, sender: str) -> str:
-        """Who sends a text from this address of ours, by whose queue and order it waits: itself, or the service that
-        sends for it.
-        """
+        """The sender in whose queue a text from this address waits: itself, or the service that sends for it."""
         ...
 
     def send(self, text: OutgoingText) -> CarriedText:
