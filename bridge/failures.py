@@ -1,5 +1,6 @@
 """What failed, for people to look at: turns that got no answer, texts that could not be sent, texts that the carrier
-took and did not deliver, and texts of people that were ignored because they were over a limit.
+took and did not deliver, texts of people that were ignored because they were over a limit, and texts from senders that
+nobody can answer.
 
 A text of a person that was given up is not listed by itself: its turn is. Nor is a text that went again: the last one
 of them is, if it failed too.
@@ -28,6 +29,7 @@ _NO_ANSWER = Turn.status == TurnStatus.GIVEN_UP
 _NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == Direction.OUT) & _THE_LAST
 _NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
 _IGNORED = Message.status == MessageStatus.IGNORED
+_UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
 """What stands in the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
@@ -66,6 +68,7 @@ class Counts:
     not_sent: int
     not_delivered: int
     ignored: int
+    unanswerable: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Page:
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """One page of what failed, the newest first. Raises :class:`~bridge.paging.BadCursor`."""
-    every = union_all(_turns(), *map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED))).subquery()
+    every = union_all(_turns(), *map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -96,6 +99,7 @@ def count(session: Session) -> Counts:
         not_sent=_count(session, Message, _NOT_SENT),
         not_delivered=_count(session, Message, _NOT_DELIVERED),
         ignored=_count(session, Message, _IGNORED),
+        unanswerable=_count(session, Message, _UNANSWERABLE),
     )
 
 

@@ -70,7 +70,7 @@ def _waiting(session: Session, now: datetime) -> tuple[Metric, Metric]:
     )
 
 
-def _failed(session: Session) -> tuple[Metric, Metric, Metric]:
+def _failed(session: Session) -> tuple[Metric, ...]:
     counts = failures.count(session)
     given_up = GaugeMetricFamily("bridge_given_up", "Turns and texts that were given up.", labels=["kind"])
     given_up.add_metric([Kind.TURN.value], counts.turns)
@@ -81,7 +81,10 @@ def _failed(session: Session) -> tuple[Metric, Metric, Metric]:
     ignored = GaugeMetricFamily(
         "bridge_ignored", "Texts of people that were over a limit, and not answered.", value=counts.ignored
     )
-    return given_up, not_delivered, ignored
+    unanswerable = GaugeMetricFamily(
+        "bridge_unanswerable", "Texts from senders that nobody can answer.", value=counts.unanswerable
+    )
+    return given_up, not_delivered, ignored, unanswerable
 
 
 def _on_hold(session: Session) -> Metric:

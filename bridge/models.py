@@ -18,6 +18,8 @@ States and their arrows::
                    └────────────────> IGNORED         over a limit, mostly from the start: see bridge.limits
                 REFUSED                               media or nothing readable: never goes to the agent
                 KEYWORD                               STOP, START or HELP: neither
+                REACTION                              a like or its like: neither; see ``reacts_to``
+                UNANSWERABLE                          from a sender that nobody can answer: neither
                 OPTED_OUT                             it came while the person was opted out: neither
 
     turn        WAITING <──> ASKING ──> ANSWERED      ASKING: it was said, or may have been
@@ -45,6 +47,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ColumnElement,
     DateTime,
@@ -97,6 +100,8 @@ class MessageStatus(StrEnum):
     KEYWORD = "keyword"
     IGNORED = "ignored"
     OPTED_OUT = "opted_out"
+    REACTION = "reaction"
+    UNANSWERABLE = "unanswerable"
     QUEUED = "queued"
     SENDING = "sending"
     SENT = "sent"
@@ -121,6 +126,8 @@ class ChatStatus(StrEnum):
 OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
 ANSWERED_BY_US = (MessageStatus.REFUSED, MessageStatus.KEYWORD)
 """Texts of people that the bridge answers itself, if anybody does."""
+NEVER_ANSWERED = (MessageStatus.REACTION, MessageStatus.UNANSWERABLE)
+"""Texts that have no answer, whoever sent them."""
 UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -263,6 +270,10 @@ class Message(Base):
     status: Mapped[MessageStatus] = mapped_column(_enum(MessageStatus))
     body: Mapped[str]
     media: Mapped[int] = mapped_column(Integer, server_default="0")
+    extras: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    """In: what else the carrier told of it, by the carrier's names; nobody is told that but operators."""
+    reacts_to: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
+    """In: the text of ours that it is a reaction to, where that is known."""
     segments: Mapped[int | None] = mapped_column(Integer)
     """Out: how many the carrier bills for it, by our count."""
     created_at: Mapped[datetime]
@@ -319,6 +330,8 @@ _partial("ix_messages_not_delivered", Message.settled_at, where=Message.delivery
 _partial("uq_messages_twin_id", Message.twin_id, where=Message.twin_id.is_not(None), unique=True)
 _partial("ix_messages_confirm_at", Message.confirm_at, where=Message.confirm_at.is_not(None))
 _partial("ix_messages_resend_at", Message.resend_at, where=Message.resend_at.is_not(None))
+_partial("ix_messages_reacts_to", Message.reacts_to, where=Message.reacts_to.is_not(None))
+_partial("ix_messages_unanswerable", Message.settled_at, where=Message.status == MessageStatus.UNANSWERABLE)
 _partial("uq_messages_resent_as", Message.resent_as, where=Message.resent_as.is_not(None), unique=True)
 
 

@@ -55,6 +55,14 @@ def masked(address: str) -> str:
     return (parts["channel"] or "") + (_masked_number(rest) if _is_number(rest) else _masked_id(rest))
 
 
+def is_name(address: str) -> bool:
+    """``VERIFY``, an alphanumeric sender id: carriers bring its texts and take none for it. It has a letter.
+
+    An address of a channel may be anything, and the channel finds who it belongs to.
+    """
+    return ":" not in address and any(map(str.isalpha, address))
+
+
 def without_channel(address: str) -> str:
     """``whatsapp:+15550001111`` is the same number as ``+15550001111``."""
     return address.rpartition(":")[2]

@@ -6,8 +6,8 @@ One package per carrier; the steps know only this contract.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -193,6 +193,16 @@ class CarriedText:
     error_code: int | None = None
 
 
+class Attachment(StrEnum):
+    """What came with a text that can't be read."""
+
+    PICTURE = "picture"
+    VOICE = "voice"
+    CONTACT = "contact"
+    FILE = "file"
+    """Anything else, or of several kinds."""
+
+
 @dataclass(frozen=True)
 class InboundText:
     """A text that a person sent, as the webhook or the carrier's list tells it."""
@@ -202,12 +212,24 @@ class InboundText:
     """The person's address; opaque, may carry a channel prefix."""
     bridge_number: str
     body: str
+    """The person's own words, written or tapped."""
     media: int = 0
     """How many pictures or files came with it."""
     opt_out: str | None = None
     """``STOP``, ``START`` or ``HELP`` where the carrier says so itself."""
     sent_at: datetime | None = None
     """In UTC, by the carrier's clock; ``None`` for one that comes just now."""
+    aside: str = ""
+    """What the agent is told beside the words: a place, the payload of a button, the answers of a form."""
+    attachment: Attachment = Attachment.FILE
+    """What the media are."""
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """What else the carrier told, for operators; not said to the agent."""
+
+    @property
+    def said(self) -> str:
+        """What the agent is told."""
+        return (" " if self.aside.startswith("(") else "\n").join(filter(None, (self.body, self.aside)))
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,14 @@ class Settings(DatabaseSettings):
     stale_after: DurationOrNever = Field(
         timedelta(hours=24), description="a chat idle for this long is ended; empty: never by itself"
     )
-    media_reply: Reply = Field(DEFAULT_MEDIA_REPLY, description="answers a picture; empty: silence")
+    media_reply: Reply = Field(
+        DEFAULT_MEDIA_REPLY, description="answers a picture, and whatever else can't be read; empty: silence"
+    )
+    voice_reply: str = Field("", description="answers a voice note; empty: MEDIA_REPLY does")
+    contact_reply: str = Field("", description="answers a contact card; empty: MEDIA_REPLY does")
+    reactions: Literal["ignore", "tell"] = Field(
+        "ignore", description="a like, a heart and their like are stored and not answered; tell: the agent hears them"
+    )
     fallback_reply: Reply = Field(
         DEFAULT_FALLBACK_REPLY, description="said once when a text is given up; empty: silence"
     )
@@ -173,6 +180,9 @@ class Settings(DatabaseSettings):
     )
     allowed_countries: Countries = Field(
         frozenset(), description="two letters each, such as US,CA: others are ignored; empty: every country is served"
+    )
+    ignore_short_codes: bool = Field(
+        False, description="texts from short codes are stored and not answered, as those from names such as VERIFY are"
     )
     pace_reply: Reply = Field(
         DEFAULT_PACE_REPLY, description="said once an hour to who gets no more turns; empty: silence"

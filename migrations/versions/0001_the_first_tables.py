@@ -123,6 +123,8 @@ def _messages() -> None:
         sa.Column("status", STATE, nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("media", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("extras", sa.JSON()),
+        sa.Column("reacts_to", ID, sa.ForeignKey("messages.id")),
         sa.Column("segments", sa.Integer()),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("carrier_id", sa.String(64)),
@@ -154,7 +156,8 @@ def _messages() -> None:
     _index("ix_messages_ignored", "settled_at", where="status = 'ignored'")
     _index("ix_messages_answered_by_us", "conversation_id", "created_at", where="status IN ('refused', 'keyword')")
     _index("ix_messages_not_delivered", "settled_at", where="delivery IN ('undelivered', 'failed', 'canceled')")
-    for column in ("confirm_at", "resend_at"):
+    _index("ix_messages_unanswerable", "settled_at", where="status = 'unanswerable'")
+    for column in ("confirm_at", "resend_at", "reacts_to"):
         _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
     for column in ("twin_id", "resent_as"):
         _index(f"uq_messages_{column}", column, where=f"{column} IS NOT NULL")
