@@ -68,7 +68,7 @@ class Counts:
     not_sent: int
     not_delivered: int
     ignored: int
-    unanswerable: int
+    unanswerable: int = 0
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow
 
 
 def unanswerable(settings: Settings, text: InboundText) -> str | None:
-    """Why nobody can answer this sender, whatever it wrote; ``None`` where it may be a person, or is shut out anyway."""
+    """Why nobody can answer this sender, whatever it wrote; ``None`` where it may be a person, or is shut out."""
     if shut_out(settings, text):
         return None
     if is_name(text.phone):
