@@ -79,13 +79,15 @@ def reaction(body: str) -> Reaction | None:
         return None
     if marked := _BY_GOOGLE.fullmatch(body):
         return Reaction(_uncut(marked["quoted"]))
-    text = " ".join(_visible(body).split())
-    for about in _objects(text):
+    unsure = None
+    for about in _objects(" ".join(_visible(body).split())):
         if about.replace("’", "'") in _wordless() or _counted().fullmatch(about):
             return Reaction(None)
-        if quotation := _quotation(about):
-            return quotation
-    return None
+        found = _quotation(about)
+        if found and found.sure:
+            return found
+        unsure = unsure or found
+    return unsure
 
 
 def _objects(text: str) -> Iterator[str]:
