@@ -136,19 +136,20 @@ def _tap(session: Session, text: InboundText) -> _Tap | None:
     tapped = None if text.aside else reaction(text.body)
     if tapped is None:
         return None
-    reacts_to = _reacts_to(session, text.phone, tapped) if tapped.quoted else None
+    reacts_to = _reacts_to(session, text, tapped) if tapped.quoted else None
     return _Tap(reacts_to) if tapped.sure or reacts_to else None
 
 
-def _reacts_to(session: Session, phone: str, tapped: Reaction) -> int | None:
+def _reacts_to(session: Session, text: InboundText, tapped: Reaction) -> int | None:
     """The newest of our last texts to that person that begins so, on SMS or RCS and from whichever number of ours.
 
     One that is quoted as a whole goes before one that only begins like it.
     """
-    person = phone.removeprefix(RCS)
-    theirs = select(Conversation.id).where(Conversation.phone.in_([person, RCS + person]))
+    person = text.phone.removeprefix(RCS)
+    here_first = (Conversation.bridge_number != text.bridge_number, Conversation.id.desc())
+    theirs = select(Conversation.id).where(Conversation.phone.in_([person, RCS + person])).order_by(*here_first)
     fitting: list[tuple[bool, int]] = []
-    for conversation_id in session.scalars(theirs.order_by(Conversation.id.desc()).limit(MOST_CONVERSATIONS)):
+    for conversation_id in session.scalars(theirs.limit(MOST_CONVERSATIONS)):
         # One conversation at a time: so each look is a few steps in an index, also in a long history.
         ours = (Message.conversation_id == conversation_id, Message.direction == Direction.OUT, Message.status.in_(GOT))
         latest = select(Message.id, Message.body).where(*ours).order_by(Message.id.desc()).limit(LATEST_TEXTS)

@@ -16,7 +16,7 @@ import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from bridge.simulator.faults import FAULTS, VERDICTS, Group
-from bridge.simulator.ledger import Heard, Ledger, Refused, Sent, Webhook
+from bridge.simulator.ledger import Heard, Ledger, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import REASONS
 from tests.waiting import until
 
@@ -173,7 +173,39 @@ class TestRunner:
         assert judge(Ledger.load(read["events"])) == judge(simulator.ledger)
         assert page.get("/simulator/ledger", params={"since": read["next"]}).json()["events"] == []
 
-    @pytest.mark.parametrize("body", [{}, {"from": ANA, "to": "+1999"}, {"from": ANA, "media": "many"}, []])
+    def test_a_place_is_announced_with_its_fields_and_judged_by_what_must_be_heard(
+        self, simulator: Simulator, page: httpx.Client
+    ) -> None:
+        fields = {"Latitude": "52.5", "Longitude": "13.4", "From": "+1666", "Body": "made up"}
+        page.post("/simulator/texts", json={"from": BEN, "fields": fields, "heard_as": "Location: 52.5, 13.4"})
+        until(lambda: simulator.ledger.of(Webhook))
+        [text] = simulator.ledger.of(Text)
+        form = simulator.postman.inbound_form(simulator.carrier.get(text.sid), None)
+        assert (form["Latitude"], form["Longitude"]) == ("52.5", "13.4")
+        assert (form["From"], form["Body"]) == (BEN, "")
+        assert judge(simulator.ledger).lost == 1
+
+    @pytest.mark.parametrize(
+        ("tap", "body"), [("Liked", "Liked “Hi!”"), ("👍", "\u200a\u200b👍\u200b to “\u200aHi!\u200a”\u200a")]
+    )
+    def test_a_phone_reacts_to_a_text_that_it_has(
+        self, simulator: Simulator, page: httpx.Client, tap: str, body: str
+    ) -> None:
+        number = simulator.settings.number
+        sid = simulator.carrier.keep("outbound-api", number, BEN, "Hi!", status="delivered").sid
+        assert page.post("/simulator/texts", json={"from": BEN, "tap": tap, "on": sid}).status_code == 201
+        [text] = simulator.ledger.of(Text)
+        assert (text.body, text.words) == (body, "")
+        assert judge(simulator.ledger).lost == 0
+        assert page.post("/simulator/texts", json={"from": ANA, "tap": tap, "on": sid}).status_code == 400
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *({}, {"from": ANA, "to": "+1999"}, {"from": ANA, "media": "many"}, []),
+            *({"from": ANA, "fields": 1}, {"from": ANA, "tap": "Liked"}, {"from": ANA, "tap": "Liked", "on": "SM1"}),
+        ],
+    )
     def test_a_text_without_sense_is_refused(self, page: httpx.Client, body: Any) -> None:
         assert page.post("/simulator/texts", json=body).status_code == 400
 

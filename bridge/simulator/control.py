@@ -61,12 +61,24 @@ class Control:
         return page
 
     def _text(self) -> tuple[Response, int]:
-        body = _body()
+        """Perhaps with ``fields`` of the webhook (a place, a tapped button) and ``heard_as``, what is for the agent of
+        it; or with ``tap`` and ``on``, a reaction to the text of that sid.
+        """
+        body, phones = _body(), self._simulator.phones
         try:
-            sid = self._simulator.phones.text(
-                str(body["from"]), str(body.get("body", "")), int(body.get("media", 0)), body.get("to"), body.get("id")
+            if "tap" in body:
+                sid = phones.react(str(body["from"]), str(body["on"]), str(body["tap"]), body.get("to"))
+                return jsonify(sid=sid), 201
+            sid = phones.text(
+                str(body["from"]),
+                str(body.get("body", "")),
+                int(body.get("media", 0)),
+                body.get("to"),
+                body.get("id"),
+                {str(name): str(value) for name, value in dict(body.get("fields", {})).items()},
+                None if body.get("heard_as") is None else str(body["heard_as"]),
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BadRequest(str(error)) from None
         return jsonify(sid=sid), 201
 

@@ -36,6 +36,13 @@ class Text(Event):
     """``STOP``, ``START`` or ``HELP``: the carrier answered it itself, and may have shut or opened the way."""
     id: str | None = None
     """The runner's own name for it."""
+    heard_as: str | None = None
+    """What the agent must hear of it, where that is not its body; empty: nothing, and nothing may follow."""
+
+    @property
+    def words(self) -> str:
+        """What is for the agent."""
+        return (self.body if self.heard_as is None else self.heard_as).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
