@@ -117,7 +117,8 @@ def _fate(rt: Runtime, session: Session, text: InboundText) -> _Fate:
     reacts_to = tap.reacts_to if tap else None
     if tap and rt.settings.reactions == "ignore":
         return _Fate(MessageStatus.REACTION, reacts_to=reacts_to)
-    for_us = bool(heeded.word or text.media) or not readable(text.said)
+    pictures_alone = text.media and not text.aside
+    for_us = bool(heeded.word or pictures_alone) or not readable(text.said)
     ignored = _ignored(rt, session, text, heeded, for_us)
     line = DELIVERIES if for_us or ignored else TURNS
     return _Fate(_status(line, heeded, ignored), line, heeded, ignored, reacts_to)

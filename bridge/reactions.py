@@ -51,7 +51,7 @@ _EMOJI = r"(?P<emoji>[^\w\s\"'“”„«»‹›「」『』‘’‚.,:;()]{1,
 _PARTS = {"{}": "(?P<about>.+)", "{e}": _EMOJI}
 _SYMBOL = frozenset("\ufe0f\u20e3‼⁉")
 _PICTOGRAMS = range(0x1F000, 0x1FB00)
-_PLAIN = str.maketrans({**dict.fromkeys("“”„«»‹›", '"'), **dict.fromkeys("‘’‚", "'")})
+_PLAIN = str.maketrans({**dict.fromkeys("“”„«»‹›", '"'), **dict.fromkeys("‘’‚", "'"), **dict.fromkeys("‐‑‒–—―−", "-")})
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,12 @@ def test_a_place_is_said_to_the_agent(scene: Scene) -> None:
     assert scene.got(f"whatsapp:{ANN}") == ["Fine."]
 
 
+def test_a_place_that_has_a_picture_is_said_all_the_same(scene: Scene) -> None:
+    webhook(scene, Latitude="52.52", Longitude="13.4", NumMedia="1", MediaContentType0="image/png")
+    scene.work()
+    assert "52.52, 13.4" in scene.agent.heard[-1]
+
+
 def test_a_tapped_button_is_said_with_its_payload(scene: Scene) -> None:
     webhook(scene, ButtonText="Yes", ButtonPayload="book_2", ButtonType="QUICK_REPLY", **WHATSAPP)
     scene.work()

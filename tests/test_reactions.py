@@ -218,6 +218,7 @@ def test_where_the_marks_can_not_tell_our_own_text_does(body: str, ours: str) ->
         ("Liked “Your table is booked”", "Your table  is\nbooked ", True),
         ("Liked “Say “yes” now”", 'Say "yes" now', True),
         ("Liked “It’s ok”", "It's ok", True),
+        ("Liked “8-10 pm”", "8–10 pm", True),
         ("Liked “Wait…”", "Wait...", True),
         ("Liked “Your table is booked”", "Your table is not booked", False),
         ("Liked “table is booked”", OURS, False),

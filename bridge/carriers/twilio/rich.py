@@ -72,6 +72,9 @@ _MACHINES_OWN = frozenset({"type", "flow_token", "flow_id", "version", "screen",
 """Names in a form's answers that mean nothing to an agent."""
 _ASKED = ("label", "question", "name", "key")
 _CHOSEN = ("title", "text")
+_IDS = ("id", "payload", "postbackData", "postback_data")
+_REPLY = frozenset({*_CHOSEN, *_IDS, "description", "type"})
+"""All that the object of a tapped button or row has."""
 
 
 def fate(name: str) -> Fate:
@@ -178,11 +181,13 @@ def _objects(value: object, depth: int = 0) -> Iterator[dict[str, object]]:
 
 
 def _replies(fields: Fields) -> Iterator[dict[str, object]]:
-    """A tapped button or row in them: an object that has a title and an id."""
-    for document in _documents(fields):
-        for each in _objects(document):
-            if "id" in each and any(_word(each.get(name)) for name in _CHOSEN):
-                yield each
+    """A tapped button or row in them."""
+    return (each for document in _documents(fields) for each in _objects(document) if _is_reply(each))
+
+
+def _is_reply(each: dict[str, object]) -> bool:
+    """An object that has a title and no more than an id besides."""
+    return each.keys() <= _REPLY and any(_word(each.get(name)) for name in _CHOSEN)
 
 
 def _chosen(fields: Fields) -> Iterator[str]:
@@ -190,7 +195,7 @@ def _chosen(fields: Fields) -> Iterator[str]:
 
 
 def _ids(fields: Fields) -> Iterator[str]:
-    return (word for reply in _replies(fields) if (word := _word(reply["id"])))
+    return (word for reply in _replies(fields) for name in _IDS if (word := _word(reply.get(name))))
 
 
 def _answers(fields: Fields, said: str) -> Iterator[str]:
@@ -210,7 +215,7 @@ def _lines(each: dict[str, object]) -> Iterator[str]:
     asked = next((word for name in _ASKED if (word := _word(each.get(name)))), "")
     if asked and "value" in each:
         yield f"{asked}: {_value(each['value'])}"
-    elif "id" not in each:
+    elif not _is_reply(each):
         answers = ((name, _value(value)) for name, value in each.items() if name not in _MACHINES_OWN)
         yield from (f"{name}: {value}" for name, value in answers if value)
 
