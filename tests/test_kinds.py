@@ -302,7 +302,7 @@ def test_what_can_not_be_read_is_refused_in_fitting_words(
 # -- senders that nobody can answer ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phone", ["VERIFY", "Google", "T-Mobile", "BANK24", "info@x.example", "Ärzte"])
+@pytest.mark.parametrize("phone", ["VERIFY", "Google", "T-Mobile", "BANK24", "A", "Café & Bar", "Restricted", "Ärzte"])
 @pytest.mark.parametrize(
     ("body", "media"), [("123456 is your code", 0), ("STOP", 0), ("HELP", 0), ("Liked “x”", 0), ("", 1)]
 )
@@ -333,7 +333,9 @@ def test_it_is_counted_listed_and_logged_without_its_words(
     assert "VERIFY" not in caplog.text
 
 
-@pytest.mark.parametrize("phone", [ANN, "5551230001", "12345", f"whatsapp:{ANN}", "whatsapp:US.ab12cd", f"rcs:{ANN}"])
+@pytest.mark.parametrize(
+    "phone", [ANN, "5551230001", "12345", f"whatsapp:{ANN}", "whatsapp:ab12", f"rcs:{ANN}", "an address of 22 letters"]
+)
 def test_numbers_short_codes_and_channels_are_answered(sessions: Sessions, phone: str) -> None:
     talking(Scene(sessions), phone)
 
