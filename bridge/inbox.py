@@ -22,6 +22,7 @@ from bridge.db import insert_if_new
 from bridge.keywords import Keyword, bridge_answers, carrier_hears, keyword
 from bridge.line import DELIVERIES, LINES, TURNS, Line, enqueue
 from bridge.models import Conversation, Direction, Message, MessageStatus
+from bridge.opt_outs import Reach
 from bridge.phone import masked
 from bridge.runtime import Runtime
 
@@ -74,8 +75,7 @@ def store(rt: Runtime, text: InboundText) -> bool:
             conversation_id = _conversation(rt, session, text, fate.line)
             _insert(session, text, conversation_id, fate, rt.now())
             if heeded.word is Keyword.STOP and heeded.changed:
-                scope = opt_outs.scope(rt.settings, text.bridge_number)
-                canceled = opt_outs.cancel(session, scope, text.phone, rt.now())
+                canceled = opt_outs.cancel(session, _reach(rt, text), rt.now())
             if fate.ignored:
                 _say_why(rt, session, conversation_id, fate.ignored)
             elif heeded.word:
@@ -105,18 +105,21 @@ def _heed(rt: Runtime, session: Session, text: InboundText) -> _Heeded:
     word = keyword(text.body, text.bridge_number, text.opt_out, rt.settings.extra_words)
     at = _moment(text, rt.now())
     if word is Keyword.STOP:
-        scope = opt_outs.scope(rt.settings, text.bridge_number)
-        overtaken = text.sent_at is not None and _started_since(rt, session, scope, text)
-        return _Heeded(word, not overtaken and opt_outs.record(session, scope, text.phone, opt_outs.BY_TEXT, at))
-    if word is Keyword.START and not opt_outs.end(session, text.bridge_number, text.phone, at):
+        overtaken = text.sent_at is not None and _started_since(rt, session, text)
+        return _Heeded(word, not overtaken and opt_outs.record(session, _reach(rt, text), opt_outs.BY_TEXT, at))
+    if word is Keyword.START and not opt_outs.end(session, _reach(rt, text), at):
         return _Heeded()
     return _Heeded(word, word is Keyword.START)
 
 
-def _started_since(rt: Runtime, session: Session, scope: str, text: InboundText) -> bool:
+def _reach(rt: Runtime, text: InboundText) -> Reach:
+    return opt_outs.reach(rt.settings, text.bridge_number, text.phone, text.service)
+
+
+def _started_since(rt: Runtime, session: Session, text: InboundText) -> bool:
     """A STOP that comes late, by the carrier's list, may be over: then START came to us as a text like others."""
     later = (Message.direction == Direction.IN, Message.created_at > text.sent_at)
-    theirs = opt_outs.conversations(scope, text.phone)
+    theirs = opt_outs.conversations(_reach(rt, text))
     said = select(Message.body, Conversation.bridge_number).join(Conversation).where(*theirs, *later)
     extra = rt.settings.extra_words
     return any(keyword(body, number, extra=extra) is Keyword.START for body, number in session.execute(said))
@@ -142,14 +145,15 @@ def _confirmed_in_any_case(rt: Runtime, session: Session, text: InboundText, hee
     if heeded.word is not Keyword.STOP or not heeded.changed:
         return False
     since = rt.now() - limits.HOUR
-    return not opt_outs.was_confirmed(session, text.bridge_number, text.phone, since)
+    return not opt_outs.was_confirmed(session, _reach(rt, text), since)
 
 
 def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) -> int:
     """The conversation of this pair of numbers, made when needed, with its line due."""
     now, due = rt.now(), enqueue(line, rt.now(), rt.settings.reply_quiet)
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
-    touch = update(Conversation).filter_by(**pair).values(due).returning(Conversation.id)
+    told = {"service": text.service} if text.service else {}
+    touch = update(Conversation).filter_by(**pair).values({**due, **told}).returning(Conversation.id)
     known = session.scalar(touch)
     if known is None:
         session.execute(insert_if_new(session, Conversation).values(**pair, created_at=now).on_conflict_do_nothing())

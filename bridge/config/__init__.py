@@ -221,7 +221,9 @@ class Settings(DatabaseSettings):
     @classmethod
     def _each_word_means_one_thing(cls, words: frozenset[str], info: ValidationInfo) -> frozenset[str]:
         own = str(info.field_name)
-        others = {word for name in EXTRA_WORDS if name != own for word in (*EXTRA_WORDS[name], *info.data.get(name, ()))}
+        others = {
+            word for name in EXTRA_WORDS if name != own for word in (*EXTRA_WORDS[name], *info.data.get(name, ()))
+        }
         if twice := len(set(map(letters_of, words)) & set(map(letters_of, others))):
             raise ValueError(f"has {twice} words that mean something else already; a word opts out or in, or asks")
         return words
