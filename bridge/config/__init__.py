@@ -225,7 +225,7 @@ class Settings(DatabaseSettings):
             word for name in EXTRA_WORDS if name != own for word in (*EXTRA_WORDS[name], *info.data.get(name, ()))
         }
         if twice := len(set(map(letters_of, words)) & set(map(letters_of, others))):
-            raise ValueError(f"has {twice} words that mean something else already; a word opts out or in, or asks")
+            raise ValueError(f"has {twice} words that the carrier or another list takes for something else; keep one")
         return words
 
     @property

@@ -108,8 +108,8 @@ def _words(form: Callable[[str], str]) -> Callable[[object], object]:
         if not isinstance(text, str):
             return text
         written = text.split(",") if text.strip() else []
-        if empty := sum(not letters_of(word) for word in written):
-            raise ValueError(f"has {empty} entries without a letter or a digit; write words and commas between them")
+        if empty := [str(place) for place, word in enumerate(written, start=1) if not letters_of(word)]:
+            raise ValueError(f"has no word at its entry {', '.join(empty)}; write words with commas between them")
         return frozenset(map(form, written))
 
     return read
