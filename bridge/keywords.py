@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -121,14 +120,13 @@ def bridge_answers(answered_by: str, number: str, said: str | None = None, *, he
 
 
 def _says_stop(body: str, words: frozenset[str]) -> bool:
-    """Is it one of these words, in one piece or several, or nothing but such words ("STOP STOP")?"""
+    """Is it such a word, in one piece or several, once or again and again, or nothing but such words?"""
     if _QUESTION.search(unicodedata.normalize("NFKC", body)):
         return False
-    return letters_of(body) in words or _only(words, filter(None, map(letters_of, body.split())))
-
-
-def _only(words: frozenset[str], said: Iterator[str]) -> bool:
-    return next(said, "") in words and all(word in words for word in said)
+    letters = letters_of(body)
+    if any(letters == word * max(1, len(letters) // len(word)) for word in words):
+        return True
+    return letters != "" and all(part in words for part in map(letters_of, body.split()) if part)
 
 
 def _counts(char: str) -> bool:

@@ -117,7 +117,7 @@ DRESSED_STOPS = [
         "stop / end",
         "stop & quit",
     ),
-    *("Opt-out! Opt-out!", "stop 🛑 stop", "Cancel - stop"),
+    *("Opt-out! Opt-out!", "stop 🛑 stop", "Cancel - stop", "stop!!stop!!", "Opt out opt out"),
 ]
 NO_KEYWORD = [
     *("", " ", ".", "!", "?", "-", "🛑", "\u200b", "\u3164", "1️⃣", "“”"),
@@ -174,7 +174,23 @@ NO_KEYWORD = [
     ),
     *("arret", "ARRÊT", "basta", "СТОП", "ストップ"),
     # other words
-    *("stopp", "stops", "stopped", "nonstop", "top", "sto", "st", "5top", "$top", "ctop", "stóp", "ends", "ending"),
+    *(
+        "stopp",
+        "endstop",
+        "stopstopped",
+        "stops",
+        "stopped",
+        "nonstop",
+        "top",
+        "sto",
+        "st",
+        "5top",
+        "$top",
+        "ctop",
+        "stóp",
+        "ends",
+        "ending",
+    ),
     *("cancelled", "canceled", "quite", "opt", "out", "opt in", "optin", "opts out", "all", "stop all all"),
     # figures
     *(
