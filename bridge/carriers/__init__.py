@@ -216,6 +216,8 @@ class InboundText:
     """``STOP``, ``START`` or ``HELP`` where the carrier says so itself."""
     sent_at: datetime | None = None
     """In UTC, by the carrier's clock; ``None`` for one that comes just now."""
+    service: str | None = None
+    """The messaging service that our number belongs to, where the carrier names one."""
     aside: str = ""
     """What the agent is told beside the words: a place, the payload of a button, the answers of a form."""
     attachment: Attachment = Attachment.FILE

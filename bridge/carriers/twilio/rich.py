@@ -34,14 +34,16 @@ class Fate(StrEnum):
 
 
 FATES: dict[str, Fate] = {
-    **dict.fromkeys(("MessageSid", "AccountSid", "From", "To", "OptOutType", "NumMedia"), Fate.READ),
+    **dict.fromkeys(
+        ("MessageSid", "AccountSid", "MessagingServiceSid", "From", "To", "OptOutType", "NumMedia"), Fate.READ
+    ),
     **dict.fromkeys(("Body", "Latitude", "Longitude", "Label", "Address"), Fate.SAID),
     **dict.fromkeys(("ButtonText", "ButtonPayload", "ListTitle", "ListId", "InteractiveData", "FlowData"), Fate.SAID),
     **dict.fromkeys(("ButtonType", "ListDescription", "MessageType", "ChannelMetadata"), Fate.STORED),
     **dict.fromkeys(("ProfileName", "WaId", "ExternalUserId", "Forwarded", "FrequentlyForwarded"), Fate.STORED),
     **dict.fromkeys(("OriginalRepliedMessageSender", "OriginalRepliedMessageSid", "Referral"), Fate.STORED),
     **dict.fromkeys(("MediaUrl", "MediaContentType"), Fate.REFUSED),
-    **dict.fromkeys(("SmsSid", "SmsMessageSid", "SmsStatus", "MessagingServiceSid", "NumSegments"), Fate.LEFT),
+    **dict.fromkeys(("SmsSid", "SmsMessageSid", "SmsStatus", "NumSegments"), Fate.LEFT),
     **dict.fromkeys(("ApiVersion", "AddOns", "ErrorCode", "ErrorUrl", "OptInType"), Fate.LEFT),
     **{f"{end}{part}": Fate.LEFT for end in ("From", "To") for part in ("City", "State", "Zip", "Country")},
 }
