@@ -6,8 +6,8 @@ One package per carrier; the steps know only this contract.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -222,8 +222,8 @@ class InboundText:
     """What the agent is told beside the words: a place, the payload of a button, the answers of a form."""
     attachment: Attachment = Attachment.FILE
     """What the media are."""
-    extras: Mapping[str, str] = field(default_factory=dict)
-    """What else the carrier told, for operators; not said to the agent."""
+    extras: tuple[tuple[str, str], ...] = ()
+    """What else the carrier told, by its names; for operators, and not said to the agent."""
 
     @property
     def said(self) -> str:

@@ -86,10 +86,10 @@ def fate(name: str) -> Fate:
     return FATES.get(name.rstrip("0123456789"), Fate.LEFT)
 
 
-def extras(fields: Fields) -> dict[str, str]:
+def extras(fields: Fields) -> Iterator[tuple[str, str]]:
     """What is stored beside the text."""
     kept = [name for name, value in fields.items() if value and len(name) <= LONGEST_NAME and fate(name) in KEPT]
-    return {name: fields[name][:LONGEST_EXTRA] for name in kept[:MOST_EXTRAS]}
+    return ((name, fields[name][:LONGEST_EXTRA]) for name in kept[:MOST_EXTRAS])
 
 
 def words(fields: Fields) -> str:

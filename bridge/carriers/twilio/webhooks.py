@@ -74,7 +74,7 @@ def parse_inbound(form: Form) -> InboundText:
         service=_service(_value(form, "MessagingServiceSid")),
         aside=storable(rich.aside(fields)),
         attachment=rich.attachment(fields),
-        extras={storable(name): value for name, value in rich.extras(fields).items()},
+        extras=tuple((storable(name), value) for name, value in rich.extras(fields)),
     )
 
 
