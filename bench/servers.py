@@ -10,6 +10,7 @@ import pwd
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from bench.proxies import HERE
 from bridge.embedded import free_port
 from tests.waiting import until
 
-DEBIANS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin")
+DEBIANS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin", "/usr/sbin")
 """Where Debian keeps programs that its users are not to start by hand."""
 
 STARTS_WITHIN = 60.0
@@ -142,6 +143,32 @@ def redis_server() -> Iterator[Server]:
             yield server
 
 
+POOLER = {"pool_mode": "transaction", "default_pool_size": "8", "server_round_robin": "1", "query_wait_timeout": "30"}
+"""A transaction goes to the server connection that has been idle for longest: hardly ever to the same one twice."""
+
+
+@contextmanager
+def pgbouncer(host: str, port: int, **settings: str) -> Iterator[Server]:
+    """A pooler before that server, in transaction mode and as its package has it otherwise; whoever comes is let in."""
+    user, own = _unprivileged("postgres"), free_port(HERE)
+    with _folder("pgbouncer", user) as folder:
+        told = {**POOLER, "listen_addr": HERE, "listen_port": str(own), "unix_socket_dir": "", "auth_type": "any"}
+        lines = ["[databases]", f"* = host={host} port={port} user=postgres", "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in {**told, **settings}.items()]
+        (folder / "pgbouncer.ini").write_text("\n".join(lines))
+
+        def answers() -> bool:
+            try:
+                socket.create_connection((HERE, own), timeout=2).close()
+            except OSError:
+                return False
+            return True
+
+        command = [_program("pgbouncer"), str(folder / "pgbouncer.ini")]
+        with _running(Server("PgBouncer", command, folder, own, answers, user=user), signal.SIGTERM) as server:
+            yield server
+
+
 @contextmanager
 def rabbitmq() -> Iterator[Server]:
     """A node of its own; its user is ``guest``, as ever."""
@@ -200,7 +227,7 @@ def _program(name: str) -> str:
             return str(found[-1])
     if found_on_path := shutil.which(name):
         return found_on_path
-    raise Missing(f"{name} is not on this machine: install PostgreSQL, Redis and RabbitMQ (apt-get, brew)")
+    raise Missing(f"{name} is not on this machine: install PostgreSQL, PgBouncer, Redis and RabbitMQ (apt-get, brew)")
 
 
 def _unprivileged(user: str) -> str | None:

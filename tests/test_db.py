@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from bridge.db import AWAY, IDLE_TIMEOUT, Sessions, build_engine, build_sessions
+from bridge.db import AWAY, Sessions, build_engine, build_sessions
 from bridge.models import Conversation
+from bridge.postgres import IDLE_TIMEOUT
 from tests.fakes import FakeClock
 
 
