@@ -7,6 +7,7 @@ from flask import Flask
 from bridge import log as logs
 from bridge.broker import CeleryBell
 from bridge.config import ServerSettings, or_exit
+from bridge.db import must_fit
 from bridge.runtime import Runtime
 from bridge.web import build_web
 
@@ -21,6 +22,7 @@ SILENCE = 1.5
 def create_app() -> Flask:
     """The web app from the environment's settings. With wrong settings it says what to mend and exits with 2."""
     settings = or_exit(ServerSettings.load)
+    or_exit(lambda: must_fit(settings.database_url))
     logs.configure(secrets=logs.secrets_in(settings))
     bell = CeleryBell(settings.broker_url)
     return build_web(Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS, silence=SILENCE))

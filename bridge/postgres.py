@@ -2,11 +2,12 @@
 
 What lives here: the connection's class, and what is done once when it is opened. The engine is in ``bridge.db``.
 
-**A pooler** (PgBouncer in transaction mode, Supavisor and their like) gives every transaction whichever server connection
+**A pooler** (PgBouncer in transaction mode, Supavisor and their like) gives each transaction whichever server connection
 is free. What belongs to a session is lost there or reaches somebody else: startup options, ``SET``, prepared statements.
-The bridge sends no startup options at all. It asks each new connection for its number: the one that the server knows it
-by differs from the one that was told at the start wherever a pooler stands in between. Without one, the timeouts are set
-for the session in that same question; with one, they go along with each BEGIN, and no statement is prepared.
+
+The bridge sends no startup options at all. It asks each new connection for its number at the server. A pooler has told
+another number at the start. Without a pooler, the same question sets the timeouts for the session. With one, they go
+along with each BEGIN, and no statement is prepared.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from bridge import log as logs
 from bridge.broker import CeleryBell, build_consumer, queues
 from bridge.config import ServerSettings, or_exit
+from bridge.db import must_fit
 from bridge.runtime import Runtime
 from bridge.steps import CLOCK, STEPS, hear, one_at_a_time
 
@@ -35,6 +36,7 @@ EXPIRES = 60.0
 """Seconds. Calls of the clock do not pile up while no worker is there; two machines' clocks may differ by some."""
 
 settings = or_exit(ServerSettings.load)
+or_exit(lambda: must_fit(settings.database_url))
 logs.configure(secrets=logs.secrets_in(settings))
 
 

@@ -130,10 +130,10 @@ class Postgres:
     address: URL
 
     @contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self, more: str = "") -> Iterator[str]:
         """The address of a fresh, empty database."""
         name = f"bridge_test_{uuid.uuid4().hex}"
-        self._do(f"CREATE DATABASE {name} TEMPLATE template0")
+        self._do(f"CREATE DATABASE {name} TEMPLATE template0 {more}")
         try:
             yield self.address.set(database=name).render_as_string(hide_password=False)
         finally:
