@@ -2,8 +2,8 @@
 
 What lives here: the connection's class, and what is done once when it is opened. The engine is in ``bridge.db``.
 
-**A pooler** (PgBouncer in transaction mode, Supavisor and their like) gives each transaction whichever server connection
-is free. What belongs to a session is lost there or reaches somebody else: startup options, ``SET``, prepared statements.
+**A pooler** (PgBouncer in transaction mode, Supavisor and their like) gives each transaction whichever connection to
+the server is free. What belongs to a session is lost or reaches others: startup options, ``SET``, prepared statements.
 
 The bridge sends no startup options at all. It asks each new connection for its number at the server. A pooler has told
 another number at the start. Without a pooler, the same question sets the timeouts for the session. With one, they go

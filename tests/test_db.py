@@ -161,7 +161,7 @@ def old_server() -> Iterator[str]:
 
 
 def test_a_server_that_is_too_old_is_told_at_the_start(old_server: str) -> None:
-    with pytest.raises(SettingsError, match="^DATABASE_URL leads to PostgreSQL 9.6, which is too old"):
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL leads to PostgreSQL 9\.6, which is too old"):
         must_fit(old_server)
 
 

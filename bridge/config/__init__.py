@@ -6,6 +6,7 @@ How a value is read: ``values``. Where it is found, and what is said of a wrong 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -13,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from bridge.config.faults import SettingsError, environment, faults_of, found_in, or_exit, variable_names
+from bridge.config.proxies import faults_of_proxies
 from bridge.config.values import (
     EXAMPLE_ROUTES,
     LONGEST,
@@ -88,13 +90,22 @@ class DatabaseSettings(BaseModel):
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Read the environment; ``overrides`` go by the names of the fields. Raises :class:`SettingsError`."""
         found = found_in(cls, environment() if environ is None else environ)
-        values = {name: text for name, (_, text) in found.items()}
+        values = {**{name: text for name, (_, text) in found.items()}, **overrides}
+        faults = faults_of_proxies(cls._called(values), os.environ if environ is None else environ)
         try:
-            return cls(**{**values, **overrides})
+            loaded = cls(**values)
         except ValidationError as error:
             names = {name: variable for name, (variable, _) in found.items()}
-            faults = [fault for e in error.errors(include_input=False) for fault in faults_of(cls, names, e)]
+            faults = [fault for e in error.errors(include_input=False) for fault in faults_of(cls, names, e)] + faults
+        if faults:
             raise SettingsError(faults) from None
+        return loaded
+
+    @classmethod
+    def _called(cls, values: Mapping[str, Any]) -> list[str]:
+        """The addresses of the vendors."""
+        fields = {name: field for name, field in cls.model_fields.items() if name.endswith("_base_url")}
+        return [str(values.get(name, field.default)) for name, field in fields.items()]
 
 
 class Settings(DatabaseSettings):
