@@ -15,7 +15,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
@@ -125,20 +127,48 @@ def postgres() -> Iterator[Server]:
             yield server
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """One that has signed itself, as Heroku's; so it is its own CA too."""
+
+    file: Path
+    key: Path
+
+    @classmethod
+    def made_for(cls, name: str, folder: Path) -> Certificate:
+        """``name`` is what OpenSSL calls an alternative name: ``IP:127.0.0.1``."""
+        made = cls(folder / f"{name.replace(':', '-')}.pem", folder / f"{name.replace(':', '-')}.key")
+        new = "req -x509 -nodes -days 2 -subj /CN=bridge-test -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+        where = ["-addext", f"subjectAltName={name}", "-out", str(made.file), "-keyout", str(made.key)]
+        subprocess.run([_program("openssl"), *shlex.split(new), *where], check=True, capture_output=True)
+        return made
+
+
 @contextmanager
-def redis_server() -> Iterator[Server]:
-    """It keeps nothing on disk, so killing it empties it."""
+def redis_server(tls: Certificate | None = None, *, clients: Certificate | None = None) -> Iterator[Server]:
+    """It keeps nothing on disk, so killing it empties it.
+
+    With a certificate it takes TLS and nothing else; with one for ``clients``, only who shows that.
+    """
     port = free_port(HERE)
     with _folder("redis", None) as folder:
+        how: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none"} if tls else {}
+        if clients:
+            how |= {"ssl_certfile": str(clients.file), "ssl_keyfile": str(clients.key)}
 
         def answers() -> bool:
             try:
-                with redis.Redis(HERE, port, socket_timeout=2) as client:
+                with redis.Redis(HERE, port, socket_timeout=2, **how) as client:
                     return bool(client.ping())
             except redis.RedisError:
                 return False
 
-        command = [_program("redis-server"), "--bind", HERE, "--port", str(port), "--save", "", "--appendonly", "no"]
+        listen = ["--port", str(port)]
+        if tls:
+            listen = ["--port", "0", "--tls-port", str(port), "--tls-cert-file", str(tls.file)]
+            listen += ["--tls-key-file", str(tls.key), "--tls-ca-cert-file", str((clients or tls).file)]
+            listen += ["--tls-auth-clients", "yes" if clients else "no"]
+        command = [_program("redis-server"), "--bind", HERE, *listen, "--save", "", "--appendonly", "no"]
         with _running(Server("Redis", command, folder, port, answers), signal.SIGKILL) as server:
             yield server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from bridge import log as logs
-from bridge.broker import CeleryBell
+from bridge.broker import CeleryBell, tell_of_no_check
 from bridge.config import ServerSettings, or_exit
 from bridge.db import must_fit
 from bridge.runtime import Runtime
@@ -24,5 +24,6 @@ def create_app() -> Flask:
     settings = or_exit(ServerSettings.load)
     or_exit(lambda: must_fit(settings.database_url))
     logs.configure(secrets=logs.secrets_in(settings))
-    bell = CeleryBell(settings.broker_url)
+    tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
+    bell = CeleryBell(settings.broker_url, settings.redis_tls_verify)
     return build_web(Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS, silence=SILENCE))

@@ -34,7 +34,7 @@ from sqlalchemy.exc import OperationalError
 from xdist.scheduler import LoadScopeScheduling
 
 from bench.places import Place, postgres_redis
-from bench.servers import Missing, pgbouncer
+from bench.servers import Certificate, Missing, pgbouncer, redis_server
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.models import Base
 
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
-STANDING = ("test_story", "test_outages", "test_worker", "test_pooler")
+STANDING = ("test_story", "test_outages", "test_worker", "test_pooler", "test_broker_tls")
 """Files whose tests share what takes long to be put up."""
 
 BROKER = re.compile(r"\[.*\b(redis|rabbitmq)\b")
@@ -339,6 +339,28 @@ def leased_redis_url(_leased_redis: redis.Redis) -> str:
     where = _leased_redis.get_connection_kwargs()
     user = f"{where.get('username') or ''}:{where['password']}@" if where.get("password") else ""
     return f"redis://{user}{where['host']}:{where['port']}/{where['db']}"
+
+
+@contextmanager
+def tls_redis(certificate: Certificate, clients: Certificate | None = None) -> Iterator[str]:
+    """The address of a Redis of the test's own that takes TLS and nothing else."""
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(redis_server(certificate, clients=clients))
+        except Missing as missing:
+            _not_there("A Redis of the test's own", missing)
+        yield f"rediss://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Certificate]:
+    """``here`` is good for this machine, ``elsewhere`` for another one."""
+    folder = tmp_path_factory.mktemp("certificates")
+    names = {"here": "IP:127.0.0.1", "elsewhere": "DNS:elsewhere.example"}
+    try:
+        return {which: Certificate.made_for(name, folder) for which, name in names.items()}
+    except Missing as missing:
+        _not_there("OpenSSL's program", missing)
 
 
 @pytest.fixture

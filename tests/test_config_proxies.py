@@ -113,7 +113,7 @@ def test_a_proxy_by_which_nobody_goes_may_be_anything() -> None:
     Settings.load(ENVIRON | {"HTTP_PROXY": "socks://x", "HTTPS_PROXY": GOOD, "ALL_PROXY": "nonsense"})
     Settings.load(ENVIRON | {"HTTPS_PROXY": "socks://x", "NO_PROXY": "*"})
     DatabaseSettings.load({"HTTPS_PROXY": "socks://x"})
-    with pytest.raises(SettingsError, match="^HTTP_PROXY names a SOCKS proxy"):
+    with pytest.raises(SettingsError, match=r"^HTTP_PROXY names a SOCKS proxy"):
         Settings.load(ENVIRON | {"HTTP_PROXY": "socks://x", "RETELL_BASE_URL": "http://retell.inside"})
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 
 from bridge.config.faults import SettingsError, environment, faults_of, found_in, or_exit, variable_names
 from bridge.config.proxies import faults_of_proxies
+from bridge.config.tls import contradiction
 from bridge.config.values import (
     EXAMPLE_ROUTES,
     LONGEST,
@@ -36,6 +37,7 @@ from bridge.config.values import (
     Routes,
     Secret,
     ServiceSid,
+    TlsVerify,
     Version,
     parse_duration,
 )
@@ -113,6 +115,11 @@ class Settings(DatabaseSettings):
 
     broker_url: BrokerUrl | None = Field(
         None, repr=False, description="Redis or RabbitMQ; the first one of the three that is set"
+    )
+    redis_tls_verify: TlsVerify = Field(
+        False,
+        description="check the certificate of a rediss:// broker: true, or a file with the CA's certificates; "
+        "the default fits Heroku's, which nobody has signed",
     )
     public_url: HttpAddress = Field(description="the address that Twilio calls, such as https://x.example")
 
@@ -207,6 +214,14 @@ class Settings(DatabaseSettings):
         if "twilio_api_key" in info.data and (secret is None) != (info.data["twilio_api_key"] is None):
             raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
         return secret
+
+    @field_validator("redis_tls_verify")
+    @classmethod
+    def _is_what_happens(cls, verify: bool | str, info: ValidationInfo) -> bool | str:
+        broker = info.data.get("broker_url")
+        if broker and (fault := contradiction(broker, verify)):
+            raise ValueError(fault)
+        return verify
 
     @field_validator("reply_quiet")
     @classmethod

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from bridge.config.faults import EMPTY_COUNTS, words
 from bridge.config.numbers import our_address, our_addresses
 from bridge.config.plain import path, plain
+from bridge.config.tls import fault_of_address, parse_verify
 from bridge.countries import COUNTRIES
 from bridge.phone import masked
 
@@ -96,6 +97,8 @@ def _broker_url(text: str) -> str:
         usable = False
     if not usable:
         raise ValueError("is no broker; write redis://, rediss://, amqp:// or amqps:// and the host")
+    if fault := fault_of_address(text):
+        raise ValueError(fault)
     return text
 
 
@@ -189,6 +192,7 @@ Plain = BeforeValidator(plain)
 HttpAddress = Annotated[str, Plain, AfterValidator(_http_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, Plain, AfterValidator(_broker_url)]
+TlsVerify = Annotated[bool | str, BeforeValidator(parse_verify)]
 Countries = Annotated[frozenset[str], BeforeValidator(_countries)]
 Limit = Annotated[
     int | None, Field(ge=1, le=1_000_000), BeforeValidator(lambda v: None if v == "" else v), EMPTY_COUNTS
