@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass_environment  # type: ignore[attr-defined]  # no stub has it
 
-from bridge.config.plain import plain
+from bridge.config.visible import visible
 
 KEEP_PROXIES = {"darwin", "win32"}
 """Systems with a place of their own for proxies."""
@@ -52,7 +52,7 @@ def _faults(addresses: Iterable[str], environ: Mapping[str, str]) -> Iterator[st
 def fault_of_proxy(address: str) -> str | None:
     """Why nobody can go out through this."""
     try:
-        plain(address)
+        visible(address)
     except ValueError as error:
         return str(error)
     if "://" not in address:

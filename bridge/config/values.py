@@ -17,9 +17,10 @@ from sqlalchemy.exc import ArgumentError
 
 from bridge.config.faults import EMPTY_COUNTS, words
 from bridge.config.numbers import our_address, our_addresses
-from bridge.config.plain import path, plain
 from bridge.config.tls import fault_of_address, parse_verify
+from bridge.config.visible import path, visible
 from bridge.countries import COUNTRIES
+from bridge.keywords import letters_of, plain
 from bridge.phone import masked
 
 LONGEST = timedelta(days=3650)
@@ -61,7 +62,7 @@ def _http_address(text: str) -> str:
 
 def _database_url(text: str) -> str:
     """SQLAlchemy's or Heroku's form; PostgreSQL always by psycopg 3. A file's name may hold what people name files."""
-    text = path(text) if text.startswith("sqlite:") else str(plain(text))
+    text = path(text) if text.startswith("sqlite:") else str(visible(text))
     text = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", text)
     try:
         url = make_url(text)
@@ -114,6 +115,20 @@ def _countries(text: object) -> object:
     if unknown := len(codes - COUNTRIES):
         raise ValueError(f"has {unknown} entries that are no countries; write their two letters, such as US,CA,GB")
     return codes
+
+
+def _words(form: Callable[[str], str]) -> Callable[[object], object]:
+    """Comma-separated words, or phrases, as :mod:`bridge.keywords` compares them."""
+
+    def read(text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        written = text.split(",") if text.strip() else []
+        if empty := [str(place) for place, word in enumerate(written, start=1) if not letters_of(word)]:
+            raise ValueError(f"has no word at its entry {', '.join(empty)}; write words with commas between them")
+        return frozenset(map(form, written))
+
+    return read
 
 
 def _sid(prefix: str) -> Callable[[str], str]:
@@ -188,10 +203,10 @@ DurationOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_du
 DurationOrNone = Annotated[
     timedelta | None, BeforeValidator(lambda v: None if not v or _NO_DURATION.fullmatch(str(v)) else parse_duration(v))
 ]
-Plain = BeforeValidator(plain)
-HttpAddress = Annotated[str, Plain, AfterValidator(_http_address)]
+Visible = BeforeValidator(visible)
+HttpAddress = Annotated[str, Visible, AfterValidator(_http_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
-BrokerUrl = Annotated[str, Plain, AfterValidator(_broker_url)]
+BrokerUrl = Annotated[str, Visible, AfterValidator(_broker_url)]
 TlsVerify = Annotated[bool | str, BeforeValidator(parse_verify)]
 Countries = Annotated[frozenset[str], BeforeValidator(_countries)]
 Limit = Annotated[
@@ -199,12 +214,14 @@ Limit = Annotated[
 ]
 Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
 Reply = Annotated[str, EMPTY_COUNTS]
-AccountSid = Annotated[str, Plain, AfterValidator(_sid("AC"))]
-KeySid = Annotated[str, Plain, AfterValidator(_sid("SK"))]
-ServiceSid = Annotated[str, Plain, AfterValidator(_sid("MG"))]
-Secret = Annotated[SecretStr, Field(min_length=1), Plain]
-AgentId = Annotated[str, Field(min_length=1, max_length=200), Plain]
-Version = Annotated[str, Field(min_length=1), Plain, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
+StopWords = Annotated[frozenset[str], BeforeValidator(_words(letters_of))]
+OtherWords = Annotated[frozenset[str], BeforeValidator(_words(plain))]
+AccountSid = Annotated[str, Visible, AfterValidator(_sid("AC"))]
+KeySid = Annotated[str, Visible, AfterValidator(_sid("SK"))]
+ServiceSid = Annotated[str, Visible, AfterValidator(_sid("MG"))]
+Secret = Annotated[SecretStr, Field(min_length=1), Visible]
+AgentId = Annotated[str, Field(min_length=1, max_length=200), Visible]
+Version = Annotated[str, Field(min_length=1), Visible, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
 Provider = Literal["retell"]
 
 EXAMPLE_ROUTES = '{"+15550001111": {"provider": "retell", "agent_id": "agent_x"}}'

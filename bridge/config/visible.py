@@ -19,7 +19,7 @@ _LOOKS_EMPTY = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 _MEND = "copy it anew from where it comes from"
 
 
-def plain(value: object) -> object:
+def visible(value: object) -> object:
     """The same without blanks around it; a ValueError where a character in it can't be meant."""
     if not isinstance(value, str):
         return value

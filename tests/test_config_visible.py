@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.config import ServerSettings, Settings, SettingsError
-from bridge.config.plain import plain
+from bridge.config.visible import visible
 
 KEY = "key_0123456789abcdef"
 
@@ -147,12 +147,12 @@ def test_what_people_are_told_may_be_anything(reply: str) -> None:
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\"'`"), min_size=1))
 def test_what_is_visible_ascii_stays_to_the_letter(text: str) -> None:
-    assert plain(text) == text
+    assert visible(text) == text
 
 
 @given(st.text(min_size=1), st.characters(exclude_categories=["Cs"], min_codepoint=0x7F), st.text(min_size=1))
 def test_nothing_else_gets_through(before: str, char: str, after: str) -> None:
     text = f"x{before}{char}{after}x"
     with pytest.raises(ValueError, match=r"has an? ") as caught:
-        plain(text)
+        visible(text)
     assert unicodedata.normalize("NFC", str(caught.value)).isascii()
