@@ -82,7 +82,9 @@ def must_fit(url: str) -> None:
     if make_url(url).get_backend_name() == "sqlite":
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             oldest = ".".join(map(str, OLDEST_SQLITE))
-            raise SettingsError([f"SQLite is {sqlite3.sqlite_version} here, which is too old; it must be {oldest}"])
+            raise SettingsError(
+                [f"SQLite is {sqlite3.sqlite_version} here, which is too old; it must be {oldest} or newer"]
+            )
         return
     engine = build_engine(url, pool_size=1)
     try:

@@ -34,7 +34,7 @@ from sqlalchemy.exc import OperationalError
 from xdist.scheduler import LoadScopeScheduling
 
 from bench.places import Place, postgres_redis
-from bench.servers import Certificate, Missing, pgbouncer, redis_server
+from bench.servers import Certificate, Missing, Server, pgbouncer, redis_server
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.models import Base
 
@@ -260,11 +260,11 @@ class Pooler:
     """PgBouncer before the server of the tests."""
 
     postgres: Postgres
-    port: int
+    server: Server
 
     def through(self, url: str) -> str:
         """The address of the same database, by way of the pooler."""
-        return make_url(url).set(host="127.0.0.1", port=self.port).render_as_string(hide_password=False)
+        return make_url(url).set(host="127.0.0.1", port=self.server.port).render_as_string(hide_password=False)
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -282,7 +282,7 @@ def pooler_before(postgres: Postgres, **settings: str) -> Iterator[Pooler]:
             server = running.enter_context(pgbouncer(address.host or "127.0.0.1", address.port or 5432, **settings))
         except Missing as missing:
             _not_there("PgBouncer", missing)
-        yield Pooler(postgres, server.port)
+        yield Pooler(postgres, server)
 
 
 @pytest.fixture(scope="module")

@@ -257,6 +257,9 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
             "has a parameter behind the ? that PostgreSQL does not know; take it out",
         ),
         ("PUBLIC_URL", "https://[::1", NO_ADDRESS),
+        ("PUBLIC_URL", "https://x.example:0", NO_ADDRESS),
+        ("RETELL_BASE_URL", "https://api..retellai.com", NO_ADDRESS),
+        ("RETELL_BASE_URL", f"https://{'x' * 64}.com", NO_ADDRESS),
         ("DATABASE_URL", "bridge.sqlite3", NO_DATABASE),
         ("DATABASE_URL", "postgres://h:port/d", NO_DATABASE),
         (

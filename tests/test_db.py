@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import sqlite3
 import struct
 import threading
 import time
@@ -167,3 +168,10 @@ def test_a_server_that_is_too_old_is_told_at_the_start(old_server: str) -> None:
 
 def test_sqlite_is_fit(sqlite_url: str) -> None:
     must_fit(sqlite_url)
+
+
+def test_sqlite_that_is_too_old_is_told_at_the_start(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    with pytest.raises(SettingsError, match=r"^SQLite is 3\.34\.1 here, which is too old; it must be 3\.35 or newer$"):
+        must_fit(sqlite_url)

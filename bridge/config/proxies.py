@@ -59,7 +59,7 @@ def fault_of_proxy(address: str) -> str | None:
         return f"has no scheme; {EXAMPLE}"
     try:
         parts = urlsplit(address)
-        usable = _is_host(parts.hostname or "") and parts.port != 0
+        usable = is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         return f"is no address; {EXAMPLE}"
     if parts.scheme.startswith("socks"):
@@ -82,7 +82,7 @@ def _named(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _is_host(name: str) -> bool:
+def is_host(name: str) -> bool:
     """An address, or labels of letters and digits with dots in between."""
     try:
         return bool(ip_address(name.partition("%")[0]))

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 from bridge.config.faults import EMPTY_COUNTS, words
 from bridge.config.numbers import our_address, our_addresses
+from bridge.config.proxies import is_host
 from bridge.config.tls import fault_of_address, parse_verify
 from bridge.config.visible import path, visible
 from bridge.countries import COUNTRIES
@@ -52,7 +53,7 @@ def _http_address(text: str) -> str:
     """A base address without a trailing slash."""
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+        usable = parts.scheme in {"http", "https"} and is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
