@@ -67,14 +67,17 @@ def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> 
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: object, _record: object, args: Any, kwargs: Any) -> Connection:
-        return Connection.opened(*args, silence=silence, **kwargs)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        if connection.connection.dbapi_connection.pooled:
-            connection.exec_driver_sql(BEGIN)
+        connection = Connection.opened(*args, silence=silence, **kwargs)
+        if connection.pooled:  # only then: one who listens costs each statement of an engine some time
+            event.listen(engine, "begin", _begin_behind_a_pooler)
+        return connection
 
     return engine
+
+
+def _begin_behind_a_pooler(connection: Any) -> None:
+    if connection.connection.dbapi_connection.pooled:
+        connection.exec_driver_sql(BEGIN)
 
 
 def must_fit(url: str) -> None:

@@ -68,9 +68,9 @@ def pooled_bridge(
     own_servers: Place, own_pooler: Pooler, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Standing]:
     settings = own_servers.settings(own_servers.ports)
-    with own_pooler.database() as database:
-        with standing(database, settings["CELERY_BROKER_URL"], tmp_path_factory) as bridge:
-            yield bridge
+    broker = settings["CELERY_BROKER_URL"]
+    with own_pooler.database() as database, standing(database, broker, tmp_path_factory) as bridge:
+        yield bridge
 
 
 @contextmanager
