@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import gzip
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -71,6 +72,14 @@ def page(*messages: object, **fields: object) -> dict[str, object]:
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_a_compressed_answer_is_not_asked_for_and_a_huge_one_says_so(server: Vendor, carrier: Carrier) -> None:
+    packed = gzip.compress(bytes(100_000_000))
+    server.says(201, packed, {"Content-Encoding": "gzip"})
+    with pytest.raises(OutcomeUnknown, match="too large"):
+        carrier.send(TEXT)
+    assert server.asked[0].headers["Accept-Encoding"] == "identity"
 
 
 # -- sending -------------------------------------------------------------------------------------------------------
