@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import gzip
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +17,10 @@ from typing import Any
 import pytest
 
 from bridge.carriers import TREATMENTS, CarriedText, Carrier, Delivery, InboundText, OutgoingText
+from bridge.carriers.twilio import received as twilio_received
 from bridge.carriers.twilio.client import LIST_LIMIT, PAGE_SIZE, SEND_TIMEOUT, Twilio
 from bridge.carriers.twilio.codes import MEANINGS
+from bridge.carriers.twilio.received import LONGEST_WAY, MOST_PAGES, Page, Received
 from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from tests.fakes import fake_settings
@@ -483,9 +487,69 @@ def test_a_list_of_peoples_texts_that_can_not_be_read_says_so(server: Vendor, ca
 def test_a_list_that_leads_in_a_circle_comes_to_an_end(server: Vendor, carrier: Carrier) -> None:
     for _ in range(3):
         server.says(200, page(inbound(), next_page_uri=MORE))
-    with pytest.raises(OutcomeUnknown):
-        received(carrier)
-    assert len(server.asked) == 2
+    assert received_ids(carrier) == [SID, SID]
+    assert len(server.asked) == 3
+
+
+def test_a_list_that_leads_to_ever_new_addresses_comes_to_an_end_and_that_is_told(
+    server: Vendor, carrier: Carrier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(twilio_received, "MOST_PAGES", 5)
+    for n in (0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1):
+        server.says(200, page(inbound(sid=f"SM{n:032x}"), next_page_uri=f"{MORE}&n={n}"))
+    assert received_ids(carrier) == [f"SM{n:032x}" for n in (5, 4, 3, 2, 1, 0)]
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "goes on after 6 pages" in told.getMessage() and NUMBER not in told.getMessage()
+
+
+def endless(read: list[str]) -> Callable[[str | None], Page]:
+    """A list without an end, and without a text on most of its pages."""
+
+    def page_at(address: str | None) -> Page:
+        read.append(address or "newest")
+        text = InboundText(f"SM{len(read)}", ANN, NUMBER, "hello")
+        return Page([] if address else [text], f"page {len(read)}")
+
+    return page_at
+
+
+def test_a_list_without_an_end_is_bound_by_pages() -> None:
+    read: list[str] = []
+    pages = Received(endless(read), NUMBER)
+    assert sum(len(page) for page in pages) == 1
+    assert len(read) == 1 + 2 * MOST_PAGES
+    assert list(pages) == []
+
+
+def test_a_list_without_an_end_is_bound_by_time(caplog: pytest.LogCaptureFixture) -> None:
+    read: list[str] = []
+    moments = itertools.count(0.0, LONGEST_WAY / 4)
+    assert sum(len(page) for page in Received(endless(read), NUMBER, clock=lambda: next(moments))) == 1
+    assert len(read) == 1 + 2 * 3
+    assert "goes on after 4 pages" in caplog.text
+
+
+def test_a_fault_on_the_way_takes_no_more_than_its_time() -> None:
+    """Also where each page fails at first: pauses count."""
+    read: list[str] = []
+    moments = itertools.count(0.0, LONGEST_WAY / 4)
+    page_at, failed = endless(read), []
+
+    def unsteady(address: str | None) -> Page:
+        if address not in failed:
+            failed.append(address)
+            raise OutcomeUnknown("cut off", provider="twilio")
+        return page_at(address)
+
+    pages = Received(unsteady, NUMBER, clock=lambda: next(moments))
+    ends = 0
+    while ends < 20:
+        with contextlib.suppress(OutcomeUnknown):
+            if next(pages, None) is None:
+                break
+        ends += 1
+    assert ends < 20
+    assert len(read) <= 1 + 2 * 3
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ class Twilio:
                 raise unreadable(None)
             return self._page(lambda messages: messages.get_page(address), since)
 
-        return Received(page_at)
+        return Received(page_at, number)
 
     def close(self) -> None:
         self._api.close()
