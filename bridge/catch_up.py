@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 
 from bridge import inbox
 from bridge.carriers import InboundText
+from bridge.carriers.spellings import spellings
 from bridge.db import insert_if_new, patient
 from bridge.errors import RemoteError
 from bridge.models import CatchUp, Message
@@ -46,8 +47,10 @@ def catch_up(rt: Runtime, pauses: Sequence[float] = PAUSES) -> None:
 
     A carrier that serves nobody, or does not answer at all, is not asked for number after number: that would keep a
     thread of the worker waiting for each. The order changes, so that a number whose list never comes holds up none.
+    Each spelling of a number has a list of its own, and so a mark.
     """
-    for number in random.sample(rt.settings.twilio_numbers, len(rt.settings.twilio_numbers)):
+    numbers = [spelled for number in rt.settings.twilio_numbers for spelled in spellings(number)]
+    for number in random.sample(numbers, len(numbers)):
         try:
             _read(rt, number, pauses)
         except RemoteError as error:

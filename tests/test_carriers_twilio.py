@@ -256,6 +256,27 @@ def test_with_a_messaging_service_the_sender_may_vary(server: Vendor, new_carrie
     assert server.asked[0].query == {"To": [ANN], "PageSize": [str(LIST_LIMIT)]}
 
 
+@pytest.mark.parametrize("service", [None, SERVICE])
+def test_a_phone_with_two_spellings_is_looked_for_by_both(
+    server: Vendor, new_carrier: NewCarrier, service: str | None
+) -> None:
+    """Each text once, also where either list shows it."""
+    other = {"sid": "SM" + "b" * 32, "date_created": "Mon, 02 Nov 2026 12:00:09 +0000", "to": "+525512345678"}
+    server.says(200, page(message()))
+    server.says(200, page(message(**other), message()))
+    found = new_carrier(twilio_messaging_service_sid=service).sent_to("+5215512345678", NUMBER, SINCE)
+    assert [text.id for text in found] == ["SM" + "b" * 32, SID]
+    assert [asked.query["To"] for asked in server.asked] == [["+5215512345678"], ["+525512345678"]]
+    assert [asked.query.get("From") for asked in server.asked] == [None if service else [NUMBER]] * 2
+
+
+def test_our_own_number_may_have_two_spellings_too(server: Vendor, carrier: Carrier) -> None:
+    for _ in range(2):
+        server.says(200, page())
+    carrier.sent_to(ANN, "+5215512345678", SINCE)
+    assert [asked.query["From"] for asked in server.asked] == [["+5215512345678"], ["+525512345678"]]
+
+
 def test_only_what_we_sent_counts(server: Vendor, carrier: Carrier) -> None:
     directions = ("inbound", "outbound-api", "outbound-reply", "outbound-call", None)
     server.says(200, page(*[message(sid=f"SM{n}", direction=way) for n, way in enumerate(directions)]))

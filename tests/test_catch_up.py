@@ -127,6 +127,16 @@ def test_a_bridge_without_numbers_asks_nobody(sessions: Sessions) -> None:
     assert scene.carrier.calls == []
 
 
+def test_texts_to_the_other_spelling_of_a_number_come_in_too(sessions: Sessions) -> None:
+    scene = Scene(sessions, twilio_numbers=("+5215512345678",))
+    for number in ("+5215512345678", "+525512345678"):
+        scene.carrier.receive(ANN, number, f"to {number}")
+    scene.clock.tick(60)
+    for _ in range(2):
+        catch_up(scene.rt)
+    assert sorted(stored(scene)) == ["to +5215512345678", "to +525512345678"]
+
+
 def test_texts_to_other_numbers_stay_where_they_are(scene: Scene) -> None:
     scene.carrier.receive(ANN, OTHER_NUMBER, "not for us")
     scene.clock.tick(60)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +25,7 @@ from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.carriers.spellings import spellings
 from bridge.carriers.twilio import codes
 from bridge.carriers.twilio.received import Page, Received
 from bridge.carriers.twilio.refusals import PROVIDER, error_code, refusal, unreadable
@@ -114,10 +115,13 @@ class Twilio:
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
         """By phone alone where a messaging service picks the sender. A text without a date may be a new one."""
-        pair = {"to": recipient} if self._service_of(sender) else {"to": recipient, "from_": sender}
+        senders = [None] if self._service_of(sender) else spellings(sender)
+        carried: list[CarriedText] = []
         with self._messages() as messages:
-            found = islice(self._texts(messages, {"page_size": LIST_LIMIT, **pair}), LIST_LIMIT)
-            carried = [_carried(message) for message in found if str(message.direction).startswith("outbound")]
+            for to, from_ in product(spellings(recipient), senders):
+                known = {text.id for text in carried}
+                sent = self._sent(messages, {"to": to, "from_": from_} if from_ else {"to": to})
+                carried += [text for text in sent if text.id not in known]
         since = since.replace(microsecond=0)  # Twilio's moments are whole seconds
         recent = [text for text in carried if text.created_at is None or text.created_at >= since]
         return sorted(recent, key=lambda text: text.created_at or since, reverse=True)
@@ -155,6 +159,10 @@ class Twilio:
         """The service that picks the number. An address of a channel speaks for itself: both sides must be of one
         channel, and whether the service has a sender there at all can't be seen from here."""
         return None if ":" in sender else self._service
+
+    def _sent(self, messages: Any, which: dict[str, Any]) -> Iterator[CarriedText]:
+        found = islice(self._texts(messages, {"page_size": LIST_LIMIT, **which}), LIST_LIMIT)
+        return (_carried(message) for message in found if str(message.direction).startswith("outbound"))
 
     def _texts(self, messages: Any, which: dict[str, Any]) -> Iterator[Any]:
         """A list from its beginning. A page that is not full may yet lead on, but never to another server."""

@@ -80,7 +80,7 @@ class Received(Iterator[list[InboundText]]):
         if not circle and len(self._addresses) < MOST_PAGES and self._clock() < self._until:
             return False
         log.error(
-            "Twilio's list of the texts to %s goes on after %s pages, and is read no further back. Of what came before, "
+            "Twilio's list of the texts to %s goes on after %s pages and is read no further back. Of what came before, "
             "only what the webhook brought is here: compare with the console's message log.",
             masked(self._number),
             len(self._addresses) + 1,
