@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import select, update
 
@@ -25,6 +27,8 @@ from bridge.phone import masked
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OVERLAP = timedelta(minutes=5)
 """A look begins so long before the end of the last one: two clocks differ, and a list may be late to show a text."""
@@ -65,7 +69,7 @@ def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
     since = _read_to(rt, number, until + OVERLAP - FIRST_LOOK) - OVERLAP
     pages = rt.carrier.received_by(number, since)
     while (page := _next_page(pages, pauses)) is not None:
-        _store(rt, [text for text in page if (text.sent_at or until) <= until])
+        _store(rt, [text for text in page if (text.sent_at or until) <= until], pauses)
         if page:
             _advance(rt, number, min(page[-1].sent_at or since, until))
     _advance(rt, number, until)
@@ -73,24 +77,46 @@ def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
 
 def _next_page(pages: Iterator[Sequence[InboundText]], pauses: Sequence[float]) -> Sequence[InboundText] | None:
     """``None`` behind the last one."""
+    return _patiently(lambda: next(pages, None), pauses)
+
+
+def _patiently(call: Callable[[], T], pauses: Sequence[float]) -> T:
     for pause in pauses:
         try:
-            return next(pages, None)
+            return call()
         except RemoteError as error:
             if not error.worth_retry:
                 raise
             time.sleep(pause)
-    return next(pages, None)
+    return call()
+
+
+def _readable(rt: Runtime, text: InboundText, pauses: Sequence[float]) -> InboundText:
+    """A text whose words the list hides, asked for by its id. They may be hidden there too: then it is told as such."""
+    if not text.hidden:
+        return text
+    try:
+        shown = _patiently(lambda: rt.carrier.fetch_received(text.carrier_id), pauses)
+    except RemoteError as error:
+        if error.provider_wide or error.status is None:
+            raise
+        log.warning("a text whose words are hidden in the list can't be asked for: %s", error)
+        return text
+    return text if shown is None else replace(text, body=shown.body, media=shown.media, hidden=shown.hidden)
+
+
+def _store(rt: Runtime, texts: Sequence[InboundText], pauses: Sequence[float]) -> None:
+    _store_all(rt, [_readable(rt, text, pauses) for text in _unknown(rt, texts)])
 
 
 @patient
-def _store(rt: Runtime, texts: Sequence[InboundText]) -> None:
-    unknown = _unknown(rt, texts)
+def _store_all(rt: Runtime, unknown: Sequence[InboundText]) -> None:
     stored = sum(inbox.store(rt, text) for text in unknown)
     if stored:
         log.info("%s texts came in by the carrier's list, and by no webhook", stored)
 
 
+@patient
 def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
     """Those that are not stored yet: mostly none, which costs one look-up for the page."""
     if not texts:

@@ -130,6 +130,8 @@ def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded, 
     """Why it gets no answer; ``None`` where it may get one. ``for_us``: the bridge answers it, and not the agent."""
     if never := limits.shut_out(rt.settings, text):
         return never
+    if text.hidden:
+        return limits.HIDDEN
     if for_us:
         over = limits.free_at(rt, session, text.phone) > rt.now()
         return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, session, text, heeded) else None

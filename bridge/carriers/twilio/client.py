@@ -25,6 +25,7 @@ from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.carriers.redaction import hidden
 from bridge.carriers.spellings import spellings
 from bridge.carriers.twilio import codes
 from bridge.carriers.twilio.received import Page, Received
@@ -50,9 +51,16 @@ LIST_LIMIT = 200
 PAGE_SIZE = 200
 """Texts on one page of a long list. Twilio gives up to 1,000, but those of emoji only would be too large an answer."""
 
+LONGEST_COUNT = 6
+"""Digits. No text has more segments than that can say."""
+
 NOT_FOUND = 404
 """Where one text is asked for by its id, this is said of it: elsewhere only the account can be unknown."""
 
+
+HELD_BACK = ("failed", "undelivered")
+"""People's texts that Twilio has not passed on, and not for want of a webhook: those of machines that would answer us
+for ever, and one-time codes."""
 
 LONGEST_VALIDITY = 36_000
 """Seconds that Twilio keeps a text at most, and keeps it where nothing is said."""
@@ -130,6 +138,15 @@ class Twilio:
         try:
             with self._messages() as messages:
                 return _carried(messages(carrier_id).fetch())
+        except RemoteError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def fetch_received(self, carrier_id: str) -> InboundText | None:
+        try:
+            with self._messages() as messages:
+                return _received(messages(carrier_id).fetch())
         except RemoteError as error:
             if error.status == NOT_FOUND:
                 return None
@@ -256,7 +273,14 @@ def _carried(message: Any) -> CarriedText:
         body=storable(message.body or ""),
         created_at=message.date_created,
         error_code=error_code(message.error_code),
+        segments=_count(message.num_segments),
     )
+
+
+def _count(said: object) -> int | None:
+    """Segments; Twilio says 0 until it has counted."""
+    text = str(said)
+    return int(text) or None if text.isascii() and text.isdecimal() and len(text) < LONGEST_COUNT else None
 
 
 def _seconds(valid_for: timedelta) -> int:
@@ -266,7 +290,7 @@ def _seconds(valid_for: timedelta) -> int:
 
 def _received(message: Any) -> InboundText | None:
     """The text as the webhook would have told it; ``None`` where it would not have told it."""
-    if message.direction != "inbound":
+    if message.direction != "inbound" or message.status in HELD_BACK:
         return None
     shown = {"MessageSid": message.sid, "From": message.from_, "To": message.to, "Body": message.body}
     shown["NumMedia"] = message.num_media
@@ -275,7 +299,7 @@ def _received(message: Any) -> InboundText | None:
     except BadField as fault:
         log.warning("a text in Twilio's list is left out: no usable %s", fault.field)
         return None
-    return replace(text, sent_at=_moment(message))
+    return replace(text, sent_at=_moment(message), hidden=not text.media and hidden(text.body))
 
 
 def _moment(message: Any) -> datetime | None:
