@@ -410,6 +410,16 @@ def inbound(**fields: object) -> dict[str, object]:
     return message(**{**shown, "num_media": "0", **fields})
 
 
+HIDDEN: list[tuple[dict[str, object], bool]] = [
+    ({"body": ""}, True),
+    ({"body": None}, True),
+    ({"body": "[Redacted]"}, True),
+    ({"body": " \n"}, True),
+    ({"body": "hello"}, False),
+    ({"body": "", "num_media": "1"}, False),
+]
+
+
 def received(carrier: Carrier) -> list[InboundText]:
     return [text for page in carrier.received_by(NUMBER, SINCE) for text in page]
 
@@ -460,6 +470,46 @@ def test_a_text_that_was_not_announced_yet_counts_from_when_it_was_made(server: 
 def test_a_text_without_any_date_is_shown_too(server: Vendor, carrier: Carrier, date: str | None) -> None:
     server.says(200, page(inbound(date_sent=date, date_created=date)))
     assert [text.sent_at for text in received(carrier)] == [None]
+
+
+@pytest.mark.parametrize(("fields", "hidden"), HIDDEN)
+def test_a_text_whose_words_are_hidden_is_told_as_such(
+    server: Vendor, carrier: Carrier, fields: dict[str, object], hidden: bool
+) -> None:
+    server.says(200, page(inbound(**fields)))
+    server.says(200, inbound(**fields))
+    [listed] = received(carrier)
+    asked = carrier.fetch_received(SID)
+    assert (listed.hidden, asked and asked.hidden) == (hidden, hidden)
+    assert server.asked[1].path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{SID}.json"
+
+
+@pytest.mark.parametrize("status", ["failed", "undelivered"])
+def test_a_machines_text_that_twilio_holds_back_stays_there(server: Vendor, carrier: Carrier, status: str) -> None:
+    server.says(200, page(inbound(status=status, error_code=30039, body="I am a machine")))
+    assert received(carrier) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("3", 3),
+        (3, 3),
+        ("0", None),
+        (None, None),
+        ("", None),
+        ("many", None),
+        ("-1", None),
+        ("9" * 5000, None),
+        ([], None),
+    ],
+)
+def test_segments_are_a_number_or_not_counted_yet(
+    server: Vendor, carrier: Carrier, said: object, kept: int | None
+) -> None:
+    server.says(200, message(num_segments=said))
+    shown = carrier.fetch(SID)
+    assert shown and shown.segments == kept
 
 
 def test_only_what_people_sent_is_shown(server: Vendor, carrier: Carrier) -> None:
