@@ -18,7 +18,7 @@ import pytest
 
 from bridge.carriers import TREATMENTS, CarriedText, Carrier, Delivery, InboundText, OutgoingText
 from bridge.carriers.twilio import received as twilio_received
-from bridge.carriers.twilio.client import LIST_LIMIT, PAGE_SIZE, SEND_TIMEOUT, Twilio
+from bridge.carriers.twilio.client import LIST_LIMIT, MOST_LOOKED_PAGES, PAGE_SIZE, SEND_TIMEOUT, Twilio
 from bridge.carriers.twilio.codes import MEANINGS
 from bridge.carriers.twilio.received import LONGEST_WAY, MOST_PAGES, Page, Received
 from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
@@ -237,6 +237,14 @@ def test_a_page_that_is_not_full_may_lead_on(server: Vendor, carrier: Carrier) -
     server.says(200, page(message(sid="SM1")))
     assert [found.id for found in carrier.sent_to(ANN, NUMBER, SINCE)] == ["SM2", "SM1"]
     assert server.asked[1].query == {"To": [NUMBER], "PageSize": ["200"], "Page": ["1"], "PageToken": ["PASM1"]}
+
+
+def test_a_list_of_ours_that_leads_to_ever_new_addresses_tells_nothing(server: Vendor, carrier: Carrier) -> None:
+    for n in range(MOST_LOOKED_PAGES + 1):
+        server.says(200, page(next_page_uri=f"{MORE}&n={n}"))
+    with pytest.raises(OutcomeUnknown):
+        carrier.sent_to(ANN, NUMBER, SINCE)
+    assert len(server.asked) == MOST_LOOKED_PAGES + 1
 
 
 @pytest.mark.parametrize("address", ["https://api.example.com/2010-04-01/more", "/more", 7, "{}/\x00", "{}/é"])

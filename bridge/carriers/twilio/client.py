@@ -48,6 +48,9 @@ STATUS_PATH = "/twilio/status"
 LIST_LIMIT = 200
 """Texts that one look reads, mostly on one page: more than one phone gets between a send and the look for it."""
 
+MOST_LOOKED_PAGES = 50
+"""Of such a list. One or two have all that is of interest."""
+
 PAGE_SIZE = 200
 """Texts on one page of a long list. Twilio gives up to 1,000, but those of emoji only would be too large an answer."""
 
@@ -182,14 +185,19 @@ class Twilio:
         return (_carried(message) for message in found if str(message.direction).startswith("outbound"))
 
     def _texts(self, messages: Any, which: dict[str, Any]) -> Iterator[Any]:
-        """A list from its beginning. A page that is not full may yet lead on, but never to another server."""
+        """A list from its beginning. A page that is not full may yet lead on, but never to another server, and never
+        without an end: such a list can't be trusted to show what was taken.
+        """
         page = messages.page(**which)
-        while page:
+        for _ in range(MOST_LOOKED_PAGES):
             yield from page
             address = page.next_page_url
             if address and not self._is_address(address):
                 raise ValueError("no address")
-            page = messages.get_page(address) if address else None
+            if not address:
+                return
+            page = messages.get_page(address)
+        raise ValueError("no end")
 
     def _is_address(self, address: object) -> bool:
         """One of this API, and such that it can be called: the list itself has named it."""
