@@ -257,6 +257,26 @@ def test_what_the_webhook_has_brought_is_not_asked_for(scene: Scene) -> None:
     assert scene.got() == ["You said: my secret"]
 
 
+def test_words_that_the_webhook_brings_after_all_are_answered_once(scene: Scene) -> None:
+    """A fallback address may be called half a minute later."""
+    text = scene.carrier.receive(ANN, NUMBER, "my secret")
+    looked(scene)
+    for new in (True, False):
+        assert scene.text("my secret", sid=text.carrier_id) == new
+        scene.work_until_quiet()
+        looked(scene)
+    [row] = incoming(scene)
+    assert (row.status, row.body, row.error) == (MessageStatus.ANSWERED, "my secret", None)
+    assert (scene.agent.heard, scene.got()) == (["my secret"], ["You said: my secret"])
+
+
+def test_an_opt_out_whose_words_come_late_opts_out(scene: Scene) -> None:
+    text = scene.carrier.receive(ANN, NUMBER, "STOP")
+    looked(scene)
+    scene.text("STOP", sid=text.carrier_id)
+    assert [row.status for row in incoming(scene)] == [MessageStatus.KEYWORD]
+
+
 def test_a_picture_stays_a_picture(scene: Scene) -> None:
     scene.carrier.receive(ANN, NUMBER, "", media=1)
     looked(scene)
