@@ -33,7 +33,10 @@ ENVIRON = {name.upper(): value for name, value in SETTINGS.items()}
         ({"HTTPS_PROXY": GOOD, "NO_PROXY": "*"}, None),
         ({"HTTPS_PROXY": GOOD, "NO_PROXY": "twilio.com"}, None),
         ({"HTTPS_PROXY": GOOD, "NO_PROXY": "localhost, .twilio.com"}, None),
+        ({"HTTPS_PROXY": GOOD, "NO_PROXY": " API.Twilio.com:443 ,x"}, None),
+        ({"HTTPS_PROXY": GOOD, "NO_PROXY": "x, *"}, None),
         ({"HTTPS_PROXY": GOOD, "NO_PROXY": "example.com"}, "HTTPS_PROXY"),
+        ({"HTTPS_PROXY": GOOD, "NO_PROXY": "lio.com,i.twilio.com,.com.,,"}, "HTTPS_PROXY"),
         ({"ALL_PROXY": GOOD, "no_proxy": "api.twilio.com"}, None),
     ],
 )

@@ -7,16 +7,11 @@ The names are those of curl and of most libraries: a variable for the scheme of 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass_environment  # type: ignore[attr-defined]  # no stub has it
 
 from bridge.config.visible import visible
-
-KEEP_PROXIES = {"darwin", "win32"}
-"""Systems with a place of their own for proxies."""
 
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
@@ -29,7 +24,7 @@ def way_out(address: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     host = parts.hostname or ""
     named = _named(environ)
     _, exceptions = named.get("no", ("", ""))
-    if _is_here(host) or proxy_bypass_environment(host, {"no": exceptions}):
+    if _is_here(host) or _is_exception(host, exceptions):
         return None
     return named.get(parts.scheme) or named.get("all")
 
@@ -70,16 +65,19 @@ def fault_of_proxy(address: str) -> str | None:
 
 
 def _named(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """By what they are for: the variable and its value. A system that keeps proxies elsewhere is asked for those."""
+    """By what they are for: the variable and its value."""
     found: dict[str, tuple[str, str]] = {}
     for name in sorted(environ, key=str.islower):  # small letters come last, and count, also where they say nothing
         kind, _, proxy = name.lower().rpartition("_")
         if proxy == "proxy":
             found[kind] = (name, environ[name].strip())
-    found = {kind: pair for kind, pair in found.items() if pair[1]}
-    if sys.platform in KEEP_PROXIES and not found.keys() - {"no"}:
-        found = {kind: ("The proxy of this system", value) for kind, value in getproxies().items()} | found
-    return found
+    return {kind: pair for kind, pair in found.items() if pair[1]}
+
+
+def _is_exception(host: str, exceptions: str) -> bool:
+    """``NO_PROXY`` has names of machines and of domains, with or without a dot before and a port behind, or a star."""
+    names = [re.sub(r":[0-9]+$", "", name.strip().lower()).lstrip(".") for name in exceptions.split(",")]
+    return "*" in names or any(host == name or host.endswith(f".{name}") for name in names if name)
 
 
 def is_host(name: str) -> bool:
