@@ -36,6 +36,7 @@ FROM_A_SHORT_CODE = "it comes from a short code, and IGNORE_SHORT_CODES is set"
 OUR_OWN = "it comes from one of our own numbers"
 NOT_SERVED = "its country is not among ALLOWED_COUNTRIES"
 TOO_LONG = "it is longer than CHARACTERS_PER_TEXT"
+HIDDEN = "no webhook brought it, and the carrier hides its words: ask the person, or look into the console"
 TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow"
 
 

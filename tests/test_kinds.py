@@ -414,3 +414,16 @@ def statements(scene: Scene, work: Callable[[], object]) -> int:
 
 def test_an_attachment_says_nothing_where_there_is_none() -> None:
     assert InboundText("SM1", ANN, NUMBER, "hi").attachment is Attachment.FILE
+
+
+def test_a_place_that_the_list_shows_without_words_is_said_when_a_webhook_brings_it_after_all(
+    sessions: Sessions,
+) -> None:
+    scene = Scene(sessions, twilio_numbers=NUMBER)
+    store(scene.rt, InboundText("SM1", ANN, NUMBER, "", sent_at=scene.clock(), hidden=True))
+    scene.work()
+    assert (scene.got(), scene.agent.heard) == ([], [])
+    webhook(scene, MessageSid="SM1", Latitude="52.52", Longitude="13.4", Label="Tor", ProfileName="Ann")
+    scene.work()
+    assert scene.agent.heard[0].startswith("Location: Tor, 52.52, 13.4")
+    assert (theirs(scene)[0].status, theirs(scene)[0].extras) == (MessageStatus.ANSWERED, {"ProfileName": "Ann"})
