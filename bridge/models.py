@@ -211,6 +211,8 @@ class Chat(Base):
     """How many of the person's messages the chat is known to hold."""
     last_item_id: Mapped[str | None] = mapped_column(String(255))
     """The newest item that is known, where the provider names its items."""
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How often the provider has failed in this chat since its last answer, while it served others."""
 
 
 Index("ix_chats_conversation_id", Chat.conversation_id)
@@ -239,6 +241,10 @@ class Turn(Base):
     """The agent's provider has answered that, with an error: nothing of it is on its way any more."""
     looked_items: Mapped[int | None] = mapped_column(Integer)
     """How many items the chat had at the last look: an answer counts once it has stopped growing."""
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How often the provider has failed at it while it served others. See ``bridge.turns.poison``."""
+    failed_at: Mapped[datetime | None]
+    """When it last failed at it, whether others were served or not."""
     settled_at: Mapped[datetime | None]
     error: Mapped[str | None]
     """Why the last attempt failed, in words that are safe to show."""

@@ -83,6 +83,7 @@ def _chats() -> None:
         sa.Column("due_at", MOMENT),
         sa.Column("user_items", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("last_item_id", sa.String(255)),
+        sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
     )
     _index("ix_chats_conversation_id", "conversation_id")
     _index("uq_chats_provider_chat_id", "provider", "provider_chat_id")
@@ -104,6 +105,8 @@ def _turns() -> None:
         sa.Column("asked_at", MOMENT),
         sa.Column("call_over", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("looked_items", sa.Integer()),
+        sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("failed_at", MOMENT),
         sa.Column("settled_at", MOMENT),
         sa.Column("error", sa.Text()),
     )
