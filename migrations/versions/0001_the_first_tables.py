@@ -22,6 +22,7 @@ def upgrade() -> None:
     _messages()
     _workers()
     _holds()
+    _step_errors()
     _senders()
     _catch_ups()
     _opt_outs()
@@ -32,6 +33,7 @@ def downgrade() -> None:
         "opt_outs",
         "catch_ups",
         "senders",
+        "step_errors",
         "holds",
         "workers",
         "messages",
@@ -182,6 +184,22 @@ def _holds() -> None:
         sa.Column("late", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("refuted", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
+
+
+def _step_errors() -> None:
+    op.create_table(
+        "step_errors",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("step", sa.String(32), nullable=False),
+        sa.Column("row_id", sa.BigInteger(), nullable=False),
+        sa.Column("conversation_id", sa.BigInteger()),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("times", sa.Integer(), nullable=False),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("last_at", MOMENT, nullable=False),
+        sa.Column("stands_until", MOMENT, nullable=False),
+    )
+    _index("uq_step_errors", "step", "row_id")
 
 
 def _senders() -> None:
