@@ -199,7 +199,7 @@ def _step_errors() -> None:
         sa.Column("last_at", MOMENT, nullable=False),
         sa.Column("stands_until", MOMENT, nullable=False),
     )
-    _index("uq_step_errors", "step", "row_id")
+    op.create_index("uq_step_errors", "step_errors", ["step", "row_id"], unique=True)
 
 
 def _senders() -> None:
