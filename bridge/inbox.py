@@ -148,7 +148,8 @@ def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) 
     """The conversation of this pair of numbers, made when needed, with its line due."""
     now, due = rt.now(), enqueue(line, rt.now(), rt.settings.reply_quiet)
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
-    touch = update(Conversation).filter_by(**pair).values(due).returning(Conversation.id)
+    told = {"service": text.service} if text.service else {}
+    touch = update(Conversation).filter_by(**pair).values({**due, **told}).returning(Conversation.id)
     known = session.scalar(touch)
     if known is None:
         session.execute(insert_if_new(session, Conversation).values(**pair, created_at=now).on_conflict_do_nothing())

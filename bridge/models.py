@@ -152,6 +152,8 @@ class Conversation(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     bridge_number: Mapped[str] = mapped_column(String(255))
     phone: Mapped[str] = mapped_column(String(255))
+    service: Mapped[str | None] = mapped_column(String(64))
+    """The messaging service that our number belongs to, where the carrier says so with a text."""
     created_at: Mapped[datetime]
 
     turn_due_at: Mapped[datetime | None]

@@ -208,6 +208,8 @@ class InboundText:
     """``STOP``, ``START`` or ``HELP`` where the carrier says so itself."""
     sent_at: datetime | None = None
     """In UTC, by the carrier's clock; ``None`` for one that comes just now."""
+    service: str | None = None
+    """The group of our senders, of one business, that it came to; ``None`` where the carrier does not say."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from bridge.models import Conversation, Turn, TurnStatus
 from bridge.runtime import Runtime
 from bridge.turns import chat_rows
 from bridge.turns.claim import begin_asking
+from bridge.turns.recap import recap
 from bridge.turns.values import Answer, Booked, Hopeless, Known, NotHeard, NotYet
 
 NEW_CHATS = 8
@@ -110,7 +111,7 @@ def _about(rt: Runtime, booked: Booked, ended: Known | None) -> tuple[NewChat, R
             conversation_id=conversation.id,
             user_number=conversation.phone,
             agent_number=conversation.bridge_number,
-            previous_conversation="" if booked.untold else chat_rows.recap(session, conversation.id),
+            previous_conversation="" if booked.untold else recap(session, rt.settings, conversation, rt.now()),
             route=route,
         )
         return about, route

@@ -9,12 +9,9 @@ from bridge import chats
 from bridge.agents.recall import Bookmark
 from bridge.config import Route
 from bridge.db import insert_if_new
-from bridge.models import Chat, ChatStatus, Direction, Message, MessageStatus
+from bridge.models import Chat, ChatStatus
 from bridge.runtime import Runtime
 from bridge.turns.values import Answer, Known
-
-RECAP_LIMIT = 2000
-"""Characters of the old conversation that a new chat is told; enough for the thread, small in a prompt."""
 
 OTHER_AGENT = "the number has another agent now"
 FAILS = "the provider fails in it, and serves others"
@@ -22,9 +19,6 @@ REFUSES = "it refused a text"
 GIVEN_UP = "a turn was given up"
 """Why a chat is not used any more. After a turn that was given up it is not known what the chat has heard, and a late
 answer must not pass for a later one."""
-
-RECAP_TEXTS = 40
-"""Texts that a recap looks at; the limit in characters is usually met before."""
 
 
 def ongoing(conversation_id: int) -> ColumnElement[bool]:
@@ -101,24 +95,3 @@ def end(rt: Runtime, session: Session, chat: Known, reason: str) -> None:
 def retire(rt: Runtime, session: Session, conversation_id: int, reason: str) -> int | None:
     """The ongoing chat is not used any more; what is said next goes to another one. Returns which one it was."""
     return session.scalar(chats.ending_of(ongoing(conversation_id), reason, rt.now()))
-
-
-def recap(session: Session, conversation_id: int) -> str:
-    """The end of what was said so far, without what is still to be said."""
-    said = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatus.SENDING, MessageStatus.QUEUED)
-    spoken = (
-        Message.conversation_id == conversation_id,
-        Message.status.in_(said),
-        Message.turn_id.is_not(None),
-        Message.resent_as.is_(None),  # what went twice was said once
-    )
-    newest = select(Message.direction, Message.body).where(*spoken).order_by(Message.id.desc()).limit(RECAP_TEXTS)
-    lines: list[str] = []
-    room = RECAP_LIMIT
-    for direction, body in session.execute(newest):
-        entry = f"{'User' if direction is Direction.IN else 'Agent'}: {body}"
-        room -= len(entry) + 1
-        if room < 0:
-            break
-        lines.append(entry)
-    return "\n".join(reversed(lines))

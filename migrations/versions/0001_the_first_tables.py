@@ -50,6 +50,7 @@ def _conversations() -> None:
         sa.Column("id", ID, primary_key=True),
         sa.Column("bridge_number", sa.String(255), nullable=False),
         sa.Column("phone", sa.String(255), nullable=False),
+        sa.Column("service", sa.String(64)),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("turn_due_at", MOMENT),
         sa.Column("turn_claim", sa.Integer(), nullable=False, server_default="0"),
