@@ -153,7 +153,7 @@ class Conversation(Base):
     bridge_number: Mapped[str] = mapped_column(String(255))
     phone: Mapped[str] = mapped_column(String(255))
     service: Mapped[str | None] = mapped_column(String(64))
-    """The messaging service that our number belongs to, where the carrier says so with a text."""
+    """The carrier's messaging service that our number belonged to when it was last texted; NULL where it told none."""
     created_at: Mapped[datetime]
 
     turn_due_at: Mapped[datetime | None]
@@ -419,9 +419,11 @@ class OptOut(Base):
 
     __tablename__ = "opt_outs"
 
+    phone: Mapped[str] = mapped_column(String(255), primary_key=True)
     scope: Mapped[str] = mapped_column(String(255), primary_key=True)
     """One of our numbers, or ``*`` for all of them."""
-    phone: Mapped[str] = mapped_column(String(255), primary_key=True)
+    service: Mapped[str | None] = mapped_column(String(64))
+    """All numbers of this messaging service are meant too."""
     since: Mapped[datetime]
     cause: Mapped[str] = mapped_column(String(64))
     ended_at: Mapped[datetime | None]

@@ -226,8 +226,9 @@ def _catch_ups() -> None:
 def _opt_outs() -> None:
     op.create_table(
         "opt_outs",
-        sa.Column("scope", sa.String(255), primary_key=True),
         sa.Column("phone", sa.String(255), primary_key=True),
+        sa.Column("scope", sa.String(255), primary_key=True),
+        sa.Column("service", sa.String(64)),
         sa.Column("since", MOMENT, nullable=False),
         sa.Column("cause", sa.String(64), nullable=False),
         sa.Column("ended_at", MOMENT),

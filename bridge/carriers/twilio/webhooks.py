@@ -124,7 +124,7 @@ def _opt_out(word: str) -> str | None:
 
 
 def _service(sid: str) -> str | None:
-    return sid.strip() if 0 < len(sid.strip()) <= LONGEST_SID else None
+    return sid.strip()[:LONGEST_SID] or None
 
 
 def _number(text: str) -> int | None:
