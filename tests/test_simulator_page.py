@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
-from bridge.simulator.faults import FAULTS, VERDICTS, Group
+from bridge.simulator.faults import FAULTS, POISONS, VERDICTS, Group
 from bridge.simulator.ledger import Heard, Ledger, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import REASONS
 from tests.waiting import until
@@ -65,7 +65,7 @@ class TestState:
         assert [one["phone"] for one in shown["people"]] == [ANA]
         assert shown["watch"] is None
         assert shown["connected"] is False
-        assert [fault["name"] for fault in shown["faults"]] == [*FAULTS, *VERDICTS]
+        assert [fault["name"] for fault in shown["faults"]] == [*FAULTS, *VERDICTS, *POISONS]
         assert {fault["group"] for fault in shown["faults"]} == set(Group)
 
     def test_a_text_shows_how_far_it_got(self, simulator: Simulator, page: httpx.Client) -> None:

@@ -171,6 +171,12 @@ class Settings(DatabaseSettings):
     stale_after: DurationOrNever = Field(
         timedelta(hours=24), description="a chat idle for this long is ended; empty: never by itself"
     )
+    recap_within: DurationOrNever = Field(
+        timedelta(days=30), description="a new chat is told what was said no longer ago than this; empty: nothing"
+    )
+    recap_across_whatsapp: bool = Field(
+        False, description="it is also told what the same person said over WhatsApp, and the other way round"
+    )
     media_reply: Reply = Field(
         DEFAULT_MEDIA_REPLY, description="answers a picture, and whatever else can't be read; empty: silence"
     )

@@ -69,6 +69,16 @@ class Heard(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Poisoned(Event):
+    """A completion failed because of its own words, and was not heard. It fails so each time."""
+
+    kind: ClassVar[str] = "poisoned"
+    chat: str
+    phone: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Said(Event):
     """The agent produced one message for the person."""
 
@@ -199,6 +209,7 @@ KINDS: dict[str, type[Event]] = {
         ChatOpened,
         ChatClosed,
         FaultStruck,
+        Poisoned,
         Wrong,
     )
 }

@@ -107,7 +107,8 @@ def _judge_person(
     owed = [(text.at, text.words) for text in texts if must_be_heard(text)]
     due = Counter(body for _, body in owed)
     lost = due - Counter(heard)
-    excused = lost & excuses.need_not_hear(phone, owed, heard)
+    poisoned = Counter(line for turn in excuses.poisoned(phone) for line in _lines(turn, known))
+    excused = lost & (excuses.need_not_hear(phone, owed, heard) | poisoned)
     allowed = Counter(text.words for text in texts)
     verdict.texts += due.total() - excused.total()
     verdict.heard += len(heard)

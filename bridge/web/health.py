@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flask import Blueprint, Response, jsonify
+from sqlalchemy.orm import Session
 
-from bridge import holds, line
+from bridge import holds, line, step_errors
 from bridge.db import AWAY, unfit
 from bridge.migrate import at_head
 from bridge.runtime import Runtime
+from bridge.step_errors import Failing
 from bridge.web.auth import PUBLIC, declares
 
 FORGOTTEN_AFTER = timedelta(seconds=60)
@@ -51,11 +53,25 @@ def _database(rt: Runtime) -> list[dict[str, str]]:
             return [_fault("migration", "the tables are not the newest; run: python -m bridge db upgrade")]
         oldest = line.oldest_due(session, rt.now())
         on_hold = holds.held(session)
+        failing = step_faults(session, rt.now())
     faults = [_fault(hold.scope, f"serves none of our messages since {hold.since}: {hold.cause}") for hold in on_hold]
+    faults += failing
     if oldest and oldest < rt.now() - FORGOTTEN_AFTER:
         waited = int((rt.now() - oldest).total_seconds())
         faults.append(_fault("work", f"the oldest waiting work is due for {waited} s; are worker and clock running?"))
     return faults
+
+
+def step_faults(session: Session, now: datetime) -> list[dict[str, str]]:
+    """The steps that fail again and again, because of a bug or a bad row."""
+    return [_fault(each.step, _fails(each)) for each in step_errors.failing(session, now)]
+
+
+def _fails(failing: Failing) -> str:
+    first, *others = failing.conversations or (None,)
+    more = f" and {len(others)} more" if others else ""
+    where = f" in conversation {first}{more}" if first else ""
+    return f"fails again and again{where} since {failing.since}: {failing.error}; the log has the traceback"
 
 
 def _fault(part: str, what: str) -> dict[str, str]:

@@ -191,7 +191,12 @@ OPERATIONS = (
         body=EndStale,
     ),
     Operation(
-        "get", "/admin/failures", "What was given up, or not delivered", {200: Failures}, (422,), query=FailuresQuery
+        "get",
+        "/admin/failures",
+        "What was given up or not delivered, or fails on and on",
+        {200: Failures},
+        (422,),
+        query=FailuresQuery,
     ),
     Operation("get", "/admin/openapi.json", "This document", {200: None}),
 )
