@@ -19,7 +19,7 @@ from bridge.inbox import store
 from bridge.limits import FROM_A_NAME, FROM_A_SHORT_CODE
 from bridge.metrics import build_registry
 from bridge.models import Conversation, Direction, Message, MessageStatus, Turn
-from bridge.turns.chat_rows import recap
+from bridge.turns.recap import recap
 from tests.scene import ANN, BOB, NUMBER, Scene
 
 OTHER_NUMBER = "+15550002222"
@@ -185,7 +185,8 @@ def test_a_reaction_does_not_disturb_what_waits(scene: Scene) -> None:
 def test_a_reaction_is_no_part_of_what_a_new_chat_is_told(scene: Scene) -> None:
     scene.text(f"Liked “{BOOKED}”")
     with scene.sessions() as session:
-        assert recap(session, 1) == f"User: a table for two\nAgent: {BOOKED}"
+        told = recap(session, scene.rt.settings, session.get_one(Conversation, 1), scene.clock())
+    assert told == f"User: a table for two\nAgent: {BOOKED}"
 
 
 @pytest.mark.parametrize("limit", [{"characters_per_text": 5}, {"turns_per_hour": 1}, {"turns_per_minute": 1}])
