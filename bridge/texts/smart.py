@@ -50,7 +50,12 @@ def smart(text: str) -> str:
     """
     if is_gsm(text):
         return text
-    # An e and an accent behind it are two characters to a carrier, and together they are a GSM one.
-    plain = unicodedata.normalize("NFC", text).translate(_TABLE)
+    plain = sisters(text)
     cheaper = plain.strip() and is_gsm(plain) and segments(plain) <= segments(text)
     return plain if cheaper else text
+
+
+def sisters(text: str) -> str:
+    """``text`` with each character replaced by its sister, whatever that costs."""
+    # An e and an accent behind it are two characters to a carrier, and together they are a GSM one.
+    return unicodedata.normalize("NFC", text).translate(_TABLE)

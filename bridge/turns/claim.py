@@ -55,7 +55,7 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
         if probed is None:
             session.rollback()
             return None
-        booked = _booked(session, claimed, turn, chat, probed=probed)
+        booked = _booked(session, claimed, pair, turn, chat, probed=probed)
         if booked.chat and not booked.look_first:
             begin_asking(rt, session, booked, booked.chat)
         return booked
@@ -131,12 +131,15 @@ def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> Known | No
     return chat_rows.find_ongoing(rt, session, turn.conversation_id, route)
 
 
-def _booked(session: Session, claim: Claim, turn: Turn, chat: Known | None, *, probed: tuple[str, ...]) -> Booked:
+def _booked(
+    session: Session, claim: Claim, pair: Conversation, turn: Turn, chat: Known | None, *, probed: tuple[str, ...]
+) -> Booked:
     said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
     bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
     turn.attempts += 1
     return Booked(
         claim=claim,
+        phone=pair.phone,
         turn_id=turn.id,
         content="\n".join(bodies),
         attempts=turn.attempts,
