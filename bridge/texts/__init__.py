@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from bridge.phone import WHATSAPP
 from bridge.texts.machine import without_thoughts
@@ -129,14 +129,18 @@ def _shaped(texts: Sequence[str], left_out: bool, to: Recipient) -> Shaped:
 
 def _bodies(texts: Iterable[str], room: Room) -> list[str]:
     """One more than enough of them, if there are so many. Encoded before they are cut, for that makes them longer."""
-    cut = (part for text in texts for part in parts(smart(text) if room.smart else text, room))
-    return list(islice(_encoded(cut, room), MOST + 1))
+    return list(islice(chain.from_iterable(_cut(text, room) for text in texts), MOST + 1))
 
 
-def _encoded(cut: Iterable[str], room: Room) -> Iterator[str]:
-    """Each part by itself too, where only another one has the emoji."""
+def _cut(text: str, room: Room) -> Iterator[str]:
+    text = smart(text) if room.smart else text
+    return _encoded(parts(text, room), room, unless=text)
+
+
+def _encoded(cut: Iterable[str], room: Room, *, unless: str = "") -> Iterator[str]:
+    """Each part by itself too, where only another one has the emoji; ``unless`` it is this one, which has been."""
     for part in cut:
-        encoded = smart(part).strip() if room.smart else part
+        encoded = smart(part).strip() if room.smart and part != unless else part
         yield encoded if room.holds(encoded) else part
 
 

@@ -64,7 +64,7 @@ def _is_code(text: str, start: int, end: int) -> bool:
 
 _CITATION = re.compile(
     r"(?<![ \t])[ \t]*+(?:"
-    r"【[^【】\n]*+†[^【】\n]*+】|【\d+(?::\d+)*+】"
+    r"【[^【】†\n]*+†[^【】\n]*+】|【\d+(?::\d+)*+】"
     "|\ue200(?:file)?cite[^\ue200\ue201]*+\ue201?|\ue200(?:navlist|image|i|video)\ue202[^\ue200\ue201]*+\ue201?"
     r"|\b(?:file)?cite(?:turn\d+[a-z]+\d+)++"
     r"|(?::contentReference)?\[oaicite:[^\[\]\n]*+\](?:\{index=\d+\})?"
@@ -73,9 +73,9 @@ _CITATION = re.compile(
 )
 _LINKED = re.compile("\ue200url\ue202([^\ue200-\ue206]*)\ue202([^\ue200-\ue206]*)\ue201")
 _NAMED = re.compile('\ue200entity\ue202\\["[^"\ue200\ue201]*", ?"([^"\ue200\ue201]*)"[^\ue200\ue201]*\ue201')
-_TOKEN = re.compile(r"<[|｜][\w▁ ]{1,40}[|｜]>|\[/?INST\]|</s>\s*\Z")
+_TOKEN = re.compile(r"<[|｜][\w▁ ]{1,40}[|｜]>|\[/?INST\]")
 _NOTHING_TO_SAY = re.compile(
-    r"(?<!\s)\s*+[*_`\"“'(\[{]{0,3}(?<![^\W_])NO\\?_RESPONSE\\?_NEEDED(?![^\W_])[*_`\"”')\]}]{0,3}[.!]?", re.IGNORECASE
+    r"(?<!\s)\s*+(?<!\w)[*_`\"“'(\[{]{0,3}NO\\?_RESPONSE\\?_NEEDED[*_`\"”')\]}]{0,3}(?!\w)[.!]?", re.IGNORECASE
 )
 """Retell stops where its model says so; see ``silent``."""
 

@@ -71,10 +71,12 @@ _TAG = re.compile(
     r"|<!--(?P<comment>)|<!doctype\b[^<>]*+>|<\?xml\b[^<>]*+>",
     re.IGNORECASE,
 )
+_POWER = re.compile(r"[-+]?\d{1,3}<")
 _VALUE = re.compile(r"""([^\s"'<>/=`]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+))""")
 
+_HAS_VALUE = re.compile(r"""=\s*["']|\bhref=|\b(?:color|time|src|class|style|size)=""")
 _NEVER_CLOSED = frozenset({"br", "hr", "wbr", "break"})
-_MAY_STAY_OPEN = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "tbody", "thead", "option"})
+_MAY_STAY_OPEN = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "tbody", "thead"})
 """Their end tags may be left out; where they stand tells whether one is meant."""
 _HEADINGS = frozenset(f"h{n}" for n in range(1, 7))
 _UNMISTAKABLE = _HEADINGS | {"div", "span", "ul", "ol", "strong", "blockquote", "html", "body", "speak", "prosody"}
@@ -148,17 +150,16 @@ def _is_sure(tag: re.Match[str]) -> bool:
     name = tag["name"].lower()
     if tag["closes"]:
         return name in _KNOWN
-    return (
-        bool(tag["empty"] or "=" in tag["values"])
-        or name in _UNMISTAKABLE
-        or (name in _NEVER_CLOSED and not tag["values"])
-    )
+    if tag["empty"] or _HAS_VALUE.search(tag["values"]) or name in _UNMISTAKABLE:
+        return True
+    return name in _NEVER_CLOSED and not tag["values"]
 
 
 def _may_stay_open(text: str, tag: re.Match[str], among_others: bool) -> bool:
     if not tag["name"] or tag["name"].lower() not in _MAY_STAY_OPEN or tag["values"].strip():
         return False
-    return among_others or bool(_BEGINS_HERE.search(text[max(0, tag.start() - 10) : tag.start()]))
+    stands_first = _BEGINS_HERE.search(text[max(0, tag.start() - 10) : tag.start()])
+    return among_others or bool(stands_first and text[tag.end() : tag.end() + 1].strip(" \t"))
 
 
 class _Page:
@@ -231,6 +232,8 @@ class _Writer:
         """The lists that are open: how many items it has, or ``None`` where those have no numbers."""
         self._row_has_cells = False
         self._link: tuple[int, str] | None = None
+        self._comment_end = 0
+        self._unended = False
         self._literal = 0
         """How many tags are open whose words are no Markdown."""
 
@@ -248,11 +251,15 @@ class _Writer:
                 self._take(name, tag)
         if not hidden:
             self._words(place, len(self._text))
+        self._end_link()
         return "".join(self._page.pieces)
 
     def _end_of_comment(self, tag: re.Match[str]) -> int:
-        end = self._text.find("-->", tag.end())
-        return end + 3 if end >= 0 else tag.end()
+        if self._comment_end < tag.end():
+            end = self._text.find("-->", tag.end())
+            self._comment_end = end + 3 if end >= 0 else len(self._text)
+            self._unended = end < 0
+        return tag.start() if self._unended else self._comment_end
 
     def _words(self, start: int, end: int) -> None:
         while self._code and self._code[0][1] <= start:
@@ -269,13 +276,15 @@ class _Writer:
 
     def _take(self, name: str, tag: re.Match[str]) -> None:
         closes = bool(tag["closes"])
+        mark = None if tag["empty"] else _MARKS.get(name)
+        if mark and closes:
+            self._page.put(mark.closes)
         if special := _SPECIAL.get(name):
             special(self, name, tag)
         elif name in _PARAGRAPHS or name in _LINES:
-            self._page.end(2 if name in _PARAGRAPHS else 1)
-        if name in _MARKS and not tag["empty"]:
-            mark = _MARKS[name]
-            self._page.put(mark.closes if closes else mark.opens)
+            self._page.end(2 if name in _PARAGRAPHS and not self._lists else 1)
+        if mark and not closes:
+            self._page.put(mark.opens)
         if name in ("code", "pre", "kbd", "samp", "tt"):
             self._literal = max(0, self._literal + (-1 if closes else 1))
 
@@ -317,21 +326,27 @@ class _Writer:
     def _quote(self, name: str, tag: re.Match[str]) -> None:
         self._page.put('"')
 
+    def _raised(self, name: str, tag: re.Match[str]) -> None:
+        if not tag["closes"] and _POWER.match(self._text, tag.end()):
+            self._page.put("^")
+
     def _image(self, name: str, tag: re.Match[str]) -> None:
         values = _values(tag)
         words, source = values.get("alt", ""), values.get("src", "")
         self._page.put(link(words, source) if is_address(source) else words)
 
     def _anchor(self, name: str, tag: re.Match[str]) -> None:
-        pieces = self._page.pieces
-        if self._link:
-            start, address = self._link
-            pieces[start:] = [link("".join(pieces[start:]), address)]
-            self._link = None
+        self._end_link()
         address = "" if tag["closes"] else _values(tag).get("href", "")
         if is_address(address) and not address.startswith("#"):
             self._page.flush()
-            self._link = len(pieces), address
+            self._link = len(self._page.pieces), address
+
+    def _end_link(self) -> None:
+        if self._link:
+            start, address = self._link
+            self._page.pieces[start:] = [link("".join(self._page.pieces[start:]), address)]
+            self._link = None
 
 
 _SPECIAL: dict[str, Callable[[_Writer, str, re.Match[str]], None]] = {
@@ -345,6 +360,7 @@ _SPECIAL: dict[str, Callable[[_Writer, str, re.Match[str]], None]] = {
     "td": _Writer._cell,
     "th": _Writer._cell,
     "q": _Writer._quote,
+    "sup": _Writer._raised,
     "img": _Writer._image,
     "a": _Writer._anchor,
 }

@@ -55,7 +55,9 @@ def plain(text: str, *, whatsapp: bool = False) -> str:
 
 
 def _without_markup(text: str) -> str:
-    text = unescaped(text, [] if "\n" not in text else code(text)) if "\\" in text else text
+    if "\\" in text:
+        literal = [span for span in code(text) if "\n" in text or not text.startswith("```", span[0])]
+        text = unescaped(text, literal)
     return without_tags(text, code(text)) if "<" in text or "&" in text else text
 
 

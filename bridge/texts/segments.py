@@ -21,6 +21,7 @@ EXTENDED = frozenset("^{}\\[~]|€\f")
 """GSM 03.38, seven bits a character; the second set is written with an escape before it."""
 
 GSM: Mapping[str, int] = dict.fromkeys(BASIC, 1) | dict.fromkeys(EXTENDED, 2)
+ALL = BASIC | EXTENDED
 
 GSM_SINGLE, GSM_PART = 160, 153
 UCS_SINGLE, UCS_PART = 70, 67
@@ -54,7 +55,7 @@ def segments(text: str, address: str = "") -> int:
     characters = set(text)
     if characters <= BASIC:
         return 1 if len(text) <= GSM_SINGLE else -(-len(text) // GSM_PART)
-    if characters <= GSM.keys():
+    if characters <= ALL:
         meter, sizes = Meter(GSM_SINGLE, GSM_PART), [GSM[char] for char in text]
     else:
         meter, sizes = Meter(UCS_SINGLE, UCS_PART), ucs(text)
@@ -73,4 +74,4 @@ def off_sms(address: str) -> bool:
 
 def is_gsm(text: str) -> bool:
     """Whether seven bits a character are enough. One character that is not in the sets makes all of them wide."""
-    return GSM.keys() >= set(text)
+    return ALL.issuperset(text)

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import regex
 
-from bridge.texts.segments import GSM, GSM_PART, GSM_SINGLE, UCS_PART, UCS_SINGLE, Meter, segments, ucs
+from bridge.texts.segments import GSM, GSM_PART, GSM_SINGLE, UCS_PART, UCS_SINGLE, Meter, is_gsm, segments, ucs
 from bridge.texts.smart import sisters
 
 LIMIT = 1600
@@ -150,13 +150,13 @@ def _pieces(cluster: str, room: Room) -> list[_Atom]:
 
 def _atom(text: str, room: Room) -> _Atom:
     written = sisters(text) if room.smart else text
-    gsm = [GSM[char] for char in written] if GSM.keys() >= set(written) else None
+    gsm = [GSM[char] for char in written] if is_gsm(written) else None
     return _Atom(text, text.isspace(), ucs(text), gsm)
 
 
 def units(text: str) -> int:
     """In UTF-16, as ``LIMIT`` counts them."""
-    return len(text) if text.isascii() else len(text) + sum(char > "\uffff" for char in text)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _cut(atoms: Sequence[_Atom], seams: Sequence[Seam], start: int, end: int, room: Room) -> int:

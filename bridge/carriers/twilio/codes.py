@@ -54,6 +54,9 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         63016: "The person last wrote more than 24 h ago. WhatsApp then takes approved templates only.",
         63021: "The channel refused the text as not valid. Look at its words and pictures.",
     },
+    FailureClass.TOO_LARGE: {
+        30019: "The operator takes no text of so many segments. It goes again in pieces. Lower SEGMENTS_PER_TEXT.",
+    },
     FailureClass.SETUP: {
         20003: "Twilio does not take the credentials. Check TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_KEY.",
         20404: "There is no such account. Check TWILIO_ACCOUNT_SID and TWILIO_API_BASE_URL.",
