@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 
 from bridge.agents.routes import Agents, build_agents
 from bridge.bell import Bell
-from bridge.carriers import Carrier, build_carrier
+from bridge.carriers import Carrier
+from bridge.carriers.registry import build_carrier
 from bridge.config import Settings
 from bridge.db import SILENCE, Sessions, build_engine, build_sessions
 from bridge.pulse import Pulse

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import pytest
 
-from bridge.carriers import RANK, Carrier, Delivery, FailureClass, InboundText, OutgoingText, build_carrier
+from bridge.carriers import RANK, Carrier, Delivery, FailureClass, InboundText, OutgoingText
+from bridge.carriers.registry import build_carrier
 from bridge.carriers.twilio.client import PAGE_SIZE
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve

@@ -90,6 +90,33 @@ def test_the_example_of_a_dotenv_file_leaves_open_exactly_what_must_be_set() -> 
     assert sorted(named) == sorted(name.upper() for name, field in Settings.model_fields.items() if field.is_required())
 
 
+# --- the documents -----------------------------------------------------------------------------------------------
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
+
+
+def anchors(document: Path) -> set[str]:
+    """As code hosts make them of headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_between_the_documents_leads_somewhere(document: Path) -> None:
+    dead = []
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
+        name, _, anchor = link.partition("#")
+        target = document.parent / name if name else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
 # --- the platform ------------------------------------------------------------------------------------------------
 
 

@@ -128,7 +128,7 @@ def test_nothing_is_told_of_the_process_that_happens_to_answer(scene: Scene) -> 
 def test_the_readme_tells_every_metric_and_no_other(scene: Scene) -> None:
     scene.text("hello")
     scene.work()
-    told = re.findall(r"^\| `(bridge_\w+)(?:\{(\w+)\})?` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    told = re.findall(r"^\| `(bridge_\w+)(?:\{(\w+)\})?` \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     hold(scene, "twilio")
     assert sorted(told) == sorted(
         {

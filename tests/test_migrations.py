@@ -113,36 +113,6 @@ def test_every_revision_can_be_taken_back(bare_database_url: str) -> None:
     assert schema_of(bare_database_url) == newest
 
 
-def test_senders_of_an_older_release_go_on_and_are_counted_from_then_on(bare_database_url: str) -> None:
-    def known() -> list[tuple[object, ...]]:
-        with engine_of(bare_database_url) as engine, engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(text("SELECT * FROM senders ORDER BY name"))]
-
-    command.upgrade(config(bare_database_url), "0001")
-    with engine_of(bare_database_url) as engine, engine.begin() as connection:
-        connection.execute(text("INSERT INTO senders (name, free_at) VALUES ('+15550001111', 7), ('12345', 8)"))
-    before = known()
-    command.upgrade(config(bare_database_url), "0002")
-    assert known() == [(*row, 0, 0) for row in before]
-    with engine_of(bare_database_url) as engine, engine.begin() as connection:
-        connection.execute(text("UPDATE senders SET texts = 1, segments = 5000000000"))
-        connection.execute(text("INSERT INTO senders (name, free_at) VALUES ('62345', 9)"))  # the old one still runs
-    command.downgrade(config(bare_database_url), "0001")
-    assert known() == [*before, ("62345", 9, None, 0)]
-
-
-def test_an_older_release_finds_no_sender_on_hold(bare_database_url: str) -> None:
-    """It would take it for an agent, and show its number."""
-    migrate.upgrade(bare_database_url)
-    with engine_of(bare_database_url) as engine, engine.begin() as connection:
-        for scope in ("twilio", "twilio +15550001111", "retell agent_x"):
-            hold = text("INSERT INTO holds (scope, cause, since, probe_at) VALUES (:scope, '', :now, :now)")
-            connection.execute(hold, {"scope": scope, "now": "2026-11-02 12:00:00"})
-    command.downgrade(config(bare_database_url), "0004")
-    with engine_of(bare_database_url) as engine, engine.connect() as connection:
-        assert [*connection.scalars(text("SELECT scope FROM holds ORDER BY scope"))] == ["retell agent_x", "twilio"]
-
-
 def test_a_database_that_a_newer_release_took_further_is_fine(bare_database_url: str) -> None:
     migrate.upgrade(bare_database_url)
     with engine_of(bare_database_url) as engine, engine.begin() as connection:

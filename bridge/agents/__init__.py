@@ -6,14 +6,13 @@ One module per provider; the steps know only this contract.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from bridge.config import Route, Settings
+    from bridge.config import Route
 
 
 class Speaker(StrEnum):
@@ -113,13 +112,3 @@ class Agent(Protocol):
     def close(self) -> None:
         """Give the connections back."""
         ...
-
-
-def _retell(settings: Settings) -> Agent:
-    from bridge.agents.retell import Retell
-
-    return Retell.from_settings(settings)
-
-
-AGENTS: dict[str, Callable[[Settings], Agent]] = {"retell": _retell}
-"""One line per provider."""

@@ -5,11 +5,15 @@ A chat that is open stays with the provider that opened it; a route says only wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from bridge.agents import AGENTS, Agent
+from bridge.agents import Agent
+from bridge.agents.retell import Retell
 from bridge.config import Route, Settings
 from bridge.errors import AccountRefused, scope_of
+
+AGENTS: dict[str, Callable[[Settings], Agent]] = {"retell": Retell.from_settings}
+"""Which providers there are: one line each."""
 
 
 class Agents:

@@ -6,16 +6,13 @@ One package per carrier; the steps know only this contract.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError, scope_of
-
-if TYPE_CHECKING:
-    from bridge.config import Settings
 
 
 class Delivery(StrEnum):
@@ -213,6 +210,8 @@ class InboundText:
     """``STOP``, ``START`` or ``HELP`` where the carrier says so itself."""
     sent_at: datetime | None = None
     """In UTC, by the carrier's clock; ``None`` for one that comes just now."""
+    service: str | None = None
+    """The messaging service that our number belongs to, where the carrier names one."""
 
 
 @dataclass(frozen=True)
@@ -271,18 +270,3 @@ class Carrier(Protocol):
 def scopes(carrier: Carrier, number: str) -> tuple[str, str]:
     """What must not be on hold for a text from this number: our account there, and the sender."""
     return scope_of(carrier.provider), scope_of(carrier.provider, carrier.queue_of(number))
-
-
-def _twilio(settings: Settings) -> Carrier:
-    from bridge.carriers.twilio.client import Twilio
-
-    return Twilio.from_settings(settings)
-
-
-CARRIERS: dict[str, Callable[[Settings], Carrier]] = {"twilio": _twilio}
-"""One line per carrier."""
-
-
-def build_carrier(settings: Settings) -> Carrier:
-    """The only carrier so far; a second one gets a setting like ``AGENT_PROVIDER``."""
-    return CARRIERS["twilio"](settings)

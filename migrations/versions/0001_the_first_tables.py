@@ -48,6 +48,7 @@ def _conversations() -> None:
         sa.Column("id", ID, primary_key=True),
         sa.Column("bridge_number", sa.String(255), nullable=False),
         sa.Column("phone", sa.String(255), nullable=False),
+        sa.Column("service", sa.String(64)),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("turn_due_at", MOMENT),
         sa.Column("turn_claim", sa.Integer(), nullable=False, server_default="0"),
@@ -58,6 +59,8 @@ def _conversations() -> None:
         sa.Column("delivery_claim", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("delivery_worker", sa.String(32)),
         sa.Column("delivery_rung_at", MOMENT),
+        sa.Column("noticed_at", MOMENT),
+        sa.Column("paced_at", MOMENT),
     )
     _index("uq_conversations_pair", "bridge_number", "phone")
     _index("ix_conversations_phone", "phone")
@@ -106,6 +109,7 @@ def _turns() -> None:
         sa.Column("error", sa.Text()),
     )
     _index("ix_turns_chat_id", "chat_id")
+    _index("ix_turns_conversation_id", "conversation_id", "created_at")
     _index("uq_turns_open", "conversation_id", where="status IN ('waiting', 'asking')")
     _index("ix_turns_given_up", "settled_at", where="status = 'given_up'")
 
@@ -148,6 +152,8 @@ def _messages() -> None:
     _index("ix_messages_waiting", "conversation_id", "id", where="status = 'waiting'")
     _index("ix_messages_unsent", "conversation_id", "id", where="status IN ('queued', 'sending')")
     _index("ix_messages_given_up", "settled_at", where="status = 'given_up'")
+    _index("ix_messages_ignored", "settled_at", where="status = 'ignored'")
+    _index("ix_messages_answered_by_us", "conversation_id", "created_at", where="status IN ('refused', 'keyword')")
     _index("ix_messages_not_delivered", "settled_at", where="delivery IN ('undelivered', 'failed', 'canceled')")
     for column in ("confirm_at", "resend_at"):
         _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
@@ -166,7 +172,7 @@ def _workers() -> None:
 def _holds() -> None:
     op.create_table(
         "holds",
-        sa.Column("scope", sa.String(255), primary_key=True),
+        sa.Column("scope", sa.String(300), primary_key=True),
         sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("since", MOMENT, nullable=False),
         sa.Column("probe_at", MOMENT, nullable=False),
@@ -183,6 +189,8 @@ def _senders() -> None:
         sa.Column("free_at", sa.BigInteger(), nullable=False),
         sa.Column("full_until", MOMENT),
         sa.Column("refusals", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("texts", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("segments", sa.BigInteger(), nullable=False, server_default="0"),
     )
 
 
@@ -197,8 +205,9 @@ def _catch_ups() -> None:
 def _opt_outs() -> None:
     op.create_table(
         "opt_outs",
-        sa.Column("scope", sa.String(255), primary_key=True),
         sa.Column("phone", sa.String(255), primary_key=True),
+        sa.Column("scope", sa.String(255), primary_key=True),
+        sa.Column("service", sa.String(64)),
         sa.Column("since", MOMENT, nullable=False),
         sa.Column("cause", sa.String(64), nullable=False),
         sa.Column("ended_at", MOMENT),

@@ -20,7 +20,8 @@ import httpx
 import pytest
 from sqlalchemy import or_, select
 
-from bridge.carriers import Carrier, Delivery, OutgoingText, build_carrier
+from bridge.carriers import Carrier, Delivery, OutgoingText
+from bridge.carriers.registry import build_carrier
 from bridge.carriers.twilio.client import PAGE_SIZE
 from bridge.catch_up import catch_up
 from bridge.config import Settings

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.carriers import Carrier, Delivery, OutgoingText, build_carrier
+from bridge.carriers import Carrier, Delivery, OutgoingText
+from bridge.carriers.registry import build_carrier
 from bridge.carriers.twilio.client import PAGE_SIZE
 from bridge.errors import OutcomeUnknown
 from bridge.simulator import Simulator, SimulatorSettings, serve
