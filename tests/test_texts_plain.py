@@ -185,7 +185,7 @@ LOOKALIKES = [
     "# of guests: 4\n# 12 Main Street",
     "~tildes~, ~5 min, ~~$50~~ $40",
     "~~~~~~~~~~\nSALE",
-    "<angle>, <b>bold</b>, a < b > c, <br>, <!-- x -->, &amp; &copy;",
+    "<angle>, a<b>c?, a < b > c, <your name>, &c; AT&T",
     "<note: this>, <3:30>",
     "> 18 years only",
     ">:( and >50 and ->",
@@ -223,12 +223,14 @@ def test_a_plain_text_stays_as_it_is_to_the_blank(text: str) -> None:
 
 # --- any text ------------------------------------------------------------------------------------------------------
 
+SEEN = st.characters(exclude_categories=["Co"])
+"""Without private characters: those are nobody's words."""
 MARKS = st.sampled_from(
     ["*", "**", "_", "`", "```\n", "~~~", "#", "# ", "> ", "- ", "+ ", "* ", "1. ", "|", "|-|", "---", "[", "](", ")",
      "![", "<", ">", "\\", "\n", "\n\n", "  \n", "    ", "\t", "\r\n", " ", "https://x.y", "a.bc", "\u00a0", "\0",
      "\x0b", "\x1c", "\u2028", "\ud800", "¯", "👍", "\u0301", "a", "b c", "1", "$"]
 )  # fmt: skip
-TEXTS = st.lists(MARKS | st.text(max_size=5), max_size=60).map("".join)
+TEXTS = st.lists(MARKS | st.text(SEEN, max_size=5), max_size=60).map("".join)
 
 
 @given(TEXTS)

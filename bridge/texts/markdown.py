@@ -15,7 +15,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.rules_inline.state_inline import Delimiter
 
 from bridge.texts.links import addresses, is_address
-from bridge.texts.marks import GUARDED
+from bridge.texts.marks import OURS
 
 RULES = ("blockquote", "fence", "heading", "hr", "list", "table", "autolink", "backticks", "emphasis", "image", "link")
 """Not: what a text has by accident (indented code, entities, HTML, references, underlined headings), and what an SMS
@@ -27,7 +27,7 @@ _ESCAPE = re.compile(r"(?<!¯)\\(?P<char>[*_`#\[\](){}<>~|!.+$&-])|(?<![:=-])\\(
 _LETTER = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{N}"
 """A star between two of these belongs to a word or to a sum. Other scripts set no spaces around their words."""
 
-_INSIDE = r"(?=[\p{Ps}\p{Pi}\"'*_`~<¿¡#@$€£¥+\-–−.…&" + GUARDED + r"]{0,3}[\p{L}\p{N}\p{So}])"
+_INSIDE = r"(?=[\p{Ps}\p{Pi}\"'*_`~<¿¡#@$€£¥+\-–−.…&" + OURS + r"]{0,3}[\p{L}\p{N}\p{So}])"
 """What is stressed begins with something that can be stressed."""
 
 _NOT_INSIDE = r"(?<![\s\p{Ps}\p{Pi}</=^&@#\\])"

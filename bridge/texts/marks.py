@@ -19,7 +19,8 @@ PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 _FIRST_GUARD = 0xE100
 GUARDS = {ord(char): chr(_FIRST_GUARD + ord(char)) for char in "*_`#[]()<>~|\\+->&!."}
 """For characters that are meant to the letter, and no marks of Markdown."""
-GUARDED = r"\uE100-\uE17F"
+OURS = r"\uE000-\uE007\uE100-\uE17F"
+"""All of them, within the brackets of a pattern."""
 _UNGUARDED = {ord(guard): chr(char) for char, guard in GUARDS.items()}
 
 

@@ -54,7 +54,7 @@ def _entity(found: re.Match[str]) -> str:
     if name[0] != "#" and name not in name2codepoint and name != "apos":
         return found[0]
     shown = unescape(found[0]).translate(_BLANKS)
-    if not (shown.isprintable() or shown == "\n") or PRIVATE.search(shown):
+    if not (shown.isprintable() or shown == "\n") or shown == "\ufffd" or PRIVATE.search(shown):
         return ""
     return shown.translate(GUARDS)
 

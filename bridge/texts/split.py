@@ -132,20 +132,20 @@ def parts(text: str, room: Room) -> Iterator[str]:
 def _atoms(text: str, room: Room) -> tuple[list[_Atom], list[Seam]]:
     """And behind each of them, how well the text may be cut there."""
     ends = {found.end(): seam for seam, end in _ENDS.items() for found in end.finditer(text)}
-    known: dict[str, list[_Atom]] = {}
+    known: dict[str, _Atom] = {}
     atoms: list[_Atom] = []
     seams: list[Seam] = []
     for cluster in _CLUSTER.finditer(text):
-        pieces = known.get(cluster[0]) or known.setdefault(cluster[0], _pieces(cluster[0], room))
-        atoms += pieces
+        pieces = _pieces(cluster[0], room)
+        atoms += [known.get(piece) or known.setdefault(piece, _atom(piece, room)) for piece in pieces]
         seams += [Seam.NONE] * (len(pieces) - 1)
         seams.append(ends.get(cluster.end(), Seam.NONE))
     return atoms, seams
 
 
-def _pieces(cluster: str, room: Room) -> list[_Atom]:
+def _pieces(cluster: str, room: Room) -> Sequence[str]:
     """Whole, unless no message could ever carry it: a letter under a thousand accents."""
-    return [_atom(piece, room) for piece in ([cluster] if units(cluster) <= room.narrowest else cluster)]
+    return [cluster] if units(cluster) <= room.narrowest else cluster
 
 
 def _atom(text: str, room: Room) -> _Atom:
