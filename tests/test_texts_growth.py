@@ -29,13 +29,16 @@ CHARACTERS = [
 ]  # fmt: skip
 TAGS = [
     "<", "</", "<a", "<a ", " b=c", "<b>", "</b>", "<b>x</b>", "<i><b>", "<p>", "<li>", "<ul><li>", "<br>",
-    "<table><tr><td>", "<td>", "<pre>", "<code>", "<code>`", "<script>", "<!--", "<!-- -->", "<a b='", '<a b="', "<a b=c",
-    "<a href=x.yz>", "<img src='x.yz'>", "<sup>1", "<q>", "<x-", "<a:", "<x y='", "&", "&a", "&amp;", "&#", "&lt;b&gt;", "<a\n",
+    "<table><tr><td>", "<td>", "<pre>", "<code>", "<code>`", "<script>", "<!--", "<!-- -->",
+    "<a b='", '<a b="', "<a b=c", "<a href=x.yz>", "<img src='x.yz'>", "<sup>1", "<q>", "<x-",
+    "<a:", "<x y='", "&", "&a", "&amp;", "&#",
+    "&lt;b&gt;", "<a\n",
 ]  # fmt: skip
 MACHINES = [
     "【", "【1", "【1†", "【1†】", "†", "cite", "citeturn0search0", "citeturn0a1turn", "\ue200", "\ue201", "\ue000",
     "\ue200cite", "\ue200url\ue202", "<think>", "</think>", "<think></think>", "<think", "<think ", "\\n", "\\\\n",
-    "\\u00e9", "C:\\n", "\\n ", "NO_RESPONSE_NEEDED", "NO_RESPONSE_NEEDED ", "NO_", "<|", "<|a|>", "[^1^]", "[doc1]", "[oaicite:",
+    "\\u00e9", "C:\\n", "\\n ", "NO_RESPONSE_NEEDED", "NO_RESPONSE_NEEDED ", "NO_", "<|", "<|a|>", "[^1^]", "[doc1]",
+    "[oaicite:",
 ]  # fmt: skip
 ADDRESSES = [
     "https://", "https://x.yz/", "https://x.yz/(", "https://x.yz/)", "https://x.yz/*a* ", "www.", "x.yz/", "a.", "a.b.",
