@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from bridge import inbox
 from bridge.carriers import InboundText
 from bridge.db import Sessions
 from bridge.errors import OutcomeUnknown, Refused
-from bridge.models import Direction, Message
+from bridge.models import Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.texts import CUT, LONGEST, MOST, Recipient, Shaped, answer, shape
 from bridge.texts.segments import segments
 from bridge.texts.split import LIMIT, units
@@ -134,6 +136,28 @@ def test_every_message_can_be_sent(texts: list[str], smart_encoding: bool) -> No
         assert sms.segments == segments(sms.body)
 
 
+@settings(max_examples=40)
+@given(
+    st.lists(st.text() | st.sampled_from(["слово " * 300, "word " * 400, "👍" * 900]), max_size=14), st.integers(1, 24)
+)
+def test_no_message_has_more_segments_than_the_setting_says(texts: list[str], most: int) -> None:
+    for sms in shape(texts, Recipient(ANN, segments_per_text=most)).messages:
+        assert sms.segments == segments(sms.body) <= most
+
+
+def test_a_wide_answer_is_several_messages() -> None:
+    """Carriers refuse 24 segments at once (30019)."""
+    text = "Мы открыты с девяти до пяти. " * 55
+    messages = answered(text).messages
+    assert [sms.segments for sms in messages] == [10, 10, 4]
+    assert " ".join(sms.body for sms in messages).split() == text.split()
+
+
+def test_off_sms_there_are_no_segments_to_count() -> None:
+    text = "Мы открыты с девяти до пяти. " * 55
+    assert bodies(shape([text], Recipient(WHATSAPP))) == [text.strip()]
+
+
 # --- in the bridge -------------------------------------------------------------------------------------------------
 
 
@@ -213,3 +237,74 @@ def test_shaped_words_are_found_in_the_carriers_list(sessions: Sessions) -> None
     scene.text("hello")
     scene.work_until_quiet()
     assert scene.got() == ["It's open - come..."]
+
+
+@pytest.mark.parametrize("answer", [["NO_RESPONSE_NEEDED"], ["", "NO_RESPONSE_NEEDED"], ["<think>hm</think>"]])
+def test_an_agent_that_has_nothing_to_say_is_silent(
+    sessions: Sessions, answer: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = a_scene(sessions, *answer)
+    scene.text("hold on")
+    with caplog.at_level(logging.INFO, "bridge"):
+        scene.work(60)
+    assert scene.got() == []
+    assert [turn.status for turn in scene.rows(Turn)] == [TurnStatus.ANSWERED]
+    assert [row.status for row in scene.rows(Message)] == [MessageStatus.ANSWERED]
+    assert [record.getMessage() for record in caplog.records] == ["turn 1 is answered without a word to the person"]
+    scene.agent.answer = lambda said: ["Here I am."]
+    scene.text("back")
+    scene.work()
+    assert scene.got() == ["Here I am."]
+
+
+def test_what_is_said_beside_it_is_sent(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "Take your time. NO_RESPONSE_NEEDED", "NO_RESPONSE_NEEDED")
+    scene.text("hold on")
+    scene.work()
+    assert scene.got() == ["Take your time."]
+
+
+def test_an_answer_found_by_looking_is_read_the_same_way(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "<think>hm</think>Nine【4:0†source】.\\nBye")
+    scene.agent.fail("complete", OutcomeUnknown("cut off", provider="retell"), heard=True)
+    scene.text("hello")
+    scene.work_until_quiet()
+    assert scene.got() == ["Nine.\nBye"]
+
+
+class Watched(str):
+    """Words that note how many transactions are open while they are looked at."""
+
+    def __new__(cls, words: str, open_now: Callable[[], int]) -> Watched:
+        made = super().__new__(cls, words)
+        made.open_now, made.seen = open_now, []
+        return made
+
+    open_now: Callable[[], int]
+    seen: list[int]
+
+    def __getitem__(self, place: object) -> str:
+        self.seen.append(self.open_now())
+        return super().__getitem__(place)  # type: ignore[index]
+
+
+def test_no_transaction_is_open_while_an_answer_is_shaped(sessions: Sessions) -> None:
+    scene = a_scene(sessions)
+    opened: list[object] = []
+    event.listen(scene.rt.engine, "begin", opened.append)
+    event.listen(scene.rt.engine, "commit", opened.remove)
+    event.listen(scene.rt.engine, "rollback", opened.remove)
+    words = Watched("**Nine** to five", lambda: len(opened))
+    scene.agent.answer = lambda said: [words]
+    scene.text("hello")
+    scene.work()
+    assert scene.got() == ["Nine to five"]
+    assert words.seen
+    assert not any(words.seen)
+
+
+def test_segments_per_text_is_a_setting(sessions: Sessions) -> None:
+    scene = a_scene(sessions, "Да. " * 40, segments_per_text=1)
+    scene.text("hello")
+    scene.work()
+    assert [row.segments for row in sent(scene)] == [1, 1, 1]
