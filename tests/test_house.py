@@ -177,6 +177,16 @@ def test_every_pin_has_a_hash() -> None:
     assert len(pins()) == sum("==" in line for line in lines)
 
 
+def test_nobody_but_the_wire_speaks_http_to_a_provider() -> None:
+    """There answers are bound in time and in size, also while they are unpacked."""
+    clients = re.compile(
+        r"^\s*(?:import|from) (?:httpx|httpcore|requests|urllib3|urllib\.request|http\.client)\b", re.M
+    )
+    apart = {"wire", "simulator"}
+    speak = [path for path in Path("bridge").rglob("*.py") if clients.search(path.read_text())]
+    assert [path for path in speak if path.parts[1] not in apart] == []
+
+
 def test_no_file_says_where_packages_come_from() -> None:
     """Whoever installs decides that; an address in a file would follow every machine that reads it."""
     telling = re.compile(r"-{2}(extra-)?index-url|-{2}find-links|^(extra-)?index-url *=", re.MULTILINE)

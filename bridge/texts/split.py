@@ -13,7 +13,7 @@ from enum import IntEnum
 import regex
 
 from bridge.texts.segments import GSM, GSM_PART, GSM_SINGLE, UCS_PART, UCS_SINGLE, Meter, is_gsm, segments, ucs
-from bridge.texts.smart import sisters
+from bridge.texts.smart import plain
 
 LIMIT = 1600
 """UTF-16 code units. Twilio refuses a longer body; an emoji counts as more than one there, and this is how it can."""
@@ -149,7 +149,7 @@ def _pieces(cluster: str, room: Room) -> Sequence[str]:
 
 
 def _atom(text: str, room: Room) -> _Atom:
-    written = sisters(text) if room.smart else text
+    written = plain(text) if room.smart else text
     gsm = [GSM[char] for char in written] if is_gsm(written) else None
     return _Atom(text, text.isspace(), ucs(text), gsm)
 
