@@ -78,6 +78,8 @@ def test_words_beside_it_are_for_the_person(text: str, got: str) -> None:
         ("[THINK]a[/THINK]Hello", "Hello"),
         ("◁think▷a◁/think▷Hello", "Hello"),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>Hello<|return|>", "Hello"),
+        ("&lt;think&gt;a&lt;/think&gt;Hello", "Hello"),
+        ("\\u003cthink\\u003ea\\u003c/think\\u003eHello", "Hello"),
         ("Hello<|im_end|>", "Hello"),
         ("<｜end▁of▁sentence｜>Hello", "Hello"),
         ("I think <so>, and thinking <3 of you", "I think <so>, and thinking <3 of you"),
@@ -107,7 +109,8 @@ def test_thoughts_are_kept_to_oneself(text: str, got: str) -> None:
         ('In \ue200entity\ue202["city","Paris","capital"]\ue201.', "In Paris."),
         ("Nine :contentReference[oaicite:2]{index=2} to five [oaicite:0]", "Nine to five"),
         ("Nine [^1^] to five [doc1] (turn0search0)", "Nine to five"),
-        ("【重要】 nine", "【重要】 nine"),
+        ("Nine [4:0†source] to five (12†menu.pdf).", "Nine to five."),
+        ("【重要】 nine, † and ‡, [a†b]", "【重要】 nine, † and ‡, [a†b]"),
         ("[1] [x] [^1] cite this, recite", "[1] [x] [^1] cite this, recite"),
     ],
 )

@@ -18,8 +18,8 @@ from bridge.texts.marks import PRIVATE
 # --- thoughts ------------------------------------------------------------------------------------------------------
 
 _THOUGHT = re.compile(
-    r"<\s?(?P<closes>/)?\s?(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|inner_monologue)"
-    r"(?:\s[^<>]{0,99})?(?P<empty>/)?>"
+    r"(?:<|&lt;|\\u003[cC])\s?(?P<closes>/)?\s?(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|inner_monologue)"
+    r"(?:\s[^<>]{0,99})?(?P<empty>/)?(?:>|&gt;|\\u003[eE])"
     r"|\[(?P<closes2>/)?THINK\]|◁(?P<closes3>/)?think▷",
     re.IGNORECASE,
 )
@@ -64,7 +64,7 @@ def _is_code(text: str, start: int, end: int) -> bool:
 
 _CITATION = re.compile(
     r"(?<![ \t])[ \t]*+(?:"
-    r"【[^【】†\n]*+†[^【】\n]*+】|【\d+(?::\d+)*+】"
+    r"【[^【】†\n]*+†[^【】\n]*+】|[\[(]\d+(?::\d+)*+†[^\[\]()\n]*+[\])]|【\d+(?::\d+)*+】"
     "|\ue200(?:file)?cite[^\ue200\ue201]*+\ue201?|\ue200(?:navlist|image|i|video)\ue202[^\ue200\ue201]*+\ue201?"
     r"|\b(?:file)?cite(?:turn\d+[a-z]+\d+)++"
     r"|(?::contentReference)?\[oaicite:[^\[\]\n]*+\](?:\{index=\d+\})?"

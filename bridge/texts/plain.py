@@ -24,9 +24,12 @@ _MARKDOWN = Markdown()
 _FOR_WHATSAPP = Markdown("strikethrough")
 
 _SPECIAL = re.compile(
-    r"[*_`#\[\]<>~|\\&+\r\0【◁\ue000-\uf8ff\U000f0000-\U0010ffff]|cite(?:turn)|^[ \t]*-[ \t]*-[- \t]*$", re.MULTILINE
+    r"[*_`#\[\]<>~|\\&+\r\0【†◁\ue000-\uf8ff\U000f0000-\U0010ffff]|cite(?:turn)|^[ \t]*-[ \t]*-[- \t]*$", re.MULTILINE
 )
 """What any of the readers would look at. Most texts have nothing of it, and are not read at all."""
+
+_INLINE = re.compile(r"[*_`\[<\\~]")
+"""Each mark within a line has one of these."""
 
 _LINE_END = re.compile(r"\r\n?")
 _BEFORE = r"(?P<before>\s*(?:(?:[-*+]|\d+[.)])\s+)*)"
@@ -222,7 +225,7 @@ class _Page:
 
     def _words(self, block: Token) -> None:
         """Marks within the lines; the lines themselves stay."""
-        if self._in_table:
+        if self._in_table or not _INLINE.search(block.content):
             return
         cores = [core.strip() for core in block.content.split("\n")]
         shown = self._shown("\n".join(cores)).split("\n")
@@ -245,6 +248,8 @@ class _Page:
         return found["before"] + " | ".join(shown)
 
     def _shown(self, content: str) -> str:
+        if not _INLINE.search(content):
+            return content
         tokens: list[Token] = []
         self._markdown.inline.parse(content, self._markdown, {}, tokens)
         return _joined(tokens, _SIGNS if self._whatsapp else {})
