@@ -142,7 +142,7 @@ def test_the_platform_describes_the_settings_as_they_are() -> None:
 def test_the_platform_asks_for_all_but_what_it_knows_and_what_hardly_anybody_changes() -> None:
     left_out = {name.upper() for name in Settings.model_fields} - APP["env"].keys()
     assert left_out == {
-        *("DATABASE_URL", "BROKER_URL", "TWILIO_API_BASE_URL", "RETELL_BASE_URL"),
+        *("DATABASE_URL", "BROKER_URL", "REDIS_TLS_VERIFY", "TWILIO_API_BASE_URL", "RETELL_BASE_URL"),
         *("AGENT_PROVIDER", "RETELL_AGENT_VERSION", "TWILIO_AUTH_TOKEN_SECONDARY"),
         *("AGENT_TIMEOUT", "METRICS_OPEN", "WORKER_CONCURRENCY"),
     }

@@ -10,7 +10,7 @@ from datetime import timedelta
 from flask import Blueprint, Response, jsonify
 
 from bridge import holds, line
-from bridge.db import AWAY
+from bridge.db import AWAY, unfit
 from bridge.migrate import at_head
 from bridge.runtime import Runtime
 from bridge.web.auth import PUBLIC, declares
@@ -41,8 +41,8 @@ def find_faults(rt: Runtime) -> list[dict[str, str]]:
     broker = [] if rt.bell.reachable() else [_fault("broker", "can't be reached; texts wait until it is back")]
     try:
         return _database(rt) + broker
-    except AWAY:
-        return [_fault("database", "can't be reached"), *broker]
+    except AWAY as error:
+        return [_fault("database", unfit(error) or "can't be reached"), *broker]
 
 
 def _database(rt: Runtime) -> list[dict[str, str]]:
