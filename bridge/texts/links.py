@@ -15,7 +15,7 @@ _ADDRESS = re.compile(
 """Where a link can lead. The ``list[n](x)`` of a programmer is no link."""
 
 _IN_TEXT = re.compile(
-    r"(?<![\w@.+-])(?:[a-z][a-z0-9+.-]*+://|www\.|(?:[a-z0-9-]++\.)++[a-z]{2,}+[/?#])"
+    r"(?<![\w@.+-])(?:[a-z][a-z0-9+.-]*+://|(?:tel|sms|mailto):|www\.|(?:[a-z0-9-]++\.)++[a-z]{2,}+[/?#])"
     r"[^\s<>\"“”「」『』《》，。！？；：、]*+",
     re.IGNORECASE,
 )
@@ -38,7 +38,8 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
     for found in _IN_TEXT.finditer(text):
         address = found[0][: _unbalanced(found[0])]
         trimmed = address[: -len(end[0])] if (end := _END.search(address[-100:])) else address
-        yield found.start(), found.start() + len(trimmed)
+        closes_own_star = address[len(trimmed) :].startswith("*") and trimmed.count("*") % 2
+        yield found.start(), found.start() + len(trimmed) + closes_own_star
 
 
 def _unbalanced(address: str) -> int:

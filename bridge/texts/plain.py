@@ -38,8 +38,8 @@ _QUOTE = re.compile(rf"{_BEFORE}> ?")
 _NO_QUOTE = re.compile(rf"{_BEFORE}>(?:[^\s>]|\s+[\d$€£])")
 """``>:(`` and ``> 18 years``"""
 _BULLET = re.compile(r"(?P<before>\s*(?:(?:-|\d+[.)])\s+)*)[*+](?=\s|$)")
-_STARRED = re.compile(r"[^\s*]\*(?![\w*])")
-"""A star that a footnote may explain."""
+_STARRED = re.compile(r"\s*(?:[-+*]|\d+[.)])\s[^*]*[^\s*]\*(?!\w)[^*]*\Z")
+"""An item with a star that a footnote may explain."""
 _ADDS = re.compile(r"\s*\+\s+[\d$€£]")
 """``+ 5% tax``"""
 _HEADING = re.compile(rf"{_BEFORE}#{{1,6}}[ \t]+(?!(?<=^# )(?:of\b|\d))")
@@ -111,13 +111,12 @@ class _Bullets:
             self._write(row)
 
     def _goes_on(self, before: _List, after: _List) -> bool:
-        """Behind an empty line, a star is one more bullet only where no footnote can be meant."""
+        """What follows is one more bullet, where no footnote can be meant."""
         between = self._lines[before.last + 1 : after.first]
-        if any(line.strip() for line in between):
+        if any(line.strip() for line in between) or any(_STARRED.match(self._lines[n]) for n in before.items):
             return False
-        items = [self._lines[number] for number in before.items]
-        tight = len(items) > 1 and all(self._lines[number - 1].strip() for number in before.items[1:])
-        return not between or not (tight or any(map(_STARRED.search, items)))
+        tight = len(before.items) > 1 and all(self._lines[number - 1].strip() for number in before.items[1:])
+        return not (between and tight)
 
     def _write(self, row: Sequence[_List]) -> None:
         if sum(len(each.items) for each in row) < 2 and not any(each.nested for each in row):
