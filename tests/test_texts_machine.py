@@ -129,6 +129,7 @@ def test_citations_are_for_a_program(text: str, got: str) -> None:
         ("one\\ntwo\\", "one\ntwo\\"),
         ("Hours:\\n* **Mon** 9-5\\n* Tue", "Hours:\n- Mon 9-5\n- Tue"),
         ("One\\\\nTwo", "One\nTwo"),
+        ("Pane\\ne vino! \\nu ok?", "Pane\ne vino! \nu ok?"),
         ("One\\n\nTwo", "One\n\nTwo"),
         ('He said \\"nine\\", it\\\'s late', 'He said "nine", it\'s late'),
         ("caf\\u00e9 \\ud83d\\udc4d \\u2013 ok", "café 👍 – ok"),

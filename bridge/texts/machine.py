@@ -77,7 +77,7 @@ _TOKEN = re.compile(r"<[|｜][\w▁ ]{1,40}[|｜]>|\[/?INST\]")
 _NOTHING_TO_SAY = re.compile(
     r"(?<!\s)\s*+(?<!\w)[*_`\"“'(\[{]{0,3}NO\\?_RESPONSE\\?_NEEDED[*_`\"”')\]}]{0,3}(?!\w)[.!]?", re.IGNORECASE
 )
-"""Retell stops where its model says so; see ``silent``."""
+"""Retell's documented stop word: an agent says it where nothing is to be said."""
 
 
 def without_citations(text: str) -> str:
@@ -101,7 +101,7 @@ _PATH = re.compile(r"[\"'“(\[<]{0,2}(?:[A-Za-z]:\\|\\\\[A-Za-z0-9])")
 _ESCAPE = re.compile(
     r"\\{1,2}r\\{1,2}n|\\{1,2}(?P<char>[nrt\"']|u[0-9a-fA-F]{4}(?:\\{1,2}u[dD][c-fC-F][0-9a-fA-F]{2})?)"
 )
-_FORMULA = re.compile(r"\\(?:neq?|neg|nu|nabla|not(?:in)?|rho|right|rm|times|text\w*|theta|tau|tan)(?![A-Za-z])")
+_FORMULA = re.compile(r"(?<![\w.,!?:;])\\(?:neq|nabla|not(?:in)?|rho|right|rm|times|text\w*|theta|tau|tan)(?![A-Za-z])")
 _MEANING = {"n": "\n", "r": "\n", "t": " ", '"': '"', "'": "'"}
 
 
