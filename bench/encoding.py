@@ -10,9 +10,12 @@ comparison: what it replaces is seen only by sending.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
-from bridge.texts import shape, spoken
+from bridge.texts import Recipient, Shaped, answer, shape
+
+PHONE = "+15551230001"
+WITH_TYPOGRAPHY = Recipient(PHONE, smart_encoding=False)
 
 REPLIES: Mapping[str, tuple[str, ...]] = {
     "ASCII alone": (
@@ -76,19 +79,19 @@ REPLIES: Mapping[str, tuple[str, ...]] = {
 
 
 def as_written(reply: str) -> int:
-    return _segments([reply], smart_encoding=False)
+    return _segments(shape([reply], WITH_TYPOGRAPHY))
 
 
 def without_markdown(reply: str) -> int:
-    return _segments(spoken([reply], join=False), smart_encoding=False)
+    return _segments(answer([reply], WITH_TYPOGRAPHY, join=False))
 
 
 def as_sent(reply: str) -> int:
-    return _segments(spoken([reply], join=False), smart_encoding=True)
+    return _segments(answer([reply], Recipient(PHONE), join=False))
 
 
-def _segments(texts: Iterable[str], *, smart_encoding: bool) -> int:
-    return sum(sms.segments for sms in shape(texts, "+15551230001", smart_encoding=smart_encoding).messages)
+def _segments(shaped: Shaped) -> int:
+    return sum(sms.segments for sms in shaped.messages)
 
 
 def main() -> None:

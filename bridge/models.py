@@ -316,7 +316,7 @@ class Message(Base):
     resend_at: Mapped[datetime | None]
     """When it goes again as a new text, because it was not delivered."""
     resent_as: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
-    """That new text."""
+    """That new text, or the first of several."""
     resends: Mapped[int] = mapped_column(Integer, server_default="0")
     """How many texts with these words failed before this one."""
 

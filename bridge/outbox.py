@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -18,27 +17,32 @@ from bridge import opt_outs
 from bridge.line import DELIVERIES, enqueue
 from bridge.models import Conversation, Direction, Message, MessageStatus
 from bridge.runtime import Runtime
-from bridge.texts import Sms, shape
+from bridge.texts import Recipient, Shaped, Sms, shape
 
 log = logging.getLogger(__name__)
+
+
+def recipient(rt: Runtime, phone: str) -> Recipient:
+    """How texts to this phone are shaped."""
+    settings = rt.settings
+    return Recipient(phone, smart_encoding=settings.smart_encoding, segments_per_text=settings.segments_per_text)
 
 
 def put(
     rt: Runtime,
     session: Session,
     conversation_id: int,
-    texts: Iterable[str],
+    shaped: Shaped,
     *,
     send_by: datetime,
     turn_id: int | None = None,
     despite_opt_out: bool = False,
 ) -> int:
-    """Put texts at the end of the line, in order and shaped for the phone. Returns how many messages they are.
+    """Put texts at the end of the line, in order. They are shaped before, for that may take a second. Returns how many
+    messages they are.
 
     Nothing is put for a person who has opted out, but the confirmation of that. The caller has the conversation locked.
     """
-    phone = session.scalars(select(Conversation.phone).where(Conversation.id == conversation_id)).one()
-    shaped = shape(texts, phone, smart_encoding=rt.settings.smart_encoding)
     if not shaped.messages:
         return 0
     if not despite_opt_out and opt_outs.has_opted_out(session, conversation_id):
@@ -57,7 +61,9 @@ def put(
 def say(rt: Runtime, session: Session, conversation_id: int, words: str, *, despite_opt_out: bool = False) -> int:
     """Put what the bridge says by itself: of use as long as an answer would be. Returns how many messages it is."""
     send_by = rt.now() + rt.settings.answer_within
-    return put(rt, session, conversation_id, [words], send_by=send_by, despite_opt_out=despite_opt_out)
+    phone = session.scalars(select(Conversation.phone).where(Conversation.id == conversation_id)).one()
+    shaped = shape([words], recipient(rt, phone))  # the settings keep it short
+    return put(rt, session, conversation_id, shaped, send_by=send_by, despite_opt_out=despite_opt_out)
 
 
 def queued(

@@ -117,6 +117,8 @@ def failed(rt: Runtime, session: Session, message: Message) -> None:
         cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code, part=sender)
         holds.place(session, cause, rt.now(), late=True)
     pauses = meaning.treatment.send_again[message.resends :]
+    if meaning.treatment.in_pieces and (message.segments or 1) < 2:
+        return
     if not pauses or message.delivery is Delivery.CANCELED or message.resent_as:
         return
     resend_at = rt.now() + pauses[0]

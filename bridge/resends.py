@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from bridge import opt_outs
 from bridge.line import DELIVERIES, enqueue
 from bridge.models import Conversation, Message
-from bridge.outbox import queued
+from bridge.outbox import queued, recipient
 from bridge.runtime import Runtime
-from bridge.texts import Sms
+from bridge.texts import Sms, smaller
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def send_again(rt: Runtime, limit: int) -> list[int]:
 
 
 def _send_one_again(rt: Runtime, message_id: int, conversation_id: int) -> bool:
-    """A new text with a reference of its own, behind all that waits already.
+    """A new text with a reference of its own, behind all that waits already; or several, where one was too large.
 
     What somebody has locked is left for the next sweep: who is halted must not hold up all the others.
     """
@@ -43,14 +44,22 @@ def _send_one_again(rt: Runtime, message_id: int, conversation_id: int) -> bool:
         failed.resend_at = None
         if failed.send_by is None or rt.now() >= failed.send_by or opt_outs.forbid(session, failed):
             return False
-        sms = Sms(failed.body, failed.segments or 1)
-        again = queued(conversation_id, sms, rt.now(), failed.send_by, failed.turn_id, despite_opt_out=False)
-        again.resends = failed.resends + 1
-        session.add(again)
-        session.flush()
-        failed.resent_as = again.id
+        for sms in _shaped_again(rt, session, failed):
+            again = queued(conversation_id, sms, rt.now(), failed.send_by, failed.turn_id, despite_opt_out=False)
+            again.resends = failed.resends + 1
+            session.add(again)
+            session.flush()  # one after the other: the order of the ids is the order of the pieces
+            failed.resent_as = failed.resent_as or again.id
         session.execute(
             update(Conversation).where(Conversation.id == conversation_id).values(enqueue(DELIVERIES, rt.now()))
         )
-    log.info("message %s goes again as message %s, time %s", message_id, again.id, again.resends)
+    log.info("message %s goes again as message %s, time %s", message_id, failed.resent_as, failed.resends + 1)
     return True
+
+
+def _shaped_again(rt: Runtime, session: Session, failed: Message) -> list[Sms]:
+    segments = failed.segments or 1
+    if not rt.carrier.meaning(failed.error_code).treatment.in_pieces:
+        return [Sms(failed.body, segments)]
+    phone = session.get_one(Conversation, failed.conversation_id).phone
+    return smaller(failed.body, recipient(rt, phone), segments // 2)

@@ -41,6 +41,7 @@ CODES: dict[str, list[int]] = {
         *(30033, 30035, 30042, 30990, 63112, 21659, 21660, 21661, 21701),
     ],
     "content": [21602, 21617, 21658, 21620, 21654, 21655, 21656, 63005, 63021, 63016, 30044],
+    "too_large": [30019],
     "provider_busy": [20429],
     "sender_busy": [21611, 30001, 30022, 63017, 63018],
     "carrier_fault": [30017, 30410, 30500, 63010, 63012],
@@ -354,6 +355,130 @@ def test_newer_texts_of_that_person_do_not_wait_for_one_that_failed(quick: Scene
     quick.ring()
     assert quick.got() == ["You said: hi", "You said: more"]
     assert not quick.waiting()
+
+
+# -- in pieces -----------------------------------------------------------------------------------------------------
+
+
+WIDE = "Завтрак с восьми до десяти. " * 23
+"""644 characters: ten segments, the most that is sent at once."""
+
+
+def said(scene: Scene, words: str) -> Scene:
+    scene.agent.answer = lambda text: [words]
+    scene.text("hi")
+    scene.ring()
+    return scene
+
+
+def whole(bodies: list[str]) -> list[str]:
+    return " ".join(bodies).split()
+
+
+def test_a_text_that_is_too_large_goes_again_in_pieces_in_order_and_once(scene: Scene) -> None:
+    said(scene, WIDE)
+    [first] = outgoing(scene)
+    assert first.segments == 10
+    newest_fails(scene, 30019)
+    wait(scene, MINUTE)
+    pieces = outgoing(scene)[1:]
+    assert [row.segments for row in pieces] == [5, 5]
+    assert [row.status for row in pieces] == [MessageStatus.SENT] * 2
+    assert whole(scene.got()[1:]) == WIDE.split()
+    assert len({row.reference for row in outgoing(scene)}) == 3
+    assert (outgoing(scene)[0].resent_as, outgoing(scene)[0].resend_at) == (pieces[0].id, None)
+    wait(scene, 2 * HOUR, step=MINUTE)
+    assert sent(scene) == 3
+
+
+def test_a_text_that_is_refused_at_once_for_its_size_goes_again_in_pieces_too(scene: Scene) -> None:
+    scene.carrier.fail("send", refused(30019))
+    said(scene, WIDE)
+    assert [row.status for row in outgoing(scene)] == [MessageStatus.GIVEN_UP]
+    wait(scene, MINUTE)
+    assert [row.segments for row in outgoing(scene)[1:]] == [5, 5]
+    assert whole(scene.got()) == WIDE.split()
+    assert failures.list_failures(scene.rt).failures == []
+
+
+def test_pieces_that_are_too_large_are_halved_again_until_nothing_can_be_halved(scene: Scene) -> None:
+    said(scene, WIDE)
+    for _ in range(12):
+        for row in outgoing(scene):
+            if row.status is MessageStatus.SENT and row.delivery is not Delivery.UNDELIVERED:
+                report(scene, row, "undelivered", 30019)
+        wait(scene, 30)
+    last = [row for row in outgoing(scene) if row.resent_as is None]
+    assert {row.segments for row in last} == {1}
+    assert sorted(whole([row.body for row in last])) == sorted(WIDE.split())
+    assert len(failures.list_failures(scene.rt, limit=200).failures) == len(last)
+    sent_before = sent(scene)
+    wait(scene, HOUR, step=MINUTE)
+    assert sent(scene) == sent_before
+
+
+def test_one_piece_that_fails_goes_again_and_not_the_others(scene: Scene) -> None:
+    said(scene, WIDE)
+    newest_fails(scene, 30019)
+    wait(scene, MINUTE)
+    first, second = outgoing(scene)[1:]
+    report(scene, first, "delivered")
+    report(scene, second, "undelivered", 30019)
+    report(scene, second, "undelivered", 30019)
+    wait(scene, MINUTE)
+    again = outgoing(scene)[3:]
+    assert whole([row.body for row in again]) == second.body.split()
+    assert {row.segments for row in again} <= {1, 2}
+
+
+def test_an_emoji_keeps_only_its_own_piece_wide(scene: Scene) -> None:
+    said(scene, "👍 " + "It’s open from nine to five. " * 22)
+    assert outgoing(scene)[0].segments == 10
+    newest_fails(scene, 30019)
+    wait(scene, MINUTE)
+    first, *others = outgoing(scene)[1:]
+    assert "’" in first.body
+    assert not any("’" in row.body for row in others)
+    assert all(row.segments <= 5 for row in (first, *others))
+
+
+def test_sweeps_at_once_send_the_pieces_once(scene: Scene) -> None:
+    said(scene, WIDE)
+    newest_fails(scene, 30019)
+    scene.clock.tick(2)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: resends.send_again(scene.rt, 10), range(4)))
+    assert len(outgoing(scene)) == 3
+
+
+def test_pieces_do_not_go_to_who_has_opted_out(scene: Scene) -> None:
+    said(scene, WIDE)
+    newest_fails(scene, 30019)
+    scene.text("STOP")
+    wait(scene, MINUTE)
+    assert sent(scene) == 1
+
+
+def test_a_new_chat_is_told_the_pieces_and_not_the_whole_besides(scene: Scene) -> None:
+    said(scene, "Nine to five. " * 90)
+    newest_fails(scene, 30019)
+    wait(scene, MINUTE)
+    with scene.sessions() as session:
+        recap = chat_rows.recap(session, 1)
+    assert recap.count("Nine to five.") == 90
+
+
+def test_a_process_that_dies_between_the_pieces_sends_each_once(scene: Scene) -> None:
+    said(scene, WIDE)
+    newest_fails(scene, 30019)
+    scene.clock.tick(2)
+    assert resends.send_again(scene.rt, 10)
+    scene.restart()
+    wait(scene, 3 * MINUTE)
+    assert whole(scene.got()[1:]) == WIDE.split()
+
+
+# -- where it goes again ---------------------------------------------------------------------------------------------
 
 
 def test_what_goes_again_goes_to_the_end_of_the_line(scene: Scene) -> None:

@@ -32,6 +32,7 @@ from bridge.models import (
     Turn,
     TurnStatus,
 )
+from bridge.texts import Recipient, shape
 from tests.fakes import FakeAgent
 from tests.scene import ANN, BOB, NUMBER, Scene
 from tests.waiting import until
@@ -330,8 +331,10 @@ def test_nothing_new_can_be_queued(scene: Scene) -> None:
     scene.text("STOP")
     scene.work()
     with scene.sessions.begin() as session:
-        assert outbox.put(scene.rt, session, 1, ["news"], send_by=scene.clock()) == 0
-        confirmed = outbox.put(scene.rt, session, 1, ["you are out"], send_by=scene.clock(), despite_opt_out=True)
+        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), send_by=scene.clock()) == 0
+        confirmed = outbox.put(
+            scene.rt, session, 1, shape(["you are out"], Recipient(ANN)), send_by=scene.clock(), despite_opt_out=True
+        )
         assert confirmed == 1
 
 
@@ -738,7 +741,7 @@ def test_answers_that_are_just_being_queued_are_canceled_once_they_are(sessions:
     with ThreadPoolExecutor(1) as threads:
         with scene.sessions.begin() as session:
             assert line.claim(session, line.TURNS, 1, worker="w", now=scene.clock(), booking=BOOKING)
-            assert outbox.put(scene.rt, session, 1, ["late"], send_by=scene.clock()) == 1
+            assert outbox.put(scene.rt, session, 1, shape(["late"], Recipient(ANN)), send_by=scene.clock()) == 1
             stopping = threads.submit(lambda: scene.text("STOP", to=to))
             _until_somebody_waits(scene)
         assert stopping.result()
@@ -973,7 +976,7 @@ def test_a_text_that_is_only_being_written_to_the_other_channel_is_canceled_too(
     scene.text("hi", *BY_SMS[:1], **OF_THE_SERVICE)
     scene.text("STOP", BY_RCS[0], to=BY_RCS[1], **OF_THE_SERVICE)
     with scene.sessions.begin() as session:
-        assert outbox.put(scene.rt, session, 1, ["news"], send_by=scene.clock()) == 0
+        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), send_by=scene.clock()) == 0
 
 
 def test_a_refusal_on_one_channel_shuts_the_other(scene: Scene) -> None:

@@ -9,7 +9,9 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.texts.split import LIMIT, split
+from bridge.texts.segments import segments
+from bridge.texts.smart import smart
+from bridge.texts.split import LIMIT, Room, split
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 FLAG = "🇩🇪"
@@ -127,3 +129,56 @@ def test_the_time_grows_with_the_text_and_not_faster(unit: str) -> None:
         return min(took)
 
     assert seconds(100_000) < 40 * max(seconds(10_000), 0.001)
+
+
+# --- so many segments at most ----------------------------------------------------------------------------------------
+
+
+@given(TEXTS, st.integers(1, 24), st.booleans())
+def test_no_part_has_more_segments_than_are_wanted(text: str, most: int, smart_encoding: bool) -> None:
+    room = Room(segments=most, smart=smart_encoding)
+    parts = split(text, room)
+    assert without_blanks("".join(parts)) == without_blanks(text)
+    for part in parts:
+        written = smart(part) if smart_encoding else part
+        assert min(segments(part), segments(written)) <= most
+        assert units(part) <= LIMIT or units(written) <= LIMIT
+
+
+@given(st.text(max_size=200), st.integers(1, 3))
+def test_a_part_in_its_room_is_not_split_again(text: str, most: int) -> None:
+    room = Room(segments=most)
+    assert all(split(part, room) == [part] for part in split(text, room))
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "sizes"),
+    [
+        ("ж" * 1590, 10, [670, 670, 250]),
+        ("x" * 1590, 10, [1530, 60]),
+        ("{" * 800, 10, [760, 40]),  # an escape is not torn over two segments: 76 of them in each
+        ("👍" * 500, 10, [330, 170]),  # nor are the two halves of an emoji: 33 in each
+        ("x" * 100 + "ж" * 600, 10, [670, 30]),
+        ("x" * 800 + "ж", 10, [800, 1]),
+        ("ж" * 150, 1, [70, 70, 10]),
+        ("x" * 330, 1, [160, 160, 10]),
+        ("ж" * 1590, 24, [1590]),
+        ("x" * 3300, 24, [1600, 1600, 100]),
+    ],
+)
+def test_a_part_is_as_full_as_its_segments(text: str, most: int, sizes: list[int]) -> None:
+    assert [len(part) for part in split(text, Room(segments=most))] == sizes
+
+
+def test_typography_that_will_be_plain_takes_the_room_of_plain_characters() -> None:
+    text = "👍 " + "it’s " * 500
+    first, second, *_ = split(text, Room(segments=10, smart=True))
+    assert segments(first) == 10
+    assert (segments(smart(second)), segments(second)) == (10, 23)
+
+
+@pytest.mark.parametrize("spare", [3, 13])
+def test_room_is_kept_for_what_comes_behind(spare: int) -> None:
+    for text in ("ж" * 900, "x" * 2000):
+        first = split(text, Room(segments=10, spare=spare))[0]
+        assert segments(first + "." * spare) == 10

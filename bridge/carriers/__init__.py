@@ -73,6 +73,8 @@ class FailureClass(StrEnum):
     """Something of the account is not in order with the carrier: likewise."""
     SENDER = "sender"
     """One sender of ours is not in order: its next text fails just the same, and those of the others do not."""
+    TOO_LARGE = "too_large"
+    """It has more segments than the operator takes."""
     PROVIDER_BUSY = "provider_busy"
     """Too many calls at once, or too many texts between two numbers: the sender's other texts are not concerned."""
     SENDER_BUSY = "sender_busy"
@@ -109,6 +111,8 @@ class Treatment:
     For a text that was refused for good at once (:class:`~bridge.errors.Refused`) they count too.
     """
 
+    in_pieces: bool = False
+    """It goes again as several texts of at most half as many segments; of one segment, not at all."""
     sender_only: bool = False
     """What others it concerns are those of the same sender, and not all."""
 
@@ -127,6 +131,7 @@ TREATMENTS: dict[FailureClass, Treatment] = {
     FailureClass.CONSENT: Treatment(Refused),
     FailureClass.POLICY: Treatment(Refused),
     FailureClass.CONTENT: Treatment(Refused),
+    FailureClass.TOO_LARGE: Treatment(Refused, (timedelta(0),) * 4, in_pieces=True),
     FailureClass.SETUP: Treatment(AccountRefused, _WHEN_MENDED),
     FailureClass.ACCOUNT: Treatment(AccountRefused, _WHEN_MENDED),
     FailureClass.SENDER: Treatment(AccountRefused, _WHEN_MENDED, sender_only=True),

@@ -191,6 +191,9 @@ class Settings(DatabaseSettings):
     smart_encoding: bool = Field(
         True, description="curly quotes, dashes and the like are sent as plain ones where that makes a text cheaper"
     )
+    segments_per_text: int = Field(
+        10, ge=1, le=24, description="a message of more segments is sent as several; carriers refuse large ones (30019)"
+    )
     reply_join: bool = Field(False, description="what the agent says at once is sent as one text")
     opt_out_reply: Reply = Field(
         DEFAULT_OPT_OUT_REPLY, description="confirms STOP where Twilio does not; empty: silence"

@@ -7,21 +7,19 @@ and addresses. Taken to the letter, CommonMark makes 234 of 2*3*4, and takes the
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 import regex
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 from markdown_it.rules_inline.state_inline import Delimiter
 
-RULES = ("blockquote", "fence", "heading", "hr", "list", "table", "autolink", "backticks", "emphasis", "image", "link")
-"""Not: what a text has by accident (indented code, entities, HTML, references, underlined headings), and what a phone
-shows well enough (``~~$50~~`` means that it isn't $50 any more)."""
+from bridge.texts.links import addresses, is_address
+from bridge.texts.marks import OURS
 
-_ADDRESS = re.compile(
-    r"(?:[a-z][a-z0-9+.-]*://|mailto:|tel:|sms:|www\.|[/#]|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}(?:[/?#:]|$))\S*",
-    re.IGNORECASE,
-)
-"""Where a link can lead. The ``list[n](x)`` of a programmer is no link."""
+RULES = ("blockquote", "fence", "heading", "hr", "list", "table", "autolink", "backticks", "emphasis", "image", "link")
+"""Not: what a text has by accident (indented code, entities, HTML, references, underlined headings), and what an SMS
+shows well enough (``~~$50~~`` means that it isn't $50 any more)."""
 
 _ESCAPE = re.compile(r"(?<!¯)\\(?P<char>[*_`#\[\](){}<>~|!.+$&-])|(?<![:=-])\\(?=\n)")
 """Escaped characters, and the break at the end of a line; but no shrugging ¯\\_(ツ)_/¯ and no wry :-\\ face."""
@@ -29,7 +27,7 @@ _ESCAPE = re.compile(r"(?<!¯)\\(?P<char>[*_`#\[\](){}<>~|!.+$&-])|(?<![:=-])\\(
 _LETTER = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{N}"
 """A star between two of these belongs to a word or to a sum. Other scripts set no spaces around their words."""
 
-_INSIDE = r"(?=[\p{Ps}\p{Pi}\"'*_`~<¿¡#@$€£¥+\-–−.…&]{0,3}[\p{L}\p{N}\p{So}])"
+_INSIDE = r"(?=[\p{Ps}\p{Pi}\"'*_`~<¿¡#@$€£¥+\-–−.…&" + OURS + r"]{0,3}[\p{L}\p{N}\p{So}])"
 """What is stressed begins with something that can be stressed."""
 
 _NOT_INSIDE = r"(?<![\s\p{Ps}\p{Pi}</=^&@#\\])"
@@ -48,16 +46,16 @@ _CLOSES = {
 class Markdown(MarkdownIt):
     """The parser. Addresses stay as they were written."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more_rules: str) -> None:
         super().__init__("zero")
-        self.enable(RULES)
+        self.enable([*RULES, *more_rules])
         self.inline.ruler.at("emphasis", _emphasis)
         self.inline.ruler.after("text", "escape_or_break", _escape)
         # Rules are compiled at their first use, which must not be in two threads at once.
         self.render("_")
 
     def validateLink(self, url: str) -> bool:  # noqa: N802 - its name over there
-        return bool(_ADDRESS.fullmatch(url))
+        return is_address(url)
 
     def normalizeLink(self, url: str) -> str:  # noqa: N802
         return url
@@ -69,7 +67,7 @@ class Markdown(MarkdownIt):
 def _emphasis(state: StateInline, silent: bool) -> bool:
     """A run of stars or underscores. Which of them are a pair, the library finds out."""
     marker = state.src[state.pos]
-    if silent or marker not in _OPENS:
+    if silent or marker not in _OPENS or state.pos in _in_addresses(state):
         return False
     opens, closes = (rules[marker].match(state.src, state.pos, state.posMax) for rules in (_OPENS, _CLOSES))
     run = _run(state, marker)
@@ -88,6 +86,14 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
         )
     state.pos += run
     return True
+
+
+def _in_addresses(state: StateInline) -> Container[int]:
+    """The places within addresses that stand open in the text: nothing there is a mark."""
+    if state.src not in state.env:
+        state.env[state.src] = {place for start, end in addresses(state.src) for place in range(start, end)}
+    places: Container[int] = state.env[state.src]
+    return places
 
 
 def _run(state: StateInline, marker: str) -> int:

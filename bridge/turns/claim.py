@@ -56,7 +56,7 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
             session.rollback()
             return None
         agent = (chat.provider, chat.agent_id) if chat else (route.provider, route.agent_id)
-        booked = _booked(session, claimed, turn, chat, agent, probed)
+        booked = _booked(session, claimed, pair, turn, chat, agent, probed)
         if booked.chat and not booked.look_first:
             begin_asking(rt, session, booked, booked.chat)
         return booked
@@ -133,13 +133,20 @@ def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> Known | No
 
 
 def _booked(
-    session: Session, claim: Claim, turn: Turn, chat: Known | None, agent: tuple[str, str], probed: tuple[str, ...]
+    session: Session,
+    claim: Claim,
+    pair: Conversation,
+    turn: Turn,
+    chat: Known | None,
+    agent: tuple[str, str],
+    probed: tuple[str, ...],
 ) -> Booked:
     said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
     bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
     turn.attempts += 1
     return Booked(
         claim=claim,
+        phone=pair.phone,
         turn_id=turn.id,
         content="\n".join(bodies),
         attempts=turn.attempts,

@@ -8,23 +8,31 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from bridge import chats, holds, line, outbox
+from bridge import chats, holds, line, outbox, texts
 from bridge.db import patient
 from bridge.errors import RemoteError
 from bridge.line import DELIVERIES, TURNS
 from bridge.models import Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.runtime import Runtime
-from bridge.texts import spoken
+from bridge.texts import Shaped
 from bridge.turns import chat_rows, poison
 from bridge.turns.values import Answer, Booked
 
 log = logging.getLogger(__name__)
 
 
-@patient
 def settle(rt: Runtime, booked: Booked, answer: Answer) -> None:
-    """The answers, the end of the turn and the next place in the line: all of it or nothing."""
-    texts = spoken(answer.texts, join=rt.settings.reply_join)
+    """The answers, the end of the turn and the next place in the line."""
+    to = outbox.recipient(rt, booked.phone)
+    shaped = texts.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
+    if answer.texts and not shaped.messages:
+        log.info("turn %s is answered without a word to the person", booked.turn_id)
+    _settle(rt, booked, answer, shaped)
+
+
+@patient
+def _settle(rt: Runtime, booked: Booked, answer: Answer, shaped: Shaped) -> None:
+    """All of it or nothing."""
     with rt.sessions.begin() as session:
         line.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
         _lift(rt, session, booked)
@@ -34,7 +42,7 @@ def settle(rt: Runtime, booked: Booked, answer: Answer) -> None:
             rt,
             session,
             booked.claim.conversation_id,
-            texts,
+            shaped,
             send_by=booked.answer_by,
             turn_id=booked.turn_id,
         )
@@ -112,8 +120,8 @@ def _lift(rt: Runtime, session: Session, booked: Booked, error: RemoteError | No
         holds.lift(session, booked.probed, TURNS, rt.now(), error)
 
 
-def _close_turn(rt: Runtime, session: Session, booked: Booked, turn: TurnStatus, texts: MessageStatus) -> None:
+def _close_turn(rt: Runtime, session: Session, booked: Booked, turn: TurnStatus, heard: MessageStatus) -> None:
     row = session.get_one(Turn, booked.turn_id)
     row.status, row.settled_at, row.looked_items = turn, rt.now(), None
     said = (Message.turn_id == booked.turn_id, Message.direction == Direction.IN)
-    session.execute(update(Message).where(*said).values(status=texts, settled_at=rt.now()))
+    session.execute(update(Message).where(*said).values(status=heard, settled_at=rt.now()))

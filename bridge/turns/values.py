@@ -44,6 +44,7 @@ class Booked:
     """A turn that this worker has claimed, as plain values."""
 
     claim: Claim
+    phone: str
     turn_id: int
     content: str
     attempts: int

@@ -108,6 +108,9 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         63042: "The template is disabled. Look at it in the console.",
         63052: "The template is one of the old kind. Make a new one in the console.",
     },
+    FailureClass.TOO_LARGE: {
+        30019: "The operator takes no text of so many segments. It goes again in pieces. Lower SEGMENTS_PER_TEXT.",
+    },
     FailureClass.SETUP: {
         20003: "Twilio does not take the credentials. Check TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_KEY.",
         20404: "There is no such account. Check TWILIO_ACCOUNT_SID and TWILIO_API_BASE_URL.",
