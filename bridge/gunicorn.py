@@ -48,16 +48,13 @@ bind = f"0.0.0.0:{_set['PORT']}"
 
 workers = _set["WEB_CONCURRENCY"]
 
-worker_class = "gthread"
+worker_class = "bridge.web.gunicorn_worker.WebWorker"
 
 threads = WEB_THREADS
 
 timeout = 30
 graceful_timeout = 20
 """Seconds. Heroku kills 30 s after SIGTERM."""
-
-keepalive = 75
-"""Seconds; longer than the platform's router keeps an idle connection, so that the router closes first."""
 
 preload_app = True
 """Wrong settings are told once, not once a process."""
