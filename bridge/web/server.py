@@ -98,7 +98,7 @@ class Request(HTTPRequestParser):
             self._refuse(RequestEntityTooLarge(f"exceeds max_body of {MAX_BYTES}"))
 
     def _not_looked_at(self, new: int) -> bytes:
-        """What has just come, after the byte before it: who sends a head byte by byte shall not make us read it anew."""
+        """What has just come, after the byte before it: a head that comes byte by byte is not read anew each time."""
         head = self.header_plus
         return head if len(head) <= new + 1 else b"A" + head[-new - 1 :].removeprefix(b"\n")
 
@@ -136,9 +136,9 @@ class Connection(HTTPChannel):
         return bool(self.requests or self.total_outbufs_len)
 
     @property
-    def gives_way(self) -> tuple[bool, float]:
-        """Who is least here goes first, and among those who has waited longest."""
-        return self.served, self.waits_since
+    def stands_since(self) -> float:
+        """The lower, the sooner it makes room. Who has asked something before is given some seconds."""
+        return self.waits_since + (self.patience.request if self.served else 0)
 
     def overdue(self, now: float) -> bool:
         """May it be closed? Never while a thread works for it."""
@@ -207,12 +207,11 @@ class Listener(TcpWSGIServer):
     def handle_accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
             before = len(self.active_channels)
-            if before >= self._most:
-                self._make_room()
-                before = len(self.active_channels)
             super().handle_accept()
             if len(self.active_channels) == before:
                 return
+            if before >= self._most:
+                self._make_room()
 
     def close_overdue(self, now: float) -> None:
         for connection in list(self.active_channels.values()):
@@ -230,7 +229,7 @@ class Listener(TcpWSGIServer):
     def _make_room(self) -> None:
         idle = [connection for connection in self.active_channels.values() if not connection.requests]
         if idle:
-            min(idle, key=lambda connection: connection.gives_way).handle_close()
+            min(idle, key=lambda connection: connection.stands_since).handle_close()
 
 
 class WebServer:
@@ -247,6 +246,7 @@ class WebServer:
         address: tuple[str, int] | None = None,
         sockets: Iterable[socket.socket] = (),
         patience: Patience = Patience(),
+        most: int = MAX_CONNECTIONS,
     ) -> None:
         where: dict[str, Any] = {"host": address[0], "port": address[1]} if address else {"sockets": list(sockets)}
         settings = Adjustments(**where, **_SETTINGS)
@@ -255,7 +255,7 @@ class WebServer:
         self._told = False
         self._next_look = 0.0
         self._threads = ThreadedTaskDispatcher()
-        most = min(MAX_CONNECTIONS, _most_files() - FILES_KEPT)
+        most = min(most, _files_for(most + FILES_KEPT) - FILES_KEPT)
         common: dict[str, Any] = {"map": self._map, "dispatcher": self._threads, "adj": settings}
         ours = [{"sockinfo": info} for info in settings.listen] if address else map(_theirs, settings.sockets)
         self._listeners: list[Listener] = []
@@ -278,10 +278,14 @@ class WebServer:
 
     def stop(self) -> None:
         """To be called from a signal's handler too."""
-        self._told = True
-        self._listeners[0].pull_trigger()
+        if not self._told:
+            self._told = True
+            for listener in self._listeners:
+                listener.leaving = True
+            self._listeners[0].pull_trigger()
 
     def close(self) -> None:
+        self._told = True
         self._threads.shutdown(timeout=1)
         wasyncore.close_all(self._map)
 
@@ -324,12 +328,10 @@ def _theirs(sock: socket.socket) -> dict[str, Any]:
     return {"_sock": sock, "bind_socket": False, "sockinfo": info}
 
 
-def _most_files() -> int:
-    """As many as the system lets us have: usual are 1,024, and that is what a thousand strangers would take."""
+def _files_for(wanted: int) -> int:
+    """Ask the system for so many: usual are 1,024, and that is what a thousand strangers would take."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + FILES_KEPT
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        return most
-    return wanted
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
