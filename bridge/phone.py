@@ -38,8 +38,8 @@ _DIGIT = r"[\d\u00b2\u00b3\u00b9\u2070-\u2079\u2080-\u2089\u2460-\u2468\u24ea]"
 """Of any script, raised, lowered or in a circle too."""
 
 _GAP = r"(?:[^\w\n\"+=<>&%@#{}\[\]\u2026]|_){0,4}"
-"""What people write between the digits of a number: blanks, dashes, dots, commas, colons, slashes, underscores, brackets
-and whatever else is no letter."""
+"""What people write between the digits of a number: blanks, dashes, dots, commas, colons, slashes, underscores and
+whatever else is no letter."""
 
 _LIST = re.compile(r"[,;:]\s")
 LONGEST_LIST = 8
@@ -47,12 +47,14 @@ LONGEST_LIST = 8
 
 _QUAD = r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\d{4})|\b)){4}(?!\.?\d)"
 _PRIVATE = r"(?=10\.|127\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.)"
+_TIME = r"\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?"
 _KEPT = (
     r"(?<![^\W_])(?:[A-Za-z]{2})?(?=[0-9a-f]*[a-f])[0-9a-f]{24,}(?![^\W_])",  # the vendors' ids, and our references
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
-    r"\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?)?(?!\d|[ -]\d)",
-    rf"(?:(?<=//)|(?<=@)|(?<=at \")){_QUAD}",  # where a server is
-    rf"\b(?:127\.0\.0\.1|0\.0\.0\.0)\b(?!\.?\d)|\b{_PRIVATE}{_QUAD}(?=:\d{{4,5}}\b)",
+    rf"\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:[T ]{_TIME})?(?!\d|[ -]\d)",
+    rf"(?:(?<=//)|(?<=@)|(?<=at \")){_QUAD}(?::\d{{2,5}}\b)?",  # where a server is
+    r"\b(?:127\.0\.0\.1|0\.0\.0\.0)\b(?!\.?\d)(?::\d{2,5}\b)?",
+    rf"\b{_PRIVATE}{_QUAD}:\d{{4,5}}\b",
     r"\b\d{1,4}\.\d+s\b",  # how long something took
 )
 _CANDIDATE = re.compile(

@@ -66,7 +66,7 @@ class Said:
         self.bones = _bones(text)
         self.runs = set(_runs(self.bones, LONGEST_QUOTE + 1))
         self.telling = {word for word in _words(text) if word not in VENDORS_OWN and _tells(word)}
-        self.foreign = set(filter(_is_foreign, self.bones))
+        self.foreign = _foreign(text)
 
 
 class Secret:
@@ -75,11 +75,12 @@ class Secret:
     def __init__(self, text: str) -> None:
         self._bones = _bones(text)
         self._words = set(_words(text))
+        self._foreign = _foreign(text)
 
     def is_quoted_in(self, said: Said) -> bool:
         whole = len(self._bones) >= SHORTEST_SECRET and self._bones not in VENDORS_OWN and self._bones in said.bones
         long = not said.runs.isdisjoint(_runs(self._bones, LONGEST_QUOTE + 1))
-        return whole or long or not said.foreign.isdisjoint(self._bones) or any(map(self._has, said.telling))
+        return whole or long or not said.foreign.isdisjoint(self._foreign) or any(map(self._has, said.telling))
 
     def _has(self, word: str) -> bool:
         """As a word, as one that was cut short at either end, or right inside one if that is no chance."""
@@ -137,6 +138,10 @@ def _same(text: str) -> str:
 def _bones(text: str) -> str:
     """What is the same however it is written: letters, digits, and signs beyond ASCII such as emoji."""
     return "".join(c for c in _same(text) if c.isalnum() or _is_foreign(c))
+
+
+def _foreign(text: str) -> set[str]:
+    return set(filter(_is_foreign, unicodedata.normalize("NFKC", text).lower()))
 
 
 def _is_foreign(char: str) -> bool:
