@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
 from bridge import limits, opt_outs, outbox
@@ -19,9 +19,10 @@ from bridge.carriers import InboundText
 from bridge.carriers.readable import readable
 from bridge.config import Settings
 from bridge.db import insert_if_new
-from bridge.keywords import Keyword, bridge_answers, keyword, start_words
+from bridge.keywords import Keyword, bridge_answers, carrier_hears, keyword
 from bridge.line import DELIVERIES, LINES, TURNS, Line, enqueue
 from bridge.models import Conversation, Direction, Message, MessageStatus
+from bridge.opt_outs import Reach
 from bridge.phone import masked
 from bridge.runtime import Runtime
 
@@ -74,8 +75,7 @@ def store(rt: Runtime, text: InboundText) -> bool:
             conversation_id = _conversation(rt, session, text, fate.line)
             _insert(session, text, conversation_id, fate, rt.now())
             if heeded.word is Keyword.STOP and heeded.changed:
-                scope = opt_outs.scope(rt.settings, text.bridge_number)
-                canceled = opt_outs.cancel(session, scope, text.phone, rt.now())
+                canceled = opt_outs.cancel(session, _reach(rt, text), rt.now())
             if fate.ignored:
                 _say_why(rt, session, conversation_id, fate.ignored)
             elif heeded.word:
@@ -102,23 +102,27 @@ def _fate(rt: Runtime, session: Session, text: InboundText) -> _Fate:
 
 def _heed(rt: Runtime, session: Session, text: InboundText) -> _Heeded:
     """Opt the person out or in, if that is what the text asks for. A word that opts in nobody is a text like others."""
-    word = keyword(text.body, text.bridge_number, text.opt_out)
+    word = keyword(text.body, text.bridge_number, text.opt_out, rt.settings.extra_words)
     at = _moment(text, rt.now())
     if word is Keyword.STOP:
-        scope = opt_outs.scope(rt.settings, text.bridge_number)
-        overtaken = text.sent_at is not None and _started_since(session, scope, text)
-        return _Heeded(word, not overtaken and opt_outs.record(session, scope, text.phone, opt_outs.BY_TEXT, at))
-    if word is Keyword.START and not opt_outs.end(session, text.bridge_number, text.phone, at):
+        overtaken = text.sent_at is not None and _started_since(rt, session, text)
+        return _Heeded(word, not overtaken and opt_outs.record(session, _reach(rt, text), opt_outs.BY_TEXT, at))
+    if word is Keyword.START and not opt_outs.end(session, _reach(rt, text), at):
         return _Heeded()
     return _Heeded(word, word is Keyword.START)
 
 
-def _started_since(session: Session, scope: str, text: InboundText) -> bool:
+def _reach(rt: Runtime, text: InboundText) -> Reach:
+    return opt_outs.reach(rt.settings, text.bridge_number, text.phone, text.service)
+
+
+def _started_since(rt: Runtime, session: Session, text: InboundText) -> bool:
     """A STOP that comes late, by the carrier's list, may be over: then START came to us as a text like others."""
-    word = func.upper(func.trim(Message.body)).in_(start_words(text.bridge_number))
-    later = (Message.direction == Direction.IN, Message.created_at > text.sent_at, word)
-    theirs = opt_outs.conversations(scope, text.phone)
-    return session.scalar(select(Message.id).join(Conversation).where(*theirs, *later).limit(1)) is not None
+    later = (Message.direction == Direction.IN, Message.created_at > text.sent_at)
+    theirs = opt_outs.conversations(_reach(rt, text))
+    said = select(Message.body, Conversation.bridge_number).join(Conversation).where(*theirs, *later)
+    extra = rt.settings.extra_words
+    return any(keyword(body, number, extra=extra) is Keyword.START for body, number in session.execute(said))
 
 
 def _moment(text: InboundText, now: datetime) -> datetime:
@@ -141,14 +145,15 @@ def _confirmed_in_any_case(rt: Runtime, session: Session, text: InboundText, hee
     if heeded.word is not Keyword.STOP or not heeded.changed:
         return False
     since = rt.now() - limits.HOUR
-    return not opt_outs.was_confirmed(session, text.bridge_number, text.phone, since)
+    return not opt_outs.was_confirmed(session, _reach(rt, text), since)
 
 
 def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) -> int:
     """The conversation of this pair of numbers, made when needed, with its line due."""
     now, due = rt.now(), enqueue(line, rt.now(), rt.settings.reply_quiet)
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
-    touch = update(Conversation).filter_by(**pair).values(due).returning(Conversation.id)
+    told = {"service": text.service} if text.service else {}
+    touch = update(Conversation).filter_by(**pair).values({**due, **told}).returning(Conversation.id)
     known = session.scalar(touch)
     if known is None:
         session.execute(insert_if_new(session, Conversation).values(**pair, created_at=now).on_conflict_do_nothing())
@@ -186,7 +191,8 @@ def _say_why(rt: Runtime, session: Session, conversation_id: int, ignored: str) 
 
 def _confirm(rt: Runtime, session: Session, text: InboundText, conversation_id: int, heeded: _Heeded) -> None:
     """What Twilio says by itself elsewhere. STOP and START are confirmed once, and not when they change nothing."""
-    if not bridge_answers(rt.settings.opt_out_answered_by, text.bridge_number, text.opt_out):
+    answered_by, heard = rt.settings.opt_out_answered_by, carrier_hears(text.body, text.opt_out)
+    if not bridge_answers(answered_by, text.bridge_number, text.opt_out, heard=heard):
         return
     stop = heeded.word is Keyword.STOP
     outbox.say(rt, session, conversation_id, _reply(rt.settings, heeded), despite_opt_out=stop)

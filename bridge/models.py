@@ -151,6 +151,8 @@ class Conversation(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     bridge_number: Mapped[str] = mapped_column(String(255))
     phone: Mapped[str] = mapped_column(String(255))
+    service: Mapped[str | None] = mapped_column(String(64))
+    """The carrier's messaging service that our number belonged to when it was last texted; NULL where it told none."""
     created_at: Mapped[datetime]
 
     turn_due_at: Mapped[datetime | None]
@@ -388,9 +390,11 @@ class OptOut(Base):
 
     __tablename__ = "opt_outs"
 
+    phone: Mapped[str] = mapped_column(String(255), primary_key=True)
     scope: Mapped[str] = mapped_column(String(255), primary_key=True)
     """One of our numbers, or ``*`` for all of them."""
-    phone: Mapped[str] = mapped_column(String(255), primary_key=True)
+    service: Mapped[str | None] = mapped_column(String(64))
+    """All numbers of this messaging service are meant too."""
     since: Mapped[datetime]
     cause: Mapped[str] = mapped_column(String(64))
     ended_at: Mapped[datetime | None]

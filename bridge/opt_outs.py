@@ -1,6 +1,7 @@
 """Opting out: who wants no texts any more, and what becomes of the work that waits for them.
 
-An opt-out has a scope, as at the carrier: one of our numbers, or all of them where a messaging service sends.
+An opt-out has a reach, as at the carrier: one of our numbers, all of the service that the number belongs to, or simply
+all of them where the settings name a service. By text and over RCS it is one person and one number; WhatsApp is apart.
 
 The order of the locks is: the opt-out, the conversations, their texts. Whoever opts a person out or in writes the
 opt-out first, so that two who do it at once come one after the other, and then has all of the person's conversations
@@ -13,10 +14,11 @@ What lives here: rows, inside the transactions of others. The words: ``bridge.ke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from bridge.config import Settings
 from bridge.db import insert_if_new
@@ -39,9 +41,27 @@ NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.QUEUED)
 """Not ``SENDING``: the carrier has it, or may have, and that is still to be found out."""
 
 
-def scope(settings: Settings, number: str) -> str:
-    """What a STOP to this number of ours covers: that number, or all of them where a messaging service sends."""
-    return EVERY_NUMBER if settings.twilio_messaging_service_sid else number
+@dataclass(frozen=True)
+class Reach:
+    """Who opts out or in, and of what."""
+
+    person: str
+    number: str
+    """Of ours."""
+    service: str | None
+    """The messaging service that this number belongs to, as far as the carrier has told it."""
+    everywhere: bool
+
+    @property
+    def scope(self) -> str:
+        """Under which an opt-out is kept."""
+        return EVERY_NUMBER if self.everywhere else self.number
+
+
+def reach(settings: Settings, number: str, phone: str, service: str | None) -> Reach:
+    """What a STOP of this phone to this number of ours covers."""
+    everywhere = settings.twilio_messaging_service_sid is not None
+    return Reach(_without_rcs(phone), _without_rcs(number), service, everywhere)
 
 
 def is_out(conversation_id: int) -> ColumnElement[bool]:
@@ -62,26 +82,27 @@ def forbid(session: Session, text: Message) -> bool:
     return bool(session.scalar(select(exists().where(*_of(text.conversation_id), out))))
 
 
-def record(session: Session, scope: str, phone: str, cause: str, at: datetime) -> bool:
+def record(session: Session, reach: Reach, cause: str, at: datetime) -> bool:
     """Note an opt-out; False where it is known, or older than the person's opting in again."""
-    opt_out = {"since": at, "cause": cause, "ended_at": None}
+    opt_out = {"since": at, "cause": cause, "ended_at": None, "service": reach.service}
     new = (
         insert_if_new(session, OptOut)
-        .values(scope=scope, phone=_person(phone), **opt_out)
+        .values(scope=reach.scope, phone=reach.person, **opt_out)
         .on_conflict_do_update(index_elements=["scope", "phone"], set_=opt_out, where=OptOut.ended_at <= at)
         .returning(OptOut.scope)
     )
     return session.scalar(new) is not None
 
 
-def end(session: Session, number: str, phone: str, at: datetime) -> bool:
+def end(session: Session, reach: Reach, at: datetime) -> bool:
     """The person opts in again; False where there is nothing to opt in to, or the opt-out is newer."""
-    out = (OptOut.scope.in_([number, EVERY_NUMBER]), OptOut.phone == _person(phone), OptOut.ended_at.is_(None))
+    of_it = [OptOut.scope.in_([reach.number, EVERY_NUMBER]), *_of_service(OptOut.service, reach)]
+    out = (OptOut.phone == reach.person, or_(*of_it), OptOut.ended_at.is_(None))
     ended = update(OptOut).where(*out, OptOut.since <= at).values(ended_at=at).returning(OptOut.scope)
     return bool(session.scalars(ended).all())
 
 
-def was_confirmed(session: Session, number: str, phone: str, since: datetime) -> bool:
+def was_confirmed(session: Session, reach: Reach, since: datetime) -> bool:
     """Have we confirmed an opt-out of this person since that moment? What still waits is cancelled by the next one."""
     said = (
         Message.conversation_id == Conversation.id,
@@ -89,16 +110,16 @@ def was_confirmed(session: Session, number: str, phone: str, since: datetime) ->
         Message.created_at > since,
         Message.status.in_((MessageStatus.SENDING, MessageStatus.SENT)),
     )
-    return bool(session.scalar(select(exists().where(*conversations(number, phone), *said))))
+    return bool(session.scalar(select(exists().where(*conversations(reach), *said))))
 
 
-def cancel(session: Session, scope: str, phone: str, now: datetime) -> Sequence[int]:
-    """Nothing that waits in the scope is said or sent any more. Returns the conversations; their lines are due.
+def cancel(session: Session, reach: Reach, now: datetime) -> Sequence[int]:
+    """Nothing that waits within the reach is said or sent any more. Returns the conversations; their lines are due.
 
     The claims on turns are revoked: what the agent answers at this moment counts no longer. The claims on texts stay,
     because what became of a text that is being handed over is to be known.
     """
-    theirs = select(Conversation.id).where(*conversations(scope, phone)).order_by(Conversation.id)
+    theirs = select(Conversation.id).where(*conversations(reach)).order_by(Conversation.id)
     ids = session.scalars(theirs.with_for_update()).all()
     _cancel_turns(session, ids, now)
     _cancel_texts(session, ids, now)
@@ -108,23 +129,31 @@ def cancel(session: Session, scope: str, phone: str, now: datetime) -> Sequence[
     return ids
 
 
-def conversations(scope: str, phone: str) -> list[ColumnElement[bool]]:
-    """Those of one person within a scope."""
-    theirs: list[ColumnElement[bool]] = [Conversation.phone.in_([_person(phone), RCS + _person(phone)])]
-    return theirs if scope == EVERY_NUMBER else [*theirs, Conversation.bridge_number == scope]
+def conversations(reach: Reach) -> list[ColumnElement[bool]]:
+    """Those of one person within the reach."""
+    theirs: list[ColumnElement[bool]] = [Conversation.phone.in_([reach.person, RCS + reach.person])]
+    if reach.everywhere:
+        return theirs
+    same_number = Conversation.bridge_number.in_([reach.number, RCS + reach.number])
+    return [*theirs, or_(same_number, *_of_service(Conversation.service, reach))]
+
+
+def _of_service(column: InstrumentedAttribute[str | None], reach: Reach) -> list[ColumnElement[bool]]:
+    return [column == reach.service] if reach.service else []  # no two numbers share the service that there is not
 
 
 def _of(conversation_id: int) -> list[ColumnElement[bool]]:
+    its_numbers = OptOut.scope.in_([func.replace(Conversation.bridge_number, RCS, ""), EVERY_NUMBER])
     return [
         Conversation.id == conversation_id,
         OptOut.phone == func.replace(Conversation.phone, RCS, ""),
-        OptOut.scope.in_([Conversation.bridge_number, EVERY_NUMBER]),
+        or_(its_numbers, OptOut.service == Conversation.service),
     ]
 
 
-def _person(phone: str) -> str:
-    """Over RCS it is the same person as by text: opting out of one is opting out of the other."""
-    return phone.removeprefix(RCS)
+def _without_rcs(address: str) -> str:
+    """Over RCS it is the same person, and the same number, as by text: opting out of one is opting out of both."""
+    return address.removeprefix(RCS)
 
 
 def _cancel_turns(session: Session, ids: Sequence[int], now: datetime) -> None:

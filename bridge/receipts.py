@@ -51,14 +51,15 @@ def unsubscribed(rt: Runtime, *which: ColumnElement[bool]) -> bool:
     False where the person has opted in again since the text was handed over. In a transaction of its own, before the
     text itself is settled: opt-outs are locked before conversations.
     """
-    about = (Message.conversation_id, Message.attempted_at, Conversation.bridge_number, Conversation.phone)
+    pair = (Conversation.bridge_number, Conversation.phone, Conversation.service)
     with rt.sessions.begin() as session:
-        text = session.execute(select(*about).join(Conversation).where(*which)).first()
+        about = select(Message.conversation_id, Message.attempted_at, *pair)
+        text = session.execute(about.join(Conversation).where(*which)).first()
         if text is None:
             return False
-        scope = opt_outs.scope(rt.settings, text.bridge_number)
-        new = opt_outs.record(session, scope, text.phone, opt_outs.BY_CARRIER, text.attempted_at or rt.now())
-        canceled = opt_outs.cancel(session, scope, text.phone, rt.now()) if new else ()
+        reach = opt_outs.reach(rt.settings, text.bridge_number, text.phone, text.service)
+        new = opt_outs.record(session, reach, opt_outs.BY_CARRIER, text.attempted_at or rt.now())
+        canceled = opt_outs.cancel(session, reach, rt.now()) if new else ()
         is_out = opt_outs.has_opted_out(session, text.conversation_id)
     if new:
         log.warning("%s has opted out of %s: %s", masked(text.phone), masked(text.bridge_number), opt_outs.BY_CARRIER)

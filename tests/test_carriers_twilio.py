@@ -384,6 +384,12 @@ def received_ids(carrier: Carrier) -> list[str]:
     return [text.carrier_id for text in received(carrier)]
 
 
+@pytest.mark.parametrize(("shown", "service"), [("MG" + "a" * 32, "MG" + "a" * 32), (None, None), ("", None)])
+def test_the_list_names_the_service_too(server: Vendor, carrier: Carrier, shown: str | None, service: str) -> None:
+    server.says(200, page(inbound(messaging_service_sid=shown)))
+    assert [text.service for text in received(carrier)] == [service]
+
+
 def test_the_days_since_the_moment_are_asked_for(server: Vendor, carrier: Carrier) -> None:
     server.says(200, page(inbound()))
     east = SINCE.astimezone(timezone(timedelta(hours=13)))  # where it is the day after

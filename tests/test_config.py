@@ -141,6 +141,73 @@ def test_countries_are_two_letters_each(written: str, countries: set[str]) -> No
     assert Settings.load(ENOUGH | {"ALLOWED_COUNTRIES": written}).allowed_countries == countries
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("", set()),
+        (" ", set()),
+        ("ALTO", {"alto"}),
+        (" Arrêt , NO MÁS,arre\u0302t,“Baja”", {"arrêt", "nomás", "baja"}),
+        ("ＳＴＯＰＰ,Straße", {"stopp", "strasse"}),
+        ("STOP,Opt out", {"stop", "optout"}),  # said again, it does no harm
+    ],
+)
+def test_stop_words_are_read_as_their_letters(written: str, words: set[str]) -> None:
+    assert Settings.load(ENOUGH | {"EXTRA_STOP_WORDS": written}).extra_stop_words == words
+
+
+@pytest.mark.parametrize("name", ["EXTRA_START_WORDS", "EXTRA_HELP_WORDS"])
+def test_other_words_are_read_in_one_case_and_form(name: str) -> None:
+    words = Settings.load(ENOUGH | {name: " Já Volto , AIDE!,ＯＮ"})
+    assert getattr(words, name.lower()) == {"já volto", "aide!", "on"}
+
+
+NO_WORD = "has no word at its entry {}; write words with commas between them"
+TWO_MEANINGS = "has {} words that the carrier or another list takes for something else; keep one"
+
+
+@pytest.mark.parametrize("name", ["EXTRA_STOP_WORDS", "EXTRA_START_WORDS", "EXTRA_HELP_WORDS"])
+@pytest.mark.parametrize(
+    ("written", "entries"),
+    [(",", "1, 2"), ("alto,", "2"), ("alto,,baja", "2"), ("!!!", "1"), ("alto, “” ,?,\u200b", "2, 3, 4"), ("🛑", "1")],
+)
+def test_an_entry_without_a_word_is_a_fault(name: str, written: str, entries: str) -> None:
+    assert the_fault_of(**{name: written}) == f"{name} {NO_WORD.format(entries)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "count"),
+    [
+        *[("EXTRA_STOP_WORDS", word, 1) for word in ("yes", "START", "un-stop", "Help!", "ｉｎｆｏ")],
+        *[("EXTRA_START_WORDS", word, 1) for word in ("stop", "STOP ALL", "opt-out", "e.n.d", "help")],
+        *[("EXTRA_HELP_WORDS", word, 1) for word in ("stop", "cancel!", "yes", "Un stop")],
+        ("EXTRA_START_WORDS", "stop,go,end", 2),
+    ],
+)
+def test_a_word_of_the_carrier_that_means_something_else_is_a_fault(name: str, written: str, count: int) -> None:
+    assert the_fault_of(**{name: written}) == f"{name} {TWO_MEANINGS.format(count)}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("EXTRA_STOP_WORDS", "EXTRA_START_WORDS"),
+        ("EXTRA_STOP_WORDS", "EXTRA_HELP_WORDS"),
+        ("EXTRA_START_WORDS", "EXTRA_HELP_WORDS"),
+    ],
+)
+@pytest.mark.parametrize("again", ["MÁS", "ma\u0301s", "m-á-s", "“más”"])
+def test_a_word_in_two_lists_is_a_fault(one: str, other: str, again: str) -> None:
+    assert the_fault_of(**{one: "bis,más", other: again}) == f"{other} {TWO_MEANINGS.format(1)}"
+
+
+def test_the_words_that_the_docs_propose_can_be_set_as_they_stand_there() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text()
+    lines = dict(re.findall(r"^(EXTRA_[A-Z]+_WORDS)=(.+)$", page, re.MULTILINE))
+    words = Settings.load(ENOUGH | lines).extra_words
+    assert all(len(found) >= 4 for found in (words.stop, words.start, words.help))
+
+
 def test_our_numbers_are_those_of_all_settings() -> None:
     route = '{"+15550003333": {"provider": "retell", "agent_id": "agent_x"}}'
     settings = Settings.load(ENOUGH | {"TWILIO_NUMBERS": "+15550001111", "AGENT_ROUTES": route})

@@ -94,7 +94,7 @@ def nothing_is_left(scene: Scene) -> None:
 # -- the words -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", [*sorted(STOP_WORDS), "stop", " Stop. "])
+@pytest.mark.parametrize("word", [*sorted(STOP_WORDS), "stop", " Stop\n"])
 def test_a_word_that_opts_out_is_stored_once_and_nobody_says_anything(scene: Scene, word: str) -> None:
     assert scene.text(word, sid="SM1")
     assert not scene.text(word, sid="SM1")
@@ -133,11 +133,98 @@ def test_help_stays_with_the_carrier(scene: Scene, word: str) -> None:
     nothing_is_left(scene)
 
 
-@pytest.mark.parametrize("word", ["STOP please", "stop all", "Help!", "I want to cancel"])
+@pytest.mark.parametrize("word", ["STOP please", "stop?", "Help!", "Yes!", "start?", "I want to cancel"])
 def test_what_only_holds_a_word_is_for_the_agent(scene: Scene, word: str) -> None:
     scene.text(word)
     scene.work_until_quiet()
     assert scene.agent.heard == [word]
+    assert out(scene) == []
+
+
+@pytest.mark.parametrize("number", [NUMBER, TOLL_FREE, SHORT_CODE, "rcs:brand_agent"])
+@pytest.mark.parametrize(
+    "word", ["Opt out", "Stop.", "STOP,", "“Stop”", "\u200bSTOP", "stop 🛑", "STOP ALL", "Stop\u00a0"]
+)
+def test_a_word_in_a_dress_to_which_the_carrier_is_deaf_is_confirmed_once(scene: Scene, word: str, number: str) -> None:
+    """The carrier goes on taking texts for this person: only the bridge's own table holds them back."""
+    scene.text("hi", to=number)
+    turns.converse(scene.rt, 1)
+    scene.text(word, to=number)
+    scene.work_until_quiet()
+    scene.text(word, to=number)
+    scene.text("hello?", to=number)
+    scene.work_until_quiet()
+    assert came(scene) == [("hi", "answered"), (word, "keyword"), (word, "keyword"), ("hello?", "opted_out")]
+    assert went(scene) == [*CANCELED, (scene.rt.settings.opt_out_reply, "sent")]
+    assert scene.agent.heard == ["hi"]
+    nothing_is_left(scene)
+
+
+def test_who_is_out_with_the_bridge_alone_comes_back_by_a_word_that_the_carrier_answers(scene: Scene) -> None:
+    scene.text("Opt out")
+    scene.work_until_quiet()
+    scene.clock.tick(60)
+    scene.text("START")
+    scene.text("hi")
+    scene.work_until_quiet()
+    assert scene.got() == [scene.rt.settings.opt_out_reply, *ANSWERS]
+
+
+def test_who_is_out_with_the_carrier_is_not_told_so_again(scene: Scene) -> None:
+    for word in ("STOP", "Stop!!", "Opt out"):
+        scene.text(word)
+        scene.work_until_quiet()
+    assert scene.carrier.calls == []
+
+
+@pytest.mark.parametrize("dress", ["Yes!", "START.", "\u200bstart", "un-stop", "“YES”", "start?"])
+def test_a_word_that_opts_in_opens_nothing_in_any_dress(scene: Scene, dress: str) -> None:
+    scene.text("STOP")
+    scene.clock.tick(60)
+    scene.text(dress)
+    scene.work_until_quiet()
+    assert came(scene)[-1] == (dress, "opted_out")
+
+
+# -- words of one's own --------------------------------------------------------------------------------------------
+
+OWN = {"extra_stop_words": "ARRÊT,NO MÁS", "extra_start_words": "REPRENDRE", "extra_help_words": "AIDE"}
+
+
+def test_words_of_ones_own_are_answered_by_the_bridge(sessions: Sessions) -> None:
+    scene = three_answers(sessions, **OWN)
+    said = scene.rt.settings
+    for word in ("reprendre", "Aide", "“arrêt”", "No-más", "encore?", "REPRENDRE", "aide"):
+        scene.clock.tick(1)
+        scene.text(word)
+        scene.work_until_quiet()
+    opened = [f"reprendre {n}" for n in (1, 2, 3)]  # where nobody is out it is a text like others
+    assert scene.got() == [*opened, said.help_reply, said.opt_out_reply, said.opt_in_reply, said.help_reply]
+    assert [status for _, status in came(scene)] == ["answered", *["keyword"] * 3, "opted_out", *["keyword"] * 2]
+    assert out(scene) == []
+    nothing_is_left(scene)
+
+
+def test_a_word_of_ones_own_does_not_open_what_the_carrier_keeps_shut(sessions: Sessions) -> None:
+    """It knows only its own words for that; its refusal of the confirmation tells."""
+    scene = three_answers(sessions, **OWN)
+    scene.text("STOP")
+    scene.clock.tick(60)
+    scene.carrier.fail("send", UNSUBSCRIBED)
+    scene.text("reprendre")
+    scene.work_until_quiet()
+    assert out(scene) == [(NUMBER, ANN)]
+    assert went(scene) == [(scene.rt.settings.opt_in_reply, "canceled")]
+    nothing_is_left(scene)
+
+
+def test_a_late_stop_that_a_start_of_ones_own_has_overtaken_is_over(sessions: Sessions) -> None:
+    scene = three_answers(sessions, twilio_numbers=(NUMBER,), **OWN)
+    catch_up(scene.rt)
+    scene.clock.tick(3600)
+    lost(scene, "Arrêt!")
+    scene.text("REPRENDRE")
+    look(scene)
     assert out(scene) == []
 
 
@@ -850,6 +937,103 @@ def test_over_rcs_it_is_the_same_person(sessions: Sessions) -> None:
     scene.work_until_quiet()
     assert came(scene) == [("hi", "canceled"), ("STOP", "keyword"), ("hello", "opted_out")]
     nothing_is_left(scene)
+
+
+OF_THE_SERVICE = {"service": "MG" + "a" * 32}
+OF_ANOTHER = {"service": "MG" + "b" * 32}
+ANN_ON_RCS = f"rcs:{ANN}"
+BY_SMS: tuple[str, str] = (ANN, NUMBER)
+BY_RCS: tuple[str, str] = (ANN_ON_RCS, "rcs:brand_agent")
+
+
+@pytest.mark.parametrize(("one", "other"), [(BY_SMS, BY_RCS), (BY_RCS, BY_SMS)])
+@pytest.mark.parametrize("word", ["STOP", "Opt out"])
+def test_a_stop_on_one_channel_is_one_on_the_other_of_the_same_service(
+    scene: Scene, word: str, one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    """The carrier names the service with each text, whether the settings name it or not."""
+    scene.text("hi", other[0], to=other[1], **OF_THE_SERVICE)
+    turns.converse(scene.rt, 1)
+    scene.text(word, one[0], to=one[1], **OF_THE_SERVICE)
+    scene.text("hello", other[0], to=other[1], **OF_THE_SERVICE)
+    scene.work_until_quiet()
+    assert came(scene) == [("hi", "answered"), (word, "keyword"), ("hello", "opted_out")]
+    assert went(scene)[:3] == CANCELED
+    assert scene.got(other[0]) == []
+    nothing_is_left(scene)
+    scene.clock.tick(60)
+    scene.text("START", other[0], to=other[1], **OF_THE_SERVICE)
+    assert out(scene) == []
+    scene.text("hi", one[0], to=one[1], **OF_THE_SERVICE)
+    scene.work_until_quiet()
+    assert scene.got(one[0])[-3:] == ANSWERS
+
+
+def test_a_text_that_is_only_being_written_to_the_other_channel_is_canceled_too(scene: Scene) -> None:
+    scene.text("hi", *BY_SMS[:1], **OF_THE_SERVICE)
+    scene.text("STOP", BY_RCS[0], to=BY_RCS[1], **OF_THE_SERVICE)
+    with scene.sessions.begin() as session:
+        assert outbox.put(scene.rt, session, 1, ["news"], send_by=scene.clock()) == 0
+
+
+def test_a_refusal_on_one_channel_shuts_the_other(scene: Scene) -> None:
+    scene.text("hi", ANN_ON_RCS, to="rcs:brand_agent", **OF_THE_SERVICE)
+    scene.work_until_quiet()
+    scene.carrier.fail("send", UNSUBSCRIBED)
+    scene.text("hi", **OF_THE_SERVICE)
+    scene.work_until_quiet()
+    scene.text("hello?", ANN_ON_RCS, to="rcs:brand_agent", **OF_THE_SERVICE)
+    scene.work_until_quiet()
+    assert came(scene)[-1] == ("hello?", "opted_out")
+
+
+@pytest.mark.parametrize("more", [{}, OF_ANOTHER])
+def test_numbers_of_no_service_or_another_one_go_on(scene: Scene, more: Any) -> None:
+    scene.text("hi", to=OTHER_NUMBER, **more)
+    scene.text("STOP", **OF_THE_SERVICE)
+    scene.text("STOP", ANN, to=SHORT_CODE)
+    scene.text("hello", to=OTHER_NUMBER, **more)
+    scene.work_until_quiet()
+    assert scene.agent.heard == ["hi\nhello"]
+    scene.clock.tick(60)
+    scene.text("STOP", to=OTHER_NUMBER, **more)
+    scene.text("START", to=SHORT_CODE)
+    assert out(scene) == [(NUMBER, ANN), (OTHER_NUMBER, ANN)]
+
+
+def test_an_opt_out_stays_when_the_number_goes_to_another_service(scene: Scene) -> None:
+    scene.text("STOP", **OF_THE_SERVICE)
+    scene.text("hello", **OF_ANOTHER)
+    assert came(scene)[-1] == ("hello", "opted_out")
+    scene.clock.tick(60)
+    scene.text("START", **OF_ANOTHER)
+    assert out(scene) == []
+
+
+def test_a_number_is_the_same_over_rcs(scene: Scene) -> None:
+    scene.text("STOP", ANN_ON_RCS, to=f"rcs:{NUMBER}")
+    scene.text("hi")
+    assert came(scene)[-1] == ("hi", "opted_out")
+    assert out(scene) == [(NUMBER, ANN)]
+    scene.clock.tick(60)
+    scene.text("START")
+    scene.text("hi", ANN_ON_RCS, to=f"rcs:{NUMBER}")
+    scene.work_until_quiet()
+    assert scene.got(ANN_ON_RCS) == ANSWERS
+
+
+def test_whatsapp_is_another_address_in_the_same_service_too(scene: Scene) -> None:
+    scene.text("STOP", **OF_THE_SERVICE)
+    scene.text("hi", ANN_ON_WHATSAPP, to=WHATSAPP, **OF_THE_SERVICE)
+    scene.work_until_quiet()
+    assert scene.got(ANN_ON_WHATSAPP) == ANSWERS
+
+
+def test_others_in_the_same_service_go_on(scene: Scene) -> None:
+    scene.text("STOP", **OF_THE_SERVICE)
+    scene.text("hi", BOB, **OF_THE_SERVICE)
+    scene.work_until_quiet()
+    assert scene.got(BOB) == ANSWERS
 
 
 def test_whatsapp_is_another_address(scene: Scene) -> None:

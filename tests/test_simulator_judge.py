@@ -204,6 +204,16 @@ class TestOptOut:
     def test_no_such_word_needs_a_hearing(self, word: str) -> None:
         assert Timed().texts(ANA, word).faults() == {}
 
+    @pytest.mark.parametrize("words", ["Opt out", "Stop!!", "“STOP”", "\u200bstop", "stop stop"])
+    def test_a_stop_to_which_the_carrier_is_deaf_may_be_heeded_and_may_be_heard(self, words: str) -> None:
+        assert Timed().texts(ANA, words, "hello?").faults() == {}
+        assert Timed().texts(ANA, words).heard(ANA, words).faults() == {}
+        assert Timed().texts(ANA, words, "START", "hello?").faults() == {"lost": 1}
+
+    @pytest.mark.parametrize("words", ["please stop", "stop it", "Yes!"])
+    def test_what_only_holds_such_a_word_needs_a_hearing(self, words: str) -> None:
+        assert Timed().texts(ANA, words).faults() == {"lost": 1}
+
     def test_but_yes_does(self) -> None:
         assert Timed().texts(ANA, "YES").faults() == {"lost": 1}
 

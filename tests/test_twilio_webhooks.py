@@ -257,7 +257,15 @@ def test_what_twilio_says_of_an_opt_out_is_kept(said: str, word: str | None) -> 
     assert parse_inbound({**LEAST, "OptOutType": [said]}).opt_out == word
 
 
+@pytest.mark.parametrize(
+    ("said", "service"), [("MG" + "a" * 32, "MG" + "a" * 32), (" MG1 ", "MG1"), ("", None), ("x" * 999, "x" * 64)]
+)
+def test_the_service_that_twilio_names_is_kept(said: str, service: str | None) -> None:
+    assert parse_inbound({**LEAST, "MessagingServiceSid": [said]}).service == service
+
+
 FIELDS = ("MessageSid", "From", "To", "Body", "NumMedia", "MediaUrl0", "OptOutType", "MessageStatus", "ErrorCode")
+FIELDS += ("MessagingServiceSid",)
 KNOWN_FORM = st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, st.lists(ANYTHING, max_size=2)))
 
 

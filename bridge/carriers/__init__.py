@@ -205,6 +205,8 @@ class InboundText:
     """``STOP``, ``START`` or ``HELP`` where the carrier says so itself."""
     sent_at: datetime | None = None
     """In UTC, by the carrier's clock; ``None`` for one that comes just now."""
+    service: str | None = None
+    """The messaging service that our number belongs to, where the carrier names one."""
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,18 @@ from bridge.config.values import (
     KeySid,
     Limit,
     Numbers,
+    OtherWords,
     Provider,
     Reply,
     Route,
     Routes,
     Secret,
     ServiceSid,
+    StopWords,
     Version,
     parse_duration,
 )
+from bridge.keywords import HELP_WORDS, START_WORDS, STOP_WORDS, ExtraWords, letters_of
 
 __all__ = [
     "DEFAULT_FALLBACK_REPLY",
@@ -67,6 +70,13 @@ DEFAULT_OPT_IN_REPLY = "You are subscribed again. Reply HELP for help, or STOP t
 DEFAULT_TOO_LONG_REPLY = "Sorry, that is too long for me. Could you say it in fewer words?"
 DEFAULT_PACE_REPLY = "You are texting faster than I can answer. I will read the rest a little later."
 DEFAULT_HELP_REPLY = "Text us here and you get an answer. Message and data rates may apply. Reply STOP to unsubscribe."
+
+EXTRA_WORDS = {
+    "extra_stop_words": STOP_WORDS,
+    "extra_start_words": START_WORDS,
+    "extra_help_words": HELP_WORDS,
+}
+"""What each of these settings adds to."""
 
 WEB_THREADS = 8
 """Of each process that answers requests. A webhook waits for one commit and nothing else."""
@@ -160,8 +170,11 @@ class Settings(DatabaseSettings):
     help_reply: Reply = Field(DEFAULT_HELP_REPLY, description="answers HELP where Twilio does not; empty: silence")
     opt_out_answered_by: Literal["auto", "twilio", "bridge"] = Field(
         "auto",
-        description="who answers these three; auto: Twilio, but the bridge on short codes and WhatsApp",
+        description="who answers these three; auto: Twilio, and the bridge where Twilio does not hear the word",
     )
+    extra_stop_words: StopWords = Field(frozenset(), description="more words that opt out, separated by commas")
+    extra_start_words: OtherWords = Field(frozenset(), description="more words that opt in again")
+    extra_help_words: OtherWords = Field(frozenset(), description="more words that ask for help")
     turns_per_hour: Limit = Field(
         300, description="what one phone gets in an hour; what comes beyond waits for the next one; empty: no limit"
     )
@@ -203,6 +216,22 @@ class Settings(DatabaseSettings):
         if quiet and quiet * QUIET_AT_MOST >= info.data.get("answer_within", LONGEST):
             raise ValueError(f"is too long; it must be shorter than ANSWER_WITHIN / {QUIET_AT_MOST}")
         return quiet
+
+    @field_validator("extra_stop_words", "extra_start_words", "extra_help_words")
+    @classmethod
+    def _each_word_means_one_thing(cls, words: frozenset[str], info: ValidationInfo) -> frozenset[str]:
+        own = str(info.field_name)
+        others = {
+            word for name in EXTRA_WORDS if name != own for word in (*EXTRA_WORDS[name], *info.data.get(name, ()))
+        }
+        if twice := len(set(map(letters_of, words)) & set(map(letters_of, others))):
+            raise ValueError(f"has {twice} words that the carrier or another list takes for something else; keep one")
+        return words
+
+    @property
+    def extra_words(self) -> ExtraWords:
+        """Keywords beside the carrier's own."""
+        return ExtraWords(self.extra_stop_words, self.extra_start_words, self.extra_help_words)
 
     @property
     def our_numbers(self) -> frozenset[str]:

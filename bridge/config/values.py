@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from bridge.config.faults import EMPTY_COUNTS, words
 from bridge.countries import COUNTRIES
+from bridge.keywords import letters_of, plain
 from bridge.phone import RCS, WHATSAPP, masked
 
 LONGEST = timedelta(days=3650)
@@ -100,6 +101,20 @@ def _countries(text: object) -> object:
     return codes
 
 
+def _words(form: Callable[[str], str]) -> Callable[[object], object]:
+    """Comma-separated words, or phrases, as :mod:`bridge.keywords` compares them."""
+
+    def read(text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        written = text.split(",") if text.strip() else []
+        if empty := [str(place) for place, word in enumerate(written, start=1) if not letters_of(word)]:
+            raise ValueError(f"has no word at its entry {', '.join(empty)}; write words with commas between them")
+        return frozenset(map(form, written))
+
+    return read
+
+
 def _sid(prefix: str) -> Callable[[str], str]:
     """Twilio's way to name things."""
 
@@ -178,6 +193,8 @@ Limit = Annotated[
 ]
 Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
 Reply = Annotated[str, EMPTY_COUNTS]
+StopWords = Annotated[frozenset[str], BeforeValidator(_words(letters_of))]
+OtherWords = Annotated[frozenset[str], BeforeValidator(_words(plain))]
 AccountSid = Annotated[str, AfterValidator(_sid("AC"))]
 KeySid = Annotated[str, AfterValidator(_sid("SK"))]
 ServiceSid = Annotated[str, AfterValidator(_sid("MG"))]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 
 from bridge.simulator.ledger import Failed, Ledger, Refused, Said, Sent, Text, Webhook
-from bridge.simulator.opt_out import START, STOP
+from bridge.simulator.opt_out import START, STOP, meant
 from bridge.simulator.reasons import Bars, reason
 
 OPTED_OUT = 21610
@@ -93,13 +93,13 @@ class Excuses:
         return any(text.keyword == START and since < text.at <= until for text in self._texts[phone])
 
     def _opted_out(self, phone: str) -> list[Span]:
-        begins = [text.at for text in self._texts[phone] if text.keyword == STOP]
+        begins = [text.at for text in self._texts[phone] if _asks_for(text) == STOP]
         begins += [refusal.at for refusal in self._refused[phone] if refusal.code == OPTED_OUT]
         begins += [failure.at for failure in self._failed[phone] if failure.code == OPTED_OUT]
         return [Span(begin, self._until_start(phone, begin)) for begin in begins]
 
     def _until_start(self, phone: str, begin: float) -> float:
-        starts = (text.at for text in self._texts[phone] if text.keyword == START and text.at > begin)
+        starts = (text.at for text in self._texts[phone] if _asks_for(text) == START and text.at > begin)
         return min(starts, default=inf)
 
     def _unreachable(self, phone: str) -> list[Span]:
@@ -107,6 +107,10 @@ class Excuses:
         told += [(failure.at, failure.code) for failure in self._failed[phone]]
         lasting = [at for at, code in told if code != OPTED_OUT and reason(code).bars is Bars.PERSON]
         return [Span(min(lasting))] if lasting else []
+
+
+def _asks_for(text: Text) -> str | None:
+    return text.keyword or meant(text.body)
 
 
 def _excused(spans: Sequence[Span], things: Moments, done: Iterable[str]) -> Counter[str]:

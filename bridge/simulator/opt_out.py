@@ -6,7 +6,9 @@ network does some; on a short code and on WhatsApp nobody does anything, unless 
 
 from __future__ import annotations
 
+import re
 import threading
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +23,17 @@ HELP_WORDS = frozenset({"HELP", "INFO"})
 
 NOT_FOR_THE_AGENT = (STOP_WORDS | START_WORDS | HELP_WORDS) - {"YES"}
 """A bridge may keep these to itself wherever they come from. YES is an ordinary answer of somebody who gets texts."""
+
+
+_ONLY_STOPS = re.compile("(?:" + "|".join(STOP_WORDS) + ")+")
+
+
+def meant(body: str) -> str | None:
+    """What a person means to whom the carrier may be deaf: a bridge may heed a STOP in any dress, and then START."""
+    letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", body)).upper()
+    if _ONLY_STOPS.fullmatch(letters):
+        return STOP
+    return START if body.strip().upper() in START_WORDS else None
 
 
 @dataclass(frozen=True)

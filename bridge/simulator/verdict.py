@@ -14,7 +14,7 @@ from typing import Any
 
 from bridge.simulator.excuses import Excuses
 from bridge.simulator.ledger import Greeted, Heard, Ledger, Said, Sent, Text, Webhook, Wrong
-from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP
+from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP, meant
 
 _EXAMPLES = 5
 """Of each sort, enough to start looking."""
@@ -180,7 +180,9 @@ def _judge_inbox(
 def must_be_heard(text: Text) -> bool:
     """Pictures and keywords are not for the agent; neither is a text without words."""
     words = text.body.strip()
-    return not text.media and not text.keyword and bool(words) and words.upper() not in NOT_FOR_THE_AGENT
+    if text.media or text.keyword or meant(words) == STOP:
+        return False
+    return bool(words) and words.upper() not in NOT_FOR_THE_AGENT
 
 
 def _lines(turn: str, known: Collection[str]) -> Iterator[str]:

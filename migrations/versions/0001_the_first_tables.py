@@ -48,6 +48,7 @@ def _conversations() -> None:
         sa.Column("id", ID, primary_key=True),
         sa.Column("bridge_number", sa.String(255), nullable=False),
         sa.Column("phone", sa.String(255), nullable=False),
+        sa.Column("service", sa.String(64)),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("turn_due_at", MOMENT),
         sa.Column("turn_claim", sa.Integer(), nullable=False, server_default="0"),
@@ -204,8 +205,9 @@ def _catch_ups() -> None:
 def _opt_outs() -> None:
     op.create_table(
         "opt_outs",
-        sa.Column("scope", sa.String(255), primary_key=True),
         sa.Column("phone", sa.String(255), primary_key=True),
+        sa.Column("scope", sa.String(255), primary_key=True),
+        sa.Column("service", sa.String(64)),
         sa.Column("since", MOMENT, nullable=False),
         sa.Column("cause", sa.String(64), nullable=False),
         sa.Column("ended_at", MOMENT),

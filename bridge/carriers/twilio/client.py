@@ -262,7 +262,7 @@ def _received(message: Any) -> InboundText | None:
     if message.direction != "inbound":
         return None
     shown = {"MessageSid": message.sid, "From": message.from_, "To": message.to, "Body": message.body}
-    shown["NumMedia"] = message.num_media
+    shown |= {"NumMedia": message.num_media, "MessagingServiceSid": message.messaging_service_sid}
     try:
         text = parse_inbound({name: [str(value)] for name, value in shown.items() if value is not None})
     except BadField as fault:

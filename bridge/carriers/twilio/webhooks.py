@@ -69,6 +69,7 @@ def parse_inbound(form: Form) -> InboundText:
         body=_value(form, "Body"),
         media=_media(form),
         opt_out=_opt_out(_value(form, "OptOutType")),
+        service=_service(_value(form, "MessagingServiceSid")),
     )
 
 
@@ -120,6 +121,10 @@ def _media(form: Form) -> int:
 def _opt_out(word: str) -> str | None:
     word = word.strip().upper()
     return word if word in OPT_OUT else None
+
+
+def _service(sid: str) -> str | None:
+    return sid.strip()[:LONGEST_SID] or None
 
 
 def _number(text: str) -> int | None:
