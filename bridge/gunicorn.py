@@ -8,6 +8,7 @@ by this module, which has looked at all settings before.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -58,6 +59,13 @@ graceful_timeout = 20
 
 preload_app = True
 """Wrong settings are told once, not once a process."""
+
+
+def pre_fork(*_: object) -> None:
+    """What is there by now stays as it is: the collector leaves it alone, so the processes go on sharing its memory."""
+    gc.collect()
+    gc.freeze()
+
 
 control_socket_disable = True
 """Nobody asks it anything, and all that run as one user would fight for one file in the home directory."""
