@@ -61,7 +61,7 @@ preload_app = True
 """Wrong settings are told once, not once a process."""
 
 
-def pre_fork(*_: object) -> None:
+def pre_fork(server: object, worker: object) -> None:
     """What is there by now stays as it is: the collector leaves it alone, so the processes go on sharing its memory."""
     gc.collect()
     gc.freeze()
