@@ -45,6 +45,9 @@ class App:
         if environ["PATH_INFO"] == "/slow":
             self.asked.set()
             assert self.may_answer.wait(PATIENCE)
+        if environ["PATH_INFO"] == "/none":
+            start_response("204 No Content", [])
+            return []
         answer = b"." * int(environ["QUERY_STRING"]) if environ["QUERY_STRING"] else f"read {len(body)}".encode()
         start_response("200 OK", [("Content-Length", str(len(answer)))])
         return [answer]
@@ -187,6 +190,33 @@ def test_a_connection_is_kept_for_the_next_request_and_longer_than_one_may_take(
             caller.sendall(POST)
             assert answer(caller, b"read 5").startswith(b"HTTP/1.1 200 OK")
             time.sleep(1.3)  # longer than the server's look at who is overdue
+
+
+NONE = POST.replace(b" / ", b" /none ")
+
+
+def test_an_answer_without_a_body_keeps_the_connection_too() -> None:
+    with serving() as it:
+        caller = it.call()
+        for _ in range(3):
+            caller.sendall(NONE)
+            told = answer(caller, b"\r\n\r\n")
+            assert told.startswith(b"HTTP/1.1 204 No Content")
+            assert b"Connection" not in told
+
+
+@pytest.mark.parametrize("words", [NONE.replace(b"Host: x", b"Connection: close"), NONE.replace(b"1.1", b"1.0")])
+def test_who_wants_one_answer_only_is_hung_up_on_after_it(words: bytes) -> None:
+    with serving() as it:
+        assert status(all_of(it.call(words))) == 204
+
+
+def test_a_burst_prints_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as it:
+        callers = [it.call(words) for words in (POST, b"x\r\n\r\n") for _ in range(100)]
+        for caller in callers:
+            assert caller.recv(100)
+    assert caplog.records == []
 
 
 def test_an_answer_that_takes_long_is_not_cut_off() -> None:

@@ -8,6 +8,7 @@ and whoever is told to stop finishes what is under way.
 
 from __future__ import annotations
 
+import logging
 import re
 import resource
 import socket
@@ -111,9 +112,19 @@ class Task(WSGITask):
     """One answer. While the server stops, it is its connection's last one."""
 
     def build_response_header(self) -> bytes:
-        if self.channel.server.leaving:  # type: ignore[attr-defined]
+        if self._last:
             self.set_close_on_finish()
         return super().build_response_header()
+
+    def set_close_on_finish(self) -> None:
+        """Not for want of a length where there is no body: waitress would close after every callback's 204."""
+        if self.has_body or self.version == "1.0" or self._last:
+            super().set_close_on_finish()
+
+    @property
+    def _last(self) -> bool:
+        asked = self.request.headers.get("CONNECTION", "").lower() == "close"  # type: ignore[attr-defined]
+        return asked or bool(self.channel.server.leaving)  # type: ignore[attr-defined]
 
 
 class Connection(HTTPChannel):
@@ -248,6 +259,7 @@ class WebServer:
         patience: Patience = Patience(),
         most: int = MAX_CONNECTIONS,
     ) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request of a burst, else
         where: dict[str, Any] = {"host": address[0], "port": address[1]} if address else {"sockets": list(sockets)}
         settings = Adjustments(**where, **_SETTINGS)
         self._patience = patience
