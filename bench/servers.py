@@ -10,11 +10,14 @@ import pwd
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
@@ -24,7 +27,7 @@ from bench.proxies import HERE
 from bridge.embedded import free_port
 from tests.waiting import until
 
-DEBIANS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin")
+DEBIANS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin", "/usr/sbin")
 """Where Debian keeps programs that its users are not to start by hand."""
 
 STARTS_WITHIN = 60.0
@@ -124,21 +127,75 @@ def postgres() -> Iterator[Server]:
             yield server
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """One that has signed itself, as Heroku's; so it is its own CA too."""
+
+    file: Path
+    key: Path
+
+    @classmethod
+    def made_for(cls, name: str, folder: Path) -> Certificate:
+        """``name`` is what OpenSSL calls an alternative name: ``IP:127.0.0.1``."""
+        made = cls(folder / f"{name.replace(':', '-')}.pem", folder / f"{name.replace(':', '-')}.key")
+        new = "req -x509 -nodes -days 2 -subj /CN=bridge-test -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+        where = ["-addext", f"subjectAltName={name}", "-out", str(made.file), "-keyout", str(made.key)]
+        subprocess.run([_program("openssl"), *shlex.split(new), *where], check=True, capture_output=True)
+        return made
+
+
 @contextmanager
-def redis_server() -> Iterator[Server]:
-    """It keeps nothing on disk, so killing it empties it."""
+def redis_server(tls: Certificate | None = None, *, clients: Certificate | None = None) -> Iterator[Server]:
+    """It keeps nothing on disk, so killing it empties it.
+
+    With a certificate it takes TLS and nothing else; with one for ``clients``, only who shows that.
+    """
     port = free_port(HERE)
     with _folder("redis", None) as folder:
+        how: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none"} if tls else {}
+        if clients:
+            how |= {"ssl_certfile": str(clients.file), "ssl_keyfile": str(clients.key)}
 
         def answers() -> bool:
             try:
-                with redis.Redis(HERE, port, socket_timeout=2) as client:
+                with redis.Redis(HERE, port, socket_timeout=2, **how) as client:
                     return bool(client.ping())
             except redis.RedisError:
                 return False
 
-        command = [_program("redis-server"), "--bind", HERE, "--port", str(port), "--save", "", "--appendonly", "no"]
+        listen = ["--port", str(port)]
+        if tls:
+            listen = ["--port", "0", "--tls-port", str(port), "--tls-cert-file", str(tls.file)]
+            listen += ["--tls-key-file", str(tls.key), "--tls-ca-cert-file", str((clients or tls).file)]
+            listen += ["--tls-auth-clients", "yes" if clients else "no"]
+        command = [_program("redis-server"), "--bind", HERE, *listen, "--save", "", "--appendonly", "no"]
         with _running(Server("Redis", command, folder, port, answers), signal.SIGKILL) as server:
+            yield server
+
+
+POOLER = {"pool_mode": "transaction", "default_pool_size": "8", "server_round_robin": "1", "query_wait_timeout": "30"}
+"""A transaction goes to the server connection that has been idle for longest: hardly ever to the same one twice."""
+
+
+@contextmanager
+def pgbouncer(host: str, port: int, **settings: str) -> Iterator[Server]:
+    """A pooler before that server, in transaction mode and as its package has it otherwise; whoever comes is let in."""
+    user, own = _unprivileged("postgres"), free_port(HERE)
+    with _folder("pgbouncer", user) as folder:
+        told = {**POOLER, "listen_addr": HERE, "listen_port": str(own), "unix_socket_dir": "", "auth_type": "any"}
+        lines = ["[databases]", f"* = host={host} port={port} user=postgres", "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in {**told, **settings}.items()]
+        (folder / "pgbouncer.ini").write_text("\n".join(lines))
+
+        def answers() -> bool:
+            try:
+                socket.create_connection((HERE, own), timeout=2).close()
+            except OSError:
+                return False
+            return True
+
+        command = [_program("pgbouncer"), str(folder / "pgbouncer.ini")]
+        with _running(Server("PgBouncer", command, folder, own, answers, user=user), signal.SIGTERM) as server:
             yield server
 
 
@@ -200,7 +257,7 @@ def _program(name: str) -> str:
             return str(found[-1])
     if found_on_path := shutil.which(name):
         return found_on_path
-    raise Missing(f"{name} is not on this machine: install PostgreSQL, Redis and RabbitMQ (apt-get, brew)")
+    raise Missing(f"{name} is not on this machine: install PostgreSQL, PgBouncer, Redis and RabbitMQ (apt-get, brew)")
 
 
 def _unprivileged(user: str) -> str | None:

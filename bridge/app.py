@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import Flask
 
 from bridge import log as logs
-from bridge.broker import CeleryBell
+from bridge.broker import CeleryBell, tell_of_no_check
 from bridge.config import ServerSettings, or_exit
+from bridge.db import must_fit
 from bridge.runtime import Runtime
 from bridge.web import build_web
 
@@ -21,6 +22,8 @@ SILENCE = 1.5
 def create_app() -> Flask:
     """The web app from the environment's settings. With wrong settings it says what to mend and exits with 2."""
     settings = or_exit(ServerSettings.load)
+    or_exit(lambda: must_fit(settings.database_url))
     logs.configure(secrets=logs.secrets_in(settings))
-    bell = CeleryBell(settings.broker_url)
+    tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
+    bell = CeleryBell(settings.broker_url, settings.redis_tls_verify)
     return build_web(Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS, silence=SILENCE))

@@ -14,6 +14,8 @@ from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 
+from bridge.config.tls import tls_of, without_tls
+
 log = logging.getLogger(__name__)
 
 CLOCK_QUEUE = "bridge.clock"
@@ -61,10 +63,16 @@ def queues(steps: Iterable[str]) -> list[Queue]:
     return [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in names]
 
 
-def build_celery(url: str, **conf: Any) -> Celery:
-    """A Celery app that talks JSON, keeps no results and leaves logging and signals of the process alone."""
-    app = Celery("bridge", broker=url, set_as_current=False)
+def build_celery(url: str, verify: bool | str = False, **conf: Any) -> Celery:
+    """A Celery app that talks JSON, keeps no results and leaves logging and signals of the process alone.
+
+    ``verify`` is the setting REDIS_TLS_VERIFY. Where kombu is told nothing of TLS it checks nothing, and logs an error
+    at every connection.
+    """
+    tls = tls_of(url, verify)
+    app = Celery("bridge", broker=without_tls(url), set_as_current=False)
     app.conf.update(
+        broker_use_ssl=tls.options if tls else False,
         task_default_queue=CLOCK_QUEUE,
         task_ignore_result=True,
         task_serializer="json",
@@ -80,13 +88,14 @@ def build_celery(url: str, **conf: Any) -> Celery:
     return app
 
 
-def build_publisher(url: str) -> Celery:
+def build_publisher(url: str, verify: bool | str = False) -> Celery:
     """The same for publishing only: it gives up quickly, because the sweeper rings again anyway."""
     redis = url.startswith("redis")
     timeouts = {"socket_timeout": PUBLISH_TIMEOUT, "socket_connect_timeout": PUBLISH_TIMEOUT}
     amqp = {"connect_timeout": PUBLISH_TIMEOUT, "read_timeout": PUBLISH_TIMEOUT, "write_timeout": PUBLISH_TIMEOUT}
     return build_celery(
         url,
+        verify,
         broker_transport_options=timeouts | {"retry_on_timeout": False} if redis else amqp,
         broker_connection_timeout=PUBLISH_TIMEOUT,
         task_publish_retry=False,
@@ -94,10 +103,17 @@ def build_publisher(url: str) -> Celery:
     )
 
 
-def build_consumer(url: str, **conf: Any) -> Celery:
+def build_consumer(url: str, verify: bool | str = False, **conf: Any) -> Celery:
     """The same for a worker, which must come back by itself from whatever happens to the broker."""
     redis = url.startswith("redis")
-    return build_celery(url, broker_transport_options=REDIS_CONSUMER if redis else {}, **conf)
+    return build_celery(url, verify, broker_transport_options=REDIS_CONSUMER if redis else {}, **conf)
+
+
+def tell_of_no_check(url: str, verify: bool | str = False) -> None:
+    """For a front door: once, where others would say it at every connection."""
+    tls = tls_of(url, verify)
+    if tls and not tls.check:
+        log.warning("the broker's certificate is not checked, as Heroku's can't be; REDIS_TLS_VERIFY has it checked")
 
 
 class CeleryBell:
@@ -106,8 +122,8 @@ class CeleryBell:
     The thread starts with the first ring, so that a server which forks first has one in every process.
     """
 
-    def __init__(self, url: str) -> None:
-        self._celery = build_publisher(url)
+    def __init__(self, url: str, verify: bool | str = False) -> None:
+        self._celery = build_publisher(url, verify)
         self._waiting: queue.Queue[tuple[str, int] | None] = queue.Queue(MAX_WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -174,4 +190,11 @@ class CeleryBell:
                 for step, row in rings:
                     self._celery.send_task(step, (row,), producer=producer, queue=queue_of(step), retry=False)
         except AWAY as error:
-            log.warning("the broker is away (%s); the sweeper will bring %s rings", type(error).__name__, len(rings))
+            log.warning("the broker is away (%s); the sweeper will bring %s rings", _why(error), len(rings))
+
+
+def _why(error: Exception) -> str:
+    """What the broker says may hold its address; so its words are not repeated."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not trusted, see REDIS_TLS_VERIFY"
+    return type(error).__name__

@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import select, update
 
 from bridge import inbox
 from bridge.carriers import InboundText
+from bridge.carriers.spellings import spellings
 from bridge.db import insert_if_new, patient
 from bridge.errors import RemoteError
 from bridge.models import CatchUp, Message
@@ -24,6 +27,8 @@ from bridge.phone import masked
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OVERLAP = timedelta(minutes=5)
 """A look begins so long before the end of the last one: two clocks differ, and a list may be late to show a text."""
@@ -46,8 +51,10 @@ def catch_up(rt: Runtime, pauses: Sequence[float] = PAUSES) -> None:
 
     A carrier that serves nobody, or does not answer at all, is not asked for number after number: that would keep a
     thread of the worker waiting for each. The order changes, so that a number whose list never comes holds up none.
+    Each spelling of a number has a list of its own, and so a mark.
     """
-    for number in random.sample(rt.settings.twilio_numbers, len(rt.settings.twilio_numbers)):
+    numbers = [spelled for number in rt.settings.twilio_numbers for spelled in spellings(number)]
+    for number in random.sample(numbers, len(numbers)):
         try:
             _read(rt, number, pauses)
         except RemoteError as error:
@@ -62,7 +69,7 @@ def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
     since = _read_to(rt, number, until + OVERLAP - FIRST_LOOK) - OVERLAP
     pages = rt.carrier.received_by(number, since)
     while (page := _next_page(pages, pauses)) is not None:
-        _store(rt, [text for text in page if (text.sent_at or until) <= until])
+        _store(rt, [text for text in page if (text.sent_at or until) <= until], pauses)
         if page:
             _advance(rt, number, min(page[-1].sent_at or since, until))
     _advance(rt, number, until)
@@ -70,24 +77,46 @@ def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
 
 def _next_page(pages: Iterator[Sequence[InboundText]], pauses: Sequence[float]) -> Sequence[InboundText] | None:
     """``None`` behind the last one."""
+    return _patiently(lambda: next(pages, None), pauses)
+
+
+def _patiently(call: Callable[[], T], pauses: Sequence[float]) -> T:
     for pause in pauses:
         try:
-            return next(pages, None)
+            return call()
         except RemoteError as error:
             if not error.worth_retry:
                 raise
             time.sleep(pause)
-    return next(pages, None)
+    return call()
+
+
+def _readable(rt: Runtime, text: InboundText, pauses: Sequence[float]) -> InboundText:
+    """A text whose words the list hides, asked for by its id. They may be hidden there too: then it is told as such."""
+    if not text.hidden:
+        return text
+    try:
+        shown = _patiently(lambda: rt.carrier.fetch_received(text.carrier_id), pauses)
+    except RemoteError as error:
+        if error.provider_wide or error.status is None:
+            raise
+        log.warning("a text whose words are hidden in the list can't be asked for: %s", error)
+        return text
+    return text if shown is None else replace(text, body=shown.body, media=shown.media, hidden=shown.hidden)
+
+
+def _store(rt: Runtime, texts: Sequence[InboundText], pauses: Sequence[float]) -> None:
+    _store_all(rt, [_readable(rt, text, pauses) for text in _unknown(rt, texts)])
 
 
 @patient
-def _store(rt: Runtime, texts: Sequence[InboundText]) -> None:
-    unknown = _unknown(rt, texts)
+def _store_all(rt: Runtime, unknown: Sequence[InboundText]) -> None:
     stored = sum(inbox.store(rt, text) for text in unknown)
     if stored:
         log.info("%s texts came in by the carrier's list, and by no webhook", stored)
 
 
+@patient
 def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
     """Those that are not stored yet: mostly none, which costs one look-up for the page."""
     if not texts:

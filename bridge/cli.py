@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import click
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 
 from bridge import __version__, chats, embedded, migrate, upkeep
 from bridge import log as logs
 from bridge.bell import NoBell
 from bridge.config import DatabaseSettings, Settings, or_exit, parse_duration
+from bridge.db import must_fit
 from bridge.runtime import Runtime
 
 DEFAULT_PORT = 8000
@@ -36,11 +37,18 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (OperationalError, ProgrammingError) as error:
+        except DBAPIError as error:
             raise click.ClickException(
                 f"the database says: {str(error.orig).strip()}\n"
                 "Look at DATABASE_URL; a new database is made ready by: bridge db upgrade"
             ) from error
+
+
+def _settings() -> Settings:
+    """Both the settings and the database that they lead to are good, or the process ends."""
+    settings = or_exit(Settings.load)
+    or_exit(lambda: must_fit(settings.database_url))
+    return settings
 
 
 @click.group(cls=Commands)
@@ -57,7 +65,9 @@ def db() -> None:
 @db.command()
 def upgrade() -> None:
     """Bring the database to the newest migration."""
-    migrate.upgrade(or_exit(DatabaseSettings.load).database_url)
+    url = or_exit(DatabaseSettings.load).database_url
+    or_exit(lambda: must_fit(url))
+    migrate.upgrade(url)
     click.echo(f"The database is at {migrate.head()}.")
 
 
@@ -66,7 +76,7 @@ def upgrade() -> None:
 @click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, envvar="PORT", help="Where to listen.")
 def up(host: str, port: int) -> None:
     """Run everything in one process, with your Twilio number and your agent."""
-    settings = or_exit(Settings.load)
+    settings = _settings()
     logs.configure(secrets=logs.secrets_in(settings))
     try:
         with embedded.running(settings, host, port) as (_, server):
@@ -99,7 +109,7 @@ def demo(port: int, browser: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count.")
 def end_stale(idle: timedelta | None, dry_run: bool) -> None:
     """End the chats that nobody uses any more."""
-    settings = or_exit(Settings.load)
+    settings = _settings()
     logs.configure(secrets=logs.secrets_in(settings))
     rt = Runtime.build(settings, NoBell(), pool_size=1)
     try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import sqlite3
+from typing import Any
 
-import psycopg
-from psycopg.abc import PQGen
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -14,28 +13,21 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from bridge.config import SettingsError
 from bridge.fair_pool import FairPool
-
-CONNECT_TIMEOUT = 2
-"""Seconds. The webhook must say 503 while Twilio still listens, well before its 15 s."""
-
-TCP_TIMEOUT = 5000
-"""Milliseconds. A database host that vanished without a word is noticed, and not waited for until TCP gives up."""
+from bridge.postgres import BEGIN, ON_CONNECT, Connection, Unfit
 
 POOL_TIMEOUT = 10
 """Seconds a thread waits for a free connection. Sessions are short: longer means that the database hangs."""
-
-STATEMENT_TIMEOUT = 15
-"""Seconds. No statement of the bridge needs one; a lock that is held longer belongs to something that hangs."""
-
-IDLE_TIMEOUT = 15
-"""Seconds in the middle of a transaction. Nothing outside is called there: who is idle is halted, and holds locks."""
 
 SILENCE = 20
 """Seconds. Longer than any statement may take: who says nothing for so long will say nothing more."""
 
 SQLITE_BUSY_TIMEOUT = 10
 """Seconds that a writer waits for the other writer."""
+
+OLDEST_SQLITE = (3, 35)
+"""The first one that can tell what an INSERT or an UPDATE has done."""
 
 AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 """How a database that is away, restarting or overloaded shows itself."""
@@ -44,8 +36,6 @@ PATIENCE = 60
 """Seconds that the result of an outside call is kept in hand while the database is away. Bookings are longer."""
 
 Sessions = sessionmaker[Session]
-
-T = TypeVar("T")
 
 patient = retry(
     retry=retry_if_exception_type(AWAY),
@@ -72,35 +62,47 @@ def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> 
         pool_timeout=POOL_TIMEOUT,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT,
-            "tcp_user_timeout": TCP_TIMEOUT,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s -c timezone=UTC "
-            f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT}s",
-            "application_name": "bridge",
-        },
+        connect_args=ON_CONNECT,
     )
 
     @event.listens_for(engine, "do_connect")
-    def _connect(_dialect: object, _record: object, args: Any, kwargs: Any) -> psycopg.Connection[Any]:
-        connection = Impatient.connect(*args, **kwargs)
-        connection.silence = silence
+    def _connect(_dialect: object, _record: object, args: Any, kwargs: Any) -> Connection:
+        connection = Connection.opened(*args, silence=silence, **kwargs)
+        if connection.pooled:  # only then: one who listens costs each statement of an engine some time
+            event.listen(engine, "begin", _begin_behind_a_pooler)
         return connection
 
     return engine
 
 
-class Impatient(psycopg.Connection[Any]):
-    """A connection that does not wait for ever for a server, or a proxy before it, that takes words and gives none."""
+def _begin_behind_a_pooler(connection: Any) -> None:
+    if connection.connection.dbapi_connection.pooled:
+        connection.exec_driver_sql(BEGIN)
 
-    silence: float | None = None
 
-    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        try:
-            return super().wait(gen, interval, timeout=timeout or self.silence)
-        except psycopg.errors._WaitTimeout:
-            self.pgconn.finish()  # what the server makes of the statement is not known: this connection is of no use
-            raise psycopg.OperationalError("the database does not answer") from None
+def must_fit(url: str) -> None:
+    """Raises :class:`SettingsError` where this database can never be used. One that is away may come back."""
+    if make_url(url).get_backend_name() == "sqlite":
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            oldest = ".".join(map(str, OLDEST_SQLITE))
+            raise SettingsError(
+                [f"SQLite is {sqlite3.sqlite_version} here, which is too old; it must be {oldest} or newer"]
+            )
+        return
+    engine = build_engine(url, pool_size=1)
+    try:
+        engine.connect().close()
+    except AWAY as error:
+        if fault := unfit(error):
+            raise SettingsError([f"DATABASE_URL {fault}"]) from None
+    finally:
+        engine.dispose()
+
+
+def unfit(error: BaseException) -> str | None:
+    """Why the database can't be used, where it is not just away."""
+    cause = getattr(error, "orig", None)
+    return str(cause) if isinstance(cause, Unfit) else None
 
 
 def build_sessions(engine: Engine) -> Sessions:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, select, update
+from sqlalchemy import and_, case, literal, select, update
 from sqlalchemy.orm import Session
 
 from bridge import limits, opt_outs, outbox
@@ -134,6 +134,8 @@ def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded, 
     """Why it gets no answer; ``None`` where it may get one. ``for_us``: the bridge answers it, and not the agent."""
     if never := limits.shut_out(rt.settings, text):
         return never
+    if text.hidden:
+        return limits.HIDDEN
     if for_us:
         over = limits.free_at(rt, session, text.phone) > rt.now()
         return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, session, text, heeded) else None
@@ -162,23 +164,25 @@ def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) 
 
 
 def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fate, now: datetime) -> None:
+    """A text that is known stays as it is, but one whose words the carrier's list has hidden gets them."""
     out = opt_outs.is_out(conversation_id)
-    row = (
-        insert_if_new(session, Message)
-        .values(
-            conversation_id=conversation_id,
-            direction=Direction.IN,
-            status=fate.status if fate.heeded.word else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
-            body=text.body,
-            media=text.media,
-            carrier_id=text.carrier_id,
-            created_at=_moment(text, now),
-            error=fate.ignored,
-        )
-        .on_conflict_do_nothing(index_elements=[Message.carrier_id])
-        .returning(Message.id)
+    row = insert_if_new(session, Message).values(
+        conversation_id=conversation_id,
+        direction=Direction.IN,
+        status=fate.status if fate.heeded.word else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
+        body=text.body,
+        media=text.media,
+        carrier_id=text.carrier_id,
+        created_at=_moment(text, now),
+        error=fate.ignored,
     )
-    if session.scalar(row) is None:
+    told = row.excluded
+    row = row.on_conflict_do_update(
+        index_elements=[Message.carrier_id],
+        set_={"status": told.status, "body": told.body, "media": told.media, "error": told.error},
+        where=and_(Message.error == limits.HIDDEN, literal(not text.hidden)),
+    )
+    if session.scalar(row.returning(Message.id)) is None:
         raise _Known
 
 

@@ -33,6 +33,7 @@ LOOP_PAUSE = HOUR
 OUR_OWN = "it comes from one of our own numbers"
 NOT_SERVED = "its country is not among ALLOWED_COUNTRIES"
 TOO_LONG = "it is longer than CHARACTERS_PER_TEXT"
+HIDDEN = "no webhook brought it, and the carrier hides its words: ask the person, or look into the console"
 TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow"
 
 

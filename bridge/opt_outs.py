@@ -29,11 +29,11 @@ from bridge.phone import RCS
 EVERY_NUMBER = "*"
 """The scope of who has opted out of a messaging service."""
 
-UNSUBSCRIBED = 21610
-"""Twilio's code for a text to somebody who has opted out, at once or in a later report."""
+UNSUBSCRIBED = (21610, 30630)
+"""Twilio's codes for a text to somebody who has opted out, at once or in a later report."""
 
 BY_TEXT = "by text"
-BY_CARRIER = f"the carrier refuses with {UNSUBSCRIBED}"
+BY_CARRIER = f"the carrier refuses with {UNSUBSCRIBED[0]}"
 
 WHY = "the person has opted out"
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from bridge import holds, opt_outs
 from bridge.carriers import ARRIVED, FINAL, NOT_DELIVERED, RANK, CarriedText, Delivery, StatusReport, scopes
+from bridge.carriers.spellings import same_phone
 from bridge.errors import AccountRefused
 from bridge.line import DELIVERIES, LINES, wake
 from bridge.models import UNSENT, Conversation, Direction, Message, MessageStatus
@@ -36,8 +37,8 @@ def report(rt: Runtime, said: StatusReport) -> bool:
 
     A report that carries our reference also settles a text whose sending had no known outcome.
     """
-    if said.error_code == opt_outs.UNSUBSCRIBED:
-        unsubscribed(rt, *_named(said))
+    if said.error_code in opt_outs.UNSUBSCRIBED:
+        unsubscribed(rt, *_named(said), recipient=said.recipient)
     try:
         return _report(rt, said)
     except IntegrityError:  # somebody takes the id for another text at this very moment; the carrier tells more later
@@ -45,17 +46,17 @@ def report(rt: Runtime, said: StatusReport) -> bool:
         return False
 
 
-def unsubscribed(rt: Runtime, *which: ColumnElement[bool]) -> bool:
+def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") -> bool:
     """The carrier takes this text for nobody who has opted out: note it, and cancel what waits.
 
-    False where the person has opted in again since the text was handed over. In a transaction of its own, before the
-    text itself is settled: opt-outs are locked before conversations.
+    False where the person has opted in again since the text was handed over, or is not the ``recipient``. In a
+    transaction of its own, before the text itself is settled: opt-outs are locked before conversations.
     """
     pair = (Conversation.bridge_number, Conversation.phone, Conversation.service)
     with rt.sessions.begin() as session:
         about = select(Message.conversation_id, Message.attempted_at, *pair)
         text = session.execute(about.join(Conversation).where(*which)).first()
-        if text is None:
+        if text is None or not same_phone(recipient, text.phone):
             return False
         reach = opt_outs.reach(rt.settings, text.bridge_number, text.phone, text.service)
         new = opt_outs.record(session, reach, opt_outs.BY_CARRIER, text.attempted_at or rt.now())
@@ -155,9 +156,15 @@ def _report(rt: Runtime, said: StatusReport) -> bool:
 
 
 def _find(session: Session, said: StatusReport) -> Message | None:
-    """Our row, locked."""
-    message = session.scalar(select(Message).join(Conversation).where(*_named(said)))
-    if message is None:
+    """Our row, locked. The carrier may spell the phone otherwise than we do, but a wholly other one is not meant."""
+    named = session.execute(select(Message, Conversation.phone).join(Conversation).where(*_named(said))).first()
+    if named is None:
+        return None
+    message, phone = named
+    if not same_phone(said.recipient, phone):
+        log.warning(
+            "a report of message %s is left out: it names another phone, %s", message.id, masked(said.recipient)
+        )
         return None
     # Its line may have to move: the conversation is always locked before its texts.
     if message.status in UNSETTLED or message.carrier_id != said.carrier_id:
@@ -167,9 +174,9 @@ def _find(session: Session, said: StatusReport) -> Message | None:
 
 
 def _named(said: StatusReport) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """The text that is meant. A reference that belongs to another phone is somebody else's: nothing may cross."""
+    """The text that is meant: by our own name for it, which nobody can guess, or by the carrier's."""
     name = Message.reference == said.reference if said.reference else Message.carrier_id == said.carrier_id
-    return name, Conversation.phone == said.recipient
+    return name, Message.direction == Direction.OUT
 
 
 def _is_news(message: Message, status: Delivery, code: int | None) -> bool:

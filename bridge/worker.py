@@ -17,8 +17,9 @@ from celery import Celery
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from bridge import log as logs
-from bridge.broker import CeleryBell, build_consumer, queues
+from bridge.broker import CeleryBell, build_consumer, queues, tell_of_no_check
 from bridge.config import ServerSettings, or_exit
+from bridge.db import must_fit
 from bridge.runtime import Runtime
 from bridge.steps import CLOCK, STEPS, hear, one_at_a_time
 
@@ -35,13 +36,15 @@ EXPIRES = 60.0
 """Seconds. Calls of the clock do not pile up while no worker is there; two machines' clocks may differ by some."""
 
 settings = or_exit(ServerSettings.load)
+or_exit(lambda: must_fit(settings.database_url))
 logs.configure(secrets=logs.secrets_in(settings))
+tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
 
 
 @cache
 def runtime() -> Runtime:
     pool_size = min(settings.worker_concurrency, MAX_CONNECTIONS)
-    return Runtime.build(settings, CeleryBell(settings.broker_url), pool_size=pool_size)
+    return Runtime.build(settings, CeleryBell(settings.broker_url, settings.redis_tls_verify), pool_size=pool_size)
 
 
 def _step_task(step: str) -> Callable[[int], None]:
@@ -64,6 +67,7 @@ def build_worker() -> Celery:
     """The app with a task for every step, and the clock's schedule."""
     app = build_consumer(
         settings.broker_url,
+        settings.redis_tls_verify,
         worker_pool="threads",
         worker_concurrency=settings.worker_concurrency,
         task_queues=queues(STEPS),

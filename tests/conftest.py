@@ -34,7 +34,7 @@ from sqlalchemy.exc import OperationalError
 from xdist.scheduler import LoadScopeScheduling
 
 from bench.places import Place, postgres_redis
-from bench.servers import Missing
+from bench.servers import Certificate, Missing, Server, pgbouncer, redis_server
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.models import Base
 
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
-STANDING = ("test_story", "test_outages", "test_worker")
+STANDING = ("test_story", "test_outages", "test_worker", "test_pooler", "test_broker_tls")
 """Files whose tests share what takes long to be put up."""
 
 BROKER = re.compile(r"\[.*\b(redis|rabbitmq)\b")
@@ -130,10 +130,10 @@ class Postgres:
     address: URL
 
     @contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self, more: str = "") -> Iterator[str]:
         """The address of a fresh, empty database."""
         name = f"bridge_test_{uuid.uuid4().hex}"
-        self._do(f"CREATE DATABASE {name} TEMPLATE template0")
+        self._do(f"CREATE DATABASE {name} TEMPLATE template0 {more}")
         try:
             yield self.address.set(database=name).render_as_string(hide_password=False)
         finally:
@@ -255,6 +255,43 @@ def sessions(engine: Engine) -> Sessions:
     return build_sessions(engine)
 
 
+@dataclass(frozen=True)
+class Pooler:
+    """PgBouncer before the server of the tests."""
+
+    postgres: Postgres
+    server: Server
+
+    def through(self, url: str) -> str:
+        """The address of the same database, by way of the pooler."""
+        return make_url(url).set(host="127.0.0.1", port=self.server.port).render_as_string(hide_password=False)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The address of a fresh, empty database."""
+        with self.postgres.database() as url:
+            yield self.through(url)
+
+
+@contextmanager
+def pooler_before(postgres: Postgres, **settings: str) -> Iterator[Pooler]:
+    """A pooler with these settings of its own; the test is skipped where PgBouncer is not installed."""
+    address = postgres.address
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(pgbouncer(address.host or "127.0.0.1", address.port or 5432, **settings))
+        except Missing as missing:
+            _not_there("PgBouncer", missing)
+        yield Pooler(postgres, server)
+
+
+@pytest.fixture(scope="module")
+def pooler(postgres: Postgres) -> Iterator[Pooler]:
+    """In transaction mode, strict about what it is told at the start."""
+    with pooler_before(postgres) as pooler:
+        yield pooler
+
+
 @pytest.fixture
 def silent_database() -> Iterator[str]:
     """Takes connections and never says a word."""
@@ -294,6 +331,36 @@ def _lease(number: int) -> redis.Redis | None:
         return client
     client.close()
     return None
+
+
+@pytest.fixture(scope="session")
+def leased_redis_url(_leased_redis: redis.Redis) -> str:
+    """The Redis database of this run; unlike ``redis_url``, not emptied before each test."""
+    where = _leased_redis.get_connection_kwargs()
+    user = f"{where.get('username') or ''}:{where['password']}@" if where.get("password") else ""
+    return f"redis://{user}{where['host']}:{where['port']}/{where['db']}"
+
+
+@contextmanager
+def tls_redis(certificate: Certificate, clients: Certificate | None = None) -> Iterator[str]:
+    """The address of a Redis of the test's own that takes TLS and nothing else."""
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(redis_server(certificate, clients=clients))
+        except Missing as missing:
+            _not_there("A Redis of the test's own", missing)
+        yield f"rediss://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Certificate]:
+    """``here`` is good for this machine, ``elsewhere`` for another one."""
+    folder = tmp_path_factory.mktemp("certificates")
+    names = {"here": "IP:127.0.0.1", "elsewhere": "DNS:elsewhere.example"}
+    try:
+        return {which: Certificate.made_for(name, folder) for which, name in names.items()}
+    except Missing as missing:
+        _not_there("OpenSSL's program", missing)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, Outgoin
 from bridge.carriers.twilio import codes
 from bridge.config import Settings
 from bridge.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError
+from bridge.texts.segments import segments
 
 SETTINGS: dict[str, Any] = {
     "database_url": "sqlite:///never-opened.sqlite3",
@@ -334,6 +335,8 @@ class FakeCarrier:
         """Senders that are not in order, by the names of their queues."""
         self.refused = 0
         """How often one of them was turned away."""
+        self.redacts = False
+        """The account hides the words of texts, in lists and in single texts."""
         self.calls: list[tuple[str, str]] = []
         """Every call: its method, and the reference of the text or the phone."""
         self.closed = False
@@ -369,7 +372,8 @@ class FakeCarrier:
             self.calls.append(("send", text.reference))
             with self._script.call("send"):
                 self._turn_away(self.queue_of(text.sender))
-                carried = CarriedText(f"SM{len(self.accepted) + 1:032x}", Delivery.QUEUED, text.body, self._now())
+                sid, parts = f"SM{len(self.accepted) + 1:032x}", segments(text.body, text.recipient)
+                carried = CarriedText(sid, Delivery.QUEUED, text.body, self._now(), segments=parts)
                 self.accepted.append(Accepted(text, carried))
             return carried
 
@@ -385,7 +389,11 @@ class FakeCarrier:
             with self._script.call("sent_to"):
                 pair = [a for a in self.accepted if (a.text.recipient, a.text.sender) == (recipient, sender)]
             carried = [accepted.carried for accepted in reversed(pair)]
-            return [text for text in carried if text.created_at is None or text.created_at >= since]
+            shown = [self._shown(text) for text in carried]
+            return [text for text in shown if text.created_at is None or text.created_at >= since]
+
+    def _shown(self, text: CarriedText) -> CarriedText:
+        return replace(text, body="") if self.redacts else text
 
     def becomes(self, carrier_id: str, status: Delivery, error_code: int | None = None) -> None:
         """The text gets further, or fails. Nobody is told: that is the webhook's part."""
@@ -416,9 +424,18 @@ class FakeCarrier:
             self.calls.append(("received_by", number))
             with self._script.call("received_by"):
                 found = [text for text in self.received if text.bridge_number == number]
-            return [replace(text) for text in found if text.sent_at is None or text.sent_at >= since]
+            return [self._told(text) for text in found if text.sent_at is None or text.sent_at >= since]
 
         return _Pages(listed, self.page_size, self._script)
+
+    def fetch_received(self, carrier_id: str) -> InboundText | None:
+        with self._lock:
+            self.calls.append(("fetch_received", carrier_id))
+            with self._script.call("fetch_received"):
+                return next((self._told(text) for text in self.received if text.carrier_id == carrier_id), None)
+
+    def _told(self, text: InboundText) -> InboundText:
+        return replace(text, body="", hidden=not text.media) if self.redacts else replace(text)
 
     def close(self) -> None:
         self.closed = True

@@ -20,8 +20,8 @@ from bridge.web import admin, openapi, problems
 from bridge.web.auth import ADMIN, PUBLIC, bears, declared, declares, undeclared
 from tests.fakes import FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
 
-TOKEN = "correct horse é"
-KEY = {"Authorization": f"Bearer {TOKEN}".encode().decode("latin-1")}
+TOKEN = "correct-horse"
+KEY = {"Authorization": f"Bearer {TOKEN}"}
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PHONE = "+15551230001"
 

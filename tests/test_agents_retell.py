@@ -100,6 +100,7 @@ def test_a_new_chat_is_told_both_numbers_and_the_conversation(desk: Desk) -> Non
     desk.says(201, OPEN_CHAT)
     assert desk.agent.create_chat(ABOUT).id == "chat_1"
     assert desk.paths == ["POST /create-chat"]
+    assert desk.asked[0].headers["accept-encoding"] == "identity"
     assert desk.asked[0].headers["authorization"] == f"Bearer {KEY}"
     assert desk.bodies == [
         {

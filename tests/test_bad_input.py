@@ -598,6 +598,7 @@ TWILIO: dict[str, Callable[[Twilio], Any]] = {
     "send": lambda carrier: carrier.send(OUTGOING),
     "sent_to": lambda carrier: carrier.sent_to(ANN, NUMBER, SINCE),
     "received_by": lambda carrier: list(carrier.received_by(NUMBER, SINCE)),
+    "fetch_received": lambda carrier: carrier.fetch_received("SM" + "a" * 32),
 }
 
 

@@ -41,6 +41,9 @@ class Stage(Protocol):
     def break_list(self) -> None:
         """The next page of a list can't be read."""
 
+    def redact(self) -> None:
+        """From now on the account hides what texts say."""
+
     def cut(self, *, taken: bool) -> None:
         """The next text gets no answer."""
 
@@ -68,6 +71,9 @@ class FakeStage:
     def break_list(self) -> None:
         for page in ("received_by", "next_page"):
             self._carrier.fail(page, OutcomeUnknown("HTTP 500", provider="twilio", status=500))
+
+    def redact(self) -> None:
+        self._carrier.redacts = True
 
     def cut(self, *, taken: bool) -> None:
         self._carrier.fail("send", OutcomeUnknown("cut", provider="twilio"), taken=taken)
@@ -107,6 +113,9 @@ class TwilioStage:
 
     def break_list(self) -> None:
         self._faults.next("carrier_500", calls=["list"])
+
+    def redact(self) -> None:
+        self._texts.redacts = True
 
     def cut(self, *, taken: bool) -> None:
         self._faults.next("carrier_cut" if taken else "carrier_cut_before", calls=["send"])
@@ -325,6 +334,33 @@ def test_peoples_texts_of_the_same_second_are_shown_oldest_first(stage: Stage) -
     for body in ("one", "two", "three"):
         stage.receive(body)
     assert bodies(received(stage)) == ["one", "two", "three"]
+
+
+def test_a_persons_text_is_shown_by_its_id(stage: Stage) -> None:
+    carrier_id = stage.receive("hello")
+    shown = stage.carrier.fetch_received(carrier_id)
+    assert shown
+    assert (shown.carrier_id, shown.phone, shown.bridge_number, shown.body) == (carrier_id, ANN, NUMBER, "hello")
+    assert stage.carrier.fetch_received("SM" + "f" * 32) is None
+
+
+def test_an_account_may_hide_what_texts_say(stage: Stage) -> None:
+    """There they are all the same, and it is told of each that its words are hidden."""
+    taken = stage.carrier.send(text("hello"))
+    carrier_id = stage.receive("my secret")
+    stage.redact()
+    [ours] = stage.carrier.sent_to(ANN, NUMBER, stage.clock() - timedelta(hours=1))
+    assert (ours.id, ours.body, ours.segments) == (taken.id, "", 1)
+    [[theirs]] = list(stage.carrier.received_by(NUMBER, stage.clock() - timedelta(hours=1)))
+    assert (theirs.carrier_id, theirs.body, theirs.hidden) == (carrier_id, "", True)
+    asked = stage.carrier.fetch_received(carrier_id)
+    assert asked and asked.hidden
+
+
+def test_segments_are_counted(stage: Stage) -> None:
+    stage.carrier.send(text("x" * 161))
+    [shown] = stage.carrier.sent_to(ANN, NUMBER, stage.clock() - timedelta(hours=1))
+    assert shown.segments == 2
 
 
 def test_only_peoples_texts_since_the_moment_are_shown(stage: Stage) -> None:

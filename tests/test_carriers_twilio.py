@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
+import gzip
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +17,10 @@ from typing import Any
 import pytest
 
 from bridge.carriers import TREATMENTS, CarriedText, Carrier, Delivery, InboundText, OutgoingText
-from bridge.carriers.twilio.client import LIST_LIMIT, PAGE_SIZE, SEND_TIMEOUT, Twilio
+from bridge.carriers.twilio import received as twilio_received
+from bridge.carriers.twilio.client import LIST_LIMIT, MOST_LOOKED_PAGES, PAGE_SIZE, SEND_TIMEOUT, Twilio
 from bridge.carriers.twilio.codes import MEANINGS
+from bridge.carriers.twilio.received import LONGEST_WAY, MOST_PAGES, Page, Received
 from bridge.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from tests.fakes import fake_settings
@@ -71,6 +76,14 @@ def page(*messages: object, **fields: object) -> dict[str, object]:
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_a_compressed_answer_is_not_asked_for_and_a_huge_one_says_so(server: Vendor, carrier: Carrier) -> None:
+    packed = gzip.compress(bytes(100_000_000))
+    server.says(201, packed, {"Content-Encoding": "gzip"})
+    with pytest.raises(OutcomeUnknown, match="too large"):
+        carrier.send(TEXT)
+    assert server.asked[0].headers["Accept-Encoding"] == "identity"
 
 
 # -- sending -------------------------------------------------------------------------------------------------------
@@ -226,6 +239,14 @@ def test_a_page_that_is_not_full_may_lead_on(server: Vendor, carrier: Carrier) -
     assert server.asked[1].query == {"To": [NUMBER], "PageSize": ["200"], "Page": ["1"], "PageToken": ["PASM1"]}
 
 
+def test_a_list_of_ours_that_leads_to_ever_new_addresses_tells_nothing(server: Vendor, carrier: Carrier) -> None:
+    for n in range(MOST_LOOKED_PAGES + 1):
+        server.says(200, page(next_page_uri=f"{MORE}&n={n}"))
+    with pytest.raises(OutcomeUnknown):
+        carrier.sent_to(ANN, NUMBER, SINCE)
+    assert len(server.asked) == MOST_LOOKED_PAGES + 1
+
+
 @pytest.mark.parametrize("address", ["https://api.example.com/2010-04-01/more", "/more", 7, "{}/\x00", "{}/é"])
 def test_it_leads_to_no_other_server_and_to_no_address_that_is_none(
     server: Vendor, carrier: Carrier, address: object
@@ -241,6 +262,27 @@ def test_with_a_messaging_service_the_sender_may_vary(server: Vendor, new_carrie
     server.says(200, page())
     new_carrier(twilio_messaging_service_sid=SERVICE).sent_to(ANN, NUMBER, SINCE)
     assert server.asked[0].query == {"To": [ANN], "PageSize": [str(LIST_LIMIT)]}
+
+
+@pytest.mark.parametrize("service", [None, SERVICE])
+def test_a_phone_with_two_spellings_is_looked_for_by_both(
+    server: Vendor, new_carrier: NewCarrier, service: str | None
+) -> None:
+    """Each text once, also where either list shows it."""
+    other = {"sid": "SM" + "b" * 32, "date_created": "Mon, 02 Nov 2026 12:00:09 +0000", "to": "+525512345678"}
+    server.says(200, page(message()))
+    server.says(200, page(message(**other), message()))
+    found = new_carrier(twilio_messaging_service_sid=service).sent_to("+5215512345678", NUMBER, SINCE)
+    assert [text.id for text in found] == ["SM" + "b" * 32, SID]
+    assert [asked.query["To"] for asked in server.asked] == [["+5215512345678"], ["+525512345678"]]
+    assert [asked.query.get("From") for asked in server.asked] == [None if service else [NUMBER]] * 2
+
+
+def test_our_own_number_may_have_two_spellings_too(server: Vendor, carrier: Carrier) -> None:
+    for _ in range(2):
+        server.says(200, page())
+    carrier.sent_to(ANN, "+5215512345678", SINCE)
+    assert [asked.query["From"] for asked in server.asked] == [["+5215512345678"], ["+525512345678"]]
 
 
 def test_only_what_we_sent_counts(server: Vendor, carrier: Carrier) -> None:
@@ -376,6 +418,16 @@ def inbound(**fields: object) -> dict[str, object]:
     return message(**{**shown, "num_media": "0", **fields})
 
 
+HIDDEN: list[tuple[dict[str, object], bool]] = [
+    ({"body": ""}, True),
+    ({"body": None}, True),
+    ({"body": "[Redacted]"}, True),
+    ({"body": " \n"}, True),
+    ({"body": "hello"}, False),
+    ({"body": "", "num_media": "1"}, False),
+]
+
+
 def received(carrier: Carrier) -> list[InboundText]:
     return [text for page in carrier.received_by(NUMBER, SINCE) for text in page]
 
@@ -434,6 +486,46 @@ def test_a_text_without_any_date_is_shown_too(server: Vendor, carrier: Carrier, 
     assert [text.sent_at for text in received(carrier)] == [None]
 
 
+@pytest.mark.parametrize(("fields", "hidden"), HIDDEN)
+def test_a_text_whose_words_are_hidden_is_told_as_such(
+    server: Vendor, carrier: Carrier, fields: dict[str, object], hidden: bool
+) -> None:
+    server.says(200, page(inbound(**fields)))
+    server.says(200, inbound(**fields))
+    [listed] = received(carrier)
+    asked = carrier.fetch_received(SID)
+    assert (listed.hidden, asked and asked.hidden) == (hidden, hidden)
+    assert server.asked[1].path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{SID}.json"
+
+
+@pytest.mark.parametrize("status", ["failed", "undelivered"])
+def test_a_machines_text_that_twilio_holds_back_stays_there(server: Vendor, carrier: Carrier, status: str) -> None:
+    server.says(200, page(inbound(status=status, error_code=30039, body="I am a machine")))
+    assert received(carrier) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("3", 3),
+        (3, 3),
+        ("0", None),
+        (None, None),
+        ("", None),
+        ("many", None),
+        ("-1", None),
+        ("9" * 5000, None),
+        ([], None),
+    ],
+)
+def test_segments_are_a_number_or_not_counted_yet(
+    server: Vendor, carrier: Carrier, said: object, kept: int | None
+) -> None:
+    server.says(200, message(num_segments=said))
+    shown = carrier.fetch(SID)
+    assert shown and shown.segments == kept
+
+
 def test_only_what_people_sent_is_shown(server: Vendor, carrier: Carrier) -> None:
     directions = ("inbound", "outbound-api", "outbound-reply", "outbound-call", None)
     server.says(200, page(*[inbound(sid=f"SM{n}", direction=way) for n, way in enumerate(directions)]))
@@ -480,9 +572,69 @@ def test_a_list_of_peoples_texts_that_can_not_be_read_says_so(server: Vendor, ca
 def test_a_list_that_leads_in_a_circle_comes_to_an_end(server: Vendor, carrier: Carrier) -> None:
     for _ in range(3):
         server.says(200, page(inbound(), next_page_uri=MORE))
-    with pytest.raises(OutcomeUnknown):
-        received(carrier)
-    assert len(server.asked) == 2
+    assert received_ids(carrier) == [SID, SID]
+    assert len(server.asked) == 3
+
+
+def test_a_list_that_leads_to_ever_new_addresses_comes_to_an_end_and_that_is_told(
+    server: Vendor, carrier: Carrier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(twilio_received, "MOST_PAGES", 5)
+    for n in (0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1):
+        server.says(200, page(inbound(sid=f"SM{n:032x}"), next_page_uri=f"{MORE}&n={n}"))
+    assert received_ids(carrier) == [f"SM{n:032x}" for n in (5, 4, 3, 2, 1, 0)]
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "goes on after 6 pages" in told.getMessage() and NUMBER not in told.getMessage()
+
+
+def endless(read: list[str]) -> Callable[[str | None], Page]:
+    """A list without an end, and without a text on most of its pages."""
+
+    def page_at(address: str | None) -> Page:
+        read.append(address or "newest")
+        text = InboundText(f"SM{len(read)}", ANN, NUMBER, "hello")
+        return Page([] if address else [text], f"page {len(read)}")
+
+    return page_at
+
+
+def test_a_list_without_an_end_is_bound_by_pages() -> None:
+    read: list[str] = []
+    pages = Received(endless(read), NUMBER)
+    assert sum(len(page) for page in pages) == 1
+    assert len(read) == 1 + 2 * MOST_PAGES
+    assert list(pages) == []
+
+
+def test_a_list_without_an_end_is_bound_by_time(caplog: pytest.LogCaptureFixture) -> None:
+    read: list[str] = []
+    moments = itertools.count(0.0, LONGEST_WAY / 4)
+    assert sum(len(page) for page in Received(endless(read), NUMBER, clock=lambda: next(moments))) == 1
+    assert len(read) == 1 + 2 * 3
+    assert "goes on after 4 pages" in caplog.text
+
+
+def test_a_fault_on_the_way_takes_no_more_than_its_time() -> None:
+    """Also where each page fails at first: pauses count."""
+    read: list[str] = []
+    moments = itertools.count(0.0, LONGEST_WAY / 4)
+    page_at, failed = endless(read), []
+
+    def unsteady(address: str | None) -> Page:
+        if address not in failed:
+            failed.append(address)
+            raise OutcomeUnknown("cut off", provider="twilio")
+        return page_at(address)
+
+    pages = Received(unsteady, NUMBER, clock=lambda: next(moments))
+    ends = 0
+    while ends < 20:
+        with contextlib.suppress(OutcomeUnknown):
+            if next(pages, None) is None:
+                break
+        ends += 1
+    assert ends < 20
+    assert len(read) <= 1 + 2 * 3
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from bridge import embedded, inbox, migrate
 from bridge.carriers import InboundText
+from bridge.carriers.twilio.received import Page, Received
 from bridge.catch_up import LEAVE_TO_WEBHOOK, OVERLAP, catch_up
 from bridge.config import Settings
 from bridge.db import Sessions, build_engine, build_sessions
@@ -123,6 +125,16 @@ def test_a_bridge_without_numbers_asks_nobody(sessions: Sessions) -> None:
     scene.clock.tick(60)
     catch_up(scene.rt)
     assert scene.carrier.calls == []
+
+
+def test_texts_to_the_other_spelling_of_a_number_come_in_too(sessions: Sessions) -> None:
+    scene = Scene(sessions, twilio_numbers=("+5215512345678",))
+    for number in ("+5215512345678", "+525512345678"):
+        scene.carrier.receive(ANN, number, f"to {number}")
+    scene.clock.tick(60)
+    for _ in range(2):
+        catch_up(scene.rt)
+    assert sorted(stored(scene)) == ["to +5215512345678", "to +525512345678"]
 
 
 def test_texts_to_other_numbers_stay_where_they_are(scene: Scene) -> None:
@@ -429,6 +441,30 @@ def test_a_flood_is_never_in_memory_as_a_whole(scene: Scene) -> None:
     catch_up(replace(scene.rt, carrier=flood))
     assert stored(scene) == [f"text {n}" for n in range(20 * flood.page_size)]
     assert flood.most <= 2 * flood.page_size
+
+
+class Endless(FakeCarrier):
+    """Its list leads on and on."""
+
+    def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
+        pages = itertools.count(1)
+
+        def page_at(address: str | None) -> Page:
+            texts = [replace(text) for text in self.received] if address is None else []
+            return Page(texts, f"page {next(pages)}")
+
+        return Received(page_at, number)
+
+
+def test_a_list_without_an_end_is_told_and_the_mark_moves_on(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    endless = Endless(now=scene.clock)
+    endless.receive(ANN, NUMBER, "hello")
+    scene.clock.tick(60)
+    catch_up(replace(scene.rt, carrier=endless))
+    assert stored(scene) == ["hello"]
+    assert read_to(scene) == scene.clock() - LEAVE_TO_WEBHOOK
+    [told] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "is read no further back" in told and NUMBER not in told
 
 
 # -- the whole bridge ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -47,6 +48,14 @@ def run(command: list[str], folder: Path, settings: dict[str, str]) -> subproces
 
 
 # -- settings ------------------------------------------------------------------------------------------------------
+
+ENOUGH = {
+    "PUBLIC_URL": "https://bridge.example.com",
+    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "TWILIO_AUTH_TOKEN": "token",
+    "RETELL_API_KEY": "key",
+    "RETELL_AGENT_ID": "agent_1",
+}
 
 COMMANDS = {
     "bridge up": ([*BRIDGE, "up"], []),
@@ -93,6 +102,26 @@ def test_a_database_that_is_not_there_is_told_in_plain_words(tmp_path: Path, url
     assert "Look at DATABASE_URL" in told.stdout
     assert "Traceback" not in told.stdout
     assert "not-to-be-shown" not in told.stdout
+
+
+def test_a_database_that_can_not_store_what_people_write_is_told_by_every_front_door(
+    tmp_path: Path, postgres: Any
+) -> None:
+    enough = {**ENOUGH, "CELERY_BROKER_URL": "redis://127.0.0.1:1"}
+    commands = {"db upgrade": [*BRIDGE, "db", "upgrade"], **{name: command for name, (command, _) in COMMANDS.items()}}
+    with postgres.database("ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'") as url:
+        for name, command in commands.items():
+            told = run(command, tmp_path, {**enough, "DATABASE_URL": url})
+            assert told.returncode == 2, name
+            [line] = told.stdout.splitlines()
+            assert line.startswith("DATABASE_URL leads to a database in the encoding LATIN1")
+
+
+def test_a_file_that_is_no_database_is_told_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "bridge.sqlite3").write_text("a letter to my aunt " * 100)
+    told = run([*BRIDGE, "db", "upgrade"], tmp_path, {})
+    assert (told.returncode, "Traceback" in told.stdout) == (1, False)
+    assert "file is not a database" in told.stdout
 
 
 # -- end-stale -----------------------------------------------------------------------------------------------------

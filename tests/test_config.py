@@ -108,7 +108,14 @@ def test_the_first_broker_that_is_set_counts(variables: dict[str, str], broker: 
         ("postgres://u:p@h/d?sslmode=require", "postgresql+psycopg://u:p@h/d?sslmode=require"),
         ("postgresql://h/d", "postgresql+psycopg://h/d"),
         ("postgresql+psycopg2://h/d", "postgresql+psycopg://h/d"),
+        ("postgres://u:p@h:6543/d?pgbouncer=true&connection_limit=1", "postgresql+psycopg://u:p@h:6543/d"),
+        (
+            "postgres://u:p@h/d?sslmode=require&channel_binding=require&supa=base-pooler.x",
+            "postgresql+psycopg://u:p@h/d?channel_binding=require&sslmode=require",
+        ),
+        ("postgres://u:p%40%25@h/d?options=endpoint%3Dx", "postgresql+psycopg://u:p%40%25@h/d?options=endpoint%3Dx"),
         ("sqlite:///x.sqlite3", "sqlite:///x.sqlite3"),
+        ("sqlite:////home/José/my files/x.sqlite3", "sqlite:////home/José/my files/x.sqlite3"),
         ("sqlite:////var/lib/x.sqlite3", "sqlite:////var/lib/x.sqlite3"),
     ],
 )
@@ -243,8 +250,16 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         ("PUBLIC_URL", "https://", NO_ADDRESS),
         ("PUBLIC_URL", "https://x.example:port", NO_ADDRESS),
         ("PUBLIC_URL", "https://x.example?a=b", NO_ADDRESS),
-        ("PUBLIC_URL", "https://x .example", NO_ADDRESS),
+        ("PUBLIC_URL", "https://x .example", "has a blank as character 10; copy it anew from where it comes from"),
+        (
+            "DATABASE_URL",
+            "postgres://h/d?schema=public",
+            "has a parameter behind the ? that PostgreSQL does not know; take it out",
+        ),
         ("PUBLIC_URL", "https://[::1", NO_ADDRESS),
+        ("PUBLIC_URL", "https://x.example:0", NO_ADDRESS),
+        ("RETELL_BASE_URL", "https://api..retellai.com", NO_ADDRESS),
+        ("RETELL_BASE_URL", f"https://{'x' * 64}.com", NO_ADDRESS),
         ("DATABASE_URL", "bridge.sqlite3", NO_DATABASE),
         ("DATABASE_URL", "postgres://h:port/d", NO_DATABASE),
         (
@@ -258,7 +273,7 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         ("CLOUDAMQP_URL", "rabbit.example", NO_BROKER),
         ("REDIS_URL", "redis://", NO_BROKER),
         ("REDIS_URL", "redis://h:port", NO_BROKER),
-        ("TWILIO_NUMBERS", "+1 555 000", "has 1 entries that are no numbers; write +15550001111,+15550002222"),
+        ("TWILIO_NUMBERS", "+1 555 000", "at its entry 1 (…00): this is no number; write it like +15550001111"),
         ("TWILIO_ACCOUNT_SID", "SK" + "0" * 32, "does not look right; it is AC and 32 digits or letters from a to f"),
         ("TWILIO_MESSAGING_SERVICE_SID", "MG0", "does not look right; it is MG and 32 digits or letters from a to f"),
         ("ALLOWED_COUNTRIES", "USA,CA,+1", NO_COUNTRIES),
@@ -366,11 +381,11 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(folder: Path, monkeypatc
 
 
 def test_a_dotenv_file_may_come_from_any_editor(folder: Path) -> None:
-    lines = [f"{name}={text}" for name, text in ENOUGH.items()] + ["# a remark", "ADMIN_TOKEN='a$b ${c}'"]
+    lines = [f"{name}={text}" for name, text in ENOUGH.items()] + ["# a remark", "ADMIN_TOKEN='a$b-${c}'"]
     (folder / ".env").write_text("\r\n".join(lines), encoding="utf-8-sig")
     token = Settings.load().admin_token
     assert token is not None
-    assert token.get_secret_value() == "a$b ${c}"
+    assert token.get_secret_value() == "a$b-${c}"
 
 
 def test_a_dotenv_file_that_is_no_text_is_a_fault(folder: Path) -> None:

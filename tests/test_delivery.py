@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+from sqlalchemy import select
 
 from bridge import delivery, receipts, turns
 from bridge.carriers import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.db import Sessions
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
-from bridge.models import Message, MessageStatus
+from bridge.models import Message, MessageStatus, OptOut
 from tests.fakes import FakeAgent, FakeCarrier
 from tests.scene import ANN, BOB, Scene
 from tests.unsteady import Unsteady
@@ -289,6 +290,59 @@ def test_reports_for_others_change_nothing(scene: Scene) -> None:
     ):
         assert not receipts.report(scene.rt, report)
     assert outgoing(scene)[0].delivery is Delivery.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("phone", "told"),
+    [
+        ("+5215512345678", "+525512345678"),
+        ("+525512345678", "+5215512345678"),
+        ("+551187654321", "+5511987654321"),
+        ("+5511987654321", "+551187654321"),
+        ("+541155556666", "+5491155556666"),
+        ("+5491155556666", "+5411 15 5555 6666"),
+        ("whatsapp:+5215512345678", "whatsapp:+525512345678"),
+        ("+5215512345678", "5512345678"),
+        (ANN, "15551230001"),
+        (ANN, f"rcs:{ANN}"),
+        (ANN, "+1555123XXXX"),
+        (ANN, ""),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_report_counts_however_it_spells_the_phone(scene: Scene, phone: str, told: str, named: bool) -> None:
+    scene.text("hi", phone)
+    scene.work()
+    row = outgoing(scene)[0]
+    reference = row.reference if named else None
+    assert receipts.report(scene.rt, StatusReport(reference, row.carrier_id, Delivery.DELIVERED, told))
+    assert outgoing(scene)[0].delivery is Delivery.DELIVERED
+
+
+@pytest.mark.parametrize("told", ["+525512345678", "+5215512345678"])
+def test_a_report_in_another_spelling_settles_what_has_no_known_outcome(scene: Scene, told: str) -> None:
+    scene.text("hi", "+5215512345678")
+    scene.carrier.fail("send", UNKNOWN[0], taken=True)
+    scene.ring()
+    row = outgoing(scene)[0]
+    assert receipts.report(scene.rt, StatusReport(row.reference, "SM" + "e" * 32, Delivery.SENT, told))
+    assert outgoing(scene)[0].status is MessageStatus.SENT
+
+
+def test_an_opt_out_that_a_report_tells_counts_in_any_spelling(scene: Scene) -> None:
+    scene.text("hi", "+5215512345678")
+    scene.work()
+    row = outgoing(scene)[0]
+    for code in (21610, 30630):
+        report = StatusReport(row.reference, row.carrier_id, Delivery.FAILED, "+525512345678", error_code=code)
+        receipts.report(scene.rt, report)
+    with scene.sessions() as session:
+        assert list(session.scalars(select(OptOut.phone))) == ["+5215512345678"]
+
+
+def test_a_report_of_a_persons_own_text_changes_nothing(scene: Scene) -> None:
+    scene.text("hi", sid="SM" + "7" * 32)
+    assert not receipts.report(scene.rt, StatusReport(None, "SM" + "7" * 32, Delivery.FAILED, ""))
 
 
 def test_a_report_that_names_another_persons_text_leaves_that_one_its_id(scene: Scene) -> None:

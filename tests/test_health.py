@@ -89,6 +89,14 @@ def test_a_database_and_a_broker_that_are_away_are_both_told_soon(scene: Scene) 
     assert time.monotonic() - began < SOON
 
 
+def test_a_database_of_no_use_is_told_with_the_reason(scene: Scene, postgres: Any) -> None:
+    with postgres.database("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'") as url:
+        engine = build_engine(url)
+        _, told = ask(replace(scene.rt, sessions=build_sessions(engine)))
+        assert "in the encoding SQL_ASCII" in str(told)
+        engine.dispose()
+
+
 def test_a_broker_that_is_there_is_no_fault(scene: Scene, broker_url: str) -> None:
     bell = CeleryBell(broker_url)
     assert faults(replace(scene.rt, bell=bell)) == []

@@ -142,7 +142,7 @@ def test_the_platform_describes_the_settings_as_they_are() -> None:
 def test_the_platform_asks_for_all_but_what_it_knows_and_what_hardly_anybody_changes() -> None:
     left_out = {name.upper() for name in Settings.model_fields} - APP["env"].keys()
     assert left_out == {
-        *("DATABASE_URL", "BROKER_URL", "TWILIO_API_BASE_URL", "RETELL_BASE_URL"),
+        *("DATABASE_URL", "BROKER_URL", "REDIS_TLS_VERIFY", "TWILIO_API_BASE_URL", "RETELL_BASE_URL"),
         *("AGENT_PROVIDER", "RETELL_AGENT_VERSION", "TWILIO_AUTH_TOKEN_SECONDARY"),
         *("AGENT_TIMEOUT", "METRICS_OPEN", "WORKER_CONCURRENCY"),
     }
@@ -175,6 +175,16 @@ def test_every_dependency_is_pinned_within_its_range(dependency: str) -> None:
 def test_every_pin_has_a_hash() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert len(pins()) == sum("==" in line for line in lines)
+
+
+def test_nobody_but_the_wire_speaks_http_to_a_provider() -> None:
+    """There answers are bound in time and in size, also while they are unpacked."""
+    clients = re.compile(
+        r"^\s*(?:import|from) (?:httpx|httpcore|requests|urllib3|urllib\.request|http\.client)\b", re.M
+    )
+    apart = {"wire", "simulator"}
+    speak = [path for path in Path("bridge").rglob("*.py") if clients.search(path.read_text())]
+    assert [path for path in speak if path.parts[1] not in apart] == []
 
 
 def test_no_file_says_where_packages_come_from() -> None:

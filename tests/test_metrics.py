@@ -33,7 +33,7 @@ from tests.vendor import closed_port
 
 ROOT = Path(__file__).parent.parent
 
-TOKEN = "correct horse"
+TOKEN = "correct-horse"
 KEY = {"Authorization": f"Bearer {TOKEN}"}
 
 OURS = "+1555…11"

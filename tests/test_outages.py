@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from bench.places import Place
+from bench.servers import Server
 from bridge.simulator.ledger import Event, Heard, Sent
+from tests.conftest import Pooler, Postgres, pooler_before
 from tests.standing import WORD, Said, Standing, standing_on
 from tests.waiting import until
 
@@ -42,11 +45,37 @@ OUTAGES = [
 ]
 
 
+POOLED = [("pooler", signal.SIGTERM), ("pooler", signal.SIGKILL), *OUTAGES[:2]]
+
+
 @pytest.fixture
 def bridge(own_servers: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     settings = own_servers.settings(own_servers.ports)
-    folder = tmp_path_factory.mktemp("outages")
-    with standing_on(settings["DATABASE_URL"], settings["CELERY_BROKER_URL"], folder, fetches=True) as standing:
+    with standing(settings["DATABASE_URL"], settings["CELERY_BROKER_URL"], tmp_path_factory) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def own_pooler(own_servers: Place) -> Iterator[Pooler]:
+    """Before the PostgreSQL of the test's own; it may be stopped too."""
+    database = own_servers.settings(own_servers.ports)["DATABASE_URL"]
+    with pooler_before(Postgres(make_url(database))) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def pooled_bridge(
+    own_servers: Place, own_pooler: Pooler, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standing]:
+    settings = own_servers.settings(own_servers.ports)
+    broker = settings["CELERY_BROKER_URL"]
+    with own_pooler.database() as database, standing(database, broker, tmp_path_factory) as bridge:
+        yield bridge
+
+
+@contextmanager
+def standing(database: str, broker: str, folders: pytest.TempPathFactory) -> Iterator[Standing]:
+    with standing_on(database, broker, folders.mktemp("outages"), fetches=True) as standing:
         standing.put_up()
         yield standing
 
@@ -95,13 +124,24 @@ def begun_since(standing: Standing, moment: float) -> Callable[[], bool]:
 def test_after_outages_of_the_database_and_the_broker_the_same_processes_have_answered_everybody_once(
     bridge: Standing, own_servers: Place
 ) -> None:
+    survives(bridge, own_servers.servers, OUTAGES)
+
+
+def test_the_same_behind_a_pooler_which_goes_away_itself(
+    pooled_bridge: Standing, own_servers: Place, own_pooler: Pooler
+) -> None:
+    survives(pooled_bridge, {**own_servers.servers, "pooler": own_pooler.server}, POOLED)
+
+
+def survives(bridge: Standing, servers: dict[str, Server], outages: list[tuple[str, signal.Signals]]) -> None:
+    """One after the other."""
     before = processes(bridge)
     with texting(bridge, bridge.people(12)) as said:
-        for name, how in OUTAGES:
+        for name, how in outages:
             until(begun_since(bridge, time.time()), f"all is well before the {name} goes away")
-            own_servers.servers[name].stop(how)
+            servers[name].stop(how)
             time.sleep(AWAY_FOR)
-            own_servers.servers[name].start()
+            servers[name].start()
             back = time.monotonic()
             until(begun_since(bridge, time.time()), f"after {how.name} of the {name} it goes on", GOES_ON_WITHIN)
     bridge.must_come_to_rest(said, back + AT_REST_WITHIN - time.monotonic())

@@ -66,17 +66,10 @@ def at_once(work: list[Callable[[], Any]]) -> list[Any]:
 # -- what stands for all tests -------------------------------------------------------------------------------------
 
 
-def redis_address(request: pytest.FixtureRequest) -> str:
-    """The Redis database of this run; unlike ``redis_url``, not emptied before each test."""
-    where = request.getfixturevalue("_leased_redis").get_connection_kwargs()
-    user = f"{where.get('username') or ''}:{where['password']}@" if where.get("password") else ""
-    return f"redis://{user}{where['host']}:{where['port']}/{where['db']}"
-
-
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> str:
     """Each kind of broker in turn, for as long as a bridge stands on it."""
-    url: str = redis_address(request) if request.param == "redis" else request.getfixturevalue("rabbitmq_url")
+    url: str = request.getfixturevalue("leased_redis_url" if request.param == "redis" else "rabbitmq_url")
     take_all(url)
     return url
 

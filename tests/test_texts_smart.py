@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.texts.segments import is_gsm, segments
-from bridge.texts.smart import SISTERS, smart
+from bridge.texts.smart import SISTERS, skeleton, smart
 
 TYPOGRAPHY = st.sampled_from(sorted("".join(SISTERS.values())))
 TEXTS = st.text(st.characters() | TYPOGRAPHY | st.sampled_from("ab é€ç👍"), max_size=80)
@@ -95,3 +95,22 @@ def test_letters_and_digits_are_never_touched(text: str) -> None:
         return [char for char in composed if char.isalnum() and char not in "".join(SISTERS.values()) + "x"]
 
     assert letters(smart(text)) == letters(text)
+
+
+@given(st.text())
+def test_the_skeleton_of_a_text_is_that_of_its_plain_form(text: str) -> None:
+    assert skeleton(skeleton(text)) == skeleton(text)
+    assert skeleton(text.strip()) == skeleton(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a — b", "a - b"), ("don’t", "don't"), ("“x”…", '"x"...'), ("½", "1/2"), ("wo\u200brd", "word"), ("x→y", "x->y")],
+)
+def test_typography_leaves_the_skeleton_as_it_is(one: str, other: str) -> None:
+    assert skeleton(one) == skeleton(other) == skeleton(smart(one))
+
+
+@pytest.mark.parametrize(("one", "other"), [("at 7", "at 8"), ("yes", "no"), ("word", "wo rd"), ("é", "e")])
+def test_letters_and_digits_are_the_skeleton(one: str, other: str) -> None:
+    assert skeleton(one) != skeleton(other)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
@@ -24,6 +25,7 @@ from bridge.carriers import Delivery
 from bridge.db import Sessions, build_engine, build_sessions
 from bridge.models import Message, MessageStatus
 from bridge.web import build_web
+from bridge.web.auth import CARRIER, declared
 from bridge.web.in_time import WITHIN
 from tests.fakes import fake_settings
 from tests.scene import ANN, NUMBER, Scene
@@ -135,9 +137,37 @@ def test_json_is_no_form(web: FlaskClient) -> None:
     assert web.post("/twilio/inbound", json=FORM).status_code == 415
 
 
-@pytest.mark.parametrize("path", ["/twilio/inbound", "/twilio/status"])
-def test_get_is_not_allowed(web: FlaskClient, path: str) -> None:
-    assert web.get(path).status_code == 405
+def webhooks_of(web: FlaskClient) -> list[str]:
+    """Every route that a provider calls."""
+    app = web.application
+    return [rule.rule for rule in app.url_map.iter_rules() if declared(app.view_functions[rule.endpoint]) == CARRIER]
+
+
+def test_every_webhook_is_looked_at_below(web: FlaskClient) -> None:
+    assert set(webhooks_of(web)) >= {"/twilio/inbound", "/twilio/status"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "BREW"])
+def test_a_webhook_by_another_method_is_refused_with_a_line_that_names_the_mend(
+    web: FlaskClient, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    for path in webhooks_of(web):
+        caplog.clear()
+        answer = web.open(f"{path}?{urlencode(FORM)}", method=method)
+        assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (405, {"OPTIONS", "POST"})
+        [line] = caplog.messages
+        assert line.startswith(path) and "set its method to HTTP POST" in line
+        assert method == "HEAD" or "HTTP POST" in answer.text
+        for private in (ANN, ANN.removeprefix("+"), FORM["Body"], "BREW"):
+            assert str(private) not in line
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/admin/failures", "/nothing"])
+def test_another_method_elsewhere_is_no_word_about_webhooks(
+    web: FlaskClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    assert web.put(path).status_code in (404, 405)
+    assert "HTTP POST" not in caplog.text
 
 
 def test_nul_and_half_characters_are_stored_as_something_that_can_be_stored(scene: Scene, web: FlaskClient) -> None:

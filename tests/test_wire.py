@@ -6,8 +6,10 @@ import gzip
 import json
 import logging
 import re
+import resource
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -24,6 +26,7 @@ from bridge.wire.api import NOT_REACHED, Answer, Api, read_json
 from bridge.wire.deadline import _httpx_errors, _proxy
 from bridge.wire.quotes import VENDORS_OWN
 from bridge.wire.threads import PerThread
+from bridge.wire.unpack import Unreadable, whole
 from bridge.wire.words import WORDS_LIMIT, safe_words, storable
 from tests.vendor import Vendor, closed_port, vendor
 
@@ -47,6 +50,12 @@ def within(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
+def raw_deflate(body: bytes) -> bytes:
+    """Without zlib's head, as some servers send it."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return stream.compress(body) + stream.flush()
+
+
 def test_an_answer_comes_whole(server: Vendor, api: Api) -> None:
     server.says(201, {"a": "é"}, {"X-Note": "1"})
     answer = api.call("POST", "/thing?x=1", json={"b": 2}, deadline=within(10))
@@ -63,9 +72,88 @@ def test_an_answer_of_any_status_is_an_answer(server: Vendor, api: Api) -> None:
     assert len(server.asked) == 3
 
 
-def test_a_compressed_answer_is_unpacked(server: Vendor, api: Api) -> None:
-    server.says(200, gzip.compress(b'{"a": 1}'), {"Content-Encoding": "gzip"})
+SMALL = b'{"a": 1}'
+PACKED = [
+    ("gzip", gzip.compress(SMALL)),
+    ("x-gzip", gzip.compress(SMALL)),
+    (" GZip ", gzip.compress(SMALL)),
+    ("deflate", zlib.compress(SMALL)),
+    ("deflate", raw_deflate(SMALL)),
+    ("identity", SMALL),
+    ("gzip", gzip.compress(SMALL) + b"something behind it"),
+]
+
+
+def test_nobody_is_asked_for_a_compressed_answer(server: Vendor, api: Api) -> None:
+    server.says(200, {})
+    api.call("GET", "/", deadline=within(10))
+    assert server.asked[0].headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(("encoding", "body"), PACKED)
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_what_comes_compressed_all_the_same_is_unpacked(
+    server: Vendor, api: Api, encoding: str, body: bytes, pieces: int
+) -> None:
+    server.says(200, body, {"Content-Encoding": encoding})
     assert api.call("GET", "/", deadline=within(10)).payload == {"a": 1}
+    assert whole((body[i : i + pieces] for i in range(0, len(body), pieces)), encoding, 1000) == SMALL
+
+
+def bomb(megabytes: int) -> bytes:
+    """A gzip file a thousand times as large as it is."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    block = bytes(1_000_000)
+    return b"".join(stream.compress(block) for _ in range(megabytes)) + stream.flush()
+
+
+GIGABYTE = bomb(1000)
+BOMBS = [
+    ("gzip", GIGABYTE),
+    ("x-gzip", GIGABYTE),
+    ("deflate", zlib.compress(bytes(100_000_000), 9)),
+    ("deflate", raw_deflate(bytes(100_000_000))),
+    ("gzip, gzip", gzip.compress(GIGABYTE)),
+    ("br", b"\x5b\xff\xff\xff" + b"\x00" * 64),
+    ("zstd", b"\x28\xb5\x2f\xfd\xa4\x00\xca\x9a\x3b" + b"\x00" * 64),
+    ("compress", b"\x1f\x9d\x90" + b"\x00" * 64),
+    ("something new", b"{}"),
+]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("encoding", "body"), BOMBS, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_answer_that_is_huge_once_unpacked_fills_no_memory(
+    server: Vendor, api: Api, encoding: str, body: bytes, chunked: bool
+) -> None:
+    head = {"Content-Encoding": encoding}
+    if chunked:
+        head["Transfer-Encoding"] = "chunked"
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    server.says(200, body, head)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(OutcomeUnknown, match="can't be read: the answer is"):
+        api.call("GET", "/", deadline=within(30))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # kB
+
+
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(SMALL)[:-9], b"\x1f\x8b", gzip.compress(SMALL)[:12]])
+def test_what_is_not_packed_as_it_says_or_is_cut_short_can_not_be_read(server: Vendor, api: Api, body: bytes) -> None:
+    server.says(200, body, {"Content-Encoding": "gzip"})
+    with pytest.raises(OutcomeUnknown, match="not packed as it says"):
+        api.call("GET", "/", deadline=within(10))
+
+
+@given(st.binary(max_size=3000), st.sampled_from(["gzip", "deflate", "identity", ""]), st.integers(0, 4000))
+def test_unpacking_gives_back_what_was_packed_or_says_that_it_is_too_large(
+    body: bytes, encoding: str, limit: int
+) -> None:
+    packed = {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding, bytes)(body)
+    if len(body) <= limit and len(packed) <= limit:
+        assert whole([packed], encoding, limit) == body
+    else:
+        with pytest.raises(Unreadable):
+            whole([packed], encoding, limit)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +340,7 @@ def test_a_call_goes_by_the_proxy_of_the_environment(server: Vendor, monkeypatch
     api.call("GET", "/thing", deadline=within(10))
     api.close()
     assert server.asked[0].headers["Host"] == "outside.test"
-    assert _proxy(httpx.URL("http://inside.test")) is None
+    assert _proxy("http://inside.test") is None
 
 
 def test_nothing_of_a_call_is_logged(server: Vendor, api: Api, caplog: pytest.LogCaptureFixture) -> None:

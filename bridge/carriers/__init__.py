@@ -188,6 +188,8 @@ class CarriedText:
     created_at: datetime | None = None
     """In UTC, by the carrier's clock."""
     error_code: int | None = None
+    segments: int | None = None
+    """As the carrier counts them; ``None`` where it has not done so yet."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ class InboundText:
     """``STOP``, ``START`` or ``HELP`` where the carrier says so itself."""
     sent_at: datetime | None = None
     """In UTC, by the carrier's clock; ``None`` for one that comes just now."""
+    hidden: bool = False
+    """The carrier shows that there is a text and not what it says."""
     service: str | None = None
     """The messaging service that our number belongs to, where the carrier names one."""
 
@@ -255,6 +259,10 @@ class Carrier(Protocol):
         Of a long list only a few pages are in memory at once. An error may come in place of each page, also while the
         oldest is still looked for; the next call of ``next`` goes on from there.
         """
+        ...
+
+    def fetch_received(self, carrier_id: str) -> InboundText | None:
+        """One text that a person sent, as the carrier knows it now; ``None`` for one that it does not know."""
         ...
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ How a value is read: ``values``. Where it is found, and what is said of a wrong 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -13,6 +14,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from bridge.config.faults import SettingsError, environment, faults_of, found_in, or_exit, variable_names
+from bridge.config.proxies import faults_of_proxies
+from bridge.config.tls import contradiction
 from bridge.config.values import (
     EXAMPLE_ROUTES,
     LONGEST,
@@ -36,6 +39,7 @@ from bridge.config.values import (
     Secret,
     ServiceSid,
     StopWords,
+    TlsVerify,
     Version,
     parse_duration,
 )
@@ -98,13 +102,22 @@ class DatabaseSettings(BaseModel):
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Read the environment; ``overrides`` go by the names of the fields. Raises :class:`SettingsError`."""
         found = found_in(cls, environment() if environ is None else environ)
-        values = {name: text for name, (_, text) in found.items()}
+        values = {**{name: text for name, (_, text) in found.items()}, **overrides}
+        faults = faults_of_proxies(cls._called(values), os.environ if environ is None else environ)
         try:
-            return cls(**{**values, **overrides})
+            loaded = cls(**values)
         except ValidationError as error:
             names = {name: variable for name, (variable, _) in found.items()}
-            faults = [fault for e in error.errors(include_input=False) for fault in faults_of(cls, names, e)]
+            faults = [fault for e in error.errors(include_input=False) for fault in faults_of(cls, names, e)] + faults
+        if faults:
             raise SettingsError(faults) from None
+        return loaded
+
+    @classmethod
+    def _called(cls, values: Mapping[str, Any]) -> list[str]:
+        """The addresses of the vendors."""
+        fields = {name: field for name, field in cls.model_fields.items() if name.endswith("_base_url")}
+        return [str(values.get(name, field.default)) for name, field in fields.items()]
 
 
 class Settings(DatabaseSettings):
@@ -112,6 +125,11 @@ class Settings(DatabaseSettings):
 
     broker_url: BrokerUrl | None = Field(
         None, repr=False, description="Redis or RabbitMQ; the first one of the three that is set"
+    )
+    redis_tls_verify: TlsVerify = Field(
+        False,
+        description="check the certificate of a rediss:// broker: true, or a file with the CA's certificates; "
+        "the default fits Heroku's, which nobody has signed",
     )
     public_url: HttpAddress = Field(description="the address that Twilio calls, such as https://x.example")
 
@@ -209,6 +227,14 @@ class Settings(DatabaseSettings):
         if "twilio_api_key" in info.data and (secret is None) != (info.data["twilio_api_key"] is None):
             raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
         return secret
+
+    @field_validator("redis_tls_verify")
+    @classmethod
+    def _is_what_happens(cls, verify: bool | str, info: ValidationInfo) -> bool | str:
+        broker = info.data.get("broker_url")
+        if broker and (fault := contradiction(broker, verify)):
+            raise ValueError(fault)
+        return verify
 
     @field_validator("reply_quiet")
     @classmethod

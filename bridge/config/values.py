@@ -6,27 +6,34 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from psycopg.pq import Conninfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from bridge.config.faults import EMPTY_COUNTS, words
+from bridge.config.numbers import our_address, our_addresses
+from bridge.config.proxies import is_host
+from bridge.config.tls import fault_of_address, parse_verify
+from bridge.config.visible import path, visible
 from bridge.countries import COUNTRIES
 from bridge.keywords import letters_of, plain
-from bridge.phone import RCS, WHATSAPP, masked
+from bridge.phone import masked
 
 LONGEST = timedelta(days=3650)
 """Longer is a slip of the keyboard, and would run past the end of the calendar."""
+
+FOREIGN = ("pgbouncer", "connection_limit", "pool_timeout", "supa", "prepareThreshold", "prepared_statements")
+"""What hosted databases write into the addresses of their poolers, for other libraries."""
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _NO_DURATION = re.compile(r"0+[smhd]?")
-
-_NUMBER = re.compile(rf"({WHATSAPP}|{RCS})?\+?[0-9A-Za-z_-]{{3,64}}")
 
 
 def parse_duration(text: object) -> timedelta:
@@ -46,7 +53,7 @@ def _http_address(text: str) -> str:
     """A base address without a trailing slash."""
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+        usable = parts.scheme in {"http", "https"} and is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
@@ -55,7 +62,8 @@ def _http_address(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    """SQLAlchemy's or Heroku's form; PostgreSQL always by psycopg 3."""
+    """SQLAlchemy's or Heroku's form; PostgreSQL always by psycopg 3. A file's name may hold what people name files."""
+    text = path(text) if text.startswith("sqlite:") else str(visible(text))
     text = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", text)
     try:
         url = make_url(text)
@@ -66,7 +74,21 @@ def _database_url(text: str) -> str:
         raise ValueError("names another kind of database; the bridge runs on postgresql:// and sqlite:///")
     if backend == "sqlite" and url.database in {None, "", ":memory:"}:
         raise ValueError("names no file; write it like sqlite:///bridge.sqlite3")
-    return text
+    return text if backend == "sqlite" else _for_libpq(url)
+
+
+def _for_libpq(url: URL) -> str:
+    """Poolers' addresses bring along what only another library understands; libpq would refuse all of it."""
+    known = _libpq_knows() | {"host", "port"}
+    ours = url.difference_update_query(FOREIGN)
+    if ours.query.keys() - known:
+        raise ValueError("has a parameter behind the ? that PostgreSQL does not know; take it out")
+    return ours.render_as_string(hide_password=False)
+
+
+@cache
+def _libpq_knows() -> frozenset[str]:
+    return frozenset(option.keyword.decode() for option in Conninfo.get_defaults())
 
 
 def _broker_url(text: str) -> str:
@@ -77,18 +99,13 @@ def _broker_url(text: str) -> str:
         usable = False
     if not usable:
         raise ValueError("is no broker; write redis://, rediss://, amqp:// or amqps:// and the host")
+    if fault := fault_of_address(text):
+        raise ValueError(fault)
     return text
 
 
 def _numbers(text: object) -> object:
-    """Comma-separated numbers, each with its country code."""
-    if not isinstance(text, str):
-        return text
-    numbers = tuple(part.strip() for part in text.split(",") if part.strip())
-    wrong = [n for n in numbers if not _NUMBER.fullmatch(n)]
-    if wrong:
-        raise ValueError(f"has {len(wrong)} entries that are no numbers; write +15550001111,+15550002222")
-    return numbers
+    return our_addresses(text) if isinstance(text, str) else text
 
 
 def _countries(text: object) -> object:
@@ -143,18 +160,21 @@ def _routes(text: object) -> object:
     faults = list(_faults_of_routes(written))
     if faults:
         raise ValueError("\n".join(faults))
-    return {number: Route.model_validate(dict(_object(route))) for number, route in written}
+    return {our_address(number): Route.model_validate(dict(_object(route))) for number, route in written}
 
 
 def _faults_of_routes(written: _Object) -> Iterator[str]:
     known: set[str] = set()
     for place, (number, route) in enumerate(written, start=1):
         faults = _faults_of_route(route)
-        if not _NUMBER.fullmatch(number):
-            faults.append("this is no number; write it like +15550001111")
-        if number in known:
-            faults.append("this number stands there twice; keep one of them")
-        known.add(number)
+        try:
+            address = our_address(number)
+        except ValueError as error:
+            faults.append(str(error))
+        else:
+            if address in known:
+                faults.append("this number stands there twice; keep one of them")
+            known.add(address)
         yield from (f"at its entry {place} ({masked(number)}): {fault}" for fault in faults)
 
 
@@ -184,9 +204,11 @@ DurationOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_du
 DurationOrNone = Annotated[
     timedelta | None, BeforeValidator(lambda v: None if not v or _NO_DURATION.fullmatch(str(v)) else parse_duration(v))
 ]
-HttpAddress = Annotated[str, AfterValidator(_http_address)]
+Visible = BeforeValidator(visible)
+HttpAddress = Annotated[str, Visible, AfterValidator(_http_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
-BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+BrokerUrl = Annotated[str, Visible, AfterValidator(_broker_url)]
+TlsVerify = Annotated[bool | str, BeforeValidator(parse_verify)]
 Countries = Annotated[frozenset[str], BeforeValidator(_countries)]
 Limit = Annotated[
     int | None, Field(ge=1, le=1_000_000), BeforeValidator(lambda v: None if v == "" else v), EMPTY_COUNTS
@@ -195,12 +217,12 @@ Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
 Reply = Annotated[str, EMPTY_COUNTS]
 StopWords = Annotated[frozenset[str], BeforeValidator(_words(letters_of))]
 OtherWords = Annotated[frozenset[str], BeforeValidator(_words(plain))]
-AccountSid = Annotated[str, AfterValidator(_sid("AC"))]
-KeySid = Annotated[str, AfterValidator(_sid("SK"))]
-ServiceSid = Annotated[str, AfterValidator(_sid("MG"))]
-Secret = Annotated[SecretStr, Field(min_length=1)]
-AgentId = Annotated[str, Field(min_length=1, max_length=200)]
-Version = Annotated[str, Field(min_length=1), BeforeValidator(lambda v: str(v) if type(v) is int else v)]
+AccountSid = Annotated[str, Visible, AfterValidator(_sid("AC"))]
+KeySid = Annotated[str, Visible, AfterValidator(_sid("SK"))]
+ServiceSid = Annotated[str, Visible, AfterValidator(_sid("MG"))]
+Secret = Annotated[SecretStr, Field(min_length=1), Visible]
+AgentId = Annotated[str, Field(min_length=1, max_length=200), Visible]
+Version = Annotated[str, Field(min_length=1), Visible, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
 Provider = Literal["retell"]
 
 EXAMPLE_ROUTES = '{"+15550001111": {"provider": "retell", "agent_id": "agent_x"}}'

@@ -1,7 +1,11 @@
-"""The look: the text was handed over, or may have been, and the carrier's list tells what came of it."""
+"""The look: the text was handed over, or may have been, and the carrier's list tells what came of it.
+
+By the words of its texts mostly; where the account hides them: ``redacted``.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -9,37 +13,53 @@ from sqlalchemy import or_, select
 
 from bridge import holds, line, opt_outs
 from bridge.carriers import CarriedText, scopes
+from bridge.delivery import redacted
 from bridge.delivery.claim import begin_sending, cancel
+from bridge.delivery.redacted import TRIAL_PREFIX, TWIN_SKEW
 from bridge.delivery.send import send
 from bridge.delivery.settle import give_up, postpone, settle
-from bridge.delivery.values import LOOK_AGAIN, NOT_IN_TIME, Booked
+from bridge.delivery.values import LOOK_AGAIN, NOT_IN_TIME, Booked, GivenUp
 from bridge.line import DELIVERIES
 from bridge.models import UNSENT, Message, MessageStatus
 from bridge.runtime import Runtime
+from bridge.texts.smart import skeleton
+
+log = logging.getLogger(__name__)
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the carrier's clock may be behind ours."""
-
-TWIN_SKEW = timedelta(seconds=5)
-"""The same where a text with the same words was given up before this one, and may have been taken after all: machines
-whose clocks are set by the network differ by less."""
-
-TRIAL_PREFIX = "Sent from your Twilio trial account - "
-"""What Twilio puts before each text of a trial account, also in its list."""
 
 
 def look(rt: Runtime, booked: Booked) -> None:
     """The carrier's list tells whether it was taken. Only what it surely has not is sent again."""
     since = booked.first_attempt_at - CLOCK_SKEW
     listed = rt.carrier.sent_to(booked.text.recipient, booked.text.sender, since)
-    found = _ours(booked, listed, _owned(rt, listed), _not_before(rt, booked, since))
-    if found:
+    owned = _owned(rt, listed)
+    free = [text for text in listed if text.id not in owned]
+    others = _given_up(rt, booked, since)
+    if found := _by_words(booked, free, others, since):
         settle(rt, booked, found, proven=False)
     elif rt.now() < booked.taken_by:
         look_again = min(booked.taken_by, rt.now() + LOOK_AGAIN)
         postpone(rt, booked, look_again, "it is not in the carrier's list yet")
+    elif found := redacted.only_one(rt, booked, free, others):
+        settle(rt, booked, found, proven=False)
+    elif any(redacted.may_be(rt, booked, text) for text in free):
+        _await_callback(rt, booked)
     else:
         _send_again(rt, booked)
+
+
+def _await_callback(rt: Runtime, booked: Booked) -> None:
+    """It can't be told by the list, and a text that may have been taken is never sent again: only its callback, which
+    has our name for it, can tell. The list is asked again more and more rarely.
+    """
+    if rt.now() >= booked.send_by:
+        give_up(rt, booked, f"{redacted.WHY}, and no callback came within ANSWER_WITHIN")
+        return
+    log.warning("message %s waits for its callback: %s", booked.message_id, redacted.WHY)
+    pause = max(LOOK_AGAIN, (rt.now() - booked.first_attempt_at) / 2)
+    postpone(rt, booked, min(rt.now() + pause, booked.send_by), f"{redacted.WHY}; its callback will tell")
 
 
 def _send_again(rt: Runtime, booked: Booked) -> None:
@@ -72,11 +92,9 @@ def _owned(rt: Runtime, listed: Sequence[CarriedText]) -> set[str]:
         return {carrier_id for row in session.execute(rows) for carrier_id in row if carrier_id}
 
 
-def _not_before(rt: Runtime, booked: Booked, since: datetime) -> datetime:
-    """What the carrier has made before is not this text. An equal one that was given up shortly before may yet turn up
-    in the list: then the two clocks are trusted to be set.
-    """
-    given_up = select(Message.body).where(
+def _given_up(rt: Runtime, booked: Booked, since: datetime) -> Sequence[GivenUp]:
+    """Texts of this pair that were given up or cancelled shortly before, and may yet turn up in the list."""
+    given_up = select(Message.body, Message.attempted_at).where(
         Message.conversation_id == booked.claim.conversation_id,
         Message.id < booked.message_id,
         Message.status.in_((MessageStatus.GIVEN_UP, MessageStatus.CANCELED)),
@@ -84,18 +102,34 @@ def _not_before(rt: Runtime, booked: Booked, since: datetime) -> datetime:
         Message.attempted_at.is_not(None),
     )
     with rt.sessions() as session:
-        twin = any(_same_words(body, booked.text.body) for body in session.scalars(given_up))
-    return booked.first_attempt_at.replace(microsecond=0) - TWIN_SKEW if twin else since
+        return [GivenUp(body, attempted_at) for body, attempted_at in session.execute(given_up) if attempted_at]
 
 
-def _ours(booked: Booked, listed: Sequence[CarriedText], owned: set[str], not_before: datetime) -> CarriedText | None:
-    """The oldest one with these words that no row owns: texts of one pair are sent one after the other."""
-    same = [text for text in listed if text.id not in owned and _same_words(text.body, booked.text.body)]
-    same = [text for text in same if text.created_at is None or text.created_at >= not_before]
-    return same[-1] if same else None
+def _by_words(
+    booked: Booked, free: Sequence[CarriedText], others: Sequence[GivenUp], since: datetime
+) -> CarriedText | None:
+    """The oldest one with these words that no row owns: texts of one pair are sent one after the other.
+
+    What the carrier has made before is not this text. Where an equal one was given up shortly before, the two clocks
+    are trusted to be set. Words that differ by typography alone count where none are equal to the letter.
+    """
+    for same in (_same_words, _same_letters):
+        twin = any(same(other.body, booked.text.body) for other in others)
+        not_before = booked.first_attempt_at.replace(microsecond=0) - TWIN_SKEW if twin else since
+        fits = [text for text in free if same(text.body, booked.text.body)]
+        fits = [text for text in fits if text.created_at is None or text.created_at >= not_before]
+        if fits:
+            return fits[-1]
+    return None
 
 
 def _same_words(carried: str, ours: str) -> bool:
     """Carriers trim white space. Words that only end with ours are another text."""
     shown, wanted = carried.split(), ours.split()
     return shown in (wanted, TRIAL_PREFIX.split() + wanted)
+
+
+def _same_letters(carried: str, ours: str) -> bool:
+    """The account may have the carrier swap typography for plain characters (Smart Encoding)."""
+    shown, wanted = skeleton(carried), skeleton(ours)
+    return bool(wanted) and shown in (wanted, skeleton(TRIAL_PREFIX + ours))

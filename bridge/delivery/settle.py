@@ -60,7 +60,7 @@ def _taken(rt: Runtime, booked: Booked, carried: CarriedText, proven: bool) -> N
 
 def not_taken(rt: Runtime, booked: Booked, error: RemoteError) -> None:
     """It was surely not handed over: try again, unless there is no sense in it."""
-    if error.code == opt_outs.UNSUBSCRIBED:
+    if error.code in opt_outs.UNSUBSCRIBED:
         _unsubscribed(rt, booked, error)
     elif not error.worth_retry:
         give_up(rt, booked, str(error), error, code=error.code)

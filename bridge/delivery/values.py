@@ -32,3 +32,11 @@ class Booked:
     """What of the carrier and the sender is on hold: this text finds out whether that serves again."""
     hopeless: str | None
     """Why no try is worth it."""
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A text of the same pair that was given up shortly before, and may have been taken after all."""
+
+    body: str
+    attempted_at: datetime

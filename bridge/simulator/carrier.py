@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from bridge.simulator.channels import Channel, bare, channel, on
+from bridge.simulator.channels import Channel, bare, channel, on, respelled
 from bridge.simulator.encoding import segments, smart
 from bridge.simulator.opt_out import OptOuts
 from bridge.simulator.reasons import reason
@@ -53,6 +53,8 @@ class Text:
     """It says what WhatsApp has approved, which may be said at any time."""
     profile: str = ""
     """The name that its writer goes by on WhatsApp."""
+    respelled: str = ""
+    """The recipient as the carrier knows it, where that is another spelling."""
 
     @property
     def channel(self) -> Channel:
@@ -62,6 +64,10 @@ class Text:
     def shown_sender(self) -> str | None:
         """A messaging service picks it, after the text was accepted."""
         return None if self.status == "accepted" else self.sender
+
+    @property
+    def shown_to(self) -> str:
+        return self.respelled or self.to
 
     @property
     def arrives_as(self) -> str:
@@ -84,7 +90,7 @@ class Text:
             "api_version": "2010-04-01",
             "direction": self.direction,
             "from": self.shown_sender,
-            "to": self.to,
+            "to": self.shown_to,
             "body": self.body,
             "status": self.status,
             "num_media": str(len(self.media)),
@@ -152,6 +158,7 @@ class Carrier:
         self._wrote: dict[str, float] = {}
         self._picked: dict[str, str] = {}
         self._n_picked = 0
+        self.redacts = settings.redacts
         self.opt_outs = OptOuts(settings)
         self.numbers = {n: Number("PN" + hashlib.sha256(n.encode()).hexdigest()[:32], n) for n in settings.numbers}
         for number in self.numbers.values():
@@ -173,6 +180,8 @@ class Carrier:
         sid = ("MM" if media else "SM") + uuid.uuid4().hex
         sent = None if direction == "outbound-api" else now
         text = Text(sid, direction, sender, to, body, status, now, sent, media=media, **more)
+        if self._settings.respells and direction != "inbound":
+            text.respelled = respelled(to)
         with self._lock:
             if direction == "inbound":
                 self._wrote[sender] = now.timestamp()
@@ -180,7 +189,7 @@ class Carrier:
             self._texts.append(text)
             self._by_sid[sid] = text
             self._by_end["from", sender].append(text)
-            self._by_end["to", to].append(text)
+            self._by_end["to", text.shown_to].append(text)
         return text
 
     def move(self, text: Text, status: str, error_code: int | None = None) -> bool:
@@ -192,6 +201,11 @@ class Carrier:
             if text.sent is None and status != "queued":
                 text.sent = text.updated
             return True
+
+    def shown(self, text: Text) -> dict[str, Any]:
+        """The text as the API shows it once it was taken."""
+        body = text.arrives_as if self._settings.smart_encoding else text.body
+        return text.resource(self._settings.account_sid) | {"body": "" if self.redacts else body}
 
     def get(self, sid: str) -> Text | None:
         return self._by_sid.get(sid)
@@ -244,7 +258,7 @@ class Carrier:
 
 def _between(texts: Iterable[Text], sender: str | None, to: str | None) -> Iterator[Text]:
     for text in reversed(list(texts)):
-        if sender in {None, text.shown_sender} and to in {None, text.to}:
+        if sender in {None, text.shown_sender} and to in {None, text.shown_to}:
             yield text
 
 

@@ -18,6 +18,14 @@ class Channel(StrEnum):
 
 
 _TOLL_FREE = re.compile(r"\+1(?:800|833|844|855|866|877|888)\d{7}")
+_OTHER_SPELLINGS = (
+    (re.compile(r"\+521(\d{10})"), r"+52\1"),
+    (re.compile(r"\+52(\d{10})"), r"+521\1"),
+    (re.compile(r"\+55(\d\d)9([6-9]\d{7})"), r"+55\1\2"),
+    (re.compile(r"\+55(\d\d)([6-9]\d{7})"), r"+55\g<1>9\2"),
+    (re.compile(r"\+549(\d{10})"), r"+54\1"),
+    (re.compile(r"\+54([1-3]\d{9})"), r"+549\1"),
+)
 _SHORT_CODE = re.compile(r"\d{3,6}")
 
 
@@ -35,6 +43,15 @@ def bare(address: str) -> str:
 def on(way: Channel, address: str) -> str:
     """The same person or number on this channel."""
     return bare(address) if way is Channel.SMS else f"{way}:{bare(address)}"
+
+
+def respelled(address: str) -> str:
+    """The same phone as the carrier may know it: Mexico's 1, Brazil's ninth digit and Argentina's 9, there or not."""
+    number = bare(address)
+    for form, other in _OTHER_SPELLINGS:
+        if form.fullmatch(number):
+            return on(channel(address), form.sub(other, number))
+    return address
 
 
 def toll_free(number: str) -> bool:

@@ -82,7 +82,7 @@ class Dispatch:
             media=media,
             service=service,
             callback=form.get("StatusCallback"),
-            smart=form.get("SmartEncoded", "").lower() == "true",
+            smart=self._settings.smart_encoding or form.get("SmartEncoded", "").lower() == "true",
             validity=validity,
             template=bool(template),
         )

@@ -120,7 +120,7 @@ class Reporter:
             "SmsSid": text.sid,
             "SmsStatus": step.status,
             "From": text.sender,
-            "To": text.to,
+            "To": text.shown_to,
             "ApiVersion": "2010-04-01",
         }
         if text.service:

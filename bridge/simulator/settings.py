@@ -35,6 +35,12 @@ class SimulatorSettings:
     """How long after a person's last text WhatsApp lets us speak freely."""
     window_refused_at_once: bool = False
     """Refuse what comes after that (63016) as the send's answer; else it is taken, and fails."""
+    redacts: bool = False
+    """Message redaction: the API shows of no text what it says. Webhooks and phones get it all the same."""
+    smart_encoding: bool = False
+    """Swap the typography of every text, and show in lists what came of it."""
+    respells: bool = False
+    """Know phones of Mexico, Brazil and Argentina by their other spelling, in lists and in callbacks."""
     queue_seconds: float = 0.0
     """Every text waits so long for its turn. One whose validity period is shorter fails instead (30036)."""
     webhook_url: str | None = None

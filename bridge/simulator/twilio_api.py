@@ -120,7 +120,7 @@ class TwilioApi:
         following = _page_uri(size, number + 1, f"PA{page[-1].sid}") if found[start + size :] else None
         return answer(
             {
-                "messages": [text.resource(self._settings.account_sid) for text in page],
+                "messages": [self._carrier.shown(text) for text in page],
                 "page": number,
                 "page_size": size,
                 "start": start,
@@ -137,7 +137,7 @@ class TwilioApi:
         text = self._carrier.get(sid)
         if text is None:
             raise _not_found()
-        return answer(text.resource(self._settings.account_sid), 200)
+        return answer(self._carrier.shown(text), 200)
 
     def _media(self, account: str, sid: str, media: str) -> Response:
         """The one picture that every phone sends. Open to everybody, as Twilio's are by default."""

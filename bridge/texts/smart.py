@@ -1,12 +1,13 @@
 """Typography that a phone pays for: curly quotes, dashes and their like, in the plain characters of an SMS.
 
 One curly quote makes every character of a text wide, and the text more than twice as dear. Its plain sister reads the
-same. What lives here: the table of sisters, and when they are taken. Nothing that carries meaning is replaced: no
-accents, no fractions, no degrees.
+same. What lives here: the table of sisters, when they are taken, and what no swap changes. Nothing that
+carries meaning is replaced: no accents, no fractions, no degrees.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from bridge.texts.segments import is_gsm, segments
@@ -40,6 +41,8 @@ SISTERS: dict[str, str] = {
 }
 """What is written, and for what."""
 
+_BETWEEN = re.compile(r"[\W_]+")
+
 _TABLE = str.maketrans({char: plain for plain, chars in SISTERS.items() for char in chars})
 
 
@@ -50,7 +53,20 @@ def smart(text: str) -> str:
     """
     if is_gsm(text):
         return text
+    swapped = plain(text)
+    cheaper = swapped.strip() and is_gsm(swapped) and segments(swapped) <= segments(text)
+    return swapped if cheaper else text
+
+
+def plain(text: str) -> str:
+    """With all its typography swapped, whatever that is worth."""
     # An e and an accent behind it are two characters to a carrier, and together they are a GSM one.
-    plain = unicodedata.normalize("NFC", text).translate(_TABLE)
-    cheaper = plain.strip() and is_gsm(plain) and segments(plain) <= segments(text)
-    return plain if cheaper else text
+    return unicodedata.normalize("NFC", text).translate(_TABLE)
+
+
+def skeleton(text: str) -> str:
+    """What is left of the text whoever has swapped its typography: its letters and digits, and that something stands
+    between them. Carriers have tables of their own, and do not publish them whole.
+    """
+    shown = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return _BETWEEN.sub(" ", shown).strip()

@@ -11,7 +11,7 @@ from flask import Flask, Request, abort
 from werkzeug.datastructures import MultiDict
 
 from bridge.runtime import Runtime
-from bridge.web import admin, health, metrics, problems, twilio
+from bridge.web import admin, health, methods, metrics, problems, twilio
 
 MAX_BYTES = 64 * 1024
 """A text has 1,600 characters at most; this is many times that, with every parameter that Twilio may add."""
@@ -33,6 +33,7 @@ def build_web(rt: Runtime) -> Flask:
     app.request_class = _Request
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     problems.install(app)
+    methods.install(app)
     for part in (twilio, admin, health, metrics):
         app.register_blueprint(part.blueprint(rt))
     return app

@@ -12,7 +12,7 @@ from datetime import timedelta
 from flask import Blueprint, Response, jsonify, request
 
 from bridge import holds, line
-from bridge.db import AWAY
+from bridge.db import AWAY, unfit
 from bridge.migrate import at_head
 from bridge.runtime import Runtime
 from bridge.web.auth import PUBLIC, declares, is_operator
@@ -61,8 +61,9 @@ def find_faults(rt: Runtime) -> list[Fault]:
     broker = [] if rt.bell.reachable() else [Fault("broker", away, "can't be reached; texts wait until it is back")]
     try:
         return _database(rt) + broker
-    except AWAY:
-        return [Fault("database", away, away), *broker]
+    except AWAY as error:
+        misfit = unfit(error)
+        return [Fault("database", "is not fit" if misfit else away, misfit or away), *broker]
 
 
 def _database(rt: Runtime) -> list[Fault]:

@@ -29,12 +29,13 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
 
 def install(app: Flask) -> None:
     """Every error of the app becomes a problem. What nobody expected stays a bug: Flask logs it and says 500."""
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, http_error)
     for away in AWAY:
         app.register_error_handler(away, _away)
 
 
-def _http_error(error: HTTPException) -> Response | HTTPException:
+def http_error(error: HTTPException) -> Response | HTTPException:
+    """An error of HTTP in the form that its reader takes."""
     if error.response is not None or error.code is None:
         return error
     headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}

@@ -6,16 +6,18 @@ counts for every operation, from the connect to the last byte of the answer.
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
+
+from bridge.config.proxies import way_out
 
 BEGIN_WITHIN = 8.0
 """Seconds from the call to the last byte of its request, which may take more than one write. A process that was halted
@@ -38,14 +40,14 @@ def _tls() -> ssl.SSLContext:
 
 def transports(base_url: str) -> NewTransport:
     """Makes a transport for each thread."""
-    proxy = _proxy(httpx.URL(base_url))
+    proxy = _proxy(base_url)
     return lambda: DeadlineTransport(_tls(), proxy)
 
 
-def _proxy(url: httpx.URL) -> httpx.Proxy | None:
-    """The way out that ``HTTPS_PROXY`` and ``NO_PROXY`` prescribe."""
-    address = getproxies().get(url.scheme)
-    return httpx.Proxy(address) if address and not proxy_bypass(url.host) else None
+def _proxy(base_url: str) -> httpx.Proxy | None:
+    """The way out that the environment prescribes. Whether it can be used was looked at with the settings."""
+    found = way_out(base_url, os.environ)
+    return httpx.Proxy(found[1]) if found else None
 
 
 class DeadlineTransport(httpx.BaseTransport):

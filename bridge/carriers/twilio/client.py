@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +25,8 @@ from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.carriers.redaction import hidden
+from bridge.carriers.spellings import spellings
 from bridge.carriers.twilio import codes
 from bridge.carriers.twilio.received import Page, Received
 from bridge.carriers.twilio.refusals import PROVIDER, error_code, refusal, unreadable
@@ -46,12 +48,22 @@ STATUS_PATH = "/twilio/status"
 LIST_LIMIT = 200
 """Texts that one look reads, mostly on one page: more than one phone gets between a send and the look for it."""
 
+MOST_LOOKED_PAGES = 50
+"""Of such a list. One or two have all that is of interest."""
+
 PAGE_SIZE = 200
 """Texts on one page of a long list. Twilio gives up to 1,000, but those of emoji only would be too large an answer."""
+
+LONGEST_COUNT = 6
+"""Digits. No text has more segments than that can say."""
 
 NOT_FOUND = 404
 """Where one text is asked for by its id, this is said of it: elsewhere only the account can be unknown."""
 
+
+HELD_BACK = ("failed", "undelivered")
+"""People's texts that Twilio has not passed on, and not for want of a webhook: those of machines that would answer us
+for ever, and one-time codes."""
 
 LONGEST_VALIDITY = 36_000
 """Seconds that Twilio keeps a text at most, and keeps it where nothing is said."""
@@ -114,10 +126,13 @@ class Twilio:
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
         """By phone alone where a messaging service picks the sender. A text without a date may be a new one."""
-        pair = {"to": recipient} if self._service_of(sender) else {"to": recipient, "from_": sender}
+        senders = [None] if self._service_of(sender) else spellings(sender)
+        carried: list[CarriedText] = []
         with self._messages() as messages:
-            found = islice(self._texts(messages, {"page_size": LIST_LIMIT, **pair}), LIST_LIMIT)
-            carried = [_carried(message) for message in found if str(message.direction).startswith("outbound")]
+            for to, from_ in product(spellings(recipient), senders):
+                known = {text.id for text in carried}
+                sent = self._sent(messages, {"to": to, "from_": from_} if from_ else {"to": to})
+                carried += [text for text in sent if text.id not in known]
         since = since.replace(microsecond=0)  # Twilio's moments are whole seconds
         recent = [text for text in carried if text.created_at is None or text.created_at >= since]
         return sorted(recent, key=lambda text: text.created_at or since, reverse=True)
@@ -126,6 +141,15 @@ class Twilio:
         try:
             with self._messages() as messages:
                 return _carried(messages(carrier_id).fetch())
+        except RemoteError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def fetch_received(self, carrier_id: str) -> InboundText | None:
+        try:
+            with self._messages() as messages:
+                return _received(messages(carrier_id).fetch())
         except RemoteError as error:
             if error.status == NOT_FOUND:
                 return None
@@ -146,7 +170,7 @@ class Twilio:
                 raise unreadable(None)
             return self._page(lambda messages: messages.get_page(address), since)
 
-        return Received(page_at)
+        return Received(page_at, number)
 
     def close(self) -> None:
         self._api.close()
@@ -156,15 +180,24 @@ class Twilio:
         channel, and whether the service has a sender there at all can't be seen from here."""
         return None if ":" in sender else self._service
 
+    def _sent(self, messages: Any, which: dict[str, Any]) -> Iterator[CarriedText]:
+        found = islice(self._texts(messages, {"page_size": LIST_LIMIT, **which}), LIST_LIMIT)
+        return (_carried(message) for message in found if str(message.direction).startswith("outbound"))
+
     def _texts(self, messages: Any, which: dict[str, Any]) -> Iterator[Any]:
-        """A list from its beginning. A page that is not full may yet lead on, but never to another server."""
+        """A list from its beginning. A page that is not full may yet lead on, but never to another server, and never
+        without an end: such a list can't be trusted to show what was taken.
+        """
         page = messages.page(**which)
-        while page:
+        for _ in range(MOST_LOOKED_PAGES):
             yield from page
             address = page.next_page_url
             if address and not self._is_address(address):
                 raise ValueError("no address")
-            page = messages.get_page(address) if address else None
+            if not address:
+                return
+            page = messages.get_page(address)
+        raise ValueError("no end")
 
     def _is_address(self, address: object) -> bool:
         """One of this API, and such that it can be called: the list itself has named it."""
@@ -249,7 +282,14 @@ def _carried(message: Any) -> CarriedText:
         body=storable(message.body or ""),
         created_at=message.date_created,
         error_code=error_code(message.error_code),
+        segments=_count(message.num_segments),
     )
+
+
+def _count(said: object) -> int | None:
+    """Segments; Twilio says 0 until it has counted."""
+    text = str(said)
+    return int(text) or None if text.isascii() and text.isdecimal() and len(text) < LONGEST_COUNT else None
 
 
 def _seconds(valid_for: timedelta) -> int:
@@ -259,7 +299,7 @@ def _seconds(valid_for: timedelta) -> int:
 
 def _received(message: Any) -> InboundText | None:
     """The text as the webhook would have told it; ``None`` where it would not have told it."""
-    if message.direction != "inbound":
+    if message.direction != "inbound" or message.status in HELD_BACK:
         return None
     shown = {"MessageSid": message.sid, "From": message.from_, "To": message.to, "Body": message.body}
     shown |= {"NumMedia": message.num_media, "MessagingServiceSid": message.messaging_service_sid}
@@ -268,7 +308,7 @@ def _received(message: Any) -> InboundText | None:
     except BadField as fault:
         log.warning("a text in Twilio's list is left out: no usable %s", fault.field)
         return None
-    return replace(text, sent_at=_moment(message))
+    return replace(text, sent_at=_moment(message), hidden=not text.media and hidden(text.body))
 
 
 def _moment(message: Any) -> datetime | None:

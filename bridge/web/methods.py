@@ -1,0 +1,47 @@
+"""A webhook that is called by another method than POST: a setting at the provider is at fault, and the log says so.
+
+A call by GET has the person's number and words in its address. None of it is logged, only the path.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, current_app, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from bridge.web.auth import CARRIER, declared
+from bridge.web.problems import http_error
+
+log = logging.getLogger(__name__)
+
+USUAL = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
+"""Methods that may be logged as they are: anybody may send any word."""
+
+MEND = (
+    "This webhook takes HTTP POST only. Where the provider calls it, set its method to HTTP POST: in the settings of "
+    "the number, and of the messaging service if it has one."
+)
+
+
+def install(app: Flask) -> None:
+    """Every webhook of a provider, of whatever path: what its view declares tells that it is one."""
+    app.register_error_handler(MethodNotAllowed, _wrong_method)
+
+
+def _wrong_method(error: HTTPException) -> ResponseReturnValue:
+    if _is_webhook():
+        method = request.method if request.method in USUAL else "another method"
+        log.warning("%s by %s refused with 405: %s", request.path, method, MEND)
+        error.description = MEND
+    return http_error(error)
+
+
+def _is_webhook() -> bool:
+    routes = current_app.url_map.bind_to_environ(request.environ)
+    try:
+        endpoint, _ = routes.match(method="POST")
+    except HTTPException:
+        return False
+    return declared(current_app.view_functions[endpoint]) == CARRIER
