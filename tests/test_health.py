@@ -92,8 +92,9 @@ def test_a_database_and_a_broker_that_are_away_are_both_told_soon(scene: Scene) 
 def test_a_database_of_no_use_is_told_with_the_reason(scene: Scene, postgres: Any) -> None:
     with postgres.database("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'") as url:
         engine = build_engine(url)
-        _, told = ask(replace(scene.rt, sessions=build_sessions(engine)))
-        assert "in the encoding SQL_ASCII" in str(told)
+        rt = replace(scene.rt, sessions=build_sessions(engine))
+        assert ask(rt)[1]["faults"] == [{"part": "database", "state": "is not fit"}]
+        assert "in the encoding SQL_ASCII" in str(ask(with_token(rt), token=TOKEN)[1])
         engine.dispose()
 
 
