@@ -41,6 +41,7 @@ def _texts(session: Session) -> list[Activity]:
 def _text(message: Message, phone: str) -> Activity:
     kind = "text in" if message.direction is Direction.IN else "text out"
     details = [f"attempt {message.attempts}" if message.attempts > 1 else "", message.error or ""]
+    details.append(f"to text {message.reacts_to}" if message.reacts_to else "")
     if message.status not in UNSENT:
         details.insert(0, message.delivery or "")
     return Activity(message.settled_at or message.created_at, phone, kind, message.status, _joined(details))

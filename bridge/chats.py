@@ -8,6 +8,7 @@ What lives here: rows and their states. Telling the provider: ``bridge.upkeep``.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, select, update
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from bridge.carriers import Delivery
@@ -63,6 +65,15 @@ class ChatView:
 
 
 @dataclass(frozen=True)
+class ReactionView:
+    """A like or its like, beside the text that it is to."""
+
+    id: int
+    body: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class MessageView:
     """One text of a chat as it is shown."""
 
@@ -77,6 +88,10 @@ class MessageView:
     delivery: Delivery | None
     error_code: int | None
     error: str | None
+    extras: dict[str, str] | None
+    """What else the carrier told of a person's text, by the carrier's names."""
+    reactions: list[ReactionView]
+    """What the person tapped on it, the oldest first."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +148,31 @@ def list_chats(
 
 def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | None:
     """A chat and the texts that were said in it, in order."""
-    columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__]
+    columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
     said = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
     with rt.sessions() as session:
         row = session.execute(_views().where(Chat.id == chat_id)).first()
         if row is None:
             return None
-        return _view(row), [MessageView(**text._mapping) for text in session.execute(said)]
+        tapped = _reactions(session, chat_id)
+        texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(said)]
+        return _view(row), texts
+
+
+def _reactions(session: Session, chat_id: int) -> dict[int, list[ReactionView]]:
+    """Those to texts of this chat, by the text."""
+    to = aliased(Message)
+    query = (
+        select(to.id, Message.id, Message.body, Message.created_at)
+        .join(to, to.id == Message.reacts_to)
+        .join(Turn, Turn.id == to.turn_id)
+        .where(Turn.chat_id == chat_id)
+        .order_by(Message.id)
+    )
+    tapped: dict[int, list[ReactionView]] = defaultdict(list)
+    for text_id, reaction_id, body, created_at in session.execute(query):
+        tapped[text_id].append(ReactionView(reaction_id, body, created_at))
+    return tapped
 
 
 def _views() -> Select[*tuple[Any, ...]]:

@@ -25,7 +25,7 @@ from bridge.config import WEB_THREADS, Settings
 from bridge.errors import BridgeError
 from bridge.models import Worker
 from bridge.runtime import Runtime
-from bridge.steps import CLOCK, STEPS, hear
+from bridge.steps import CLOCK, STEPS, hear, tick
 from bridge.web import build_web
 from bridge.web.server import WebServer
 
@@ -98,7 +98,8 @@ class Clock:
         self._rt = rt
         self._stopped = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(name, *job), name=name, daemon=True) for name, job in CLOCK.items()
+            threading.Thread(target=self._run, args=(name, every), name=name, daemon=True)
+            for name, (_, every) in CLOCK.items()
         ]
 
     def start(self) -> None:
@@ -110,9 +111,9 @@ class Clock:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, name: str, job: Callable[[Runtime], None], every: timedelta) -> None:
+    def _run(self, name: str, every: timedelta) -> None:
         while not self._stopped.is_set():
-            _guarded(name, lambda: job(self._rt))
+            _guarded(name, lambda: tick(self._rt, name))
             self._stopped.wait(every.total_seconds())
 
 

@@ -5,6 +5,7 @@ A step never looks at a status code. It asks the error:
 - ``worth_retry``: is another try worth it?
 - ``maybe_done``: may the other side have done it all the same? Then look before trying again.
 - ``provider_wide``: does the cause belong to our account or to the provider, and not to this one message?
+- ``too_much``: was only too much asked at once? Then it says nothing about this one message either.
 
     RemoteError
     ├── NotReached        nothing arrived: refused, no such host, connect timeout  retry; surely not done; provider-wide
@@ -45,6 +46,7 @@ class RemoteError(BridgeError):
     worth_retry = False
     maybe_done = False
     provider_wide = False
+    too_much = False
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class RateLimited(RemoteError):
     """Not now: too much at once, or a fault that passes. Vendors turn such a request away before they carry it out."""
 
     worth_retry = True
+    too_much = True
 
 
 class QueueFull(RateLimited):

@@ -1,5 +1,6 @@
 """What failed, for people to look at: turns that got no answer, texts that could not be sent, texts that the carrier
-took and did not deliver, and texts of people that were ignored because they were over a limit.
+took and did not deliver, texts of people that were ignored because they were over a limit, texts from senders that
+nobody can answer, and conversations in which a step fails again and again, because of a bug or a bad row.
 
 A text of a person that was given up is not listed by itself: its turn is. Nor is a text that went again: the last one
 of them is, if it failed too.
@@ -16,8 +17,9 @@ from sqlalchemy import ColumnElement, Row, Select, func, literal, null, or_, sel
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import Subquery
 
+from bridge import step_errors
 from bridge.carriers import NOT_DELIVERED, Delivery, FailureClass
-from bridge.models import Base, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus, one_of
+from bridge.models import Base, Conversation, Direction, Message, MessageStatus, StepError, Turn, TurnStatus, one_of
 from bridge.paging import BadCursor, read_cursor, write_cursor
 from bridge.runtime import Runtime
 
@@ -28,17 +30,19 @@ _NO_ANSWER = Turn.status == TurnStatus.GIVEN_UP
 _NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == Direction.OUT) & _THE_LAST
 _NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
 _IGNORED = Message.status == MessageStatus.IGNORED
+_UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
 """What stands in the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
 class Kind(StrEnum):
     MESSAGE = "message"
+    STEP = "step"
     TURN = "turn"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One turn or one text that failed."""
+    """One turn or one text that failed, or one conversation in which a step does."""
 
     kind: Kind
     id: int
@@ -66,6 +70,7 @@ class Counts:
     not_sent: int
     not_delivered: int
     ignored: int
+    unanswerable: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class Page:
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """One page of what failed, the newest first. Raises :class:`~bridge.paging.BadCursor`."""
-    every = union_all(_turns(), *map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED))).subquery()
+    messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
+    every = union_all(_turns(), *messages, _steps(rt.now())).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -96,6 +102,7 @@ def count(session: Session) -> Counts:
         not_sent=_count(session, Message, _NOT_SENT),
         not_delivered=_count(session, Message, _NOT_DELIVERED),
         ignored=_count(session, Message, _IGNORED),
+        unanswerable=_count(session, Message, _UNANSWERABLE),
     )
 
 
@@ -136,6 +143,24 @@ def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
         )
         .join(Conversation)
         .where(which)
+    )
+
+
+def _steps(now: datetime) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            literal(Kind.STEP.value).label("kind"),
+            StepError.id,
+            StepError.conversation_id,
+            Conversation.phone,
+            StepError.last_at.label("at"),
+            (StepError.step + ": " + StepError.error).label("error"),
+            null().label("error_code"),
+            type_coerce(null(), Message.delivery.type).label("delivery"),
+            type_coerce(null(), Message.resend_at.type).label("resend_at"),
+        )
+        .join(Conversation, Conversation.id == StepError.conversation_id)
+        .where(step_errors.standing(now))
     )
 
 

@@ -1,7 +1,7 @@
 """Texts from people: the one door through which they come in, whoever brings them.
 
-What lives here: storing a text once, the answer to what can't be read, and what STOP, START and HELP do. What becomes
-of the others: ``bridge.turns``. What is not answered at all: ``bridge.limits``.
+What lives here: storing a text once, the answer to what can't be read, what STOP, START and HELP do, and which text of
+ours a reaction is to. What becomes of the others: ``bridge.turns``. What is not answered at all: ``bridge.limits``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,27 @@ from sqlalchemy import and_, case, literal, select, update
 from sqlalchemy.orm import Session
 
 from bridge import limits, opt_outs, outbox
-from bridge.carriers import InboundText
+from bridge.carriers import Attachment, InboundText
 from bridge.carriers.readable import readable
 from bridge.config import Settings
 from bridge.db import insert_if_new
 from bridge.keywords import Keyword, bridge_answers, carrier_hears, keyword
 from bridge.line import DELIVERIES, LINES, TURNS, Line, enqueue
-from bridge.models import Conversation, Direction, Message, MessageStatus
+from bridge.models import NEVER_ANSWERED, Conversation, Direction, Message, MessageStatus
 from bridge.opt_outs import Reach
-from bridge.phone import masked
+from bridge.phone import RCS, masked
+from bridge.reactions import Reaction, reaction
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+LATEST_TEXTS = 20
+MOST_CONVERSATIONS = 5
+"""Our texts in each conversation, and the conversations of one person, that are looked through for what a reaction is
+to."""
+
+GOT = (MessageStatus.SENDING, MessageStatus.SENT)
+"""Texts that the person has, or may have."""
 
 
 class _Known(Exception):
@@ -46,19 +55,25 @@ class _Heeded:
 class _Fate:
     """What becomes of a text."""
 
-    heeded: _Heeded
-    ignored: str | None
+    status: MessageStatus
+    line: Line | None = None
+    """Where what follows from it has to wait; ``None`` where nothing follows."""
+    heeded: _Heeded = _Heeded()
+    ignored: str | None = None
     """Why it gets no answer, not even one of the bridge's own."""
-    line: Line
-    """Where what follows from it has to wait."""
+    reacts_to: int | None = None
 
     @property
-    def status(self) -> MessageStatus:
-        if self.heeded.word:
-            return MessageStatus.KEYWORD
-        if self.line is TURNS:
-            return MessageStatus.WAITING
-        return MessageStatus.IGNORED if self.ignored else MessageStatus.REFUSED
+    def lasts(self) -> bool:
+        """It stays what it is, also where the person has opted out."""
+        return self.status in (MessageStatus.KEYWORD, *NEVER_ANSWERED)
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """A reaction, and the text of ours that it is to."""
+
+    reacts_to: int | None
 
 
 def store(rt: Runtime, text: InboundText) -> bool:
@@ -81,11 +96,12 @@ def store(rt: Runtime, text: InboundText) -> bool:
             elif heeded.word:
                 _confirm(rt, session, text, conversation_id, heeded)
             elif fate.line is DELIVERIES:
-                outbox.say(rt, session, conversation_id, rt.settings.media_reply)
+                outbox.say(rt, session, conversation_id, _unread(rt.settings, text))
     except _Known:
         return False
     _tell(text, fate)
-    if fate.line is DELIVERIES or rt.settings.reply_quiet is None:  # else the person may still type: the sweeper rings
+    may_still_type = fate.line is TURNS and rt.settings.reply_quiet is not None  # then the sweeper rings
+    if fate.line and not may_still_type:
         rt.bell.ring(fate.line.step, conversation_id)
     for each in canceled:
         for busy in LINES:
@@ -94,10 +110,58 @@ def store(rt: Runtime, text: InboundText) -> bool:
 
 
 def _fate(rt: Runtime, session: Session, text: InboundText) -> _Fate:
+    if nobody := limits.unanswerable(rt.settings, text):
+        return _Fate(MessageStatus.UNANSWERABLE, ignored=nobody)
     heeded = _heed(rt, session, text)
-    for_us = bool(heeded.word or text.media) or not readable(text.body)
+    tap = None if heeded.word else _tap(session, text)
+    reacts_to = tap.reacts_to if tap else None
+    if tap and rt.settings.reactions == "ignore":
+        return _Fate(MessageStatus.REACTION, reacts_to=reacts_to)
+    pictures_alone = text.media and not text.aside
+    for_us = bool(heeded.word or pictures_alone) or not readable(text.said)
     ignored = _ignored(rt, session, text, heeded, for_us)
-    return _Fate(heeded, ignored, DELIVERIES if for_us or ignored else TURNS)
+    line = DELIVERIES if for_us or ignored else TURNS
+    return _Fate(_status(line, heeded, ignored), line, heeded, ignored, reacts_to)
+
+
+def _status(line: Line, heeded: _Heeded, ignored: str | None) -> MessageStatus:
+    if heeded.word:
+        return MessageStatus.KEYWORD
+    if line is TURNS:
+        return MessageStatus.WAITING
+    return MessageStatus.IGNORED if ignored else MessageStatus.REFUSED
+
+
+def _tap(session: Session, text: InboundText) -> _Tap | None:
+    """What looks like a reaction and may be a person's own words is one only if it quotes a text of ours."""
+    tapped = None if text.aside else reaction(text.body)
+    if tapped is None:
+        return None
+    reacts_to = _reacts_to(session, text, tapped) if tapped.quoted else None
+    return _Tap(reacts_to) if tapped.sure or reacts_to else None
+
+
+def _reacts_to(session: Session, text: InboundText, tapped: Reaction) -> int | None:
+    """The newest of our last texts to that person that begins so, on SMS or RCS and from whichever number of ours.
+
+    One that is quoted as a whole goes before one that only begins like it.
+    """
+    person = text.phone.removeprefix(RCS)
+    here_first = (Conversation.bridge_number != text.bridge_number, Conversation.id.desc())
+    theirs = select(Conversation.id).where(Conversation.phone.in_([person, RCS + person])).order_by(*here_first)
+    fitting: list[tuple[bool, int]] = []
+    for conversation_id in session.scalars(theirs.limit(MOST_CONVERSATIONS)):
+        # One conversation at a time: so each look is a few steps in an index, also in a long history.
+        ours = (Message.conversation_id == conversation_id, Message.direction == Direction.OUT, Message.status.in_(GOT))
+        latest = select(Message.id, Message.body).where(*ours).order_by(Message.id.desc()).limit(LATEST_TEXTS)
+        fitting += [(tapped.is_all_of(body), id_) for id_, body in session.execute(latest) if tapped.is_about(body)]
+    return max(fitting)[1] if fitting else None
+
+
+def _unread(settings: Settings, text: InboundText) -> str:
+    """What is said to somebody whose text can't be read."""
+    words = {Attachment.VOICE: settings.voice_reply, Attachment.CONTACT: settings.contact_reply}
+    return words.get(text.attachment) or settings.media_reply
 
 
 def _heed(rt: Runtime, session: Session, text: InboundText) -> _Heeded:
@@ -139,7 +203,7 @@ def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded, 
     if for_us:
         over = limits.free_at(rt, session, text.phone) > rt.now()
         return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, session, text, heeded) else None
-    return limits.too_long(rt.settings, text.body)
+    return limits.too_long(rt.settings, text.said)
 
 
 def _confirmed_in_any_case(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded) -> bool:
@@ -150,9 +214,10 @@ def _confirmed_in_any_case(rt: Runtime, session: Session, text: InboundText, hee
     return not opt_outs.was_confirmed(session, _reach(rt, text), since)
 
 
-def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line) -> int:
-    """The conversation of this pair of numbers, made when needed, with its line due."""
-    now, due = rt.now(), enqueue(line, rt.now(), rt.settings.reply_quiet)
+def _conversation(rt: Runtime, session: Session, text: InboundText, line: Line | None) -> int:
+    """The conversation of this pair of numbers, made when needed and locked, with its line due."""
+    now = rt.now()
+    due = enqueue(line, now, rt.settings.reply_quiet) if line else {Conversation.phone: text.phone}
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
     told = {"service": text.service} if text.service else {}
     touch = update(Conversation).filter_by(**pair).values({**due, **told}).returning(Conversation.id)
@@ -169,9 +234,11 @@ def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fa
     row = insert_if_new(session, Message).values(
         conversation_id=conversation_id,
         direction=Direction.IN,
-        status=fate.status if fate.heeded.word else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
-        body=text.body,
+        status=fate.status if fate.lasts else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
+        body=text.body if fate.heeded.word else text.said,
         media=text.media,
+        extras=dict(text.extras) or None,
+        reacts_to=fate.reacts_to,
         carrier_id=text.carrier_id,
         created_at=_moment(text, now),
         error=fate.ignored,
@@ -179,7 +246,7 @@ def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fa
     told = row.excluded
     row = row.on_conflict_do_update(
         index_elements=[Message.carrier_id],
-        set_={"status": told.status, "body": told.body, "media": told.media, "error": told.error},
+        set_={name: told[name] for name in ("status", "body", "media", "extras", "reacts_to", "error")},
         where=and_(Message.error == limits.HIDDEN, literal(not text.hidden)),
     )
     if session.scalar(row.returning(Message.id)) is None:

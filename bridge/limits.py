@@ -1,9 +1,10 @@
 """Limits: what one person may ask of the bridge, so that neither a machine nor malice runs up a bill.
 
-At the door, a text from one of our own numbers, from a country that is not served or of too many characters is stored
-and never answered. In the line, a person who has had all the turns of an hour waits for the next one: a flood is
-answered at that pace, ten texts to a turn, and what would be too old by then is not answered any more. Who comes faster
-than any human is taken for a machine that answers ours, and waits for an hour.
+At the door, a text from a sender that nobody can answer is stored and marked. One from one of our own numbers, from a
+country that is not served or of too many characters is stored and never answered. In the line, a person who has had all
+the turns of an hour waits for the next one: a flood is answered at that pace, ten texts to a turn, and what would be
+too old by then is not answered any more. Who comes faster than any human is taken for a machine that answers ours, and
+waits for an hour.
 
 Of all that a person is told once an hour; the log and ``/admin/failures`` tell each text that is ignored.
 
@@ -22,7 +23,7 @@ from bridge.carriers import InboundText
 from bridge.config import Settings
 from bridge.countries import country_of
 from bridge.models import ANSWERED_BY_US, Conversation, Message, MessageStatus, Turn, one_of
-from bridge.phone import without_channel
+from bridge.phone import SHORT_CODE, is_name, without_channel
 from bridge.runtime import Runtime
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -30,11 +31,22 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 LOOP_PAUSE = HOUR
 """How long somebody is left alone who is taken for a machine."""
 
+FROM_A_NAME = "it comes from a name, to which nothing can be sent"
+FROM_A_SHORT_CODE = "it comes from a short code, and IGNORE_SHORT_CODES is set"
 OUR_OWN = "it comes from one of our own numbers"
 NOT_SERVED = "its country is not among ALLOWED_COUNTRIES"
 TOO_LONG = "it is longer than CHARACTERS_PER_TEXT"
 HIDDEN = "no webhook brought it, and the carrier hides its words: ask the person, or look into the console"
 TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow"
+
+
+def unanswerable(settings: Settings, text: InboundText) -> str | None:
+    """Why nobody can answer this sender, whatever it wrote; ``None`` where it may be a person, or is shut out."""
+    if shut_out(settings, text):
+        return None
+    if is_name(text.phone):
+        return FROM_A_NAME
+    return FROM_A_SHORT_CODE if settings.ignore_short_codes and SHORT_CODE.fullmatch(text.phone) else None
 
 
 def shut_out(settings: Settings, text: InboundText) -> str | None:

@@ -224,9 +224,11 @@ def _free_dead(line: Line) -> ReturningUpdate[int]:
     return _free(line, line.worker.is_not(None), line.worker.not_in(alive))
 
 
-def claims_of(session: Session, line: Line, worker: str) -> list[Claim]:
-    """What this worker has claimed of one kind of line, as the table tells it."""
+def claims_of(session: Session, line: Line, worker: str, conversation_id: int | None = None) -> list[Claim]:
+    """What this worker has claimed of one kind of line, as the table tells it; in one conversation, or in all."""
     held = select(Conversation.id, line.claim).where(line.worker == worker)
+    if conversation_id is not None:
+        held = held.where(Conversation.id == conversation_id)
     return [Claim(line, conversation_id, number, worker) for conversation_id, number in session.execute(held)]
 
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy.orm import Session
 
-from bridge import failures, holds, line, senders
+from bridge import failures, holds, line, senders, step_errors
 from bridge.failures import Kind
 from bridge.line import DELIVERIES, TURNS
 from bridge.phone import masked
@@ -34,7 +34,8 @@ class Tables:
     def collect(self) -> list[Metric]:
         now = self._rt.now()
         with self._rt.sessions() as session:
-            return [*_sent(session), *_waiting(session, now), *_failed(session), _on_hold(session)]
+            told = [*_sent(session), *_waiting(session, now), *_failed(session)]
+            return [*told, _failing(session, now), _on_hold(session)]
 
 
 def build_registry(rt: Runtime) -> CollectorRegistry:
@@ -70,7 +71,7 @@ def _waiting(session: Session, now: datetime) -> tuple[Metric, Metric]:
     )
 
 
-def _failed(session: Session) -> tuple[Metric, Metric, Metric]:
+def _failed(session: Session) -> tuple[Metric, ...]:
     counts = failures.count(session)
     given_up = GaugeMetricFamily("bridge_given_up", "Turns and texts that were given up.", labels=["kind"])
     given_up.add_metric([Kind.TURN.value], counts.turns)
@@ -81,7 +82,19 @@ def _failed(session: Session) -> tuple[Metric, Metric, Metric]:
     ignored = GaugeMetricFamily(
         "bridge_ignored", "Texts of people that were over a limit, and not answered.", value=counts.ignored
     )
-    return given_up, not_delivered, ignored
+    unanswerable = GaugeMetricFamily(
+        "bridge_unanswerable", "Texts from senders that nobody can answer.", value=counts.unanswerable
+    )
+    return given_up, not_delivered, ignored, unanswerable
+
+
+def _failing(session: Session, now: datetime) -> Metric:
+    failing = GaugeMetricFamily(
+        "bridge_failing_steps", "Conversations in which a step fails again and again.", labels=["step"]
+    )
+    for step, number in sorted(step_errors.count(session, now).items()):
+        failing.add_metric([step], number)
+    return failing
 
 
 def _on_hold(session: Session) -> Metric:

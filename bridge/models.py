@@ -6,6 +6,7 @@
     messages        every text, in and out; the carrier's id is unique
     workers         which processes are alive, so that the work of a dead one is known at once
     holds           vendors, or agents, that serve nobody at the moment: their work waits, one try at a time probes
+    step_errors     unexpected errors that come again and again; the rows of a bridge that works are none
     senders         when each of our senders may send again, so that the carrier's queues stay short
     catch_ups       up to when the carrier's own list of texts was read, for each of our numbers
     opt_outs        who wants no texts any more, from which of our numbers
@@ -18,6 +19,8 @@ States and their arrows::
                    └────────────────> IGNORED         over a limit, mostly from the start: see bridge.limits
                 REFUSED                               media or nothing readable: never goes to the agent
                 KEYWORD                               STOP, START or HELP: neither
+                REACTION                              a like or its like: neither; see ``reacts_to``
+                UNANSWERABLE                          from a sender that nobody can answer: neither
                 OPTED_OUT                             it came while the person was opted out: neither
 
     turn        WAITING <──> ASKING ──> ANSWERED      ASKING: it was said, or may have been
@@ -45,6 +48,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ColumnElement,
     DateTime,
@@ -97,6 +101,8 @@ class MessageStatus(StrEnum):
     KEYWORD = "keyword"
     IGNORED = "ignored"
     OPTED_OUT = "opted_out"
+    REACTION = "reaction"
+    UNANSWERABLE = "unanswerable"
     QUEUED = "queued"
     SENDING = "sending"
     SENT = "sent"
@@ -121,6 +127,8 @@ class ChatStatus(StrEnum):
 OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
 ANSWERED_BY_US = (MessageStatus.REFUSED, MessageStatus.KEYWORD)
 """Texts of people that the bridge answers itself, if anybody does."""
+NEVER_ANSWERED = (MessageStatus.REACTION, MessageStatus.UNANSWERABLE)
+"""Texts that have no answer, whoever sent them."""
 UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -213,6 +221,8 @@ class Chat(Base):
     """How many of the person's messages the chat is known to hold."""
     last_item_id: Mapped[str | None] = mapped_column(String(255))
     """The newest item that is known, where the provider names its items."""
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How often the provider has failed in this chat since its last answer, while it served others."""
 
 
 Index("ix_chats_conversation_id", Chat.conversation_id)
@@ -241,6 +251,10 @@ class Turn(Base):
     """The agent's provider has answered that, with an error: nothing of it is on its way any more."""
     looked_items: Mapped[int | None] = mapped_column(Integer)
     """How many items the chat had at the last look: an answer counts once it has stopped growing."""
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How often the provider has failed at it while it served others. See ``bridge.turns.poison``."""
+    failed_at: Mapped[datetime | None]
+    """When it last failed at it, whether others were served or not."""
     settled_at: Mapped[datetime | None]
     error: Mapped[str | None]
     """Why the last attempt failed, in words that are safe to show."""
@@ -265,6 +279,10 @@ class Message(Base):
     status: Mapped[MessageStatus] = mapped_column(_enum(MessageStatus))
     body: Mapped[str]
     media: Mapped[int] = mapped_column(Integer, server_default="0")
+    extras: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    """In: what else the carrier told of it, by the carrier's names; nobody is told that but operators."""
+    reacts_to: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
+    """In: the text of ours that it is a reaction to, where that is known."""
     segments: Mapped[int | None] = mapped_column(Integer)
     """Out: how many the carrier bills for it, by our count."""
     created_at: Mapped[datetime]
@@ -321,6 +339,8 @@ _partial("ix_messages_not_delivered", Message.settled_at, where=Message.delivery
 _partial("uq_messages_twin_id", Message.twin_id, where=Message.twin_id.is_not(None), unique=True)
 _partial("ix_messages_confirm_at", Message.confirm_at, where=Message.confirm_at.is_not(None))
 _partial("ix_messages_resend_at", Message.resend_at, where=Message.resend_at.is_not(None))
+_partial("ix_messages_reacts_to", Message.reacts_to, where=Message.reacts_to.is_not(None))
+_partial("ix_messages_unanswerable", Message.settled_at, where=Message.status == MessageStatus.UNANSWERABLE)
 _partial("uq_messages_resent_as", Message.resent_as, where=Message.resent_as.is_not(None), unique=True)
 
 
@@ -352,6 +372,28 @@ class Hold(Base):
     """The vendor takes our messages and fails afterwards: that one is taken proves nothing."""
     refuted: Mapped[bool] = mapped_column(server_default=false())
     """A message has failed since the last probe."""
+
+
+class StepError(Base):
+    """An unexpected error in a step, for one row: how often it came one after the other. See ``bridge.step_errors``."""
+
+    __tablename__ = "step_errors"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    step: Mapped[str] = mapped_column(String(32))
+    row_id: Mapped[int] = mapped_column(BigInteger)
+    """The conversation or the chat that the step was called for; 0: a job of the clock."""
+    conversation_id: Mapped[int | None] = mapped_column(BigInteger)
+    """No foreign key: an error must be noted whatever is wrong with the rows."""
+    error: Mapped[str]
+    """Its kind and its place in the code, without its words."""
+    times: Mapped[int] = mapped_column(Integer)
+    since: Mapped[datetime]
+    last_at: Mapped[datetime]
+    stands_until: Mapped[datetime]
+    """If it does not come again until then, it is over."""
+
+    __table_args__ = (Index("uq_step_errors", "step", "row_id", unique=True),)
 
 
 class Sender(Base):

@@ -28,6 +28,9 @@ TOLL_FREE = re.compile(r"\+18(00|33|44|55|66|77|88)[0-9]{7}")
 SHORT_CODE = re.compile(r"[0-9]{3,8}")
 """For fullmatch: a toll-free number of North America, and a short code. Keywords and rates differ for both."""
 
+LONGEST_NAME = 11
+"""Characters of an alphanumeric sender id."""
+
 WHATSAPP = "whatsapp:"
 RCS = "rcs:"
 """How an address on another channel than SMS begins."""
@@ -69,6 +72,15 @@ def masked(address: str) -> str:
     assert parts  # it matches everything
     rest = parts["rest"]
     return (parts["channel"] or "") + (_masked_number(rest) if _is_number(rest) else _masked_id(rest))
+
+
+def is_name(address: str) -> bool:
+    """``VERIFY``, an alphanumeric sender id: carriers bring its texts and take none for it.
+
+    It has a letter, and as many characters as GSM has room for. What is longer is an address that nobody here knows;
+    one of a channel may be anything, and the channel finds who it belongs to.
+    """
+    return len(address) <= LONGEST_NAME and ":" not in address and any(map(str.isalpha, address))
 
 
 def without_channel(address: str) -> str:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from bridge import catch_up, confirm, delivery, turns, upkeep
 from bridge.runtime import Runtime
+from bridge.step_errors import noted
 
 STEPS: dict[str, Callable[[Runtime, int], None]] = {
     "converse": turns.converse,
@@ -34,7 +35,15 @@ def hear(rt: Runtime, step: str, row: int) -> None:
     no time, so it keeps each of them for a while.
     """
     rt.pulse.await_steady(AWAIT_PULSE)
-    STEPS[step](rt, row)
+    with noted(rt, step, row):
+        STEPS[step](rt, row)
+
+
+def tick(rt: Runtime, name: str) -> None:
+    """Do what the clock calls for."""
+    job, every = CLOCK[name]
+    with noted(rt, name, every=every):
+        job(rt)
 
 
 def one_at_a_time(job: Callable[[Runtime], None]) -> Callable[[Runtime], None]:

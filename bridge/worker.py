@@ -21,7 +21,7 @@ from bridge.broker import CeleryBell, build_consumer, queues, tell_of_no_check
 from bridge.config import ServerSettings, or_exit
 from bridge.db import must_fit
 from bridge.runtime import Runtime
-from bridge.steps import CLOCK, STEPS, hear, one_at_a_time
+from bridge.steps import CLOCK, STEPS, hear, one_at_a_time, tick
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ def _step_task(step: str) -> Callable[[int], None]:
     return task
 
 
-def _clock_task(job: Callable[[Runtime], None]) -> Callable[[], None]:
-    one = one_at_a_time(job)
+def _clock_task(name: str) -> Callable[[], None]:
+    one = one_at_a_time(lambda rt: tick(rt, name))
 
     def task() -> None:
         one(runtime())
@@ -74,8 +74,8 @@ def build_worker() -> Celery:
     )
     for name in STEPS:
         app.task(name=name)(_step_task(name))
-    for name, (job, _) in CLOCK.items():
-        app.task(name=name)(_clock_task(job))
+    for name in CLOCK:
+        app.task(name=name)(_clock_task(name))
     app.conf.beat_schedule = {
         name: {"task": name, "schedule": every, "options": {"expires": max(EXPIRES, every.total_seconds())}}
         for name, (_, every) in CLOCK.items()

@@ -190,6 +190,10 @@ class FakeAgent:
         """Texts after whose answer the agent ends the chat."""
         self.thinks = False
         """While it is set, a text is heard and the answer does not come before :meth:`finish`."""
+        self.poison: set[str] = set()
+        """Words: what contains one is answered with a 500 each time, and not heard."""
+        self.poisoned: set[str] = set()
+        """Chats in which that is the answer to everything."""
         self.chats: dict[str, FakeChat] = {}
         self.calls: list[tuple[str, str]] = []
         """Every call: its method, and the chat or what was said."""
@@ -245,6 +249,8 @@ class FakeAgent:
         with self._lock:
             self.calls.append(("complete", content))
             with self._script.call("complete"):
+                if chat_id in self.poisoned or any(word in content for word in self.poison):
+                    raise OutcomeUnknown("HTTP 500", provider=self.provider, status=500)
                 chat = self._open(chat_id)
                 chat.items.append(self._item(Speaker.USER, content))
                 if self.thinks:

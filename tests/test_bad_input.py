@@ -156,7 +156,11 @@ class Place:
             for text in self.texts(Direction.OUT)
             if (text.status is MessageStatus.GIVEN_UP or text.delivery in NOT_DELIVERED) and not text.resent_as
         ]
-        ignored = [text for text in self.texts(Direction.IN) if text.status is MessageStatus.IGNORED]
+        ignored = [
+            text
+            for text in self.texts(Direction.IN)
+            if text.status in (MessageStatus.IGNORED, MessageStatus.UNANSWERABLE)
+        ]
         assert len(failures) == len(given_up) + len(failed) + len(ignored)
         return {chat["id"]: self.show(f"/admin/chats/{chat['id']}") for chat in chats}
 

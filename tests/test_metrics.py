@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull,
 from bridge.line import CLOCKS_DIFFER
 from bridge.metrics import build_registry
 from bridge.models import Conversation, Direction, Hold, Message, MessageStatus, Sender, Turn, TurnStatus
+from bridge.step_errors import A_FEW, noted
 from bridge.web import build_web
 from bridge.web.auth import ADMIN, PUBLIC, declared
 from tests.fakes import SETTINGS
@@ -106,6 +108,8 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_given_up": {"turn": 0, "message": 0},
         "bridge_not_delivered": {"": 0},
         "bridge_ignored": {"": 0},
+        "bridge_unanswerable": {"": 0},
+        "bridge_failing_steps": {},
         "bridge_on_hold": {},
     }
 
@@ -130,6 +134,7 @@ def test_the_readme_tells_every_metric_and_no_other(scene: Scene) -> None:
     scene.work()
     told = re.findall(r"^\| `(bridge_\w+)(?:\{(\w+)\})?` \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     hold(scene, "twilio")
+    fails(scene, "converse")
     assert sorted(told) == sorted(
         {
             (sample.name, next(iter(sample.labels), ""))
@@ -367,6 +372,12 @@ def hold(scene: Scene, scope: str) -> None:
         session.add(Hold(scope=scope, cause="(401): no such key", since=now, probe_at=now + timedelta(hours=1)))
 
 
+def fails(scene: Scene, step: str) -> None:
+    for _ in range(A_FEW):
+        with suppress(ValueError), noted(scene.rt, step, 1):
+            raise ValueError
+
+
 @pytest.mark.parametrize("scope", ["twilio", "retell agent_x", 'retell "\\\nagent'])
 def test_whoever_is_on_hold_is_named(scene: Scene, scope: str) -> None:
     hold(scene, "retell")
@@ -532,8 +543,8 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 10
-    assert whole <= {"senders", "holds"}
+    assert len(plans) == 12
+    assert whole <= {"senders", "holds", "step_errors"}
 
 
 def test_a_new_text_takes_its_place_by_one_update_as_before(scene: Scene, engine: Engine) -> None:

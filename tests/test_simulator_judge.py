@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.simulator import Ledger, Simulator, SimulatorSettings, Verdict, judge
 from bridge.simulator.excuses import IN_FLIGHT
-from bridge.simulator.ledger import Event, Failed, Greeted, Heard, Refused, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import Event, Failed, Greeted, Heard, Poisoned, Refused, Said, Sent, Text, Webhook, Wrong
 
 ANA, BEN = "+15551230001", "+15551230002"
 OURS = "+15550001111"
@@ -34,6 +34,9 @@ class Story:
 
     def heard(self, phone: str, *turns: str) -> Story:
         return self._write(Heard(chat=f"chat of {phone}", phone=phone, content=turn) for turn in turns)
+
+    def poisoned(self, phone: str, *turns: str) -> Story:
+        return self._write(Poisoned(chat=f"chat of {phone}", phone=phone, content=turn) for turn in turns)
 
     def said(self, phone: str, *messages: str) -> Story:
         return self._write(Said(chat=f"chat of {phone}", phone=phone, content=message) for message in messages)
@@ -64,6 +67,11 @@ class TestTexts:
 
     def test_an_empty_ledger_is_well(self) -> None:
         assert judge(Ledger()).ok
+
+    def test_a_poisoned_text_need_not_be_heard_but_its_neighbours_must(self) -> None:
+        story = Story().texts(ANA, "one", "poison", "two").texts(BEN, "poison").poisoned(ANA, "poison", "poison")
+        assert story.heard(ANA, "one").faults() == {"lost": 2}
+        assert story.heard(ANA, "two").heard(BEN, "poison").faults() == {}
 
     def test_a_text_that_is_never_heard_is_lost(self) -> None:
         story = Story().texts(ANA, "one", "two").heard(ANA, "one")

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
-from bridge.simulator.faults import FAULTS, VERDICTS, Group
+from bridge.simulator.faults import FAULTS, POISONS, VERDICTS, Group
 from bridge.simulator.ledger import Heard, Ledger, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import REASONS
 from tests.waiting import until
@@ -55,6 +55,10 @@ ODD_VALUES = [
     *(("texts", {"from": ANA, "to": value}) for value in [7, True, [], {}, "", "+1999"]),
     *(("texts", {"from": ANA, "id": value}) for value in [7, True, [], {}]),
     ("texts", {"from": ANA, "unknown": 1}),
+    *(("texts", {"from": ANA, "fields": value}) for value in [7, "x", True, [], {"Label": 7}, {"": "x"}]),
+    *(("texts", {"from": ANA, "heard_as": value}) for value in [7, True, [], {}]),
+    *(("texts", {"from": ANA, "tap": value, "on": "SM1"}) for value in [7, True, [], {}, "", "Liked"]),
+    *(("texts", {"from": ANA, "tap": "Liked", "on": value}) for value in [7, True, None, [], {}]),
     *(("people", {"code": value}) for value in ODD),
     *(("people", {"of": value}) for value in [7, True, [], {}, ""]),
     *(("people", {"channel": value}) for value in [7, True, None, [], {}, "", "pigeon"]),
@@ -175,7 +179,7 @@ class TestState:
         assert [one["phone"] for one in shown["people"]] == [ANA]
         assert shown["watch"] is None
         assert shown["connected"] is False
-        assert [fault["name"] for fault in shown["faults"]] == [*FAULTS, *VERDICTS]
+        assert [fault["name"] for fault in shown["faults"]] == [*FAULTS, *VERDICTS, *POISONS]
         assert {fault["group"] for fault in shown["faults"]} == set(Group)
 
     def test_a_text_shows_how_far_it_got(self, simulator: Simulator, page: httpx.Client) -> None:
@@ -283,7 +287,39 @@ class TestRunner:
         assert judge(Ledger.load(read["events"])) == judge(simulator.ledger)
         assert page.get("/simulator/ledger", params={"since": read["next"]}).json()["events"] == []
 
-    @pytest.mark.parametrize("body", [{}, {"from": ANA, "to": "+1999"}, {"from": ANA, "media": "many"}, []])
+    def test_a_place_is_announced_with_its_fields_and_judged_by_what_must_be_heard(
+        self, simulator: Simulator, page: httpx.Client
+    ) -> None:
+        fields = {"Latitude": "52.5", "Longitude": "13.4", "From": "+1666", "Body": "made up"}
+        page.post("/simulator/texts", json={"from": BEN, "fields": fields, "heard_as": "Location: 52.5, 13.4"})
+        until(lambda: simulator.ledger.of(Webhook))
+        [text] = simulator.ledger.of(Text)
+        form = simulator.postman.inbound_form(simulator.carrier.get(text.sid), None)
+        assert (form["Latitude"], form["Longitude"]) == ("52.5", "13.4")
+        assert (form["From"], form["Body"]) == (BEN, "")
+        assert judge(simulator.ledger).lost == 1
+
+    @pytest.mark.parametrize(
+        ("tap", "body"), [("Liked", "Liked “Hi!”"), ("👍", "\u200a\u200b👍\u200b to “\u200aHi!\u200a”\u200a")]
+    )
+    def test_a_phone_reacts_to_a_text_that_it_has(
+        self, simulator: Simulator, page: httpx.Client, tap: str, body: str
+    ) -> None:
+        number = simulator.settings.number
+        sid = simulator.carrier.keep("outbound-api", number, BEN, "Hi!", status="delivered").sid
+        assert page.post("/simulator/texts", json={"from": BEN, "tap": tap, "on": sid}).status_code == 201
+        [text] = simulator.ledger.of(Text)
+        assert (text.body, text.words) == (body, "")
+        assert judge(simulator.ledger).lost == 0
+        assert page.post("/simulator/texts", json={"from": ANA, "tap": tap, "on": sid}).status_code == 400
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *({}, {"from": ANA, "to": "+1999"}, {"from": ANA, "media": "many"}, []),
+            *({"from": ANA, "fields": 1}, {"from": ANA, "tap": "Liked"}, {"from": ANA, "tap": "Liked", "on": "SM1"}),
+        ],
+    )
     def test_a_text_without_sense_is_refused(self, page: httpx.Client, body: Any) -> None:
         assert page.post("/simulator/texts", json=body).status_code == 400
 

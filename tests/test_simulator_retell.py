@@ -18,7 +18,7 @@ import retell
 from retell import Retell
 
 from bridge.simulator import Simulator, SimulatorSettings, serve
-from bridge.simulator.ledger import ChatClosed, FaultStruck, Heard, Said, Wrong
+from bridge.simulator.ledger import ChatClosed, FaultStruck, Heard, Poisoned, Said, Wrong
 from tests.waiting import until
 
 ANA, BEN = "+15551230001", "+15551230002"
@@ -66,6 +66,30 @@ def opened(sdk: Retell, phone: str = ANA, **more: Any) -> str:
 def said(sdk: Retell, chat_id: str, content: str) -> list[str]:
     answer = sdk.chat.create_chat_completion(chat_id=chat_id, content=content)
     return [item.content for item in answer.messages if item.role == "agent"]
+
+
+class TestPoison:
+    def test_a_poisoned_text_fails_each_time_unheard_and_everybody_else_is_served(
+        self, sdk: Retell, simulator: Simulator
+    ) -> None:
+        simulator.faults.set("agent_poisoned_text")
+        mine, other = opened(sdk), opened(sdk, BEN)
+        for chat in (mine, mine, opened(sdk)):
+            with pytest.raises(retell.InternalServerError):
+                said(sdk, chat, "a Poisoned one")
+        assert said(sdk, mine, "hello") and said(sdk, other, "hi")
+        assert simulator.agent.heard() == ["hello", "hi"]
+        assert [turn.content for turn in simulator.ledger.of(Poisoned)] == ["a Poisoned one"] * 3
+
+    def test_a_poisoned_chat_fails_for_ever_and_a_new_one_does_not(self, sdk: Retell, simulator: Simulator) -> None:
+        chat = opened(sdk)
+        simulator.faults.next("agent_poisoned_chat")
+        for body in ("one", "two"):
+            with pytest.raises(retell.InternalServerError):
+                said(sdk, chat, body)
+        assert said(sdk, opened(sdk), "one")
+        assert sdk.chat.retrieve(chat).chat_status == "ongoing"
+        assert simulator.agent.heard() == ["one"]
 
 
 class TestChats:

@@ -192,6 +192,16 @@ class CarriedText:
     """As the carrier counts them; ``None`` where it has not done so yet."""
 
 
+class Attachment(StrEnum):
+    """What came with a text that can't be read."""
+
+    PICTURE = "picture"
+    VOICE = "voice"
+    CONTACT = "contact"
+    FILE = "file"
+    """Anything else, or of several kinds."""
+
+
 @dataclass(frozen=True)
 class InboundText:
     """A text that a person sent, as the webhook or the carrier's list tells it."""
@@ -201,6 +211,7 @@ class InboundText:
     """The person's address; opaque, may carry a channel prefix."""
     bridge_number: str
     body: str
+    """The person's own words, written or tapped."""
     media: int = 0
     """How many pictures or files came with it."""
     opt_out: str | None = None
@@ -211,6 +222,17 @@ class InboundText:
     """The carrier shows that there is a text and not what it says."""
     service: str | None = None
     """The messaging service that our number belongs to, where the carrier names one."""
+    aside: str = ""
+    """What the agent is told beside the words: a place, the payload of a button, the answers of a form."""
+    attachment: Attachment = Attachment.FILE
+    """What the media are."""
+    extras: tuple[tuple[str, str], ...] = ()
+    """What else the carrier told, by its names; for operators, and not said to the agent."""
+
+    @property
+    def said(self) -> str:
+        """What the agent is told."""
+        return (" " if self.aside.startswith("(") else "\n").join(filter(None, (self.body, self.aside)))
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,20 @@ class Settings(DatabaseSettings):
     stale_after: DurationOrNever = Field(
         timedelta(hours=24), description="a chat idle for this long is ended; empty: never by itself"
     )
-    media_reply: Reply = Field(DEFAULT_MEDIA_REPLY, description="answers a picture; empty: silence")
+    recap_within: DurationOrNever = Field(
+        timedelta(days=30), description="a new chat is told what was said no longer ago than this; empty: nothing"
+    )
+    recap_across_whatsapp: bool = Field(
+        False, description="it is also told what the same person said over WhatsApp, and the other way round"
+    )
+    media_reply: Reply = Field(
+        DEFAULT_MEDIA_REPLY, description="answers a picture, and whatever else can't be read; empty: silence"
+    )
+    voice_reply: str = Field("", description="answers a voice note; empty: MEDIA_REPLY does")
+    contact_reply: str = Field("", description="answers a contact card; empty: MEDIA_REPLY does")
+    reactions: Literal["ignore", "tell"] = Field(
+        "ignore", description="a like, a heart and their like are stored and not answered; tell: the agent hears them"
+    )
     fallback_reply: Reply = Field(
         DEFAULT_FALLBACK_REPLY, description="said once when a text is given up; empty: silence"
     )
@@ -204,6 +217,9 @@ class Settings(DatabaseSettings):
     )
     allowed_countries: Countries = Field(
         frozenset(), description="two letters each, such as US,CA: others are ignored; empty: every country is served"
+    )
+    ignore_short_codes: bool = Field(
+        False, description="texts from short codes are stored and not answered, as those from names such as VERIFY are"
     )
     pace_reply: Reply = Field(
         DEFAULT_PACE_REPLY, description="said once an hour to who gets no more turns; empty: silence"

@@ -13,7 +13,7 @@ from typing import Any
 
 from bridge.simulator import receptionist
 from bridge.simulator.changes import Changes
-from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Heard, Ledger, Said, Wrong
+from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Heard, Ledger, Poisoned, Said, Wrong
 from bridge.simulator.receptionist import Item
 from bridge.simulator.settings import SimulatorSettings
 
@@ -42,6 +42,8 @@ class Chat:
     attributes: dict[str, Any] = field(default_factory=dict)
     state: receptionist.State = field(default_factory=receptionist.State)
     open_turns: int = 0
+    poisoned: bool = False
+    """Every turn in it fails, and is not heard."""
 
     @property
     def status(self) -> str:
@@ -145,6 +147,10 @@ class Agent:
             self._ledger.write(Wrong(at=now, name="parallel", phone=chat.phone, detail=chat.id))
         self.overheard(chat.phone, content)
         return Turn(chat, content)
+
+    def fail(self, chat: Chat, content: str) -> None:
+        """These words are poison: the completion fails each time, and nothing of it stands in the chat."""
+        self._ledger.write(Poisoned(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=content))
 
     def answer(self, turn: Turn) -> list[Item]:
         """Say what there is to say; the items stand in the chat from now on."""

@@ -16,6 +16,7 @@ MOST_MEDIA = 10
 """As many as a carrier takes with one text."""
 
 _Address = Annotated[str, Field(min_length=1, max_length=255)]
+_Words = Annotated[str, Field(max_length=100_000)]
 _Options = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
@@ -31,13 +32,21 @@ class _Asked(BaseModel):
 
 
 class NewText(_Asked):
-    """Somebody texts."""
+    """Somebody texts.
+
+    Perhaps with ``fields`` of the webhook (a place, a tapped button) and ``heard_as``, what is for the agent of it; or
+    with ``tap`` and ``on``, a reaction to the text of that sid.
+    """
 
     sender: _Address = Field(alias="from")
-    body: Annotated[str, Field(max_length=100_000)] = ""
+    body: _Words = ""
     media: Annotated[int, Field(ge=0, le=MOST_MEDIA)] = 0
     to: _Address | None = None
     id: _Address | None = None
+    fields: Annotated[dict[_Address, _Words], Field(max_length=50)] = {}
+    heard_as: _Words | None = None
+    tap: _Address | None = None
+    on: Annotated[str, Field(max_length=255)] = ""
 
 
 class NewPerson(_Asked):

@@ -51,6 +51,8 @@ class Text:
     validity: int = LONGEST_VALIDITY
     template: bool = False
     """It says what WhatsApp has approved, which may be said at any time."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """What the webhook tells of it besides: a place, a tapped button."""
     profile: str = ""
     """The name that its writer goes by on WhatsApp."""
     respelled: str = ""

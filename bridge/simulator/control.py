@@ -62,9 +62,12 @@ class Control:
         return page
 
     def _text(self) -> tuple[Response, int]:
-        text = asked(NewText)
+        text, phones = asked(NewText), self._simulator.phones
         try:
-            sid = self._simulator.phones.text(text.sender, text.body, text.media, text.to, text.id)
+            if text.tap is not None:
+                sid = phones.react(text.sender, text.on, text.tap, text.to)
+            else:
+                sid = phones.text(text.sender, text.body, text.media, text.to, text.id, text.fields, text.heard_as)
         except ValueError as error:
             raise BadRequest(str(error)) from None
         return jsonify(sid=sid), 201

@@ -1,4 +1,4 @@
-"""What the bridge can't be blamed for: people who have opted out, and phones that nothing reaches.
+"""What the bridge can't be blamed for: people who have opted out, phones that nothing reaches, and poisoned texts.
 
 Everything goes by the moments of the events, never by their places in the ledger.
 """
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from bridge.simulator.ledger import Failed, Ledger, Refused, Said, Sent, Text, Webhook
+from bridge.simulator.ledger import Failed, Ledger, Poisoned, Refused, Said, Sent, Text, Webhook
 from bridge.simulator.opt_out import START, STOP, meant
 from bridge.simulator.reasons import Bars, reason
 
@@ -48,6 +48,9 @@ class Excuses:
         for failure in ledger.of(Failed):
             self._failed[failure.phone].append(failure)
         self._bodies = {text.sid: text.body.strip() for text in ledger.of(Sent)} if self._failed else {}
+        self._poisoned: dict[str, set[str]] = defaultdict(set)
+        for turn in ledger.of(Poisoned):
+            self._poisoned[turn.phone].add(turn.content)
         self._known_at: dict[str, float] = {}
         for webhook in ledger.of(Webhook):
             if webhook.ok:
@@ -56,6 +59,10 @@ class Excuses:
     def need_not_hear(self, phone: str, texts: Moments, heard: Iterable[str]) -> Counter[str]:
         """Texts of somebody who had opted out, and those that still waited when STOP came."""
         return _excused(self._opted_out(phone), texts, heard)
+
+    def poisoned(self, phone: str) -> Collection[str]:
+        """Turns at which the agent's provider fails each time: a bridge may give them up."""
+        return self._poisoned[phone]
 
     def need_not_send(self, phone: str, said: Moments, sent: Iterable[str]) -> Counter[str]:
         """Answers to somebody whom nothing reaches, and those that the carrier has refused for good."""

@@ -87,7 +87,18 @@ _VERDICTS = (
 VERDICTS: dict[str, Fault] = {fault.name: fault for fault in _VERDICTS}
 """What the carrier says for the reason of the option ``code``, mostly for good. A bridge can't make up for it."""
 
-_ALL = {**FAULTS, **VERDICTS}
+POISON = "poison"
+"""The word that makes a text a poisoned one, in any case."""
+
+_POISONS = (
+    Fault("agent_poisoned_text", Group.AGENT, "Poisoned text", f'500 for texts with "{POISON}", unheard.', _COMPLETION),
+    Fault("agent_poisoned_chat", Group.AGENT, "Poisoned chat", "From now on 500 in this chat, unheard.", _COMPLETION),
+)
+
+POISONS: dict[str, Fault] = {fault.name: fault for fault in _POISONS}
+"""What strikes one text, or one chat, each time, while everybody else is served. A text may be given up for it."""
+
+_ALL = {**FAULTS, **VERDICTS, **POISONS}
 
 
 @dataclass(frozen=True)

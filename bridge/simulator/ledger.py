@@ -36,6 +36,13 @@ class Text(Event):
     """``STOP``, ``START`` or ``HELP``: the carrier answered it itself, and may have shut or opened the way."""
     id: str | None = None
     """The runner's own name for it."""
+    heard_as: str | None = None
+    """What the agent must hear of it, where that is not its body; empty: nothing, and nothing may follow."""
+
+    @property
+    def words(self) -> str:
+        """What is for the agent."""
+        return (self.body if self.heard_as is None else self.heard_as).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +63,16 @@ class Heard(Event):
     """The agent took in a completion, whether or not the bridge learnt of it."""
 
     kind: ClassVar[str] = "heard"
+    chat: str
+    phone: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poisoned(Event):
+    """A completion failed because of its own words, and was not heard. It fails so each time."""
+
+    kind: ClassVar[str] = "poisoned"
     chat: str
     phone: str
     content: str
@@ -192,6 +209,7 @@ KINDS: dict[str, type[Event]] = {
         ChatOpened,
         ChatClosed,
         FaultStruck,
+        Poisoned,
         Wrong,
     )
 }

@@ -71,7 +71,16 @@ class Phones:
         self._people: dict[str, str] = {}
         self.new()
 
-    def text(self, phone: str, body: str, media: int = 0, to: str | None = None, id: str | None = None) -> str:
+    def text(
+        self,
+        phone: str,
+        body: str,
+        media: int = 0,
+        to: str | None = None,
+        id: str | None = None,
+        fields: dict[str, str] | None = None,
+        heard_as: str | None = None,
+    ) -> str:
         """The owner of ``phone`` texts one of our numbers; returns the text's sid at once."""
         number = self._carrier.ours(phone, to)
         if self._carrier.line(number) is None:
@@ -82,16 +91,43 @@ class Phones:
         pictures = tuple("ME" + uuid.uuid4().hex for _ in range(media))
         with self._lock:  # the order of the ledger is the order of the webhooks
             carried = self._carrier.keep(
-                "inbound", phone, number, body, status="received", media=pictures, profile=name
+                *("inbound", phone, number, body),
+                status="received",
+                media=pictures,
+                profile=name,
+                fields=fields or {},
             )
             at = carried.created.timestamp()
             self._ledger.write(
-                Text(at=at, sid=carried.sid, phone=phone, number=number, body=body, media=media, keyword=keyword, id=id)
+                Text(
+                    at=at,
+                    sid=carried.sid,
+                    phone=phone,
+                    number=number,
+                    body=body,
+                    media=media,
+                    keyword=keyword,
+                    id=id,
+                    heard_as=heard_as,
+                )
             )
             self._announce(carried, keyword)
         if taken:
             self._answer_keyword(phone, number, taken.answer)
         return carried.sid
+
+    def react(self, phone: str, sid: str, tap: str, to: str | None = None) -> str:
+        """The owner taps on a text: ``Liked`` and its like as an iPhone sends it, an emoji as Google's app does."""
+        text = self._carrier.get(sid)
+        if text is None or text.to != phone:
+            raise ValueError("this phone has no such text")
+        plain = tap.isascii()
+        body = (
+            f"{tap} “{text.arrives_as}”"
+            if plain
+            else f"\u200a\u200b{tap}\u200b to “\u200a{text.arrives_as}\u200a”\u200a"
+        )
+        return self.text(phone, body, to=to, heard_as="")
 
     def inbox(self, phone: str) -> list[str]:
         """The texts that this phone was sent, in order, whether or not it got them."""
@@ -164,7 +200,9 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
     """What the event changes on the screen."""
     match event:
         case Text():
-            bubbles[event.sid] = Bubble(event.sid, True, event.body, event.at, event.media, Progress.SENDING)
+            bubbles[event.sid] = Bubble(
+                event.sid, True, event.body or event.words, event.at, event.media, Progress.SENDING
+            )
         case Webhook():
             _progress(bubbles[event.sid], Progress.TAKEN if event.ok else Progress.FAILED, event.detail)
         case Heard():

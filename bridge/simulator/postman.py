@@ -21,6 +21,9 @@ from bridge.simulator.settings import SimulatorSettings
 Answered = Callable[[Text, str], None]
 """Called with an inbound text and what its webhook's answer says to the person."""
 
+_OWN = {"MessageSid", "SmsSid", "SmsMessageSid", "AccountSid", "From", "To", "Body", "NumMedia"}
+"""What a person can't make up."""
+
 _TWIML = {"text/xml", "application/xml", "text/html"}
 
 
@@ -82,7 +85,7 @@ class Postman:
     def _call_number(self, number: Number | None, text: Text, keyword: str | None) -> Outcome:
         if number is None or not number.sms_url:
             return Outcome("ct", attempts=0)
-        form = self._inbound_form(text, keyword)
+        form = self.inbound_form(text, keyword)
         outcome = self._caller.call(number.sms_url, form)
         if outcome.ok or not number.fallback_url:
             return outcome
@@ -106,7 +109,7 @@ class Postman:
     def _wrong(self, text: Text, name: str, detail: str) -> None:
         self._ledger.write(Wrong(at=self._settings.clock(), name=name, phone=text.sender, detail=detail))
 
-    def _inbound_form(self, text: Text, keyword: str | None) -> dict[str, str]:
+    def inbound_form(self, text: Text, keyword: str | None) -> dict[str, str]:
         form = {
             "SmsMessageSid": text.sid,
             "SmsSid": text.sid,
@@ -128,7 +131,7 @@ class Postman:
         for i, media in enumerate(text.media):
             path = f"{API}/{self._settings.account_sid}/Messages/{text.sid}/Media/{media}"
             form |= {f"MediaUrl{i}": self.address + path, f"MediaContentType{i}": "image/png"}
-        return form
+        return form | {name: value for name, value in text.fields.items() if name not in _OWN}
 
 
 def _channel_fields(text: Text) -> dict[str, str]:

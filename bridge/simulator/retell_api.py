@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from bridge.simulator.agent import Agent, Chat, Ended
 from bridge.simulator.changes import Changes
-from bridge.simulator.faults import Faults
+from bridge.simulator.faults import POISON, Faults
 from bridge.simulator.settings import SimulatorSettings
 from bridge.simulator.wire import Striker, answer, cut, dawdle, striker, web_page
 
@@ -101,6 +101,7 @@ class RetellApi:
         chat, content = self._chat(body.get("chat_id")), body.get("content")
         if not isinstance(content, str) or not content.strip():
             raise Refusal(400, "content must be a non-empty string")
+        self._play_poison(strike, chat, content)
         if strike("agent_chat_ended") and chat.ended is None:
             self._agent.end(chat, "fault")
         turn = self._agent.hear(chat, content)
@@ -108,6 +109,14 @@ class RetellApi:
         dawdle(strike("agent_slow"), self._changes)
         items = self._agent.answer(turn)
         return _late_fault(strike) or answer({"messages": items}, 201)
+
+    def _play_poison(self, strike: Striker, chat: Chat, content: str) -> None:
+        text = POISON in content.casefold() and strike("agent_poisoned_text")
+        chat.poisoned = chat.poisoned or bool(strike("agent_poisoned_chat"))
+        if text:
+            self._agent.fail(chat, content)
+        if text or chat.poisoned:
+            raise Refusal(500, "An unexpected server error occurred.")
 
     def _create(self) -> Response:
         body = _body()

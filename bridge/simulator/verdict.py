@@ -102,13 +102,14 @@ def _judge_texts(verdict: Verdict, ledger: Ledger, excuses: Excuses) -> None:
 def _judge_person(
     verdict: Verdict, phone: str, texts: list[Text], turns: list[str], taken: set[str], excuses: Excuses
 ) -> None:
-    known = {text.body.strip() for text in texts}
+    known = {text.words for text in texts}
     heard = [line for turn in turns for line in _lines(turn, known)]
-    owed = [(text.at, text.body.strip()) for text in texts if must_be_heard(text)]
+    owed = [(text.at, text.words) for text in texts if must_be_heard(text)]
     due = Counter(body for _, body in owed)
     lost = due - Counter(heard)
-    excused = lost & excuses.need_not_hear(phone, owed, heard)
-    allowed = Counter(text.body.strip() for text in texts)
+    poisoned = Counter(line for turn in excuses.poisoned(phone) for line in _lines(turn, known))
+    excused = lost & (excuses.need_not_hear(phone, owed, heard) | poisoned)
+    allowed = Counter(text.words for text in texts)
     verdict.texts += due.total() - excused.total()
     verdict.heard += len(heard)
     for body, times in Counter(heard).items():
@@ -128,13 +129,13 @@ def _order(texts: list[Text], taken: set[str]) -> list[str]:
     """What the bridge fetched later by itself has no place of its own, nor have others with the same words: which of
     them was heard first can't be told.
     """
-    fetched = {text.body.strip() for text in texts if text.sid not in taken}
-    return [body for text in texts if (body := text.body.strip()) not in fetched]
+    fetched = {text.words for text in texts if text.sid not in taken}
+    return [body for text in texts if (body := text.words) not in fetched]
 
 
 def _stops_heard(texts: list[Text], heard: list[str]) -> Iterator[tuple[str, int]]:
-    stops = {text.body.strip() for text in texts if text.keyword == STOP}
-    others = Counter(text.body.strip() for text in texts if text.keyword != STOP)
+    stops = {text.words for text in texts if text.keyword == STOP}
+    others = Counter(text.words for text in texts if text.keyword != STOP)
     return ((body, times) for body, times in (Counter(heard) - others).items() if body in stops)
 
 
@@ -179,7 +180,7 @@ def _judge_inbox(
 
 def must_be_heard(text: Text) -> bool:
     """Pictures and keywords are not for the agent; neither is a text without words."""
-    words = text.body.strip()
+    words = text.words
     if text.media or text.keyword or meant(words) == STOP:
         return False
     return bool(words) and words.upper() not in NOT_FOR_THE_AGENT

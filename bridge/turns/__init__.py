@@ -46,7 +46,7 @@ def _take(rt: Runtime, booked: Booked) -> None:
     except NotYet as wait:
         postpone(rt, booked, wait.due_at, str(wait), looked_items=wait.looked_items, error=wait.error)
     except Hopeless as error:
-        give_up(rt, booked, str(error), maybe_heard=booked.look_first)
+        give_up(rt, booked, str(error), retire=booked.look_first or booked.spent)
     except NotHeard as not_heard:
         failed(rt, booked, not_heard.error, TurnStatus.WAITING)
     except RemoteError as error:

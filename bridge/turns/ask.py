@@ -14,6 +14,7 @@ from bridge.models import Conversation, Turn, TurnStatus
 from bridge.runtime import Runtime
 from bridge.turns import chat_rows
 from bridge.turns.claim import begin_asking
+from bridge.turns.recap import recap
 from bridge.turns.values import Answer, Booked, Hopeless, Known, NotHeard, NotYet
 
 NEW_CHATS = 8
@@ -24,14 +25,35 @@ def ask(rt: Runtime, booked: Booked) -> Answer:
     """Say it; in a new chat when there is none or the old one has ended, and then once more."""
     if booked.chat is None:
         return say_in_new_chat(rt, booked)
+    no_poison(booked)
     try:
         return _say(rt, booked, booked.chat)
     except ChatEnded:
         return say_in_new_chat(rt, booked, ended=booked.chat)
+    except NotHeard as not_heard:
+        if not_heard.error.worth_retry or not booked.chat.stands.user_items:
+            raise
+        leave(rt, booked, chat_rows.REFUSES)  # the chat may be at fault, and not the text: a new one tells
+        return say_in_new_chat(rt, booked)
+
+
+def no_poison(booked: Booked) -> None:
+    """Raises :class:`Hopeless` for a turn at which the provider has failed too often while it served others."""
+    if booked.spent:
+        raise Hopeless(f"the agent fails at it again and again, and serves others: {booked.error}")
+
+
+def leave(rt: Runtime, booked: Booked, reason: str) -> None:
+    """The turn was not heard in its chat, and is not asked there any more."""
+    with rt.sessions.begin() as session:
+        line.hold(session, booked.claim)
+        session.get_one(Turn, booked.turn_id).status = TurnStatus.WAITING
+        chat_rows.retire(rt, session, booked.claim.conversation_id, reason)
 
 
 def say_in_new_chat(rt: Runtime, booked: Booked, ended: Known | None = None) -> Answer:
     """Open a chat and say it there, once. ``ended``: the chat that turned out to be over; that is noted first."""
+    no_poison(booked)
     about, route = _about(rt, booked, ended)
     _stay_in_charge(rt, booked)
     opened = rt.agents.of(route.provider).create_chat(about)
@@ -89,7 +111,7 @@ def _about(rt: Runtime, booked: Booked, ended: Known | None) -> tuple[NewChat, R
             conversation_id=conversation.id,
             user_number=conversation.phone,
             agent_number=conversation.bridge_number,
-            previous_conversation=chat_rows.recap(session, conversation.id),
+            previous_conversation="" if booked.untold else recap(session, rt.settings, conversation, rt.now()),
             route=route,
         )
         return about, route

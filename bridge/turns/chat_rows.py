@@ -9,15 +9,16 @@ from bridge import chats
 from bridge.agents.recall import Bookmark
 from bridge.config import Route
 from bridge.db import insert_if_new
-from bridge.models import Chat, ChatStatus, Direction, Message, MessageStatus
+from bridge.models import Chat, ChatStatus
 from bridge.runtime import Runtime
-from bridge.turns.values import Answer, Booked, Known
+from bridge.turns.values import Answer, Known
 
-RECAP_LIMIT = 2000
-"""Characters of the old conversation that a new chat is told; enough for the thread, small in a prompt."""
-
-RECAP_TEXTS = 40
-"""Texts that a recap looks at; the limit in characters is usually met before."""
+OTHER_AGENT = "the number has another agent now"
+FAILS = "the provider fails in it, and serves others"
+REFUSES = "it refused a text"
+GIVEN_UP = "a turn was given up"
+"""Why a chat is not used any more. After a turn that was given up it is not known what the chat has heard, and a late
+answer must not pass for a later one."""
 
 
 def ongoing(conversation_id: int) -> ColumnElement[bool]:
@@ -31,16 +32,22 @@ def find(session: Session, which: ColumnElement[bool]) -> Known | None:
 
 
 def find_ongoing(rt: Runtime, session: Session, conversation_id: int, route: Route) -> Known | None:
-    """The ongoing chat, as long as its agent is the one who answers at the number now; else it is to end."""
-    row = session.scalar(select(Chat).where(ongoing(conversation_id)).with_for_update())
-    if row is None or (row.provider, row.agent_id) == (route.provider, route.agent_id):
-        return None if row is None else _known(row)
-    _retire(rt, session, conversation_id, "the number has another agent now")
-    return None
+    """The ongoing chat, if its agent answers at the number now and the provider serves it; else it is to end."""
+    chat = find(session, ongoing(conversation_id))
+    if chat is None:
+        return None
+    if (chat.provider, chat.agent_id) != (route.provider, route.agent_id):
+        retire(rt, session, conversation_id, OTHER_AGENT)
+        return None
+    if chat.fails:
+        retire(rt, session, conversation_id, FAILS)
+        return None
+    return chat
 
 
 def _known(row: Chat) -> Known:
-    return Known(row.id, row.provider, row.provider_chat_id, Bookmark(row.user_items, row.last_item_id))
+    stands = Bookmark(row.user_items, row.last_item_id)
+    return Known(row.id, row.provider, row.agent_id, row.provider_chat_id, stands, row.failures)
 
 
 def insert(
@@ -64,13 +71,13 @@ def insert(
         .returning(Chat.id)
     )
     chat_id = session.scalar(row)
-    return None if chat_id is None else Known(chat_id, route.provider, provider_chat_id, stands)
+    return None if chat_id is None else Known(chat_id, route.provider, route.agent_id, provider_chat_id, stands)
 
 
 def advance(rt: Runtime, session: Session, answer: Answer) -> None:
     """The chat stands after this answer now, and is over if the agent has ended it."""
     row = session.get_one(Chat, answer.chat.id)
-    row.last_activity_at = rt.now()
+    row.last_activity_at, row.failures = rt.now(), 0
     row.user_items, row.last_item_id = answer.stands.user_items, answer.stands.last_item_id
     if answer.ended:
         end(rt, session, answer.chat, "ended by the agent")
@@ -85,31 +92,6 @@ def end(rt: Runtime, session: Session, chat: Known, reason: str) -> None:
     )
 
 
-def retire(rt: Runtime, session: Session, booked: Booked) -> int | None:
-    """What the chat has heard is not known, and a late answer must not pass for a later one: use another one."""
-    return _retire(rt, session, booked.claim.conversation_id, "a turn was given up")
-
-
-def _retire(rt: Runtime, session: Session, conversation_id: int, reason: str) -> int | None:
+def retire(rt: Runtime, session: Session, conversation_id: int, reason: str) -> int | None:
+    """The ongoing chat is not used any more; what is said next goes to another one. Returns which one it was."""
     return session.scalar(chats.ending_of(ongoing(conversation_id), reason, rt.now()))
-
-
-def recap(session: Session, conversation_id: int) -> str:
-    """The end of what was said so far, without what is still to be said."""
-    said = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatus.SENDING, MessageStatus.QUEUED)
-    spoken = (
-        Message.conversation_id == conversation_id,
-        Message.status.in_(said),
-        Message.turn_id.is_not(None),
-        Message.resent_as.is_(None),  # what went twice was said once
-    )
-    newest = select(Message.direction, Message.body).where(*spoken).order_by(Message.id.desc()).limit(RECAP_TEXTS)
-    lines: list[str] = []
-    room = RECAP_LIMIT
-    for direction, body in session.execute(newest):
-        entry = f"{'User' if direction is Direction.IN else 'Agent'}: {body}"
-        room -= len(entry) + 1
-        if room < 0:
-            break
-        lines.append(entry)
-    return "\n".join(reversed(lines))

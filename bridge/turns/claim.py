@@ -55,7 +55,8 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
         if probed is None:
             session.rollback()
             return None
-        booked = _booked(session, claimed, turn, chat, probed=probed)
+        agent = (chat.provider, chat.agent_id) if chat else (route.provider, route.agent_id)
+        booked = _booked(session, claimed, turn, chat, agent, probed)
         if booked.chat and not booked.look_first:
             begin_asking(rt, session, booked, booked.chat)
         return booked
@@ -131,7 +132,9 @@ def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> Known | No
     return chat_rows.find_ongoing(rt, session, turn.conversation_id, route)
 
 
-def _booked(session: Session, claim: Claim, turn: Turn, chat: Known | None, *, probed: tuple[str, ...]) -> Booked:
+def _booked(
+    session: Session, claim: Claim, turn: Turn, chat: Known | None, agent: tuple[str, str], probed: tuple[str, ...]
+) -> Booked:
     said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
     bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
     turn.attempts += 1
@@ -146,6 +149,9 @@ def _booked(session: Session, claim: Claim, turn: Turn, chat: Known | None, *, p
         call_over=turn.call_over,
         looked_items=turn.looked_items,
         probed=probed,
+        failures=turn.failures,
+        error=turn.error,
+        agent=agent,
         chat=chat,
     )
 

@@ -10,7 +10,8 @@ from bridge.agents.recall import advance, look
 from bridge.errors import ChatEnded, RemoteError
 from bridge.models import Chat, ChatStatus
 from bridge.runtime import Runtime
-from bridge.turns.ask import ask, say_in_new_chat
+from bridge.turns import chat_rows
+from bridge.turns.ask import ask, leave, no_poison, say_in_new_chat
 from bridge.turns.claim import begin_asking
 from bridge.turns.values import Answer, Booked, Hopeless, NotYet
 
@@ -38,6 +39,7 @@ def look_first(rt: Runtime, booked: Booked) -> Answer:
     except ChatEnded:
         return say_in_new_chat(rt, booked, ended=booked.chat)
     except RemoteError as error:  # says nothing about the turn: whatever it is, look again
+        no_poison(booked)
         raise NotYet(str(error), booked.next_try(rt.now(), error.retry_after), error=error) from error
     found = look(seen.items, booked.chat.stands, booked.content)
     ended = seen.state is ChatState.ENDED
@@ -65,6 +67,10 @@ def _say_again(rt: Runtime, booked: Booked, ended: bool) -> Answer:
     arrived_by = booked.asked_at + (NOT_HEARD_AFTER if booked.call_over else STILL_ON_ITS_WAY)
     if rt.now() < arrived_by:
         raise NotYet("the chat does not show it yet", min(arrived_by, rt.now() + LOOK_FOR_ANSWER))
+    no_poison(booked)
+    if booked.chat.fails:
+        leave(rt, booked, chat_rows.FAILS)
+        return say_in_new_chat(rt, booked)
     with rt.sessions.begin() as session:
         line.hold(session, booked.claim)
         still_open = session.get_one(Chat, booked.chat.id, with_for_update=True).status is ChatStatus.ONGOING

@@ -15,7 +15,7 @@ from bridge.line import DELIVERIES, TURNS
 from bridge.models import Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.runtime import Runtime
 from bridge.texts import spoken
-from bridge.turns import chat_rows
+from bridge.turns import chat_rows, poison
 from bridge.turns.values import Answer, Booked
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def failed(rt: Runtime, booked: Booked, error: RemoteError, status: TurnStatus |
             call_over=error.call_over,
         )
     else:
-        give_up(rt, booked, str(error), maybe_heard=False)
+        give_up(rt, booked, str(error), retire=True)
 
 
 @patient
@@ -79,6 +79,8 @@ def postpone(
         turn = session.get_one(Turn, booked.turn_id)
         turn.error, turn.looked_items = why, looked_items
         turn.call_over = turn.call_over or call_over
+        if error and not error.too_much:
+            poison.count(session, turn, booked.agent, rt.now())
         _lift(rt, session, booked, error)
         if error and held:
             turn.attempts -= 1
@@ -89,14 +91,15 @@ def postpone(
 
 
 @patient
-def give_up(rt: Runtime, booked: Booked, why: str, *, maybe_heard: bool) -> None:
-    """Loudly: in the table, in the log, and once to the person who waits."""
+def give_up(rt: Runtime, booked: Booked, why: str, *, retire: bool) -> None:
+    """Loudly: in the table, in the log, and once to the person who waits. ``retire``: the next text gets a new chat."""
     with rt.sessions.begin() as session:
         line.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
         _lift(rt, session, booked)
         _close_turn(rt, session, booked, TurnStatus.GIVEN_UP, MessageStatus.GIVEN_UP)
         session.get_one(Turn, booked.turn_id).error = why
-        retired = chat_rows.retire(rt, session, booked) if maybe_heard else None
+        conversation_id = booked.claim.conversation_id
+        retired = chat_rows.retire(rt, session, conversation_id, chat_rows.GIVEN_UP) if retire else None
         outbox.say(rt, session, booked.claim.conversation_id, rt.settings.fallback_reply)
     log.error("turn %s given up after %s attempts: %s", booked.turn_id, booked.attempts, why)
     rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)

@@ -11,6 +11,15 @@ from bridge.agents.recall import Bookmark
 from bridge.errors import RemoteError
 from bridge.line import Claim
 
+LEAVE_CHAT_AFTER = 3
+"""Failures in one chat after which its text is asked in a new one."""
+
+UNTOLD_AFTER = 6
+"""Failures after which a new chat is told nothing of the conversation so far: perhaps the provider fails at that."""
+
+GIVE_UP_AFTER = 8
+"""Failures after which a turn is given up. A call in four may fail by chance: eight in a row are one in 65,000."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -18,8 +27,16 @@ class Known:
 
     id: int
     provider: str
+    agent_id: str
     provider_chat_id: str
     stands: Bookmark
+    failures: int = 0
+    """How often the provider has failed in it while it served others."""
+
+    @property
+    def fails(self) -> bool:
+        """A new one may work where this one does not."""
+        return self.failures >= LEAVE_CHAT_AFTER
 
 
 @dataclass(frozen=True)
@@ -39,7 +56,23 @@ class Booked:
     looked_items: int | None
     probed: tuple[str, ...]
     """What of it is on hold, or the agent: this turn finds out whether that serves again."""
+    failures: int
+    """How often the provider has failed at it while it served others."""
+    error: str | None
+    """Why the last attempt failed."""
+    agent: tuple[str, str]
+    """Who is asked: the provider, and the agent there."""
     chat: Known | None
+
+    @property
+    def spent(self) -> bool:
+        """It is a poison message: whoever waits behind it must not wait any longer."""
+        return self.failures >= GIVE_UP_AFTER
+
+    @property
+    def untold(self) -> bool:
+        """A new chat is told nothing of the conversation so far."""
+        return self.failures >= UNTOLD_AFTER
 
     def next_try(self, now: datetime, retry_after: float | None = None) -> datetime:
         """After a pause, but no later than the moment at which the turn is given up: that is due then."""

@@ -7,14 +7,16 @@ It tells everybody which part is in which state, and why only to who brings the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flask import Blueprint, Response, jsonify, request
+from sqlalchemy.orm import Session
 
-from bridge import holds, line
+from bridge import holds, line, step_errors
 from bridge.db import AWAY, unfit
 from bridge.migrate import at_head
 from bridge.runtime import Runtime
+from bridge.step_errors import Failing
 from bridge.web.auth import PUBLIC, declares, is_operator
 
 FORGOTTEN_AFTER = timedelta(seconds=60)
@@ -73,12 +75,26 @@ def _database(rt: Runtime) -> list[Fault]:
             return [Fault("migration", "is missing", newer)]
         oldest = line.oldest_due(session, rt.now())
         on_hold = holds.held(session)
+        failing = step_faults(session, rt.now())
     faults = [
         Fault(hold.scope, "on hold", f"serves none of our messages since {hold.since}: {hold.cause}")
         for hold in on_hold
     ]
+    faults += failing
     if oldest and oldest < rt.now() - FORGOTTEN_AFTER:
         waited = int((rt.now() - oldest).total_seconds())
         overlooked = f"the oldest waiting work is due for {waited} s; are worker and clock running?"
         faults.append(Fault("work", "is waiting", overlooked))
     return faults
+
+
+def step_faults(session: Session, now: datetime) -> list[Fault]:
+    """The steps that fail again and again, because of a bug or a bad row."""
+    return [Fault(each.step, "fails", _fails(each)) for each in step_errors.failing(session, now)]
+
+
+def _fails(failing: Failing) -> str:
+    first, *others = failing.conversations or (None,)
+    more = f" and {len(others)} more" if others else ""
+    where = f" in conversation {first}{more}" if first else ""
+    return f"fails again and again{where} since {failing.since}: {failing.error}; the log has the traceback"

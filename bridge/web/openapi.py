@@ -96,6 +96,12 @@ class Chat(Given):
     end_reason: str | None
 
 
+class Reaction(Given):
+    id: int
+    body: str
+    created_at: datetime
+
+
 class Message(Given):
     id: int
     direction: Direction
@@ -108,6 +114,8 @@ class Message(Given):
     delivery: Delivery | None = Field(description="how far the carrier has brought it")
     error_code: int | None
     error: str | None
+    extras: dict[str, str] | None = Field(description="what else the carrier told of it, by the carrier's names")
+    reactions: list[Reaction] = Field(description="what the person tapped on it: a like, a heart and their like")
 
 
 class ChatWithMessages(Chat):
@@ -183,7 +191,12 @@ OPERATIONS = (
         body=EndStale,
     ),
     Operation(
-        "get", "/admin/failures", "What was given up, or not delivered", {200: Failures}, (422,), query=FailuresQuery
+        "get",
+        "/admin/failures",
+        "What was given up or not delivered, or fails on and on",
+        {200: Failures},
+        (422,),
+        query=FailuresQuery,
     ),
     Operation("get", "/admin/openapi.json", "This document", {200: None}),
 )

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _messages()
     _workers()
     _holds()
+    _step_errors()
     _senders()
     _catch_ups()
     _opt_outs()
@@ -32,6 +33,7 @@ def downgrade() -> None:
         "opt_outs",
         "catch_ups",
         "senders",
+        "step_errors",
         "holds",
         "workers",
         "messages",
@@ -84,6 +86,7 @@ def _chats() -> None:
         sa.Column("due_at", MOMENT),
         sa.Column("user_items", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("last_item_id", sa.String(255)),
+        sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
     )
     _index("ix_chats_conversation_id", "conversation_id")
     _index("uq_chats_provider_chat_id", "provider", "provider_chat_id")
@@ -105,6 +108,8 @@ def _turns() -> None:
         sa.Column("asked_at", MOMENT),
         sa.Column("call_over", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("looked_items", sa.Integer()),
+        sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("failed_at", MOMENT),
         sa.Column("settled_at", MOMENT),
         sa.Column("error", sa.Text()),
     )
@@ -124,6 +129,8 @@ def _messages() -> None:
         sa.Column("status", STATE, nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("media", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("extras", sa.JSON()),
+        sa.Column("reacts_to", ID, sa.ForeignKey("messages.id")),
         sa.Column("segments", sa.Integer()),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("carrier_id", sa.String(64)),
@@ -155,7 +162,8 @@ def _messages() -> None:
     _index("ix_messages_ignored", "settled_at", where="status = 'ignored'")
     _index("ix_messages_answered_by_us", "conversation_id", "created_at", where="status IN ('refused', 'keyword')")
     _index("ix_messages_not_delivered", "settled_at", where="delivery IN ('undelivered', 'failed', 'canceled')")
-    for column in ("confirm_at", "resend_at"):
+    _index("ix_messages_unanswerable", "settled_at", where="status = 'unanswerable'")
+    for column in ("confirm_at", "resend_at", "reacts_to"):
         _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
     for column in ("twin_id", "resent_as"):
         _index(f"uq_messages_{column}", column, where=f"{column} IS NOT NULL")
@@ -180,6 +188,22 @@ def _holds() -> None:
         sa.Column("late", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("refuted", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
+
+
+def _step_errors() -> None:
+    op.create_table(
+        "step_errors",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("step", sa.String(32), nullable=False),
+        sa.Column("row_id", sa.BigInteger(), nullable=False),
+        sa.Column("conversation_id", sa.BigInteger()),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("times", sa.Integer(), nullable=False),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("last_at", MOMENT, nullable=False),
+        sa.Column("stands_until", MOMENT, nullable=False),
+    )
+    op.create_index("uq_step_errors", "step_errors", ["step", "row_id"], unique=True)
 
 
 def _senders() -> None:

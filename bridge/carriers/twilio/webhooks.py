@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from bridge.carriers import Delivery, InboundText, StatusReport
+from bridge.carriers.twilio import rich
 from bridge.errors import BridgeError
 from bridge.wire.words import storable
 
@@ -62,14 +63,18 @@ def signed(tokens: Iterable[str], url: str, form: Form, signature: str | None) -
 
 def parse_inbound(form: Form) -> InboundText:
     """The text that a person sent. Raises :class:`BadField`."""
+    fields = {name: _value(form, name) for name in form}
     return InboundText(
         carrier_id=_required(form, "MessageSid", LONGEST_SID),
         phone=_required(form, "From", LONGEST_ADDRESS),
         bridge_number=_required(form, "To", LONGEST_ADDRESS),
-        body=_value(form, "Body"),
+        body=storable(rich.words(fields)),
         media=_media(form),
         opt_out=_opt_out(_value(form, "OptOutType")),
         service=_service(_value(form, "MessagingServiceSid")),
+        aside=storable(rich.aside(fields)),
+        attachment=rich.attachment(fields),
+        extras=tuple((storable(name), value) for name, value in rich.extras(fields)),
     )
 
 

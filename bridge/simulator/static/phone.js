@@ -2,6 +2,9 @@
 // Everything that people or the bridge wrote goes onto the page by textContent only.
 "use strict";
 
+const PLACE = { Latitude: "43.7696", Longitude: "11.2558", Label: "Hotel Bella", Address: "Via Roma 3, Florence" };
+const PLACE_IN_WORDS =
+  "Location: Hotel Bella, Via Roma 3, Florence, 43.7696, 11.2558\nhttps://www.google.com/maps/search/?api=1&query=43.7696,11.2558";
 const CHIPS = ["What are your opening hours?", "A table for two on Friday at 8 pm, please", "Who am I?", "How much is dinner?"];
 const CHOICES = [
   { label: "Off", title: "never", set: { percent: 0 } },
@@ -188,6 +191,10 @@ function drawBubble(text, before, old) {
     bubble.append(picture);
   }
   if (text.body) bubble.append(make("div", "body", text.body));
+  if (whose === "theirs") {
+    bubble.title = "Double-click to like it";
+    bubble.addEventListener("dblclick", () => send({ tap: "Liked", on: text.sid }));
+  }
   bubble.append(make("div", "under"));
   underline(bubble, text);
   return bubble;
@@ -250,9 +257,11 @@ async function meet(wanted) {
   show(phone);
 }
 
-async function text(body, media = 0) {
+const text = (body, media = 0) => send({ body, media });
+
+async function send(what) {
   try {
-    await post("/simulator/texts", { from: me, body, media });
+    await post("/simulator/texts", { from: me, ...what });
     toEnd();
   } catch {
     say("The text could not be sent. Is the demo still running?");
@@ -503,6 +512,7 @@ $("composer").addEventListener("submit", (event) => {
   if (body) text(body);
 });
 $("picture").addEventListener("click", () => text("", 1));
+$("place").addEventListener("click", () => send({ fields: PLACE, heard_as: PLACE_IN_WORDS }));
 for (const word of $("keywords").children) word.addEventListener("click", () => text(word.textContent));
 $("new-person").addEventListener("click", () => {
   const code = Number($("new-fate").value);
