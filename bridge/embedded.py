@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import delete
 from sqlalchemy.engine import make_url
-from waitress.server import create_server
 
 from bridge import migrate
 from bridge.config import WEB_THREADS, Settings
@@ -29,6 +27,7 @@ from bridge.models import Worker
 from bridge.runtime import Runtime
 from bridge.steps import CLOCK, STEPS, hear, tick
 from bridge.web import build_web
+from bridge.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +36,10 @@ MAX_CONNECTIONS = 18
 
 GRACE = 5.0
 """Seconds that turns in flight get at the end; a container is killed after ten. What is left comes due again."""
+
+
+WEB_GRACE = 1.0
+"""Seconds that requests under way get before; a commit takes milliseconds."""
 
 
 class CannotRun(BridgeError):
@@ -115,7 +118,7 @@ class Clock:
 
 
 @contextmanager
-def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime, Any]]:
+def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime, WebServer]]:
     """Everything but the web's own loop: gives the runtime and a server that listens already; ``run()`` it."""
     with _alone(settings.database_url):
         migrate.upgrade(settings.database_url)
@@ -133,7 +136,6 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
             in_time = _let_go_in_time(rt)
             clock.stop()
             server.close()
-            server.task_dispatcher.shutdown()
             bell.close()
             rt.pulse.stop()
             rt.close()
@@ -147,19 +149,21 @@ def free_port(host: str) -> int:
         return port
 
 
-def serve_until_told(server: Any) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+def serve_until_told(server: WebServer) -> None:
+    """Serve until Ctrl-C or SIGTERM. A second Ctrl-C ends it as ever."""
 
     def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        server.stop()
 
-    signal.signal(signal.SIGTERM, stop)
-    server.run()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    server.run(grace=WEB_GRACE)
 
 
-def _listen(rt: Runtime, host: str, port: int) -> Any:
+def _listen(rt: Runtime, host: str, port: int) -> WebServer:
     try:
-        return create_server(build_web(rt), host=host, port=port, threads=WEB_THREADS, ident="bridge")
+        return WebServer(build_web(rt), threads=WEB_THREADS, address=(host, port))
     except (OSError, ValueError) as error:  # a name that nobody knows is a ValueError here
         rt.close()
         raise CannotRun(f"can't listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error

@@ -8,6 +8,7 @@ by this module, which has looked at all settings before.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -48,7 +49,7 @@ bind = f"0.0.0.0:{_set['PORT']}"
 
 workers = _set["WEB_CONCURRENCY"]
 
-worker_class = "gthread"
+worker_class = "bridge.web.gunicorn_worker.WebWorker"
 
 threads = WEB_THREADS
 
@@ -56,11 +57,15 @@ timeout = 30
 graceful_timeout = 20
 """Seconds. Heroku kills 30 s after SIGTERM."""
 
-keepalive = 75
-"""Seconds; longer than the platform's router keeps an idle connection, so that the router closes first."""
-
 preload_app = True
 """Wrong settings are told once, not once a process."""
+
+
+def pre_fork(server: object, worker: object) -> None:
+    """What is there by now stays as it is: the collector leaves it alone, so the processes go on sharing its memory."""
+    gc.collect()
+    gc.freeze()
+
 
 control_socket_disable = True
 """Nobody asks it anything, and all that run as one user would fight for one file in the home directory."""

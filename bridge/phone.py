@@ -37,16 +37,32 @@ RCS = "rcs:"
 
 _ADDRESS = re.compile(r"(?P<channel>[A-Za-z]{2,10}:)?(?P<rest>.*)", re.DOTALL)
 
-_GAP = r"[ \t\u00a0\u202f()./\u2010-\u2015-]{0,2}"
+_DIGIT = r"[\d\u00b2\u00b3\u00b9\u2070-\u2079\u2080-\u2089\u2460-\u2468\u24ea]"
+"""Of any script, raised, lowered or in a circle too."""
+
+_GAP = r"(?:[^\w\n\"+=<>&%@#{}\[\]\u2026]|_){0,4}"
+"""What people write between the digits of a number: blanks, dashes, dots, commas, colons, slashes, underscores and
+whatever else is no letter."""
+
+_LIST = re.compile(r"[,;:]\s")
+LONGEST_LIST = 8
+"""Digits. ``12345, 100`` is two figures; with more digits than that it may be a number."""
+
+_QUAD = r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\d{4})|\b)){4}(?!\.?\d)"
+_PRIVATE = r"(?=10\.|127\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.)"
+_TIME = r"\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?"
 _KEPT = (
     r"(?<![^\W_])(?:[A-Za-z]{2})?(?=[0-9a-f]*[a-f])[0-9a-f]{24,}(?![^\W_])",  # the vendors' ids, and our references
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
-    r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?",
-    r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?!\.?\d)",  # where a server is
-    r"\b\d+\.\d+s\b",  # how long something took
+    rf"\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:[T ]{_TIME})?(?!\d|[ -]\d)",
+    rf"(?:(?<=//)|(?<=@)|(?<=at \")){_QUAD}(?::\d{{2,5}}\b)?",  # where a server is
+    r"\b(?:127\.0\.0\.1|0\.0\.0\.0)\b(?!\.?\d)(?::\d{2,5}\b)?",
+    rf"\b{_PRIVATE}{_QUAD}:\d{{4,5}}\b",
+    r"\b\d{1,4}\.\d+s\b",  # how long something took
 )
 _CANDIDATE = re.compile(
-    rf"(?P<kept>{'|'.join(_KEPT)})|(?P<plus>\+|%2[Bb])?(?P<run>\(?\d(?:{_GAP}\d){{{SHORTEST_WITH_PLUS - 1},}})"
+    rf"(?P<kept>{'|'.join(_KEPT)})"
+    rf"|(?P<plus>\+|%2[Bb]|\uff0b)?(?P<run>\(?{_DIGIT}(?:{_GAP}{_DIGIT}){{{SHORTEST_WITH_PLUS - 1},}})"
 )
 
 
@@ -78,7 +94,7 @@ def mask_numbers(text: str, *, shortest: int = SHORTEST) -> str:
     def replace(found: re.Match[str]) -> str:
         if found["kept"]:
             return found[0]
-        digits = "".join(filter(str.isdecimal, found["run"]))
+        digits = "".join(filter(str.isdigit, found["run"]))
         if len(digits) < _shortest(found, shortest):
             return found[0]
         return _masked_number(("+" if found["plus"] else "") + digits)
@@ -89,7 +105,9 @@ def mask_numbers(text: str, *, shortest: int = SHORTEST) -> str:
 def _shortest(found: re.Match[str], plain: int) -> int:
     if found["plus"]:
         return SHORTEST_WITH_PLUS
-    return plain if found["run"].isdecimal() else SHORTEST
+    if found["run"].isdecimal():
+        return plain
+    return LONGEST_LIST + 1 if _LIST.search(found["run"]) else SHORTEST
 
 
 def _is_number(text: str) -> bool:

@@ -25,6 +25,8 @@ from tests.fakes import FakeBell, FakeCarrier, fake_agents, fake_settings
 from tests.scene import ANN, Scene
 from tests.vendor import closed_port
 
+TOKEN = "token-of-the-operator"
+
 SOON = 10
 """Seconds. Whoever asks for our health does not wait for long."""
 
@@ -43,9 +45,9 @@ def scene(sessions: Sessions) -> Scene:
     return Scene(sessions)
 
 
-def ask(rt: Runtime, path: str = "/readyz") -> tuple[int, Any]:
+def ask(rt: Runtime, path: str = "/readyz", token: str | None = None) -> tuple[int, Any]:
     client: FlaskClient = build_web(rt).test_client()
-    answer = client.get(path)
+    answer = client.get(path, headers={"Authorization": f"Bearer {token}"} if token else {})
     return answer.status_code, answer.json
 
 
@@ -53,7 +55,7 @@ def faults(rt: Runtime) -> list[str]:
     """The parts of which ``/readyz`` says that something is wrong."""
     status, told = ask(rt)
     assert (status, told["status"]) == ((503, "faulty") if told["faults"] else (200, "ok"))
-    assert all(sorted(fault) == ["part", "what"] for fault in told["faults"])
+    assert all(sorted(fault) == ["part", "state"] for fault in told["faults"])
     return [fault["part"] for fault in told["faults"]]
 
 
@@ -90,8 +92,9 @@ def test_a_database_and_a_broker_that_are_away_are_both_told_soon(scene: Scene) 
 def test_a_database_of_no_use_is_told_with_the_reason(scene: Scene, postgres: Any) -> None:
     with postgres.database("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'") as url:
         engine = build_engine(url)
-        _, told = ask(replace(scene.rt, sessions=build_sessions(engine)))
-        assert "in the encoding SQL_ASCII" in str(told)
+        rt = replace(scene.rt, sessions=build_sessions(engine))
+        assert ask(rt)[1]["faults"] == [{"part": "database", "state": "is not fit"}]
+        assert "in the encoding SQL_ASCII" in str(ask(with_token(rt), token=TOKEN)[1])
         engine.dispose()
 
 
@@ -138,15 +141,39 @@ def test_work_that_is_in_hands_or_pauses_is_not_forgotten(scene: Scene) -> None:
         assert faults(scene.rt) == []
 
 
-def test_a_vendor_that_serves_nobody_is_named(scene: Scene) -> None:
+def with_token(rt: Runtime) -> Runtime:
+    return replace(rt, settings=fake_settings(admin_token=TOKEN))
+
+
+@pytest.fixture
+def refused(scene: Scene) -> Scene:
     now = scene.clock()
     with scene.sessions.begin() as session:
         session.add(Hold(scope="retell", cause="retell (401): no such key", since=now, probe_at=now + timedelta(1)))
-    status, told = ask(scene.rt)
+    return scene
+
+
+@pytest.mark.parametrize("token", [None, "another", TOKEN[:-1]])
+def test_a_vendor_that_serves_nobody_is_named_and_its_words_are_for_operators(
+    refused: Scene, token: str | None
+) -> None:
+    assert ask(with_token(refused.rt), token=token) == (
+        503,
+        {"status": "faulty", "faults": [{"part": "retell", "state": "on hold"}]},
+    )
+
+
+def test_an_operator_is_told_why(refused: Scene) -> None:
+    status, told = ask(with_token(refused.rt), token=TOKEN)
     assert status == 503
     [fault] = told["faults"]
-    assert fault["part"] == "retell"
+    assert (fault["part"], fault["state"]) == ("retell", "on hold")
     assert "retell (401): no such key" in fault["what"]
+
+
+def test_without_a_token_in_the_settings_nobody_is_told_why(refused: Scene) -> None:
+    for token in ("", "None", TOKEN):
+        assert "what" not in ask(refused.rt, token=token)[1]["faults"][0]
 
 
 def test_nobody_s_number_or_text_is_told(scene: Scene) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,7 @@ from bridge.models import UNSENT, Hold, Message, MessageStatus, Turn, TurnStatus
 from bridge.phone import mask_numbers
 from bridge.web import build_web
 from bridge.wire.api import Answer
-from tests.fakes import FakeAgent, fake_agents
+from tests.fakes import FakeAgent, fake_agents, fake_settings
 from tests.scene import ANN, BOB, NUMBER, Scene
 
 SERVICE = "MG" + "a" * 32
@@ -214,7 +214,9 @@ def released(sessions: Sessions) -> Iterator[Sessions]:
 
 
 def readyz(scene: Scene) -> tuple[int, list[dict[str, str]]]:
-    answer = build_web(scene.rt).test_client().get("/readyz")
+    """As an operator is told."""
+    rt = replace(scene.rt, settings=fake_settings(admin_token="token"))
+    answer = build_web(rt).test_client().get("/readyz", headers={"Authorization": "Bearer token"})
     told: dict[str, Any] = answer.json
     return answer.status_code, told["faults"]
 

@@ -72,10 +72,69 @@ def test_no_address_is_shown_whole(address: str) -> None:
         ("at 192.168.100.200:5432", "at 192.168.100.200:5432"),
         ("took 0.012345678s", "took 0.012345678s"),
         ("", ""),
+        ("on 2026-11-21T08:33:12+00:00.", "on 2026-11-21T08:33:12+00:00."),
+        ("Listening at: http://0.0.0.0:8000 (123)", "Listening at: http://0.0.0.0:8000 (123)"),
+        ("redis://12.34.56.78:6379/0", "redis://12.34.56.78:6379/0"),
+        ('server at "12.34.56.78", port 5432 failed', 'server at "12.34.56.78", port 5432 failed'),
+        ("Error 111 connecting to 10.0.0.5:6379.", "Error 111 connecting to 10.0.0.5:6379."),
+        ("HTTP/1.1 on Python 3.11.7", "HTTP/1.1 on Python 3.11.7"),
     ],
 )
 def test_numbers_inside_a_text_are_masked_and_the_rest_stays(text: str, shown: str) -> None:
     assert mask_numbers(text) == shown
+
+
+ODD = {
+    "blanks around dashes": "555 - 123 - 0001",
+    "underscores": "555_123_0001",
+    "commas": "555,123,0001",
+    "commas and blanks": "555, 123, 0001",
+    "colons": "555:123:0001",
+    "semicolons": "555;123;0001",
+    "slashes": "555 / 123 / 0001",
+    "backslashes": "555\\123\\0001",
+    "bars": "555|123|0001",
+    "stars": "555*123*0001",
+    "tildes": "555~123~0001",
+    "no-break spaces": "555\u00a0123\u00a00001",
+    "narrow spaces": "555\u2009123\u202f0001",
+    "zero-width spaces": "555\u200b123\u200b0001",
+    "marks of direction": "\u202a555\u200e123\u200e0001\u202c",
+    "soft hyphens": "555\u00ad123\u00ad0001",
+    "minus signs": "555\u2212123\u22120001",
+    "long dashes": "555—123—0001",
+    "wide signs": "５５５－１２３－０００１",
+    "middle dots": "555·123·0001",
+    "bullets": "555 • 123 • 0001",
+    "brackets": "(555)(123)(0001)",
+    "apostrophes": "555'123'0001",
+    "dots in pairs": "55.51.23.00.01",
+    "four dotted pairs": "12.34.56.78",
+    "four dotted groups": "212.123.45.67",
+    "dotted like a private server": "10.20.30.40",
+    "like a date": "5551-23-00 01",
+    "like a date of today": "2026-11-21-55",
+    "like a duration": "5551230.001s",
+    "single digits": "5 5 5 1 2 3 0 0 0 1",
+    "keycaps": "5️⃣5️⃣5️⃣1️⃣2️⃣3️⃣0️⃣0️⃣0️⃣1️⃣",
+    "Arabic-Indic digits": "٥٥٥-١٢٣-٠٠٠١",
+    "Persian digits": "۵۵۵ ۱۲۳ ۰۰۰۱",
+    "Devanagari digits": "५५५१२३०००१",
+    "wide digits": "５５５１２３０００１",
+    "mathematical digits": "𝟓𝟓𝟓𝟏𝟐𝟑𝟎𝟎𝟎𝟏",
+    "raised digits": "⁵⁵⁵¹²³⁰⁰⁰¹",
+    "circled digits": "⑤⑤⑤①②③⓪⓪⓪①",
+    "a wide plus": "＋15551230001",
+    "mixed digits": "555١٢٣0001",
+}
+
+
+@pytest.mark.parametrize("number", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("around", ["{}", "call {} now", "phone={}", "'{}'", "me at {}.", "To: {}, please"])
+def test_a_number_is_masked_however_it_is_written(number: str, around: str) -> None:
+    before = [char for char in around.format(number) if char.isdigit()]
+    after = [char for char in mask_numbers(around.format(number)) if char.isdigit()]
+    assert len(after) <= len(before) - HIDDEN
 
 
 @given(st.text("ab ,=:'\"<>\n"), NUMBERS, st.text("ab ,=:'\"<>\n"))

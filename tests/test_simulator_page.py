@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +28,118 @@ ANA, BEN = "+15551230001", "+15551230002"
 @pytest.fixture
 def simulator() -> Simulator:
     return Simulator(SimulatorSettings())
+
+
+SOON = 3.0
+"""Seconds."""
+
+ODD_BODIES = [
+    b"",
+    b"null",
+    b"[]",
+    b"7",
+    b'"text"',
+    b"{",
+    b"NaN",
+    b'{"from": "\\ud800"}',
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"from": "+15551230001", "name": NaN, "code": 1e999, "url": 1, "of": {}}',
+]
+
+ODD = [10**9, 10**400, -1, 1.5, "3", "many", True, [], {}, [1]]
+ODD_VALUES = [
+    *(("texts", {"from": ANA, "media": value}) for value in [*ODD, None]),
+    *(("texts", {"from": value}) for value in [7, True, None, [], {}, "", "+" * 300]),
+    *(("texts", {"from": ANA, "body": value}) for value in [7, True, None, [], {}, "a" * 100_001]),
+    *(("texts", {"from": ANA, "to": value}) for value in [7, True, [], {}, "", "+1999"]),
+    *(("texts", {"from": ANA, "id": value}) for value in [7, True, [], {}]),
+    ("texts", {"from": ANA, "unknown": 1}),
+    *(("texts", {"from": ANA, "fields": value}) for value in [7, "x", True, [], {"Label": 7}, {"": "x"}]),
+    *(("texts", {"from": ANA, "heard_as": value}) for value in [7, True, [], {}]),
+    *(("texts", {"from": ANA, "tap": value, "on": "SM1"}) for value in [7, True, [], {}, "", "Liked"]),
+    *(("texts", {"from": ANA, "tap": "Liked", "on": value}) for value in [7, True, None, [], {}]),
+    *(("people", {"code": value}) for value in ODD),
+    *(("people", {"of": value}) for value in [7, True, [], {}, ""]),
+    *(("people", {"channel": value}) for value in [7, True, None, [], {}, "", "pigeon"]),
+    *(("faults", {"name": value}) for value in [7, True, None, [], {}, "", "agent_sleepy"]),
+    *(("faults", {"name": "agent_500", "next": value}) for value in ODD),
+    *(("faults", {"name": "agent_500", "percent": value}) for value in [10**9, 10**400, -1, "30", True, None, [], {}]),
+    *(("faults", {"name": "agent_500", "calls": value}) for value in [7, "send", True, {}, [7], ["a"] * 21]),
+    *(("faults", {"name": "agent_slow", "seconds": value}) for value in [10**9, 10**400, -1, "5", True, None, [], {}]),
+    *(("faults", {"name": "agent_500", option: 1}) for option in ["n", "self", "tea"]),
+    ("faults", {"clear": "yes"}),
+    *(
+        ("webhook", {"url": value})
+        for value in [7, True, [], {}, "", "file:///etc/passwd", "x", "http://", "http://[::1"]
+    ),
+    *(("webhook", {"url": value}) for value in ["http://x:99999999/", "javascript:alert(1)", "http://x/" + "a" * 3000]),
+]
+
+OURS = [
+    "127.0.0.1",
+    "127.0.0.1:8000",
+    "localhost",
+    "LocalHost:8000",
+    "demo.localhost",
+    "a.b.localhost:1",
+    "[::1]",
+    "[::1]:80",
+]
+FOREIGN = [
+    "evil.example",
+    "evil.example:8000",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "evillocalhost",
+    ".localhost",
+    "localhost@evil.example",
+    "evil.example#localhost",
+    "127.0.0.1, evil.example",
+    "127.0.0.1:8000:8000",
+    "127.0.0.1:",
+    "192.168.0.1",
+    "0.0.0.0",
+    "[::2]",
+    "[::ffff:192.168.0.1]",
+    "",
+]
+PATHS = ["/", "/simulator/state", "/static/phone.js", "/nowhere", "/2010-04-01/Accounts/x/Messages.json", "/get-chat/x"]
+
+
+class TestWhoMayCall:
+    @pytest.mark.parametrize("host", OURS)
+    def test_a_name_of_this_machine_is_served(self, page: httpx.Client, host: str) -> None:
+        assert page.get("/simulator/state", headers={"Host": host}).status_code == 200
+
+    @pytest.mark.parametrize("host", FOREIGN)
+    def test_a_page_of_another_name_is_not(self, simulator: Simulator, page: httpx.Client, host: str) -> None:
+        for path in PATHS:
+            answer = page.get(path, headers={"Host": host})
+            assert answer.status_code == 400
+            assert ANA not in answer.text
+        evil = {"url": "http://evil.example/"}
+        assert page.post("/simulator/webhook", json=evil, headers={"Host": host}).status_code == 400
+        assert page.post("/simulator/texts", json={"from": ANA, "body": "x"}, headers={"Host": host}).status_code == 400
+        assert simulator.webhook_url is None
+        assert simulator.ledger.of(Text) == []
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            "GET / HTTP/1.0\r\n",
+            "GET / HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n",
+            "GET http://evil.example/ HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+            "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: many\r\n",
+            "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1073741824\r\n",
+            "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n",
+        ],
+    )
+    def test_without_one_clear_name_or_length_nobody_is(self, page: httpx.Client, head: str) -> None:
+        with socket.create_connection((page.base_url.host, page.base_url.port or 0), timeout=SOON) as caller:
+            caller.sendall(f"{head}\r\n".encode())
+            assert caller.makefile("rb").readline().split()[1] == b"400"
 
 
 @pytest.fixture
@@ -208,6 +322,30 @@ class TestRunner:
     )
     def test_a_text_without_sense_is_refused(self, page: httpx.Client, body: Any) -> None:
         assert page.post("/simulator/texts", json=body).status_code == 400
+
+    @pytest.mark.parametrize("path", ["texts", "people", "faults", "webhook"])
+    @pytest.mark.parametrize("raw", ODD_BODIES)
+    def test_what_is_no_sensible_json_is_refused_at_once(self, page: httpx.Client, path: str, raw: bytes) -> None:
+        began = time.monotonic()
+        answer = page.post(f"/simulator/{path}", content=raw, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400
+        assert time.monotonic() - began < SOON
+
+    @pytest.mark.parametrize(("path", "body"), ODD_VALUES)
+    def test_an_odd_value_is_refused_at_once(self, page: httpx.Client, path: str, body: dict[str, Any]) -> None:
+        began = time.monotonic()
+        assert page.post(f"/simulator/{path}", json=body).status_code == 400
+        assert time.monotonic() - began < SOON
+
+    def test_a_form_of_another_page_is_refused(self, page: httpx.Client) -> None:
+        raw = b'{"from": "+15551230001"}'
+        for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+            answer = page.post("/simulator/texts", content=raw, headers={"Content-Type": kind})
+            assert answer.status_code == 415
+
+    @pytest.mark.parametrize("wait", ["nan", "-inf", "-1", "x"])
+    def test_an_odd_wait_is_none(self, page: httpx.Client, wait: str) -> None:
+        assert page.get("/simulator/settled", params={"wait": wait}).json() == {"settled": True}
 
     def test_faults_are_set_played_once_and_cleared(self, simulator: Simulator, page: httpx.Client) -> None:
         def shown() -> dict[str, tuple[float, int]]:

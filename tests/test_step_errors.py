@@ -102,7 +102,7 @@ def test_readyz_says_so(scene: Guarded) -> None:
 def faults(scene: Scene) -> list[dict[str, str]]:
     """What ``/readyz`` tells of the steps. A test's tables are not those of a migration, which it would tell first."""
     with scene.sessions() as session:
-        return step_faults(session, scene.clock())
+        return [fault.whole() for fault in step_faults(session, scene.clock())]
 
 
 def test_nobody_s_words_are_told(scene: Guarded, caplog: pytest.LogCaptureFixture) -> None:

@@ -350,7 +350,7 @@ def test_a_worker_that_was_halted_works_on_without_a_restart(standing: Standing,
 
 
 def misspelt(phone: str, token: str) -> list[str]:
-    """Requests that are no HTTP: gunicorn quotes what it can't read."""
+    """Requests that are no HTTP, and quote a person and a secret."""
     return [
         f"GET /admin/chats?phone= {phone} HTTP/1.1\r\n\r\n",
         f"GET /admin/chats?phone={phone}&name=é HTTP/1.1\r\n\r\n",
@@ -358,12 +358,11 @@ def misspelt(phone: str, token: str) -> list[str]:
     ]
 
 
-def hand_over(address: httpx.URL, words: str) -> None:
-    """Until the other side has had enough."""
+def hand_over(address: httpx.URL, words: str) -> bytes:
+    """The first line of the answer."""
     with socket.create_connection((address.host, address.port), timeout=PATIENCE) as connection:
         connection.sendall(words.encode())
-        while connection.recv(4096):
-            pass
+        return connection.makefile("rb").readline()
 
 
 def test_no_process_prints_a_text_or_a_whole_number_or_a_secret(bridge: Standing) -> None:
@@ -374,10 +373,9 @@ def test_no_process_prints_a_text_or_a_whole_number_or_a_secret(bridge: Standing
     forged = {"MessageSid": "SM" + "f" * 32, "From": next(iter(said)), "Body": WORD}
     assert bridge.web.post("/twilio/inbound", data=forged).status_code == 403
     for line in misspelt(next(iter(said)), bridge.settings["ADMIN_TOKEN"]):
-        hand_over(bridge.web.base_url, line)
+        assert hand_over(bridge.web.base_url, line).endswith(b" 400 Bad Request\r\n")
     bridge.must_have_answered(said)
     printed = bridge.processes.output
-    assert printed.count("Invalid") >= len(misspelt("", ""))
     assert "refused with 403" in printed
     assert "waits, attempt" in printed
     assert WORD not in printed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 import resource
 import threading
 import time
@@ -23,6 +24,7 @@ from bridge.wire import api as wire_api
 from bridge.wire import deadline as wire_deadline
 from bridge.wire.api import NOT_REACHED, Answer, Api, read_json
 from bridge.wire.deadline import _httpx_errors, _proxy
+from bridge.wire.quotes import VENDORS_OWN
 from bridge.wire.threads import PerThread
 from bridge.wire.unpack import Unreadable, whole
 from bridge.wire.words import WORDS_LIMIT, safe_words, storable
@@ -71,14 +73,15 @@ def test_an_answer_of_any_status_is_an_answer(server: Vendor, api: Api) -> None:
 
 
 SMALL = b'{"a": 1}'
+GZIPPED = gzip.compress(SMALL, mtime=0)  # without the time, so that each process names its cases alike
 PACKED = [
-    ("gzip", gzip.compress(SMALL)),
-    ("x-gzip", gzip.compress(SMALL)),
-    (" GZip ", gzip.compress(SMALL)),
+    ("gzip", GZIPPED),
+    ("x-gzip", GZIPPED),
+    (" GZip ", GZIPPED),
     ("deflate", zlib.compress(SMALL)),
     ("deflate", raw_deflate(SMALL)),
     ("identity", SMALL),
-    ("gzip", gzip.compress(SMALL) + b"something behind it"),
+    ("gzip", GZIPPED + b"something behind it"),
 ]
 
 
@@ -135,7 +138,7 @@ def test_an_answer_that_is_huge_once_unpacked_fills_no_memory(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # kB
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(SMALL)[:-9], b"\x1f\x8b", gzip.compress(SMALL)[:12]])
+@pytest.mark.parametrize("body", [b"not gzip", GZIPPED[:-9], GZIPPED[:2], GZIPPED[:12]])
 def test_what_is_not_packed_as_it_says_or_is_cut_short_can_not_be_read(server: Vendor, api: Api, body: bytes) -> None:
     server.says(200, body, {"Content-Encoding": "gzip"})
     with pytest.raises(OutcomeUnknown, match="not packed as it says"):
@@ -408,11 +411,94 @@ def test_words_are_one_short_printable_line(text: str) -> None:
     assert words.isprintable()
 
 
-@pytest.mark.parametrize("quote", ["my daughter Mary is pre…", "…MARY IS PREGNANT and…", "is pregnant and nobody k"])
-def test_words_that_quote_a_part_of_a_secret_are_not_shown(quote: str) -> None:
-    secret = "my daughter Mary is pregnant and nobody knows"
-    assert safe_words(f"Invalid content: {quote}", [secret]) == ""
-    assert safe_words("Invalid content of my daughter", [secret]) == "Invalid content of my daughter"
+SAID = "My daughter Mary-Ann is pregnant; the PIN is 4711 and I weigh 5,5 stone 😭 größer"
+
+QUOTES = {
+    "in full": SAID,
+    "in capitals": SAID.upper(),
+    "its beginning": "My daughter Mary-A…",
+    "its middle": "…MARY ANN IS PREGNANT and…",
+    "one word": "'daughter'",
+    "the beginning of a word": "preg…",
+    "the end of a word": "…nant",
+    "the inside of a word": "…regnan…",
+    "a short word": "PIN",
+    "four digits": "value 4711 is not allowed",
+    "an emoji": "character 😭 is not supported",
+    "a letter of another alphabet": "character ß is not supported",
+    "in other spaces": "d a u g h t e r M a r y A n n i s p r e g n a n t",
+    "in percent escapes": "d%61u%67hter",
+    "in percent escapes alone": "".join(f"%{code:02x}" for code in b"daughter"),
+    "in percent escapes twice": "d%2561ughter",
+    "as a form's value": "content=My+daughter+is",
+    "in HTML's decimal references": "".join(f"&#{ord(c)};" for c in "daughter"),
+    "in HTML's hexadecimal references": "".join(f"&#x{ord(c):X};" for c in "daughter"),
+    "in HTML's references without an end": "&#100&#97&#117ghter",
+    "in HTML's names": "gr&ouml;&szlig;er",
+    "in HTML's references twice": "d&amp;#97;ughter",
+    "in JSON's escapes": r"\u0064\u0061\u0075\u0067\u0068\u0074\u0065\u0072",
+    "in JSON's escapes twice": r"d\\u0061ughter",
+    "in JSON's pairs": r"the text \ud83d\ude2d",
+    "in JavaScript's escapes": r"d\u{61}ughter %u0064aughter",
+    "in Python's escapes": r"d\x61ughter",
+    "in long escapes": r"\U00000064aughter",
+    "in octal escapes": r"d\141ughter",
+    "as code points": "U+0064U+0061U+0075U+0067U+0068U+0074U+0065U+0072",
+    "with escaped line ends": r"content:\nMy\ndaughter",
+    "quoted-printable": "d=61ughter",
+    "as base64": "bXkgZGF1Z2h0ZXIgTWFyeQ==",
+    "as base64 for addresses": "8J-YrSBteSBkYXVnaHRlcg",
+    "in wide letters": "ｄａｕｇｈｔｅｒ",
+    "in HTML within percent within JSON": r"d\u0025\u0032\u0036#97;ughter",
+    "wrapped without an end": "d%" + "25" * 9 + "61ughter",
+}
+
+
+@pytest.mark.parametrize("quote", QUOTES.values(), ids=QUOTES.keys())
+def test_words_that_quote_a_person_in_whatever_form_are_not_shown(quote: str) -> None:
+    assert safe_words(f"Invalid content: {quote}", ["key_0fe1", *SAID.splitlines()]) == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The 'To' number is not a valid phone number.",
+        "Authenticate",
+        "content must be a non-empty string",
+        "Chat already ended",
+        "The message body exceeds the character limit: 100% of it",
+        "Account has insufficient balance & no payment method",
+    ],
+)
+def test_a_vendor_s_own_sentence_is_shown_though_the_person_uses_its_words(words: str) -> None:
+    assert safe_words(words, ["is this the number of the message account?", "To whom?", "I already ended it", "body"])
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "5 / 5 / 5 / 1 / 2 / 3 / 0 / 0 / 0 / 1",
+        "555 then 123 then 0001",
+        "５５５１２３０００１",
+        "٥٥٥١٢٣٠٠٠١",
+        "5️⃣5️⃣5️⃣1️⃣2️⃣3️⃣0️⃣0️⃣0️⃣1️⃣",
+        "%35%35%35%31%32%33%30%30%30%31",
+        "&#53;&#53;&#53;&#49;&#50;&#51;",
+        "55512",
+        "⑤⑤⑤①②③⓪⓪⓪①",
+    ],
+)
+def test_the_number_at_hand_is_not_shown_in_any_form(shown: str) -> None:
+    told = safe_words(f"To {shown} is refused", [], ["+15551230001"])
+    assert len([char for char in told if char.isdigit()]) <= 5
+
+
+@given(st.text(min_size=3, max_size=40), st.sampled_from(["{}", "content '{}' is refused"]))
+def test_no_text_is_shown_as_it_was_quoted(text: str, around: str) -> None:
+    told = safe_words(around.format(text), [text])
+    assert not any(
+        len(word) > 2 and word not in VENDORS_OWN for word in re.findall(r"\w+", text.casefold()) if word in told
+    )
 
 
 def test_long_words_are_cut() -> None:

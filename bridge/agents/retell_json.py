@@ -6,13 +6,14 @@ What lives here: reading, which never fails: fields may be missing, odd or new. 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from bridge.agents import ChatState, Item, RemoteChat, Speaker
 from bridge.wire.api import read_json
-from bridge.wire.words import safe_words, storable
+from bridge.wire.words import storable
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ TOOL_CALL = "tool_call_invocation"
 TOOL_RESULT = "tool_call_result"
 SILENT_ROLES = frozenset({TOOL_CALL, TOOL_RESULT, "node_transition", "state_transition", "injected", "sms"})
 """Not for the phone. Roles keep growing: one that is not here is not for the phone either, but it is logged."""
+
+ROLE = re.compile(r"(?=.{1,30}\Z)[a-z]+(_[a-z0-9]+)*")
+"""What may be one, and is fit to be logged. A sentence may be somebody's."""
 
 HANGS_UP = "end_call"
 """The tool by which the agent ends a chat, in spite of its name. Its arguments may hold a farewell, which is seen but
@@ -79,7 +83,8 @@ def _speaker(role: object, content: str) -> Speaker:
 
 def _note(role: object) -> None:
     if not isinstance(role, str) or role not in SILENT_ROLES:
-        log.warning("an item of a role that is not known is not sent: %s", safe_words(role) or "no role")
+        named = isinstance(role, str) and ROLE.fullmatch(role)
+        log.warning("an item of a role that is not known is not sent: %s", role if named else "it looks like none")
 
 
 def _is_payload(content: str) -> bool:

@@ -13,7 +13,8 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from werkzeug.exceptions import BadRequest
 
 from bridge.simulator import receptionist
-from bridge.simulator.channels import Channel, bare, channel, on
+from bridge.simulator.asked import FaultSet, NewPerson, NewText, WebhookSet, asked
+from bridge.simulator.channels import bare, channel, on
 from bridge.simulator.ledger import plain
 from bridge.simulator.reasons import REASONS, SHOWN, Reason, fate, reason
 from bridge.simulator.simulator import Simulator
@@ -61,37 +62,26 @@ class Control:
         return page
 
     def _text(self) -> tuple[Response, int]:
-        """Perhaps with ``fields`` of the webhook (a place, a tapped button) and ``heard_as``, what is for the agent of
-        it; or with ``tap`` and ``on``, a reaction to the text of that sid.
-        """
-        body, phones = _body(), self._simulator.phones
+        text, phones = asked(NewText), self._simulator.phones
         try:
-            if "tap" in body:
-                sid = phones.react(str(body["from"]), str(body["on"]), str(body["tap"]), body.get("to"))
-                return jsonify(sid=sid), 201
-            sid = phones.text(
-                str(body["from"]),
-                str(body.get("body", "")),
-                int(body.get("media", 0)),
-                body.get("to"),
-                body.get("id"),
-                {str(name): str(value) for name, value in dict(body.get("fields", {})).items()},
-                None if body.get("heard_as") is None else str(body["heard_as"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            if text.tap is not None:
+                sid = phones.react(text.sender, text.on, text.tap, text.to)
+            else:
+                sid = phones.text(text.sender, text.body, text.media, text.to, text.id, text.fields, text.heard_as)
+        except ValueError as error:
             raise BadRequest(str(error)) from None
         return jsonify(sid=sid), 201
 
     def _new_person(self) -> tuple[Response, int]:
-        """Perhaps on a ``channel``; with ``code``, one whose texts fail so; with ``of``, the owner of that phone."""
-        body, phones = _body(), self._simulator.phones
+        person, phones = asked(NewPerson), self._simulator.phones
         try:
-            way = Channel(body.get("channel", Channel.SMS))
-            if "of" in body:
-                phone = phones.take_up(on(way, str(body["of"])))
+            if person.of is not None:
+                phone = phones.take_up(on(person.channel, person.of))
+            elif person.code is not None:
+                phone = phones.failing(person.code, person.channel)
             else:
-                phone = phones.failing(int(body["code"]), way) if "code" in body else phones.new(way)
-        except (TypeError, ValueError) as error:
+                phone = phones.new(person.channel)
+        except ValueError as error:
             raise BadRequest(str(error)) from None
         return jsonify(phone=phone), 201
 
@@ -102,17 +92,17 @@ class Control:
         return jsonify(faults=self._simulator.faults.describe())
 
     def _set_fault(self) -> Response:
-        """``name`` with ``percent`` or ``next``, perhaps ``calls`` and options; or ``clear``, for one or for all."""
-        body = _body()
-        faults = self._simulator.faults
+        fault, faults = asked(FaultSet), self._simulator.faults
         try:
-            if body.pop("clear", False):
-                faults.clear(body.get("name"))
-            elif "next" in body:
-                faults.next(body.pop("name"), int(body.pop("next")), **body)
+            if fault.clear:
+                faults.clear(fault.name)
+            elif fault.name is None:
+                raise ValueError("name: which fault?")
+            elif fault.next is not None:
+                faults.next(fault.name, fault.next, fault.calls, **fault.options)
             else:
-                faults.set(body.pop("name"), float(body.pop("percent", 100)), **body)
-        except (KeyError, TypeError, ValueError) as error:
+                faults.set(fault.name, fault.percent, fault.calls, **fault.options)
+        except (TypeError, ValueError) as error:  # an option that is named as an argument is a TypeError
             raise BadRequest(str(error)) from None
         return self._faults()
 
@@ -127,11 +117,12 @@ class Control:
 
     def _settled(self) -> Response:
         """With ``wait`` seconds at most."""
-        wait = min(request.args.get("wait", 0.0, float), _LONGEST_WAIT)
+        wait = request.args.get("wait", 0.0, float)
+        wait = min(wait, _LONGEST_WAIT) if wait > 0 else 0.0  # what is no number is not more than 0
         return jsonify(settled=self._simulator.wait_until_settled(wait))
 
     def _set_webhook(self) -> Response:
-        self._simulator.webhook_url = _body().get("url")
+        self._simulator.webhook_url = asked(WebhookSet).url
         return jsonify(url=self._simulator.webhook_url)
 
     def _state(self) -> Response:
@@ -184,10 +175,3 @@ class Control:
 
 def _reason(why: Reason) -> dict[str, Any]:
     return {"code": why.code, "plain": why.plain, "at_once": why.at_once}
-
-
-def _body() -> dict[str, Any]:
-    body = request.get_json()
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    return body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-from flask import Flask
+from flask import Flask, abort, request
 from werkzeug import Response
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
@@ -26,11 +27,24 @@ _POLL = 0.02
 def build_app(simulator: Simulator) -> Flask:
     """Both vendors' APIs, the phone page and the runner's calls in one app."""
     app = Flask(__name__)
+    app.before_request(_for_this_machine)
     settings, faults, changes = simulator.settings, simulator.faults, simulator.changes
     app.register_blueprint(TwilioApi(settings, simulator.carrier, faults, changes, simulator.dispatch).blueprint())
     app.register_blueprint(RetellApi(settings, simulator.agent, faults, changes).blueprint())
     app.register_blueprint(Control(simulator).blueprint())
     return app
+
+
+_LOOPBACK = re.compile(
+    r"(?:localhost|(?:[a-z0-9_-]+\.)+localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def _for_this_machine() -> None:
+    """A page of another name, which its owner lets resolve to this machine, would be let in by the browser."""
+    if not _LOOPBACK.fullmatch(request.environ.get("HTTP_HOST", "")):
+        abort(400, "This server is for this machine only. Call it by http://127.0.0.1 or http://localhost.")
 
 
 @contextmanager
@@ -61,8 +75,12 @@ class _Handler(WSGIRequestHandler):
         environ = self.make_environ()
         body = environ["wsgi.input"]
         chunked = environ.get("wsgi.input_terminated")
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not re.fullmatch("[0-9]{1,7}", length, re.ASCII):
+            self.send_error(400, "the Content-Length is none, or too much")
+            return
         # All of it, wanted or not: what is left over would be taken for the next request.
-        environ["wsgi.input"] = BytesIO(body.read() if chunked else body.read(int(environ.get("CONTENT_LENGTH") or 0)))
+        environ["wsgi.input"] = BytesIO(body.read() if chunked else body.read(int(length)))
         response = Response.from_app(self.server.app, environ, buffered=True)
         self.send_response(response.status_code)
         for name, value in response.headers:

@@ -1,13 +1,15 @@
 """Is it well? ``/healthz`` for the platform's router, ``/readyz`` for people and alarms.
 
 ``/readyz`` looks at forgotten work, not at processes: a line that is due and that nobody takes is what people notice.
+It tells everybody which part is in which state, and why only to who brings the operator's token.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.orm import Session
 
 from bridge import holds, line, step_errors
@@ -15,7 +17,7 @@ from bridge.db import AWAY, unfit
 from bridge.migrate import at_head
 from bridge.runtime import Runtime
 from bridge.step_errors import Failing
-from bridge.web.auth import PUBLIC, declares
+from bridge.web.auth import PUBLIC, declares, is_operator
 
 FORGOTTEN_AFTER = timedelta(seconds=60)
 """A line that is due for so long has been overlooked, or there are too few workers."""
@@ -33,38 +35,62 @@ def blueprint(rt: Runtime) -> Blueprint:
     @declares(PUBLIC)
     def readyz() -> tuple[Response, int]:
         faults = find_faults(rt)
-        return jsonify(status="faulty" if faults else "ok", faults=faults), 503 if faults else 200
+        details = is_operator(rt.settings.admin_token, request)
+        told = [fault.whole() if details else fault.in_public() for fault in faults]
+        return jsonify(status="faulty" if faults else "ok", faults=told), 503 if faults else 200
 
     return health
 
 
-def find_faults(rt: Runtime) -> list[dict[str, str]]:
-    """What is wrong, each with the part it belongs to and a sentence; empty when all is well."""
-    broker = [] if rt.bell.reachable() else [_fault("broker", "can't be reached; texts wait until it is back")]
+@dataclass(frozen=True)
+class Fault:
+    """A part that is not well. What others have said, and figures, are for operators alone."""
+
+    part: str
+    state: str
+    what: str
+
+    def in_public(self) -> dict[str, str]:
+        return {"part": self.part, "state": self.state}
+
+    def whole(self) -> dict[str, str]:
+        return {**self.in_public(), "what": self.what}
+
+
+def find_faults(rt: Runtime) -> list[Fault]:
+    """What is wrong, each with the part it belongs to; empty when all is well."""
+    away = "can't be reached"
+    broker = [] if rt.bell.reachable() else [Fault("broker", away, "can't be reached; texts wait until it is back")]
     try:
         return _database(rt) + broker
     except AWAY as error:
-        return [_fault("database", unfit(error) or "can't be reached"), *broker]
+        misfit = unfit(error)
+        return [Fault("database", "is not fit" if misfit else away, misfit or away), *broker]
 
 
-def _database(rt: Runtime) -> list[dict[str, str]]:
+def _database(rt: Runtime) -> list[Fault]:
     with rt.sessions() as session:
         if not at_head(session.connection()):
-            return [_fault("migration", "the tables are not the newest; run: python -m bridge db upgrade")]
+            newer = "the tables are not the newest; run: python -m bridge db upgrade"
+            return [Fault("migration", "is missing", newer)]
         oldest = line.oldest_due(session, rt.now())
         on_hold = holds.held(session)
         failing = step_faults(session, rt.now())
-    faults = [_fault(hold.scope, f"serves none of our messages since {hold.since}: {hold.cause}") for hold in on_hold]
+    faults = [
+        Fault(hold.scope, "on hold", f"serves none of our messages since {hold.since}: {hold.cause}")
+        for hold in on_hold
+    ]
     faults += failing
     if oldest and oldest < rt.now() - FORGOTTEN_AFTER:
         waited = int((rt.now() - oldest).total_seconds())
-        faults.append(_fault("work", f"the oldest waiting work is due for {waited} s; are worker and clock running?"))
+        overlooked = f"the oldest waiting work is due for {waited} s; are worker and clock running?"
+        faults.append(Fault("work", "is waiting", overlooked))
     return faults
 
 
-def step_faults(session: Session, now: datetime) -> list[dict[str, str]]:
+def step_faults(session: Session, now: datetime) -> list[Fault]:
     """The steps that fail again and again, because of a bug or a bad row."""
-    return [_fault(each.step, _fails(each)) for each in step_errors.failing(session, now)]
+    return [Fault(each.step, "fails", _fails(each)) for each in step_errors.failing(session, now)]
 
 
 def _fails(failing: Failing) -> str:
@@ -72,7 +98,3 @@ def _fails(failing: Failing) -> str:
     more = f" and {len(others)} more" if others else ""
     where = f" in conversation {first}{more}" if first else ""
     return f"fails again and again{where} since {failing.since}: {failing.error}; the log has the traceback"
-
-
-def _fault(part: str, what: str) -> dict[str, str]:
-    return {"part": part, "what": what}

@@ -231,7 +231,8 @@ class Twilio:
             if wire.answer is None or wire.answer.ok:
                 raise unreadable(wire.answer) from None
             private, sender = (text.body.splitlines(), self.queue_of(text.sender)) if text else ([], None)
-            raise refusal(wire.answer, [self._login[1], *private], sender=sender) from None
+            numbers = [text.recipient] if text else []
+            raise refusal(wire.answer, [self._login[1], *private], sender=sender, numbers=numbers) from None
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
             if wire.answer is None:
                 raise

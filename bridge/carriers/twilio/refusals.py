@@ -40,14 +40,16 @@ FOREIGN: Errors = {403: OutcomeUnknown}
 """Not in Twilio's own form: a firewall on the way did not like this one text, which says nothing about our account."""
 
 
-def refusal(answer: Answer, secrets: Sequence[str], *, sender: str | None = None) -> RemoteError:
+def refusal(
+    answer: Answer, secrets: Sequence[str], *, sender: str | None = None, numbers: Sequence[str] = ()
+) -> RemoteError:
     """The error that an answer stands for. Its words are Twilio's where the fault is ours.
 
-    ``sender``: of the text that was refused, if it was one.
+    ``sender`` and ``numbers``: of the text that was refused, if it was one.
     """
     said = answer.payload or {}
     code = error_code(said.get("code"))
-    words = safe_words(said.get("message") or said.get("detail") or said.get("title"), secrets)
+    words = safe_words(said.get("message") or said.get("detail") or said.get("title"), secrets, numbers)
     kind = _kind(answer, code)
     sender_only = kind.provider_wide and meaning(code).treatment.sender_only
     return kind(

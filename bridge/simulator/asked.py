@@ -1,0 +1,95 @@
+"""What the page's own API takes: everything else is refused with a sentence, before anything is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from flask import request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from bridge.simulator.channels import Channel
+
+MOST_MEDIA = 10
+"""As many as a carrier takes with one text."""
+
+_Address = Annotated[str, Field(min_length=1, max_length=255)]
+_Words = Annotated[str, Field(max_length=100_000)]
+_Options = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+
+
+def _web_address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("an address of the web begins with http:// or https://")
+    return url
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class NewText(_Asked):
+    """Somebody texts.
+
+    Perhaps with ``fields`` of the webhook (a place, a tapped button) and ``heard_as``, what is for the agent of it; or
+    with ``tap`` and ``on``, a reaction to the text of that sid.
+    """
+
+    sender: _Address = Field(alias="from")
+    body: _Words = ""
+    media: Annotated[int, Field(ge=0, le=MOST_MEDIA)] = 0
+    to: _Address | None = None
+    id: _Address | None = None
+    fields: Annotated[dict[_Address, _Words], Field(max_length=50)] = {}
+    heard_as: _Words | None = None
+    tap: _Address | None = None
+    on: Annotated[str, Field(max_length=255)] = ""
+
+
+class NewPerson(_Asked):
+    """Perhaps on a ``channel``; with ``code``, one whose texts fail so; with ``of``, the owner of that phone."""
+
+    channel: Channel = Channel.SMS
+    code: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    of: _Address | None = None
+
+
+class FaultSet(_Asked):
+    """``name`` with ``percent`` or ``next``, perhaps ``calls`` and options; or ``clear``, for one or for all."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, _Options]
+
+    name: _Address | None = None
+    clear: bool = False
+    percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 100
+    next: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    calls: Annotated[list[_Address], Field(max_length=20)] | None = None
+
+    @property
+    def options(self) -> Mapping[str, float]:
+        return self.__pydantic_extra__
+
+
+class WebhookSet(_Asked):
+    """Where texts are announced; nowhere, without one."""
+
+    url: Annotated[str, Field(max_length=2000), AfterValidator(_web_address)] | None = None
+
+
+A = TypeVar("A", bound=_Asked)
+
+
+def asked(kind: type[A]) -> A:
+    """The request's JSON. That it says to be JSON keeps other pages' forms out."""
+    if not request.is_json:
+        raise UnsupportedMediaType("send application/json")
+    try:
+        return kind.model_validate_json(request.get_data())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(step)[:50] for step in first["loc"]) or "the body"
+        raise BadRequest(f"{where}: {first['msg']}") from None
