@@ -148,7 +148,7 @@ class Place:
     def show_all(self) -> dict[int, Any]:
         """Every page on which the rows are shown; the chats by their ids."""
         chats = self.show("/admin/chats")["chats"]
-        assert _ask(self.live, "GET", "/simulator/state").status == 200
+        assert _ask(self.live, "GET", "/simulator/state", HTTP_HOST="localhost").status == 200
         failures = self.show("/admin/failures")["failures"]
         given_up = [turn for turn in self.rows(Turn) if turn.status is TurnStatus.GIVEN_UP]
         failed = [

@@ -21,8 +21,8 @@ from bridge.carriers.twilio.refusals import refusal
 from bridge.db import Sessions, build_sessions
 from bridge.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.failures import Failure
-from bridge.models import UNSENT, Base, Message, MessageStatus
-from bridge.turns import chat_rows
+from bridge.models import UNSENT, Base, Conversation, Message, MessageStatus
+from bridge.turns.recap import recap
 from bridge.wire.api import Answer
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -364,6 +364,11 @@ WIDE = "Завтрак с восьми до десяти. " * 23
 """644 characters: ten segments, the most that is sent at once."""
 
 
+def told_to_a_new_chat(scene: Scene) -> str:
+    with scene.sessions() as session:
+        return recap(session, scene.rt.settings, session.get_one(Conversation, 1), scene.clock())
+
+
 def said(scene: Scene, words: str) -> Scene:
     scene.agent.answer = lambda text: [words]
     scene.text("hi")
@@ -463,9 +468,7 @@ def test_a_new_chat_is_told_the_pieces_and_not_the_whole_besides(scene: Scene) -
     said(scene, "Nine to five. " * 90)
     newest_fails(scene, 30019)
     wait(scene, MINUTE)
-    with scene.sessions() as session:
-        recap = chat_rows.recap(session, 1)
-    assert recap.count("Nine to five.") == 90
+    assert told_to_a_new_chat(scene).count("Nine to five.") == 90
 
 
 def test_a_process_that_dies_between_the_pieces_sends_each_once(scene: Scene) -> None:
@@ -601,8 +604,7 @@ def test_what_went_twice_is_told_to_a_new_chat_once(scene: Scene) -> None:
     scene.work()
     newest_fails(scene, 30003)
     wait(scene, 6 * MINUTE)
-    with scene.sessions() as session:
-        assert chat_rows.recap(session, 1) == "User: hi\nAgent: You said: hi"
+    assert told_to_a_new_chat(scene) == "User: hi\nAgent: You said: hi"
 
 
 # -- our own set-up ------------------------------------------------------------------------------------------------
