@@ -1,0 +1,294 @@
+"""The peer, the tutorial's bridge and ours, one after the other on this machine, under the same load.
+
+    python -m bench.side_by_side                        the table: three runs, medians, ratios to the peer
+    python -m bench.side_by_side --runs 1 --rates 50    a quick look
+    python -m bench.side_by_side --callbacks            with status callbacks for every text
+    python -m bench.side_by_side --products ours,ours-rabbitmq --beside ours
+    python -m bench.side_by_side --products up-sqlite --rates 12,50,150 --ceiling
+    python -m bench.side_by_side --flight 1000          so many turns in flight in one worker
+    python -m bench.side_by_side --workers 1,2,4        ceilings with so many worker processes, agent 2 s
+    python -m bench.side_by_side --grow                 a full database beside an empty one
+
+Each bridge gets PostgreSQL, Redis, vendors and a load generator of its own, all started for it and ended after it. What
+is measured and how: README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import figures
+from bench.figures import Figures, Spent
+from bench.load import Burst, Outcome
+from bench.products import PRODUCTS, Conditions, Product, running
+from bench.servers import Missing
+
+TEXTS_AT_LEAST = 60
+SECONDS = 12
+"""Of load at each rate; longer where that were fewer texts."""
+
+WARM_UP = Burst(rate=20, texts=200)
+"""Before anything is measured: compilers have compiled, pools are full."""
+
+HOLDS_P99 = 1.0
+"""Seconds. A rate is held if all texts are answered and 99 of 100 wait no longer for it, the agent's time apart."""
+
+TRIAL_SECONDS = 10
+TRIAL_DRAIN = 5.0
+CLOSE_ENOUGH = 1.1
+
+FLIGHT_DELAY = 10.0
+FLIGHT_RATE = 200.0
+WORKERS_DELAY = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for."""
+
+    products: Sequence[Product]
+    beside: str
+    runs: int
+    rates: Sequence[float]
+    idle: float
+    ceiling: bool
+    ceiling_from: float
+    arrivals: str
+    drain: float
+    conditions: Conditions
+    flight: int | None
+    workers: Sequence[int]
+    grow: int | None
+    output: Path | None
+
+
+class Stand:
+    """One bridge that runs. A rate that it can't keep up with leaves it behind with work: then it is started anew."""
+
+    def __init__(self, product: Product, conditions: Conditions) -> None:
+        self._product = product
+        self._conditions = conditions
+        self._stack = ExitStack()
+        self.now = self._stack.enter_context(running(product, conditions))
+
+    def __enter__(self) -> Stand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def renew(self) -> None:
+        self._stack.close()
+        self.now = self._stack.enter_context(running(self._product, self._conditions))
+        self.now.run(WARM_UP)
+
+    def measured(self, burst: Burst) -> tuple[Outcome, Spent]:
+        before, began = self.now.cpu(), time.monotonic()
+        outcome = self.now.run(burst)
+        return outcome, figures.spent(self.now, before, self.now.cpu(), time.monotonic() - began)
+
+    def at_rest(self, seconds: float) -> Spent:
+        before = self.now.cpu()
+        time.sleep(seconds)
+        return figures.spent(self.now, before, self.now.cpu(), seconds)
+
+
+def main() -> None:
+    options = _options()
+    try:
+        found = {name: figures.medians(runs) for name, runs in _measure(options).items()}
+    except Missing as missing:
+        sys.exit(f"{missing}")
+    print("\n".join(figures.table(found, options.beside)))
+
+
+def _measure(options: Options) -> dict[str, list[Figures]]:
+    if options.grow:
+        from bench.grow import grown_beside_empty
+
+        return grown_beside_empty(options.grow, options.conditions, options.runs)
+    jobs = list(_jobs(options))
+    found: dict[str, list[Figures]] = {name: [] for name, _ in jobs}
+    for run in range(options.runs):
+        for name, job in jobs:
+            _tell(f"run {run + 1} of {options.runs}: {name}")
+            found[name].append(job(run))
+            if options.output:
+                options.output.write_text(json.dumps(found, indent=1))
+    return found
+
+
+def _jobs(options: Options) -> Iterator[tuple[str, Callable[[int], Figures]]]:
+    for product in options.products:
+        if options.flight:
+            yield product.name, lambda run, product=product: _flight(product, options)
+        for workers in options.workers:
+            conditions = replace(options.conditions, workers=workers, agent_delay=WORKERS_DELAY)
+            name = f"{product.name}, {workers} worker{'s' if workers > 1 else ''}"
+            yield name, lambda run, product=product, conditions=conditions: _workers(product, conditions, options, run)
+        if not options.flight and not options.workers:
+            yield product.name, lambda run, product=product: _side(product, options, run)
+
+
+def _side(product: Product, options: Options, run: int) -> Figures:
+    """One column of the table."""
+    with Stand(product, options.conditions) as stand:
+        stand.now.run(WARM_UP)
+        idle = stand.at_rest(options.idle)
+        found, memory = figures.at_rest(idle), figures.memory(stand.now)
+        for rate in options.rates:
+            found |= _at_rate(stand, rate, idle, options, run)
+            memory = {name: max(used, memory[name]) for name, used in figures.memory(stand.now).items()}
+            if found[f"{rate:g}/s answered, %"] < 100:
+                stand.renew()
+        found |= memory
+        if options.ceiling:
+            found |= _ceiling(stand, options, run)
+    return found
+
+
+def _at_rate(stand: Stand, rate: float, idle: Spent, options: Options, run: int) -> Figures:
+    texts = max(TEXTS_AT_LEAST, round(rate * SECONDS))
+    callbacks = options.conditions.callbacks
+    outcome, cost = stand.measured(Burst(rate, texts, options.arrivals, run, options.drain, callbacks))
+    found = figures.of_rate(f"{rate:g}/s", outcome, cost, idle)
+    _tell(f"  {rate:g}/s: {outcome}")
+    if ended := stand.now.ended():
+        _tell(f"  ended by themselves: {', '.join(ended)}")
+    return found
+
+
+def _ceiling(stand: Stand, options: Options, run: int) -> Figures:
+    """The highest rate that is held: doubled until one is not, then halved in between."""
+    low, high, costs = 0.0, 0.0, None
+    rate = options.ceiling_from
+    while rate >= 1 and not (low and high and high / low <= CLOSE_ENOUGH):
+        outcome, cost = stand.measured(
+            Burst(rate, round(rate * TRIAL_SECONDS), options.arrivals, run, TRIAL_DRAIN, options.conditions.callbacks)
+        )
+        held = outcome.answered == outcome.texts and not outcome.webhooks_failed and outcome.added[1] <= HOLDS_P99
+        _tell(f"  {rate:.0f}/s is {'' if held else 'not '}held: {outcome}")
+        if held:
+            low, costs = rate, cost
+        else:
+            high = rate
+            stand.renew()
+        rate = _between(low, high)
+    return {"ceiling, texts/s": low, **(_cores("at the ceiling", costs) if costs else {})}
+
+
+def _between(low: float, high: float) -> float:
+    """The next rate to try; 0: not known yet."""
+    if not high:
+        return low * 2
+    return (low * high) ** 0.5 if low else high / 2
+
+
+def _cores(when: str, cost: Spent) -> Figures:
+    """Who was busy then: what binds it."""
+    busy = {**cost.own, **cost.services, "generator": cost.generator, "others on the machine": cost.others}
+    return {f"{when}: ({name}, cores)": seconds / cost.took for name, seconds in busy.items()}
+
+
+def _flight(product: Product, options: Options) -> Figures:
+    """So many turns at once, all of them waiting for the agent."""
+    assert options.flight
+    conditions = replace(options.conditions, agent_delay=FLIGHT_DELAY)
+    with Stand(product, conditions) as stand:
+        before = figures.memory(stand.now)
+        burst = Burst(FLIGHT_RATE, options.flight, "even", drain=options.drain + FLIGHT_DELAY)
+        stand.now.generator.begin(burst)
+        most = dict(before)
+        while not stand.now.generator.has_answered(0.25):
+            most = {name: max(used, most[name]) for name, used in figures.memory(stand.now).items()}
+        outcome = stand.now.generator.end()
+    return {
+        "texts": outcome.texts,
+        "answered": outcome.answered,
+        "turns in flight, at most": outcome.most_open_turns,
+        **{f"before: {name}": used for name, used in before.items()},
+        **{f"at most: {name}": used for name, used in most.items()},
+        "added p50, ms": 1000 * outcome.added[0],
+        "added p99, ms": 1000 * outcome.added[1],
+    }
+
+
+def _workers(product: Product, conditions: Conditions, options: Options, run: int) -> Figures:
+    with Stand(product, conditions) as stand:
+        stand.now.run(WARM_UP)
+        return _ceiling(stand, options, run)
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.side_by_side", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--products", help=f"in this order: {', '.join(PRODUCTS)}")
+    add("--beside", default="peer", help="whose figures the ratios are to")
+    add("--runs", type=int, default=3)
+    add("--rates", type=_numbers, default=[2, 12, 50, 150], help="texts a second, such as 2,12,50,150; empty: none")
+    add("--ceiling", action=argparse.BooleanOptionalAction, help="search the highest rate that is held")
+    add("--ceiling-from", type=float, default=25)
+    add("--idle", type=float, default=60, help="seconds in which nothing happens")
+    add("--arrivals", choices=("poisson", "even"), default="poisson", help="the same moments for all of them")
+    add("--drain", type=float, default=30, help="seconds that answers may come after the last text")
+    add("--agent-delay", type=float, default=0.3, help="seconds")
+    add("--create-delay", type=float, default=0.0, help="seconds that opening a chat takes")
+    add("--callbacks", action="store_true", help="`sent` and `delivered` for every text whose sender asks for them")
+    add("--catch-up", action=argparse.BooleanOptionalAction, default=True, help="ours reads the carrier's list")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the bridges")
+    add("--flight", type=int, metavar="N", help="so many turns at once, agent 10 s")
+    add("--workers", type=_whole_numbers, default=[], metavar="1,2,4", help="ceilings with so many workers, agent 2 s")
+    add("--grow", type=int, nargs="?", const=1_000_000, metavar="N", help="conversations, ten messages each")
+    add("--json", type=Path, metavar="FILE", help="every run's figures")
+    given = parser.parse_args()
+    special = given.flight or given.workers or given.grow
+    names = (given.products or ("ours" if special else "peer,tutorial,ours")).split(",")
+    if unknown := set(names) - PRODUCTS.keys():
+        parser.error(f"unknown: {', '.join(unknown)}")
+    return Options(
+        products=[PRODUCTS[name] for name in names],
+        beside=given.beside,
+        runs=given.runs,
+        rates=given.rates,
+        idle=given.idle,
+        ceiling=given.ceiling,
+        ceiling_from=given.ceiling_from,
+        arrivals=given.arrivals,
+        drain=given.drain,
+        conditions=Conditions(
+            agent_delay=given.agent_delay,
+            create_delay=given.create_delay,
+            callbacks=given.callbacks,
+            catch_up=given.catch_up,
+            more=dict(each.split("=", 1) for each in given.set),
+        ),
+        flight=given.flight,
+        workers=given.workers,
+        grow=given.grow,
+        output=given.json,
+    )
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",") if part]
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+def _tell(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
