@@ -12,7 +12,7 @@ from bench.meters import MACHINE
 from bench.products import GENERATOR, Running
 
 Figures = dict[str, float]
-"""By their labels, in the order of the table."""
+"""By their labels, in the order of the table. A label in parentheses is not the bridge's: it has no ratio."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,6 @@ def _shown(number: float | None) -> str:
 
 
 def _ratio(label: str, number: float | None, beside: float | None) -> str:
-    if "(" in label or number is None or not beside or math.isnan(number) or math.isnan(beside):
+    if label.endswith(")") or number is None or not beside or math.isnan(number) or math.isnan(beside):
         return ""
     return f"{number / beside:.2f}"

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ DATABASE = f"postgresql://postgres@{HERE}:{{port}}/postgres"
 
 STARTS_WITHIN = 60.0
 ENDS_WITHIN = 40.0
+
+ADMIN = "token-of-the-operator"
 
 LARGEST_RATE = "10000"
 """Segments a second that a sender may send: the peers hold nothing back, so ours must not either."""
@@ -155,6 +157,14 @@ class Running:
     services: Mapping[str, Server]
     generator: Generator
     url: str
+    _start: Callable[[], None]
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Its processes have ended meanwhile; the services stay."""
+        _end(self.processes)
+        yield
+        self._start()
 
     def cpu(self) -> dict[str, float]:
         """Seconds so far: of each of its processes by name, of each service, of the generator, of the machine."""
@@ -193,9 +203,13 @@ def running(product: Product, conditions: Conditions) -> Iterator[Running]:
         environment = _environment(conditions, services, generator.ports, folder, port)
         processes: dict[str, list[Process]] = {}
         stack.callback(_end, processes)
-        _start(product, conditions, folder, environment, processes)
-        until(lambda: _listens(port), f"{product.name} listens", STARTS_WITHIN)
-        began = Running(product, conditions, processes, services, generator, url)
+
+        def start() -> None:
+            _start(product, conditions, folder, environment, processes)
+            until(lambda: _listens(port), f"{product.name} listens", STARTS_WITHIN)
+
+        start()
+        began = Running(product, conditions, processes, services, generator, url, start)
         proof = began.run(Burst(rate=1, texts=1, drain=STARTS_WITHIN))
         output = "\n".join(process.output[-2000:] for group in processes.values() for process in group)
         assert proof.answered == 1, f"{product.name} does not answer: {proof}\n{output}"
@@ -263,7 +277,7 @@ def _environment(
         "AGENT_ID": vendors.AGENT,
         "AGENT_URL": agent,
         "SENDER_RATE": LARGEST_RATE,
-        "ADMIN_TOKEN": "token-of-the-operator",
+        "ADMIN_TOKEN": ADMIN,
         **({"STATUS_URL": f"{url}/twilio/inbound"} if conditions.callbacks else {}),
         **conditions.more,
     }

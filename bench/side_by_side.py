@@ -106,7 +106,7 @@ def main() -> None:
         found = {name: figures.medians(runs) for name, runs in _measure(options).items()}
     except Missing as missing:
         sys.exit(f"{missing}")
-    print("\n".join(figures.table(found, options.beside)))
+    print("\n".join(figures.table(found, "empty" if options.grow else options.beside)))
 
 
 def _measure(options: Options) -> dict[str, list[Figures]]:
@@ -118,7 +118,7 @@ def _measure(options: Options) -> dict[str, list[Figures]]:
     found: dict[str, list[Figures]] = {name: [] for name, _ in jobs}
     for run in range(options.runs):
         for name, job in jobs:
-            _tell(f"run {run + 1} of {options.runs}: {name}")
+            tell(f"run {run + 1} of {options.runs}: {name}")
             found[name].append(job(run))
             if options.output:
                 options.output.write_text(json.dumps(found, indent=1))
@@ -159,32 +159,39 @@ def _at_rate(stand: Stand, rate: float, idle: Spent, options: Options, run: int)
     callbacks = options.conditions.callbacks
     outcome, cost = stand.measured(Burst(rate, texts, options.arrivals, run, options.drain, callbacks))
     found = figures.of_rate(f"{rate:g}/s", outcome, cost, idle)
-    _tell(f"  {rate:g}/s: {outcome}")
+    tell(f"  {rate:g}/s: {outcome}")
     if ended := stand.now.ended():
-        _tell(f"  ended by themselves: {', '.join(ended)}")
+        tell(f"  ended by themselves: {', '.join(ended)}")
     return found
 
 
 def _ceiling(stand: Stand, options: Options, run: int) -> Figures:
-    """The highest rate that is held: doubled until one is not, then halved in between."""
-    low, high, costs = 0.0, 0.0, None
-    rate = options.ceiling_from
-    while rate >= 1 and not (low and high and high / low <= CLOSE_ENOUGH):
-        outcome, cost = stand.measured(
-            Burst(rate, round(rate * TRIAL_SECONDS), options.arrivals, run, TRIAL_DRAIN, options.conditions.callbacks)
-        )
+    """The highest rate that is held, and who was busy then."""
+    costs: dict[float, Spent] = {}
+
+    def holds(rate: float) -> bool:
+        texts, callbacks = round(rate * TRIAL_SECONDS), options.conditions.callbacks
+        outcome, costs[rate] = stand.measured(Burst(rate, texts, options.arrivals, run, TRIAL_DRAIN, callbacks))
         held = outcome.answered == outcome.texts and not outcome.webhooks_failed and outcome.added[1] <= HOLDS_P99
-        _tell(f"  {rate:.0f}/s is {'' if held else 'not '}held: {outcome}")
-        if held:
-            low, costs = rate, cost
-        else:
-            high = rate
+        tell(f"  {rate:.0f}/s is {'' if held else 'not '}held: {outcome}")
+        if not held:
             stand.renew()
-        rate = _between(low, high)
-    return {"ceiling, texts/s": low, **(_cores("at the ceiling", costs) if costs else {})}
+        return held
+
+    rate = search(options.ceiling_from, holds)
+    return {"ceiling, texts/s": rate, **(_cores("at the ceiling", costs[rate]) if rate else {})}
 
 
-def _between(low: float, high: float) -> float:
+def search(rate: float, holds: Callable[[float], bool]) -> float:
+    """Doubled until a rate is not held, or halved until one is; then ever closer in between. 0: not even one."""
+    low = high = 0.0
+    while rate >= 1 and not (low and high and high / low <= CLOSE_ENOUGH):
+        low, high = (rate, high) if holds(rate) else (low, rate)
+        rate = between(low, high)
+    return low
+
+
+def between(low: float, high: float) -> float:
     """The next rate to try; 0: not known yet."""
     if not high:
         return low * 2
@@ -286,7 +293,7 @@ def _whole_numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",") if part]
 
 
-def _tell(words: str) -> None:
+def tell(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 

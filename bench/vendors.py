@@ -73,6 +73,7 @@ class Vendors:
     most_open_turns: int = 0
     inbound: list[tuple[str, str, str, float]] = field(default_factory=list)
     """What people have sent, for the carrier's list: SID, phone, words, moment since 1970."""
+    _servers: list[asyncio.Server] = field(default_factory=list)
     _chats: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     _held: dict[str, float] = field(default_factory=dict)
     _outbound: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -81,12 +82,16 @@ class Vendors:
     async def listen(self) -> tuple[int, int]:
         """The ports of the agent and of the carrier."""
         loop = asyncio.get_running_loop()
-        servers = [
+        self._servers = [
             await loop.create_server(lambda answer=answer: _Conversation(answer), "127.0.0.1", 0, backlog=4096)
             for answer in (self._agent, self._carrier)
         ]
-        agent, carrier = (server.sockets[0].getsockname()[1] for server in servers)
+        agent, carrier = (server.sockets[0].getsockname()[1] for server in self._servers)
         return agent, carrier
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
 
     # -- the agent -------------------------------------------------------------------------------------------------
 
