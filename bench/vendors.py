@@ -74,6 +74,7 @@ class Vendors:
     inbound: list[tuple[str, str, str, float]] = field(default_factory=list)
     """What people have sent, for the carrier's list: SID, phone, words, moment since 1970."""
     _servers: list[asyncio.Server] = field(default_factory=list)
+    _open: set[asyncio.Transport] = field(default_factory=set)
     _chats: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     _held: dict[str, float] = field(default_factory=dict)
     _outbound: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -83,7 +84,9 @@ class Vendors:
         """The ports of the agent and of the carrier."""
         loop = asyncio.get_running_loop()
         self._servers = [
-            await loop.create_server(lambda answer=answer: _Conversation(answer), "127.0.0.1", 0, backlog=4096)
+            await loop.create_server(
+                lambda answer=answer: Conversation(answer, self._open), "127.0.0.1", 0, backlog=4096
+            )
             for answer in (self._agent, self._carrier)
         ]
         agent, carrier = (server.sockets[0].getsockname()[1] for server in self._servers)
@@ -92,10 +95,12 @@ class Vendors:
     def close(self) -> None:
         for server in self._servers:
             server.close()
+        for transport in self._open:
+            transport.abort()
 
     # -- the agent -------------------------------------------------------------------------------------------------
 
-    def _agent(self, call: _Call) -> None:
+    def _agent(self, call: Call) -> None:
         if _BEARER not in call.head:
             call.answer(401, {"status": "error", "message": "API key is missing or invalid."})
         elif call.path == "/create-chat-completion":
@@ -110,17 +115,17 @@ class Vendors:
         else:
             self._unknown(call)
 
-    def _create(self, call: _Call) -> None:
+    def _create(self, call: Call) -> None:
         self.calls["create-chat"] += 1
         chat_id = f"chat_{len(self._chats):027}"
         self._chats[chat_id] = []
         _later(self.create_delay, lambda: self._created(call, chat_id))
 
-    def _created(self, call: _Call, chat_id: str) -> None:
+    def _created(self, call: Call, chat_id: str) -> None:
         self._held[chat_id] = time.monotonic() - call.came
         call.answer(201, _chat(chat_id, []))
 
-    def _complete(self, call: _Call) -> None:
+    def _complete(self, call: Call) -> None:
         self.calls["create-chat-completion"] += 1
         said = json.loads(call.body)
         items = self._chats.get(said["chat_id"])
@@ -133,7 +138,7 @@ class Vendors:
         self.most_open_turns = max(self.most_open_turns, self.open_turns)
         _later(self.agent_delay, lambda: self._answered(call, said["chat_id"], int(found[-1])))
 
-    def _answered(self, call: _Call, chat_id: str, number: int) -> None:
+    def _answered(self, call: Call, chat_id: str, number: int) -> None:
         self.open_turns -= 1
         items = self._chats[chat_id]
         item = _item(chat_id, len(items), "agent", ANSWER.format(number))
@@ -142,7 +147,7 @@ class Vendors:
             text.held = self._held.pop(chat_id, 0.0) + time.monotonic() - call.came
         call.answer(201, {"messages": [item]})
 
-    def _show(self, call: _Call, chat_id: str) -> None:
+    def _show(self, call: Call, chat_id: str) -> None:
         self.calls["get-chat"] += 1
         if chat_id in self._chats:
             call.answer(200, _chat(chat_id, self._chats[chat_id]))
@@ -151,7 +156,7 @@ class Vendors:
 
     # -- the carrier -----------------------------------------------------------------------------------------------
 
-    def _carrier(self, call: _Call) -> None:
+    def _carrier(self, call: Call) -> None:
         if _BASIC not in call.head:
             call.answer(401, {"code": 20003, "message": "Authenticate", "status": 401})
         elif call.method == "POST" and call.path == f"{MESSAGES}.json":
@@ -163,7 +168,7 @@ class Vendors:
         else:
             self._unknown(call)
 
-    def _send(self, call: _Call) -> None:
+    def _send(self, call: Call) -> None:
         self.calls["send"] += 1
         fields = {name: values[0] for name, values in parse_qs(call.body.decode()).items()}
         sid = f"SM{len(self._outbound):032x}"
@@ -180,12 +185,12 @@ class Vendors:
             self.calls["send of other words"] += 1
         call.answer(201, resource)
 
-    def _message(self, call: _Call) -> None:
+    def _message(self, call: Call) -> None:
         self.calls["get message"] += 1
         resource = self._outbound.get(call.path.rpartition("/")[2].removesuffix(".json"))
         call.answer(*(200, {**resource, "status": "delivered"}) if resource else (404, {"code": 20404, "status": 404}))
 
-    def _list(self, call: _Call) -> None:
+    def _list(self, call: Call) -> None:
         """Newest first. A page goes on where the one before has ended, however many have come meanwhile."""
         self.calls["list"] += 1
         asked = {name: values[0] for name, values in parse_qs(call.query).items()}
@@ -205,7 +210,7 @@ class Vendors:
         ends = {"start": 0, "end": len(page), "first_page_uri": this, "previous_page_uri": None}
         call.answer(200, {**answer, **ends, "next_page_uri": f"{call.path}?{urlencode(following)}" if start else None})
 
-    def _unknown(self, call: _Call) -> None:
+    def _unknown(self, call: Call) -> None:
         self.calls[f"unknown: {call.method} {call.path}"] += 1
         call.answer(404, {"code": 20404, "status": 404})
 
@@ -264,10 +269,10 @@ def _resource(sid: str, sender: str, recipient: str, body: str, status: str, at:
     }
 
 
-class _Call:
+class Call:
     """One request, read to its end."""
 
-    __slots__ = ("_transport", "body", "came", "head", "method", "path", "query")
+    __slots__ = ("body", "came", "head", "method", "path", "query", "transport")
 
     def __init__(self, head: bytes, body: bytes, transport: asyncio.Transport) -> None:
         self.came = time.monotonic()
@@ -276,23 +281,28 @@ class _Call:
         self.method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
         address = urlsplit(target)
         self.path, self.query = address.path, address.query
-        self._transport = transport
+        self.transport = transport
 
     def answer(self, status: int, payload: object) -> None:
         body = b"" if payload is None else json.dumps(payload).encode()
         length = b"" if payload is None else b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
-        self._transport.write(b"HTTP/1.1 %d .\r\n%s\r\n%s" % (status, length, body))
+        self.transport.write(b"HTTP/1.1 %d .\r\n%s\r\n%s" % (status, length, body))
 
 
-class _Conversation(asyncio.Protocol):
+class Conversation(asyncio.Protocol):
     """One connection that a bridge has opened, kept for as long as it likes."""
 
-    def __init__(self, answer: Callable[[_Call], None]) -> None:
+    def __init__(self, answer: Callable[[Call], None], among: set[asyncio.Transport]) -> None:
         self._answer = answer
+        self._among = among
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
+        self._among.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._among.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -305,4 +315,4 @@ class _Conversation(asyncio.Protocol):
             if len(self._buffer) < following:
                 return
             body, self._buffer = self._buffer[end + 4 : following], self._buffer[following:]
-            self._answer(_Call(head, body, self._transport))
+            self._answer(Call(head, body, self._transport))
