@@ -73,11 +73,11 @@ class Table:
 
 
 def grown_beside_empty(conversations: int, conditions: Conditions, runs: int) -> dict[str, list[Figures]]:
-    from bench.side_by_side import Stand, tell
+    from bench.side_by_side import Column, Stand, tell
 
     conditions = replace(conditions, callbacks=True, postgres=POSTGRES)
     found: dict[str, list[Figures]] = {"empty": [], "grown": []}
-    with Stand(PRODUCTS["ours"], conditions) as stand:
+    with Stand(Column("ours", PRODUCTS["ours"], conditions)) as stand:
         address = DATABASE.format(port=stand.now.services["postgres"].port)
         with psycopg.connect(address, autocommit=True) as database:
             database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")

@@ -2,7 +2,7 @@
 
     python -m bench.side_by_side                        the table: three runs, medians, ratios to the peer
     python -m bench.side_by_side --runs 1 --rates 50    a quick look
-    python -m bench.side_by_side --callbacks            with status callbacks for every text
+    python -m bench.side_by_side --products ours,ours+callbacks --beside ours
     python -m bench.side_by_side --products ours,ours-rabbitmq --beside ours
     python -m bench.side_by_side --products up-sqlite --rates 12,50,150 --ceiling
     python -m bench.side_by_side --flight 1000          so many turns in flight in one worker
@@ -27,7 +27,7 @@ from pathlib import Path
 from bench import figures
 from bench.figures import Figures, Spent
 from bench.load import Burst, Outcome
-from bench.products import PRODUCTS, Conditions, Product, running
+from bench.products import PRODUCTS, Conditions, Product, Running, running
 from bench.servers import Missing
 
 TEXTS_AT_LEAST = 60
@@ -44,16 +44,29 @@ TRIAL_SECONDS = 10
 TRIAL_DRAIN = 5.0
 CLOSE_ENOUGH = 1.1
 
-FLIGHT_DELAY = 10.0
+AGENT_DELAY, FLIGHT_DELAY, WORKERS_DELAY = 0.3, 10.0, 2.0
+"""Seconds that the agent thinks: in the table, with many turns in flight, with several workers."""
+
 FLIGHT_RATE = 200.0
-WORKERS_DELAY = 2.0
+
+CALLBACKS = "+callbacks"
+"""Behind a name: this column with status callbacks."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One bridge under one set of conditions."""
+
+    name: str
+    product: Product
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
 class Options:
     """What is asked for."""
 
-    products: Sequence[Product]
+    columns: Sequence[Column]
     beside: str
     runs: int
     rates: Sequence[float]
@@ -72,11 +85,11 @@ class Options:
 class Stand:
     """One bridge that runs. A rate that it can't keep up with leaves it behind with work: then it is started anew."""
 
-    def __init__(self, product: Product, conditions: Conditions) -> None:
-        self._product = product
-        self._conditions = conditions
+    def __init__(self, column: Column) -> None:
+        self.callbacks = column.conditions.callbacks
+        self._column = column
         self._stack = ExitStack()
-        self.now = self._stack.enter_context(running(product, conditions))
+        self.now = self._begin()
 
     def __enter__(self) -> Stand:
         return self
@@ -86,8 +99,11 @@ class Stand:
 
     def renew(self) -> None:
         self._stack.close()
-        self.now = self._stack.enter_context(running(self._product, self._conditions))
+        self.now = self._begin()
         self.now.run(WARM_UP)
+
+    def _begin(self) -> Running:
+        return self._stack.enter_context(running(self._column.product, self._column.conditions))
 
     def measured(self, burst: Burst) -> tuple[Outcome, Spent]:
         before, began = self.now.cpu(), time.monotonic()
@@ -126,20 +142,20 @@ def _measure(options: Options) -> dict[str, list[Figures]]:
 
 
 def _jobs(options: Options) -> Iterator[tuple[str, Callable[[int], Figures]]]:
-    for product in options.products:
+    """Columns of the table, and what measures each of them."""
+    for column in options.columns:
         if options.flight:
-            yield product.name, lambda run, product=product: _flight(product, options)
+            yield column.name, lambda _, column=column: _flight(column, options)
         for workers in options.workers:
-            conditions = replace(options.conditions, workers=workers, agent_delay=WORKERS_DELAY)
-            name = f"{product.name}, {workers} worker{'s' if workers > 1 else ''}"
-            yield name, lambda run, product=product, conditions=conditions: _workers(product, conditions, options, run)
+            more = replace(column, conditions=replace(column.conditions, workers=workers))
+            name = f"{column.name}, {workers} worker{'s' if workers > 1 else ''}"
+            yield name, lambda run, more=more: _only_ceiling(more, options, run)
         if not options.flight and not options.workers:
-            yield product.name, lambda run, product=product: _side(product, options, run)
+            yield column.name, lambda run, column=column: _side(column, options, run)
 
 
-def _side(product: Product, options: Options, run: int) -> Figures:
-    """One column of the table."""
-    with Stand(product, options.conditions) as stand:
+def _side(column: Column, options: Options, run: int) -> Figures:
+    with Stand(column) as stand:
         stand.now.run(WARM_UP)
         idle = stand.at_rest(options.idle)
         found, memory = figures.at_rest(idle), figures.memory(stand.now)
@@ -156,8 +172,7 @@ def _side(product: Product, options: Options, run: int) -> Figures:
 
 def _at_rate(stand: Stand, rate: float, idle: Spent, options: Options, run: int) -> Figures:
     texts = max(TEXTS_AT_LEAST, round(rate * SECONDS))
-    callbacks = options.conditions.callbacks
-    outcome, cost = stand.measured(Burst(rate, texts, options.arrivals, run, options.drain, callbacks))
+    outcome, cost = stand.measured(Burst(rate, texts, options.arrivals, run, options.drain, stand.callbacks))
     found = figures.of_rate(f"{rate:g}/s", outcome, cost, idle)
     tell(f"  {rate:g}/s: {outcome}")
     if ended := stand.now.ended():
@@ -170,8 +185,8 @@ def _ceiling(stand: Stand, options: Options, run: int) -> Figures:
     costs: dict[float, Spent] = {}
 
     def holds(rate: float) -> bool:
-        texts, callbacks = round(rate * TRIAL_SECONDS), options.conditions.callbacks
-        outcome, costs[rate] = stand.measured(Burst(rate, texts, options.arrivals, run, TRIAL_DRAIN, callbacks))
+        texts = round(rate * TRIAL_SECONDS)
+        outcome, costs[rate] = stand.measured(Burst(rate, texts, options.arrivals, run, TRIAL_DRAIN, stand.callbacks))
         held = outcome.answered == outcome.texts and not outcome.webhooks_failed and outcome.added[1] <= HOLDS_P99
         tell(f"  {rate:.0f}/s is {'' if held else 'not '}held: {outcome}")
         if not held:
@@ -204,13 +219,13 @@ def _cores(when: str, cost: Spent) -> Figures:
     return {f"{when}: ({name}, cores)": seconds / cost.took for name, seconds in busy.items()}
 
 
-def _flight(product: Product, options: Options) -> Figures:
+def _flight(column: Column, options: Options) -> Figures:
     """So many turns at once, all of them waiting for the agent."""
     assert options.flight
-    conditions = replace(options.conditions, agent_delay=FLIGHT_DELAY)
-    with Stand(product, conditions) as stand:
+    with Stand(column) as stand:
         before = figures.memory(stand.now)
-        burst = Burst(FLIGHT_RATE, options.flight, "even", drain=options.drain + FLIGHT_DELAY)
+        drain = options.drain + column.conditions.agent_delay
+        burst = Burst(FLIGHT_RATE, options.flight, "even", drain=drain)
         stand.now.generator.begin(burst)
         most = dict(before)
         while not stand.now.generator.has_answered(0.25):
@@ -227,8 +242,8 @@ def _flight(product: Product, options: Options) -> Figures:
     }
 
 
-def _workers(product: Product, conditions: Conditions, options: Options, run: int) -> Figures:
-    with Stand(product, conditions) as stand:
+def _only_ceiling(column: Column, options: Options, run: int) -> Figures:
+    with Stand(column) as stand:
         stand.now.run(WARM_UP)
         return _ceiling(stand, options, run)
 
@@ -238,7 +253,7 @@ def _options() -> Options:
         prog="python -m bench.side_by_side", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--products", help=f"in this order: {', '.join(PRODUCTS)}")
+    add("--products", help=f"in this order: {', '.join(PRODUCTS)}; each also with {CALLBACKS}")
     add("--beside", default="peer", help="whose figures the ratios are to")
     add("--runs", type=int, default=3)
     add("--rates", type=_numbers, default=[2, 12, 50, 150], help="texts a second, such as 2,12,50,150; empty: none")
@@ -247,7 +262,7 @@ def _options() -> Options:
     add("--idle", type=float, default=60, help="seconds in which nothing happens")
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="the same moments for all of them")
     add("--drain", type=float, default=30, help="seconds that answers may come after the last text")
-    add("--agent-delay", type=float, default=0.3, help="seconds")
+    add("--agent-delay", type=float, help=f"seconds; {AGENT_DELAY} unless another mode says otherwise")
     add("--create-delay", type=float, default=0.0, help="seconds that opening a chat takes")
     add("--callbacks", action="store_true", help="`sent` and `delivered` for every text whose sender asks for them")
     add("--catch-up", action=argparse.BooleanOptionalAction, default=True, help="ours reads the carrier's list")
@@ -259,10 +274,18 @@ def _options() -> Options:
     given = parser.parse_args()
     special = given.flight or given.workers or given.grow
     names = (given.products or ("ours" if special else "peer,tutorial,ours")).split(",")
-    if unknown := set(names) - PRODUCTS.keys():
+    if unknown := {name.removesuffix(CALLBACKS) for name in names} - PRODUCTS.keys():
         parser.error(f"unknown: {', '.join(unknown)}")
+    usual = FLIGHT_DELAY if given.flight else WORKERS_DELAY if given.workers else AGENT_DELAY
+    conditions = Conditions(
+        agent_delay=usual if given.agent_delay is None else given.agent_delay,
+        create_delay=given.create_delay,
+        callbacks=given.callbacks,
+        catch_up=given.catch_up,
+        more=dict(each.split("=", 1) for each in given.set),
+    )
     return Options(
-        products=[PRODUCTS[name] for name in names],
+        columns=[_column(name, conditions) for name in names],
         beside=given.beside,
         runs=given.runs,
         rates=given.rates,
@@ -271,18 +294,17 @@ def _options() -> Options:
         ceiling_from=given.ceiling_from,
         arrivals=given.arrivals,
         drain=given.drain,
-        conditions=Conditions(
-            agent_delay=given.agent_delay,
-            create_delay=given.create_delay,
-            callbacks=given.callbacks,
-            catch_up=given.catch_up,
-            more=dict(each.split("=", 1) for each in given.set),
-        ),
+        conditions=conditions,
         flight=given.flight,
         workers=given.workers,
         grow=given.grow,
         output=given.json,
     )
+
+
+def _column(name: str, conditions: Conditions) -> Column:
+    product = PRODUCTS[name.removesuffix(CALLBACKS)]
+    return Column(name, product, replace(conditions, callbacks=conditions.callbacks or name.endswith(CALLBACKS)))
 
 
 def _numbers(text: str) -> list[float]:
