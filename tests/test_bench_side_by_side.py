@@ -151,7 +151,7 @@ def test_the_time_of_a_child_that_has_ended_is_its_parents() -> None:
     before = meters.cpu({"us": [os.getpid()]})
     subprocess.run([sys.executable, "-c", burn], check=True)
     after = meters.cpu({"us": [os.getpid()]})
-    assert after["us"] - before["us"] >= 0.19
+    assert after["us"] - before["us"] > 0.15
     assert after[meters.MACHINE] - before[meters.MACHINE] >= 0.15
 
 
