@@ -14,10 +14,10 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
@@ -55,7 +55,13 @@ IDLE = 62.0
 LARGE = 10_000
 """Rows. No table with more may be read from its beginning to its end."""
 
-STATEMENTS_SHOWN = 24
+MATCHES = 9
+STATEMENTS_SHOWN = 15
+
+T = TypeVar("T")
+
+Statements = dict[str, tuple[int, float, float]]
+"""Calls, milliseconds a call and blocks a call, by shortened words."""
 
 
 @dataclass(frozen=True)
@@ -97,41 +103,53 @@ def grown_beside_empty(conversations: int, conditions: Conditions, runs: int) ->
 
 
 def _measured(stand: Any, database: psycopg.Connection) -> Figures:
-    """Texts with callbacks, then a minute in which only the clock works, then the match of stale chats."""
+    """A minute in which only the clock works, texts with callbacks, the match of stale chats."""
     stand.now.run(Burst(RATE, 60, callbacks=True))
-    database.execute("SELECT pg_stat_statements_reset()")
     scanned = _scans(database)
-    at_rest = stand.at_rest(IDLE)
-    outcome, cost = stand.measured(Burst(RATE, round(RATE * SECONDS), callbacks=True))
-    matches = [_stale_match(stand.now.url) for _ in range(9)]
-    statements = _statements(database)
-    known = {f"sequential scans of {name}": n - scanned.get(name, 0) for name, n in _scans(database).items()}
+    at_rest, of_clock = _counted(database, lambda: stand.at_rest(IDLE))
+    burst = Burst(RATE, round(RATE * SECONDS), callbacks=True)
+    (outcome, cost), of_texts = _counted(database, lambda: stand.measured(burst))
+    matches, of_match = _counted(database, lambda: [_stale_match(stand.now.url) for _ in range(MATCHES)])
     return {
         **figures.of_rate(f"{RATE:g}/s", outcome, cost, at_rest),
         **figures.at_rest(at_rest),
         "stale match by the admin API, ms": 1000 * median(matches),
-        "all statements: ms a text": sum(calls * ms for calls, ms, _ in statements.values()) / outcome.texts,
-        "all statements: blocks a text": sum(calls * blocks for calls, _, blocks in statements.values())
-        / outcome.texts,
-        **known,
-        **_shown(statements),
+        **_sums("a text", of_texts, outcome.texts),
+        **_sums("a minute of the clock", of_clock, IDLE / 60),
+        **_sums("a stale match", of_match, MATCHES),
+        **{f"sequential scans of {name}": n - scanned.get(name, 0) for name, n in _scans(database).items()},
+        **_dearest("a text's", of_texts),
+        **_dearest("the clock's", of_clock),
+        **_dearest("the match's", of_match),
     }
 
 
-def _shown(statements: Mapping[str, tuple[int, float, float]]) -> Figures:
-    """The dearest by all that they touched."""
+def _counted(database: psycopg.Connection, work: Callable[[], T]) -> tuple[T, Statements]:
+    database.execute("SELECT pg_stat_statements_reset()")
+    return work(), _statements(database)
+
+
+def _sums(what: str, statements: Statements, times: float) -> Figures:
+    return {
+        f"PostgreSQL: statements {what}": sum(calls for calls, _, _ in statements.values()) / times,
+        f"PostgreSQL: ms {what}": sum(calls * ms for calls, ms, _ in statements.values()) / times,
+        f"PostgreSQL: blocks {what}": sum(calls * blocks for calls, _, blocks in statements.values()) / times,
+    }
+
+
+def _dearest(whose: str, statements: Statements) -> Figures:
+    """By all that they touched, with the blocks of a call."""
     dearest = sorted(statements.items(), key=lambda each: -each[1][0] * each[1][2])[:STATEMENTS_SHOWN]
-    return {f"blocks a call: {words}": blocks for words, (_, _, blocks) in dearest}
+    return {f"{whose}, blocks a call: {words}": blocks for words, (_, _, blocks) in dearest}
 
 
-def _statements(database: psycopg.Connection) -> dict[str, tuple[int, float, float]]:
-    """Calls, milliseconds a call and blocks a call, by shortened words."""
+def _statements(database: psycopg.Connection) -> Statements:
     rows = database.execute(
         "SELECT query, calls, mean_exec_time, (shared_blks_hit + shared_blks_read)::float / calls"
         " FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid"
         " WHERE datname = current_database() AND query !~* 'pg_stat|pg_catalog'"
     )
-    found: dict[str, tuple[int, float, float]] = {}
+    found: Statements = {}
     for query, calls, ms, blocks in rows:
         words = _words(query)
         before = found.get(words, (0, 0.0, 0.0))
