@@ -47,6 +47,8 @@ class Burst:
     """Seconds that the last answers may take after the last text."""
     callbacks: bool = False
     people: int | None = None
+    forget: bool = False
+    """The carrier's list begins anew: what came before is no longer in it."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ class Load:
         self._callbacks, self._callbacks_failed, self._webhooks.reopened = burst.callbacks, 0, 0
         self._vendors.most_open_turns = self._vendors.open_turns
         calls = self._vendors.calls.copy()
+        if burst.forget:
+            self._vendors.inbound.clear()
         gc.collect()
         began, cpu = time.monotonic(), time.process_time()
         texts = await self._text(burst, began + 0.02)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -118,6 +119,7 @@ class Stand:
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, _as_interrupt)  # so that all that was started here ends with it
     try:
         found = {name: figures.medians(runs) for name, runs in _measure(options).items()}
     except Missing as missing:
@@ -313,6 +315,10 @@ def _numbers(text: str) -> list[float]:
 
 def _whole_numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",") if part]
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def tell(words: str) -> None:
