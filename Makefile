@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format chaos chaos-long second-opinion requirements clean
+.PHONY: help demo test check format chaos chaos-long side-by-side second-opinion requirements clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost
 
 chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and more than 1,000 faults
 	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED) $(LONG)
+
+side-by-side: $(VENV)/installed-dev bench/peer/node_modules  ## the peer, the tutorial's bridge and ours, measured (ARGS=…); see bench/README.md
+	$(BIN)/python -m bench.side_by_side $(ARGS)
+
+bench/peer/node_modules: bench/peer/package.json
+	$(NPM) install --prefix bench/peer --no-package-lock --ignore-scripts
+	@touch $@
 
 SECOND := .second-opinion
 

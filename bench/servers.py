@@ -64,6 +64,11 @@ class Server:
         self._settings = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", **(settings or {})}
         self._popen: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._popen
+        return self._popen.pid
+
     def start(self) -> None:
         """Returns when it answers."""
         with (self._folder / "output").open("ab") as output:
@@ -105,14 +110,14 @@ class Server:
 
 
 @contextmanager
-def postgres() -> Iterator[Server]:
-    """A cluster of its own; its user is ``postgres``, and needs no password."""
+def postgres(more: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A cluster of its own; its user is ``postgres``, and needs no password. ``more``: of its settings."""
     user, port = _unprivileged("postgres"), free_port(HERE)
     with _folder("postgres", user) as folder:
         data = str(folder / "data")
         make = [_program("initdb"), *shlex.split(CLUSTER), "--pgdata", data]
         subprocess.run(make, cwd=folder, check=True, capture_output=True, **_as(user))
-        settings = {**POSTGRES_SETTINGS, "port": port, "unix_socket_directories": folder}
+        settings = {**POSTGRES_SETTINGS, **(more or {}), "port": port, "unix_socket_directories": folder}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
         def answers() -> bool:
