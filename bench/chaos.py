@@ -43,16 +43,16 @@ from bench.disasters import (
     set_vendor_faults,
 )
 from bench.judgement import Judgement, leaks, pronounce
-from bench.places import PLACES, Place
-from bench.proxies import HERE, Doors
 from bench.report import shown
-from bench.servers import Missing
 from bench.speed import Speed, measured
 from bench.supervisor import Supervisor
-from bridge.embedded import free_port
+from bridge.processes.embedded import free_port
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from bridge.simulator.ledger import FaultStruck
-from tests.procfile import ROOT
+from testkit.places import PLACES, Place
+from testkit.procfile import ROOT
+from testkit.proxies import HERE, Doors
+from testkit.servers import Missing
 
 AGENT_TIMEOUT = 15
 """Seconds. Short, so that the agent can outlast it within a short run."""

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bench.places import Place, sqlite_lock
-from bench.proxies import Doors, State
 from bench.supervisor import Ended, Supervisor, Watched
 from bridge.simulator import Simulator
 from bridge.simulator.faults import FAULTS
+from testkit.places import Place, sqlite_lock
+from testkit.proxies import Doors, State
 
 NOT_AT_RANDOM = {"agent_401", "carrier_401", "carrier_queue_full", "callbacks_undelivered"}
 """An account and a queue refuse everything, for a while: disasters. What a handset does is no fault of the vendor."""

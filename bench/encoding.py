@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bridge.texts import Recipient, Shaped, answer, shape
+from bridge.outbound.formatting.shape import Recipient, Shaped, answer, shape
 
 PHONE = "+15551230001"
 WITH_TYPOGRAPHY = Recipient(PHONE, smart_encoding=False)

@@ -29,7 +29,7 @@ from bench.figures import Figures
 from bench.load import Burst
 from bench.products import ADMIN, DATABASE, PRODUCTS, Conditions, Running
 from bench.vendors import phone_of
-from tests.waiting import until
+from testkit.waiting import until
 
 POSTGRES = {
     "shared_preload_libraries": "pg_stat_statements",

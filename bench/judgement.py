@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from sqlalchemy import Select, func, or_, select
 
 from bench.people import FIRST_PHONE, WORD
-from bridge.db import build_engine, patient
-from bridge.models import (
+from bridge.db.engine import build_engine, patient
+from bridge.db.models import (
     OPEN_TURN,
     UNSENT,
     Chat,
     ChatStatus,
+    CircuitBreaker,
     Conversation,
-    Hold,
     Message,
     MessageStatus,
     Turn,
@@ -47,7 +47,7 @@ UNSETTLED: dict[str, Select[int]] = {
         Message.status.in_((MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT))
     ),
     "chats being ended": select(func.count()).where(Chat.status == ChatStatus.ENDING),
-    "vendors on hold": select(func.count()).select_from(Hold),
+    "vendors on hold": select(func.count()).select_from(CircuitBreaker),
     "turns given up": select(func.count()).where(Turn.status == TurnStatus.GIVEN_UP),
     "texts given up": select(func.count()).where(Message.status == MessageStatus.GIVEN_UP),
 }

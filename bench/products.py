@@ -21,12 +21,12 @@ from typing import Any
 
 from bench import meters, vendors
 from bench.load import Burst, Outcome
-from bench.places import RABBITMQ, REDIS
-from bench.proxies import HERE
-from bench.servers import Missing, Server, postgres, rabbitmq, redis_server
-from bridge.embedded import free_port
-from tests.procfile import ROOT, Process
-from tests.waiting import until
+from bridge.processes.embedded import free_port
+from testkit.places import RABBITMQ, REDIS
+from testkit.procfile import ROOT, Process
+from testkit.proxies import HERE
+from testkit.servers import Missing, Server, postgres, rabbitmq, redis_server
+from testkit.waiting import until
 
 PEER = ROOT / "bench" / "peer"
 DATABASE = f"postgresql://postgres@{HERE}:{{port}}/postgres"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from bridge.texts import LONGEST, Recipient, answer
+from bridge.outbound.formatting.shape import LONGEST, Recipient, answer
 
 PHONE = Recipient("+15551230001")
 ON_WHATSAPP = Recipient("whatsapp:+15551230001")

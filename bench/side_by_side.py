@@ -29,7 +29,7 @@ from bench import figures
 from bench.figures import Figures, Spent
 from bench.load import Burst, Outcome
 from bench.products import PRODUCTS, Conditions, Product, Running, running
-from bench.servers import Missing
+from testkit.servers import Missing
 
 TEXTS_AT_LEAST = 60
 SECONDS = 12

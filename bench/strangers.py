@@ -84,7 +84,7 @@ def _waitress(words: str) -> tuple[str, ...]:
 
 
 _OURS = (
-    "from bench.strangers import app; from bridge.web.server import WebServer; "
+    "from bench.strangers import app; from bridge.processes.http_server import WebServer; "
     f"WebServer(app, threads={THREADS}, address=('127.0.0.1', {{port}})).run()"
 )
 _CHEROOT = (
@@ -98,7 +98,7 @@ SERVERS = {
     "gunicorn, gthread": Server("gunicorn", _gunicorn("gthread", "--http-parser", "python")),
     "gunicorn, gthread, C parser": Server("gunicorn_h1c", _gunicorn("gthread")),
     "gunicorn, gevent": Server("gevent", _gunicorn("gevent")),
-    "gunicorn, this bridge's worker": Server("gunicorn", _gunicorn("bridge.web.gunicorn_worker.WebWorker")),
+    "gunicorn, this bridge's worker": Server("gunicorn", _gunicorn("bridge.processes.gunicorn_worker.WebWorker")),
     "`bridge up`'s": Server("waitress", ("-c", _OURS)),
     "waitress as it comes": Server("waitress", _waitress("")),
     "waitress, 5,000 connections, poll": Server(

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.proxies import HERE
-from tests.procfile import Process
-from tests.waiting import until
+from testkit.procfile import Process
+from testkit.proxies import HERE
+from testkit.waiting import until
 
 LONGEST_ABSENCE = 5.0
 """Seconds until an ended process is started again; a third of them is back at once."""

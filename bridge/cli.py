@@ -7,11 +7,14 @@ from datetime import timedelta
 import click
 from sqlalchemy.exc import DBAPIError
 
-from bridge import __version__, chats, embedded, migrate, upkeep
-from bridge import log as logs
-from bridge.bell import NoBell
+from bridge import __version__
+from bridge.chats import end_task, ending
 from bridge.config import DatabaseSettings, Settings, or_exit, parse_duration
-from bridge.db import must_fit
+from bridge.db import migrate
+from bridge.db.engine import must_fit
+from bridge.lib import log as logs
+from bridge.processes import embedded
+from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
 
 DEFAULT_PORT = 8000
@@ -98,7 +101,7 @@ def up(host: str, port: int) -> None:
 @click.option("--browser/--no-browser", default=True, help="Open the phone in a browser.")
 def demo(port: int, browser: bool) -> None:
     """Text a simulated agent from a phone in your browser. Needs no account and no network."""
-    from bridge.demo import run
+    from bridge.processes.demo import run
 
     logs.configure()
     run(port, open_browser=browser)
@@ -111,21 +114,21 @@ def end_stale(idle: timedelta | None, dry_run: bool) -> None:
     """End the chats that nobody uses any more."""
     settings = _settings()
     logs.configure(secrets=logs.secrets_in(settings))
-    rt = Runtime.build(settings, NoBell(), pool_size=1)
+    rt = Runtime.build(settings, NullNotifier(), pool_size=1)
     try:
-        _end_stale(rt, idle or settings.stale_after or chats.DEFAULT_IDLE, dry_run)
+        _end_stale(rt, idle or settings.stale_after or ending.DEFAULT_IDLE, dry_run)
     finally:
         rt.close()
 
 
 def _end_stale(rt: Runtime, idle: timedelta, dry_run: bool) -> None:
     """What the provider does not end now is left to the running bridge."""
-    stale = chats.end_stale(rt, idle, limit=AT_ONCE, dry_run=dry_run)
+    stale = ending.end_stale(rt, idle, limit=AT_ONCE, dry_run=dry_run)
     if dry_run:
         click.echo(f"{stale.matched} chats are stale. Nothing was ended.")
         return
     with click.progressbar(stale.chat_ids, label="Ending stale chats") as bar:
         for chat_id in bar:
-            upkeep.end_chat(rt, chat_id)
-    left = sum(chats.ending(rt, chat_id) is not None for chat_id in stale.chat_ids)
+            end_task.end_chat(rt, chat_id)
+    left = sum(ending.ending(rt, chat_id) is not None for chat_id in stale.chat_ids)
     click.echo(f"{stale.matched - left} chats ended." + (f" {left} are left to the running bridge." if left else ""))

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
-from bridge.agents.routes import Agents, build_agents
-from bridge.bell import Bell
-from bridge.carriers import Carrier
-from bridge.carriers.registry import build_carrier
 from bridge.config import Settings
-from bridge.db import SILENCE, Sessions, build_engine, build_sessions
-from bridge.pulse import Pulse
+from bridge.db.engine import SILENCE, Sessions, build_engine, build_sessions
+from bridge.providers.agents.routes import Agents, build_agents
+from bridge.providers.carriers.contract import Carrier
+from bridge.providers.carriers.registry import build_carrier
+from bridge.queues.heartbeat import Heartbeat
+from bridge.queues.notifier import Notifier
 
 
 def utc_now() -> datetime:
@@ -29,12 +29,12 @@ class Runtime:
     sessions: Sessions
     agents: Agents
     carrier: Carrier
-    bell: Bell
-    pulse: Pulse
+    bell: Notifier
+    pulse: Heartbeat
     now: Callable[[], datetime] = utc_now
 
     @classmethod
-    def build(cls, settings: Settings, bell: Bell, *, pool_size: int, silence: float = SILENCE) -> Runtime:
+    def build(cls, settings: Settings, bell: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
         """The real one. Nothing is connected yet and no thread runs: safe to build before a fork."""
         sessions = build_sessions(build_engine(settings.database_url, pool_size=pool_size, silence=silence))
         return cls(
@@ -43,7 +43,7 @@ class Runtime:
             agents=build_agents(settings),
             carrier=build_carrier(settings),
             bell=bell,
-            pulse=Pulse(sessions, utc_now),
+            pulse=Heartbeat(sessions, utc_now),
         )
 
     def close(self) -> None:

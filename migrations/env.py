@@ -1,6 +1,6 @@
 """Runs the revisions: one transaction for all of them, and one release at a time.
 
-`bridge.migrate` hands over the address; from the `alembic` command line it comes from the settings.
+`bridge.db.migrate` hands over the address; from the `alembic` command line it comes from the settings.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from alembic import context
 from sqlalchemy import Connection, Engine, Enum, text
 
 from bridge.config import DatabaseSettings
-from bridge.db import build_engine
-from bridge.models import Base, UtcDateTime
+from bridge.db.engine import build_engine
+from bridge.db.models import Base, UtcDateTime
 
 RELEASE_LOCK = 7_286_374_051
 """Any number will do, as long as nobody else uses it in this database and it never changes."""

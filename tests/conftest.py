@@ -33,10 +33,10 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import OperationalError
 from xdist.scheduler import LoadScopeScheduling
 
-from bench.places import Place, postgres_redis
-from bench.servers import Certificate, Missing, Server, pgbouncer, redis_server
-from bridge.db import Sessions, build_engine, build_sessions
-from bridge.models import Base
+from bridge.db.engine import Sessions, build_engine, build_sessions
+from bridge.db.models import Base
+from testkit.places import Place, postgres_redis
+from testkit.servers import Certificate, Missing, Server, pgbouncer, redis_server
 
 POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 REDIS = os.environ.get("BRIDGE_TEST_REDIS") or "redis://127.0.0.1:6379"

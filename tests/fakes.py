@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.agents import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
-from bridge.agents.routes import Agents
-from bridge.carriers import CarriedText, Delivery, InboundText, Meaning, OutgoingText
-from bridge.carriers.twilio import codes
 from bridge.config import Settings
-from bridge.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError
-from bridge.texts.segments import segments
+from bridge.outbound.formatting.segments import segments
+from bridge.providers.agents.contract import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
+from bridge.providers.agents.routes import Agents
+from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.providers.carriers.twilio import error_codes
+from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError
 
 SETTINGS: dict[str, Any] = {
     "database_url": "sqlite:///never-opened.sqlite3",
@@ -166,7 +166,7 @@ class FakeChat:
 
 
 class FakeAgent:
-    """A chat agent in memory. See :class:`bridge.agents.Agent`.
+    """A chat agent in memory. See :class:`bridge.providers.agents.contract.Agent`.
 
     ``answer`` turns what was said into what is answered; a text in capitals would be ``lambda said: [said.upper()]``.
     """
@@ -326,7 +326,7 @@ class Accepted:
 
 
 class FakeCarrier:
-    """A carrier in memory. See :class:`bridge.carriers.Carrier`."""
+    """A carrier in memory. See :class:`bridge.providers.carriers.contract.Carrier`."""
 
     provider = "twilio"
 
@@ -415,7 +415,7 @@ class FakeCarrier:
                 return next((a.carried for a in self.accepted if a.carried.id == carrier_id), None)
 
     def meaning(self, code: int | None) -> Meaning:
-        return codes.meaning(code)
+        return error_codes.meaning(code)
 
     def receive(self, phone: str, number: str, body: str, media: int = 0) -> InboundText:
         """A person texts one of our numbers."""

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from bridge.db import Sessions, build_sessions
-from bridge.line import LINES
-from bridge.models import Base, Chat, Hold, Message
+from bridge.db.engine import Sessions, build_sessions
+from bridge.db.models import Base, Chat, CircuitBreaker, Message
+from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
 from tests.fakes import FakeAgent, fake_agents
 from tests.scene import ANN, Scene, earliest
@@ -97,7 +97,7 @@ class Mortal:
 class MortalScene(Scene):
     """A scene in which every process may die at any boundary, and another one comes."""
 
-    DUE = earliest(*(line.due_at for line in LINES), Chat.due_at, Hold.probe_at, Message.resend_at)
+    DUE = earliest(*(line.due_at for line in QUEUES), Chat.due_at, CircuitBreaker.probe_at, Message.resend_at)
     """Nor may a chat that is to end, a hold, or a text that goes again, stay for ever."""
 
     def __init__(self, sessions: Sessions, fate: Fate, agent: FakeAgent, **settings: Any) -> None:

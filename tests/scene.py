@@ -15,13 +15,14 @@ from typing import Any
 
 from sqlalchemy import Select, func, select
 
-from bridge import inbox, upkeep
-from bridge.carriers import InboundText
-from bridge.db import Sessions
-from bridge.line import LINES, Line
-from bridge.models import Base, Worker
+from bridge.db.engine import Sessions
+from bridge.db.models import Base, Worker
+from bridge.inbound import receive
+from bridge.maintenance import sweep
+from bridge.processes.tasks import TASKS
+from bridge.providers.carriers.contract import InboundText
+from bridge.queues.conversation_queue import QUEUES, ConversationQueue
 from bridge.runtime import Runtime
-from bridge.steps import STEPS
 from tests.fakes import FakeAgent, FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
 
 ANN = "+15551230001"
@@ -40,7 +41,7 @@ class FakePulse:
         self.beat()
 
     @contextmanager
-    def holding(self, line: Line, conversation_id: int) -> Iterator[None]:
+    def holding(self, line: ConversationQueue, conversation_id: int) -> Iterator[None]:
         yield
 
     def in_charge(self, worker: str) -> bool:
@@ -63,7 +64,7 @@ def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
 class Scene:
     """One bridge, its vendors and some people."""
 
-    DUE = earliest(*(line.due_at for line in LINES))
+    DUE = earliest(*(line.due_at for line in QUEUES))
     """The moments at which something must still happen."""
 
     def __init__(self, sessions: Sessions, agent: FakeAgent | None = None, **settings: Any) -> None:
@@ -88,7 +89,7 @@ class Scene:
         self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0, to: str = NUMBER, **more: Any
     ) -> bool:
         """A person texts; the carrier brings it to the inbox."""
-        return inbox.store(self.rt, InboundText(sid or next(self.sids), phone, to, body, media, **more))
+        return receive.receive(self.rt, InboundText(sid or next(self.sids), phone, to, body, media, **more))
 
     def set(self, **settings: Any) -> None:
         """The process comes back with other settings."""
@@ -97,7 +98,7 @@ class Scene:
 
     def ring(self) -> None:
         """Answer the rings that there are."""
-        self.bell.drain(self.rt, STEPS)
+        self.bell.drain(self.rt, TASKS)
 
     def work(self, seconds: float = 0) -> None:
         """Answer the rings, and let time pass with the clock's sweeper at work."""
@@ -109,7 +110,7 @@ class Scene:
     def tick(self, seconds: float = 1) -> None:
         self.clock.tick(seconds)
         self.rt.pulse.beat()
-        upkeep.sweep(self.rt)
+        sweep.sweep(self.rt)
         self.ring()
 
     def work_until_quiet(self, at_most: float = 24 * 3600) -> float:

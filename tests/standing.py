@@ -17,14 +17,14 @@ from sqlalchemy import Engine, func, or_, select, update
 from sqlalchemy.engine import make_url
 from twilio.request_validator import RequestValidator
 
-from bridge.db import build_engine
-from bridge.embedded import free_port
-from bridge.line import Line
-from bridge.models import Conversation, Direction, Message
+from bridge.db.engine import build_engine
+from bridge.db.models import Conversation, Direction, Message
+from bridge.processes.embedded import free_port
+from bridge.queues.conversation_queue import ConversationQueue
 from bridge.simulator import Ledger, Simulator, SimulatorSettings, judge, serve
 from bridge.simulator.ledger import Sent, Text, Wrong
-from tests.procfile import Process, Processes
-from tests.waiting import PATIENCE, until
+from testkit.procfile import Process, Processes
+from testkit.waiting import PATIENCE, until
 
 HERE = "127.0.0.1"
 WORD = "tangerine"
@@ -142,7 +142,7 @@ class Standing:
             connection.execute(select(Conversation.id).where(Conversation.phone == phone).with_for_update())
             yield
 
-    def end_bookings(self, line: Line, phones: Iterable[str]) -> None:
+    def end_bookings(self, line: ConversationQueue, phones: Iterable[str]) -> None:
         """At this moment, as if they had begun long ago."""
         theirs = update(Conversation).where(Conversation.phone.in_(list(phones)))
         with self._engine.begin() as connection:

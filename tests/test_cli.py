@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from bridge import __version__, migrate
-from bridge.db import Sessions, build_engine, build_sessions
-from bridge.models import Chat, ChatStatus, Conversation
+from bridge import __version__
+from bridge.db import migrate
+from bridge.db.engine import Sessions, build_engine, build_sessions
+from bridge.db.models import Chat, ChatStatus, Conversation
 from bridge.simulator import Simulator, SimulatorSettings, serve
-from tests.procfile import environment, lines
+from testkit.procfile import environment, lines
 
 BRIDGE = [sys.executable, "-m", "bridge"]
 TIMEOUT = 30

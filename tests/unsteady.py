@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from bridge.db import Sessions
+from bridge.db.engine import Sessions
 
 
 class Unsteady:

@@ -43,7 +43,7 @@ from bridge.config.values import (
     Version,
     parse_duration,
 )
-from bridge.keywords import HELP_WORDS, START_WORDS, STOP_WORDS, ExtraWords, letters_of
+from bridge.lib.keywords import HELP_WORDS, START_WORDS, STOP_WORDS, ExtraWords, letters_of
 
 __all__ = [
     "DEFAULT_FALLBACK_REPLY",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from dotenv import dotenv_values
 from pydantic import BaseModel
 
-from bridge.errors import BridgeError
+from bridge.lib.errors import BridgeError
 
 _BROKERS = ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL")
 """The first is ours; the others are what a platform sets when a broker is added there."""

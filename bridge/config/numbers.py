@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from bridge.phone import RCS, SHORT_CODE, WHATSAPP, masked
+from bridge.lib.phone import RCS, SHORT_CODE, WHATSAPP, masked
 
 NO_NUMBER = "this is no number; write it like +15550001111"
 NO_COUNTRY = "this has no country code; write it like +15550001111"

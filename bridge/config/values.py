@@ -20,9 +20,9 @@ from bridge.config.numbers import our_address, our_addresses
 from bridge.config.proxies import is_host
 from bridge.config.tls import fault_of_address, parse_verify
 from bridge.config.visible import path, visible
-from bridge.countries import COUNTRIES
-from bridge.keywords import letters_of, plain
-from bridge.phone import masked
+from bridge.lib.countries import COUNTRIES
+from bridge.lib.keywords import letters_of, plain
+from bridge.lib.phone import masked
 
 LONGEST = timedelta(days=3650)
 """Longer is a slip of the keyboard, and would run past the end of the calendar."""
@@ -119,7 +119,7 @@ def _countries(text: object) -> object:
 
 
 def _words(form: Callable[[str], str]) -> Callable[[object], object]:
-    """Comma-separated words, or phrases, as :mod:`bridge.keywords` compares them."""
+    """Comma-separated words, or phrases, as :mod:`bridge.lib.keywords` compares them."""
 
     def read(text: object) -> object:
         if not isinstance(text, str):

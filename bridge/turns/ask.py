@@ -4,58 +4,59 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bridge import line
-from bridge.agents import ChatState, NewChat
-from bridge.agents.recall import Bookmark, advance, bookmark
+from bridge.chats import rows
+from bridge.chats.recap import recap
+from bridge.chats.rows import OpenChat
 from bridge.config import Route
-from bridge.errors import ChatEnded, RemoteError
-from bridge.line import Outlived
-from bridge.models import Conversation, Turn, TurnStatus
+from bridge.db.models import Conversation, Turn, TurnStatus
+from bridge.providers.agents.contract import ChatState, NewChat
+from bridge.providers.agents.transcript import Bookmark, advance, bookmark
+from bridge.providers.errors import ChatEnded, RemoteError
+from bridge.queues import conversation_queue
+from bridge.queues.conversation_queue import LeaseLost
 from bridge.runtime import Runtime
-from bridge.turns import chat_rows
 from bridge.turns.claim import begin_asking
-from bridge.turns.recap import recap
-from bridge.turns.values import Answer, Booked, Hopeless, Known, NotHeard, NotYet
+from bridge.turns.values import Answer, ClaimedTurn, GiveUp, NotReceived, RetryAt
 
 NEW_CHATS = 8
 """Attempts after which new chats that end at once are taken for the agent's way: each of them costs money."""
 
 
-def ask(rt: Runtime, booked: Booked) -> Answer:
+def ask(rt: Runtime, booked: ClaimedTurn) -> Answer:
     """Say it; in a new chat when there is none or the old one has ended, and then once more."""
     if booked.chat is None:
-        return say_in_new_chat(rt, booked)
+        return ask_in_new_chat(rt, booked)
     no_poison(booked)
     try:
         return _say(rt, booked, booked.chat)
     except ChatEnded:
-        return say_in_new_chat(rt, booked, ended=booked.chat)
-    except NotHeard as not_heard:
+        return ask_in_new_chat(rt, booked, ended=booked.chat)
+    except NotReceived as not_heard:
         if not_heard.error.worth_retry or not booked.chat.stands.user_items:
             raise
-        leave(rt, booked, chat_rows.REFUSES)  # the chat may be at fault, and not the text: a new one tells
-        return say_in_new_chat(rt, booked)
+        leave(rt, booked, rows.REFUSES)  # the chat may be at fault, and not the text: a new one tells
+        return ask_in_new_chat(rt, booked)
 
 
-def no_poison(booked: Booked) -> None:
+def no_poison(booked: ClaimedTurn) -> None:
     """Raises :class:`Hopeless` for a turn at which the provider has failed too often while it served others."""
     if booked.spent:
-        raise Hopeless(f"the agent fails at it again and again, and serves others: {booked.error}")
+        raise GiveUp(f"the agent fails at it again and again, and serves others: {booked.error}")
 
 
-def leave(rt: Runtime, booked: Booked, reason: str) -> None:
+def leave(rt: Runtime, booked: ClaimedTurn, reason: str) -> None:
     """The turn was not heard in its chat, and is not asked there any more."""
     with rt.sessions.begin() as session:
-        line.hold(session, booked.claim)
+        conversation_queue.verify_lease(session, booked.claim)
         session.get_one(Turn, booked.turn_id).status = TurnStatus.WAITING
-        chat_rows.retire(rt, session, booked.claim.conversation_id, reason)
+        rows.retire(rt, session, booked.claim.conversation_id, reason)
 
 
-def say_in_new_chat(rt: Runtime, booked: Booked, ended: Known | None = None) -> Answer:
+def ask_in_new_chat(rt: Runtime, booked: ClaimedTurn, ended: OpenChat | None = None) -> Answer:
     """Open a chat and say it there, once. ``ended``: the chat that turned out to be over; that is noted first."""
     no_poison(booked)
     about, route = _about(rt, booked, ended)
-    _stay_in_charge(rt, booked)
+    _check_heartbeat(rt, booked)
     opened = rt.agents.of(route.provider).create_chat(about)
     chat = _open(rt, booked, route, opened.id, bookmark(opened.items or ()))
     try:
@@ -63,13 +64,13 @@ def say_in_new_chat(rt: Runtime, booked: Booked, ended: Known | None = None) -> 
     except ChatEnded as error:
         _about(rt, booked, ended=chat)
         if booked.attempts >= NEW_CHATS:
-            raise Hopeless(f"every new chat has ended at once: {error}") from error
-        raise NotYet(f"the new chat has ended at once: {error}", booked.next_try(rt.now())) from error
+            raise GiveUp(f"every new chat has ended at once: {error}") from error
+        raise RetryAt(f"the new chat has ended at once: {error}", booked.next_try(rt.now())) from error
 
 
-def _say(rt: Runtime, booked: Booked, chat: Known) -> Answer:
+def _say(rt: Runtime, booked: ClaimedTurn, chat: OpenChat) -> Answer:
     """The one call that must never be made twice. ``ASKING`` has been committed just before."""
-    _stay_in_charge(rt, booked)
+    _check_heartbeat(rt, booked)
     try:
         items = rt.agents.of(chat.provider).complete(chat.provider_chat_id, booked.content)
     except ChatEnded:
@@ -77,7 +78,7 @@ def _say(rt: Runtime, booked: Booked, chat: Known) -> Answer:
     except RemoteError as error:
         if error.maybe_done:
             raise
-        raise NotHeard(error) from error
+        raise NotReceived(error) from error
     ended = any(item.ends_chat for item in items)
     answer = Answer(chat, items, advance(chat.stands, items), ended)
     return answer if answer.texts or ended else _silent(rt, answer)
@@ -92,19 +93,19 @@ def _silent(rt: Runtime, answer: Answer) -> Answer:
     return replace(answer, ended=chat.state is ChatState.ENDED)
 
 
-def _stay_in_charge(rt: Runtime, booked: Booked) -> None:
+def _check_heartbeat(rt: Runtime, booked: ClaimedTurn) -> None:
     """Right before a call: a process that was halted or cut off for long is not in charge any more."""
     if not rt.pulse.in_charge(booked.claim.worker):
-        raise Outlived("this worker has had no pulse")
+        raise LeaseLost("this worker has had no pulse")
 
 
-def _about(rt: Runtime, booked: Booked, ended: Known | None) -> tuple[NewChat, Route]:
+def _about(rt: Runtime, booked: ClaimedTurn, ended: OpenChat | None) -> tuple[NewChat, Route]:
     """Note that the turn was not heard and that the old chat, if any, has ended; gather what the new one is told."""
     with rt.sessions.begin() as session:
-        line.hold(session, booked.claim)
+        conversation_queue.verify_lease(session, booked.claim)
         session.get_one(Turn, booked.turn_id).status = TurnStatus.WAITING
         if ended:
-            chat_rows.end(rt, session, ended, "ended at the provider")
+            rows.end(rt, session, ended, "ended at the provider")
         conversation = session.get_one(Conversation, booked.claim.conversation_id)
         route = rt.agents.route(conversation.bridge_number)
         about = NewChat(
@@ -117,12 +118,12 @@ def _about(rt: Runtime, booked: Booked, ended: Known | None) -> tuple[NewChat, R
         return about, route
 
 
-def _open(rt: Runtime, booked: Booked, route: Route, provider_chat_id: str, stands: Bookmark) -> Known:
+def _open(rt: Runtime, booked: ClaimedTurn, route: Route, provider_chat_id: str, stands: Bookmark) -> OpenChat:
     """Note the new chat, and that the turn is being said in it."""
     with rt.sessions.begin() as session:
-        line.hold(session, booked.claim)
-        chat = chat_rows.insert(rt, session, booked.claim.conversation_id, route, provider_chat_id, stands)
+        conversation_queue.verify_lease(session, booked.claim)
+        chat = rows.insert(rt, session, booked.claim.conversation_id, route, provider_chat_id, stands)
         if chat is None:  # it may be somebody else's
-            raise NotYet("the new chat is not a new one", booked.next_try(rt.now()))
+            raise RetryAt("the new chat is not a new one", booked.next_try(rt.now()))
         begin_asking(rt, session, booked, chat)
         return chat

@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from bridge import holds, limits, line
-from bridge.agents.routes import scopes
+from bridge.chats import rows
+from bridge.chats.rows import OpenChat
 from bridge.config import Route
-from bridge.line import DELIVERIES, TURNS, Claim
-from bridge.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.inbound import limits
+from bridge.providers.agents.routes import scopes
+from bridge.queues import circuit_breakers, conversation_queue
+from bridge.queues.conversation_queue import DELIVERIES, TURNS, Lease
 from bridge.runtime import Runtime
-from bridge.turns import chat_rows
-from bridge.turns.values import Booked, Known
+from bridge.turns.values import ClaimedTurn
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +31,20 @@ AS_SENT = (Message.created_at, Message.id)
 LONGEST_TURN = 2
 """Whole answers of the agent that one attempt may wait for: an old chat that turns out to have ended, and a new one."""
 
-BOOKING_MARGIN = timedelta(seconds=120)
+LEASE_MARGIN = timedelta(seconds=120)
 """On top of that: making a chat, looking into one, and a commit that waits. A booking must outlast them all."""
 
 
-def claim(rt: Runtime, conversation_id: int) -> Booked | None:
+def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
     """Book the line, and say in the same commit what will be asked where, so that it is known whatever happens."""
     worker = rt.pulse.worker
     if not rt.pulse.in_charge(worker):
         return None
-    booking = LONGEST_TURN * rt.settings.agent_timeout + BOOKING_MARGIN
+    booking = LONGEST_TURN * rt.settings.agent_timeout + LEASE_MARGIN
     with rt.sessions.begin() as session:
-        claimed = line.claim(session, TURNS, conversation_id, worker=worker, now=rt.now(), booking=booking)
+        claimed = conversation_queue.claim(
+            session, TURNS, conversation_id, worker=worker, now=rt.now(), booking=booking
+        )
         if claimed is None:
             return None
         pair = session.get_one(Conversation, conversation_id)
@@ -51,7 +55,7 @@ def claim(rt: Runtime, conversation_id: int) -> Booked | None:
         chat = _chat(rt, session, turn, route)
         needed = (chat.provider,) if chat else scopes(route)
         too_old = rt.now() >= turn.answer_by
-        probed = () if too_old else holds.admit(session, needed, rt.now())
+        probed = () if too_old else circuit_breakers.admit(session, needed, rt.now())
         if probed is None:
             session.rollback()
             return None
@@ -66,33 +70,33 @@ def _open_turn(session: Session, conversation_id: int) -> Turn | None:
     return session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
 
 
-def _next_turn(rt: Runtime, session: Session, claimed: Claim, pair: Conversation) -> Turn | None:
+def _next_turn(rt: Runtime, session: Session, claimed: Lease, pair: Conversation) -> Turn | None:
     """Of the texts that wait. ``None``, and the claim let go, where there are none or the person had too many turns."""
     if pair.paced_at:
         _ignore_too_old(rt, session, pair.id, pair.paced_at)
     waiting = select(Message).where(*_waiting(claimed.conversation_id)).order_by(*AS_SENT)
     texts = session.scalars(waiting.limit(MAX_TEXTS)).all()
     if not texts:
-        line.settle(session, claimed, rt.now())
+        conversation_queue.settle(session, claimed, rt.now())
         return None
     free_at = limits.free_at(rt, session, pair.phone)
     if free_at > rt.now():
         pair.paced_at = rt.now()
         _keep_waiting(rt, session, claimed, free_at)
         return None
-    return _fold(rt, session, claimed.conversation_id, texts)
+    return _merge(rt, session, claimed.conversation_id, texts)
 
 
 def _waiting(conversation_id: int) -> tuple[ColumnElement[bool], ...]:
     return Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING
 
 
-def _keep_waiting(rt: Runtime, session: Session, claimed: Claim, free_at: datetime) -> None:
+def _keep_waiting(rt: Runtime, session: Session, claimed: Lease, free_at: datetime) -> None:
     """Until the person may have a turn again, or until the oldest text is too old for one."""
     conversation_id = claimed.conversation_id
     _ignore_too_old(rt, session, conversation_id, rt.now())
     oldest = session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
-    line.postpone(session, claimed, oldest and min(free_at, oldest + rt.settings.answer_within))
+    conversation_queue.postpone(session, claimed, oldest and min(free_at, oldest + rt.settings.answer_within))
     if limits.notify(rt, session, conversation_id, rt.settings.pace_reply):
         unrung = update(Conversation).where(Conversation.id == conversation_id)  # so that the sweeper rings
         session.execute(unrung.values({DELIVERIES.rung_at: None}))
@@ -106,7 +110,7 @@ def _ignore_too_old(rt: Runtime, session: Session, conversation_id: int, paced_a
         log.warning("%s texts in conversation %s are ignored: %s", ignored, conversation_id, limits.TOO_MANY)
 
 
-def _fold(rt: Runtime, session: Session, conversation_id: int, texts: Sequence[Message]) -> Turn:
+def _merge(rt: Runtime, session: Session, conversation_id: int, texts: Sequence[Message]) -> Turn:
     """A new turn of these, in order. One that is too old is not to drag a fresh one along."""
     too_old_from = rt.now() - rt.settings.answer_within
     texts = [text for text in texts if text.created_at <= too_old_from] or texts
@@ -125,26 +129,26 @@ def _fold(rt: Runtime, session: Session, conversation_id: int, texts: Sequence[M
     return turn
 
 
-def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> Known | None:
+def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> OpenChat | None:
     """Where it was said, or may have been; else where it is to be said, if that is open."""
     if turn.status is TurnStatus.ASKING:
-        return chat_rows.find(session, Chat.id == turn.chat_id)
-    return chat_rows.find_ongoing(rt, session, turn.conversation_id, route)
+        return rows.find(session, Chat.id == turn.chat_id)
+    return rows.find_ongoing(rt, session, turn.conversation_id, route)
 
 
 def _booked(
     session: Session,
-    claim: Claim,
+    claim: Lease,
     pair: Conversation,
     turn: Turn,
-    chat: Known | None,
+    chat: OpenChat | None,
     agent: tuple[str, str],
     probed: tuple[str, ...],
-) -> Booked:
+) -> ClaimedTurn:
     said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
     bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
     turn.attempts += 1
-    return Booked(
+    return ClaimedTurn(
         claim=claim,
         phone=pair.phone,
         turn_id=turn.id,
@@ -163,7 +167,7 @@ def _booked(
     )
 
 
-def begin_asking(rt: Runtime, session: Session, booked: Booked, chat: Known) -> None:
+def begin_asking(rt: Runtime, session: Session, booked: ClaimedTurn, chat: OpenChat) -> None:
     turn = session.get_one(Turn, booked.turn_id)
     turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, rt.now()
     turn.call_over, turn.looked_items = False, None

@@ -2,8 +2,8 @@
 
 Without others to compare, such a text looks like an outage, and in an outage everything waits. So a failure counts only
 where somebody else was served meanwhile. The first few that count cost the chat, and the text is asked in a new one;
-some more cost the turn. The numbers: ``bridge.turns.values``. What is proven before a text goes to a new chat, that the
-old one has not received it: ``bridge.turns.look``.
+some more cost the turn. The numbers: ``bridge.turns.values``. What is proven before a text goes to a new chat,
+that the old one has not received it: ``bridge.turns.reconcile``.
 
 The proof of service is read in the rows of turns, and only after a failure: an attempt that works costs nothing more.
 """
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
-from bridge.models import OPEN_TURN, Chat, Turn, TurnStatus, one_of
+from bridge.db.models import OPEN_TURN, Chat, Turn, TurnStatus, one_of
 
 LATELY = timedelta(minutes=10)
 """Service that is longer ago says nothing about the provider's state."""

@@ -8,36 +8,39 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from bridge import chats, holds, line, outbox, texts
-from bridge.db import patient
-from bridge.errors import RemoteError
-from bridge.line import DELIVERIES, TURNS
-from bridge.models import Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.chats import ending, rows
+from bridge.db.engine import patient
+from bridge.db.models import Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.outbound import outbox
+from bridge.outbound.formatting import shape
+from bridge.outbound.formatting.shape import Shaped
+from bridge.providers.errors import RemoteError
+from bridge.queues import circuit_breakers, conversation_queue
+from bridge.queues.conversation_queue import DELIVERIES, TURNS
 from bridge.runtime import Runtime
-from bridge.texts import Shaped
-from bridge.turns import chat_rows, poison
-from bridge.turns.values import Answer, Booked
+from bridge.turns import poison
+from bridge.turns.values import Answer, ClaimedTurn
 
 log = logging.getLogger(__name__)
 
 
-def settle(rt: Runtime, booked: Booked, answer: Answer) -> None:
+def settle_answered(rt: Runtime, booked: ClaimedTurn, answer: Answer) -> None:
     """The answers, the end of the turn and the next place in the line."""
     to = outbox.recipient(rt, booked.phone)
-    shaped = texts.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
+    shaped = shape.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
     if answer.texts and not shaped.messages:
         log.info("turn %s is answered without a word to the person", booked.turn_id)
     _settle(rt, booked, answer, shaped)
 
 
 @patient
-def _settle(rt: Runtime, booked: Booked, answer: Answer, shaped: Shaped) -> None:
+def _settle(rt: Runtime, booked: ClaimedTurn, answer: Answer, shaped: Shaped) -> None:
     """All of it or nothing."""
     with rt.sessions.begin() as session:
-        line.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
-        _lift(rt, session, booked)
+        conversation_queue.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
+        _close_circuits(rt, session, booked)
         _close_turn(rt, session, booked, TurnStatus.ANSWERED, MessageStatus.ANSWERED)
-        chat_rows.advance(rt, session, answer)
+        rows.advance(rt, session, answer.chat, answer.stands, answer.ended)
         queued = outbox.put(
             rt,
             session,
@@ -50,7 +53,7 @@ def _settle(rt: Runtime, booked: Booked, answer: Answer, shaped: Shaped) -> None
         rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)
 
 
-def failed(rt: Runtime, booked: Booked, error: RemoteError, status: TurnStatus | None = None) -> None:
+def failed(rt: Runtime, booked: ClaimedTurn, error: RemoteError, status: TurnStatus | None = None) -> None:
     """The provider's error ends this attempt: the turn comes due again, unless there is no sense in another try."""
     if error.worth_retry:
         postpone(
@@ -69,7 +72,7 @@ def failed(rt: Runtime, booked: Booked, error: RemoteError, status: TurnStatus |
 @patient
 def postpone(
     rt: Runtime,
-    booked: Booked,
+    booked: ClaimedTurn,
     due_at: datetime,
     why: str,
     *,
@@ -83,44 +86,44 @@ def postpone(
     """
     held = error is not None and error.provider_wide
     with rt.sessions.begin() as session:
-        line.postpone(session, booked.claim, rt.now() if held else due_at)
+        conversation_queue.postpone(session, booked.claim, rt.now() if held else due_at)
         turn = session.get_one(Turn, booked.turn_id)
         turn.error, turn.looked_items = why, looked_items
         turn.call_over = turn.call_over or call_over
         if error and not error.too_much:
             poison.count(session, turn, booked.agent, rt.now())
-        _lift(rt, session, booked, error)
+        _close_circuits(rt, session, booked, error)
         if error and held:
             turn.attempts -= 1
-            holds.place(session, error, rt.now())
+            circuit_breakers.trip(session, error, rt.now())
         if status:
             turn.status = status
     log.info("turn %s waits, attempt %s: %s", booked.turn_id, booked.attempts, why)
 
 
 @patient
-def give_up(rt: Runtime, booked: Booked, why: str, *, retire: bool) -> None:
+def give_up(rt: Runtime, booked: ClaimedTurn, why: str, *, retire: bool) -> None:
     """Loudly: in the table, in the log, and once to the person who waits. ``retire``: the next text gets a new chat."""
     with rt.sessions.begin() as session:
-        line.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
-        _lift(rt, session, booked)
+        conversation_queue.settle(session, booked.claim, rt.now(), rt.settings.reply_quiet)
+        _close_circuits(rt, session, booked)
         _close_turn(rt, session, booked, TurnStatus.GIVEN_UP, MessageStatus.GIVEN_UP)
         session.get_one(Turn, booked.turn_id).error = why
         conversation_id = booked.claim.conversation_id
-        retired = chat_rows.retire(rt, session, conversation_id, chat_rows.GIVEN_UP) if retire else None
+        retired = rows.retire(rt, session, conversation_id, rows.GIVEN_UP) if retire else None
         outbox.say(rt, session, booked.claim.conversation_id, rt.settings.fallback_reply)
     log.error("turn %s given up after %s attempts: %s", booked.turn_id, booked.attempts, why)
     rt.bell.ring(DELIVERIES.step, booked.claim.conversation_id)
     if retired:
-        rt.bell.ring(chats.STEP, retired)
+        rt.bell.ring(ending.STEP, retired)
 
 
-def _lift(rt: Runtime, session: Session, booked: Booked, error: RemoteError | None = None) -> None:
+def _close_circuits(rt: Runtime, session: Session, booked: ClaimedTurn, error: RemoteError | None = None) -> None:
     if booked.probed:
-        holds.lift(session, booked.probed, TURNS, rt.now(), error)
+        circuit_breakers.close(session, booked.probed, TURNS, rt.now(), error)
 
 
-def _close_turn(rt: Runtime, session: Session, booked: Booked, turn: TurnStatus, heard: MessageStatus) -> None:
+def _close_turn(rt: Runtime, session: Session, booked: ClaimedTurn, turn: TurnStatus, heard: MessageStatus) -> None:
     row = session.get_one(Turn, booked.turn_id)
     row.status, row.settled_at, row.looked_items = turn, rt.now(), None
     said = (Message.turn_id == booked.turn_id, Message.direction == Direction.IN)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from bridge import line
-from bridge.agents import Item, Speaker
-from bridge.agents.recall import Bookmark
-from bridge.errors import RemoteError
-from bridge.line import Claim
-
-LEAVE_CHAT_AFTER = 3
-"""Failures in one chat after which its text is asked in a new one."""
+from bridge.chats.rows import OpenChat
+from bridge.providers.agents.contract import Item, Speaker
+from bridge.providers.agents.transcript import Bookmark
+from bridge.providers.errors import RemoteError
+from bridge.queues import conversation_queue
+from bridge.queues.conversation_queue import Lease
 
 UNTOLD_AFTER = 6
 """Failures after which a new chat is told nothing of the conversation so far: perhaps the provider fails at that."""
@@ -22,28 +20,10 @@ GIVE_UP_AFTER = 8
 
 
 @dataclass(frozen=True)
-class Known:
-    """A chat that is known to be open."""
-
-    id: int
-    provider: str
-    agent_id: str
-    provider_chat_id: str
-    stands: Bookmark
-    failures: int = 0
-    """How often the provider has failed in it while it served others."""
-
-    @property
-    def fails(self) -> bool:
-        """A new one may work where this one does not."""
-        return self.failures >= LEAVE_CHAT_AFTER
-
-
-@dataclass(frozen=True)
-class Booked:
+class ClaimedTurn:
     """A turn that this worker has claimed, as plain values."""
 
-    claim: Claim
+    claim: Lease
     phone: str
     turn_id: int
     content: str
@@ -63,7 +43,7 @@ class Booked:
     """Why the last attempt failed."""
     agent: tuple[str, str]
     """Who is asked: the provider, and the agent there."""
-    chat: Known | None
+    chat: OpenChat | None
 
     @property
     def spent(self) -> bool:
@@ -77,14 +57,14 @@ class Booked:
 
     def next_try(self, now: datetime, retry_after: float | None = None) -> datetime:
         """After a pause, but no later than the moment at which the turn is given up: that is due then."""
-        return min(now + line.pause(self.attempts, retry_after), self.answer_by)
+        return min(now + conversation_queue.backoff(self.attempts, retry_after), self.answer_by)
 
 
 @dataclass(frozen=True)
 class Answer:
     """What the agent did with a turn."""
 
-    chat: Known
+    chat: OpenChat
     items: tuple[Item, ...]
     stands: Bookmark
     ended: bool
@@ -95,7 +75,7 @@ class Answer:
         return [item.content for item in self.items if item.speaker is Speaker.AGENT]
 
 
-class NotYet(Exception):
+class RetryAt(Exception):
     """There is nothing to do but to look again at ``due_at``."""
 
     def __init__(
@@ -107,11 +87,11 @@ class NotYet(Exception):
         self.error = error
 
 
-class Hopeless(Exception):
+class GiveUp(Exception):
     """No further try is worth it."""
 
 
-class NotHeard(Exception):
+class NotReceived(Exception):
     """The agent was asked and has surely not heard it."""
 
     def __init__(self, error: RemoteError) -> None:

@@ -1,7 +1,8 @@
 """The admin API: JSON for operators and their scripts, behind the operator's token.
 
-What lives here: reading a request and writing an answer. What the rows do: ``bridge.chats`` and ``bridge.failures``;
-what the API takes and gives: ``bridge.web.openapi``, where every view has its line.
+What lives here: reading a request and writing an answer. What the rows do: ``bridge.chats.ending`` and
+``bridge.web.queries.failures``; what the API takes and gives: ``bridge.web.openapi``, where every view has its
+line.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import TypeVar
 from flask import Blueprint, Response, abort, request
 from pydantic import BaseModel, ValidationError
 
-from bridge import chats, failures
-from bridge.chats import ChatView, MessageView, Outcome
-from bridge.paging import LARGEST_ID, BadCursor
+from bridge.chats import ending
+from bridge.chats.ending import Outcome
 from bridge.runtime import Runtime
 from bridge.web import openapi
 from bridge.web.auth import admin_required
 from bridge.web.problems import problem
+from bridge.web.queries import chats, failures
+from bridge.web.queries.chats import ChatView, MessageView
+from bridge.web.queries.paging import LARGEST_ID, BadCursor
 
 MAX_FAULTS = 20
 """Faults in one answer; a body may hold thousands."""
@@ -65,7 +68,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @guarded
     def end_chat(chat_id: str) -> Response:
         row_id = _row_id(chat_id)
-        refusal = REFUSALS.get(chats.end_one(rt, row_id))
+        refusal = REFUSALS.get(ending.end_one(rt, row_id))
         if refusal:
             abort(*refusal)
         chat, _ = _found(rt, row_id)
@@ -75,7 +78,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @guarded
     def end_stale() -> Response:
         wish = _body(openapi.EndStale)
-        result = chats.end_stale(rt, _idle(rt, wish), limit=wish.limit, dry_run=wish.dry_run)
+        result = ending.end_stale(rt, _idle(rt, wish), limit=wish.limit, dry_run=wish.dry_run)
         return _json(openapi.Stale.model_validate(result), 200 if wish.dry_run else 202)
 
     @admin.get("/failures")
@@ -145,7 +148,7 @@ def _found(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]]:
 
 def _idle(rt: Runtime, wish: openapi.EndStale) -> timedelta:
     if wish.idle_seconds is None:
-        return rt.settings.stale_after or chats.DEFAULT_IDLE
+        return rt.settings.stale_after or ending.DEFAULT_IDLE
     return timedelta(seconds=wish.idle_seconds)
 
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.orm import Session
 
-from bridge import holds, line, step_errors
-from bridge.db import AWAY, unfit
-from bridge.migrate import at_head
+from bridge.db.engine import AWAY, unfit
+from bridge.db.migrate import at_head
+from bridge.queues import circuit_breakers, conversation_queue, task_errors
+from bridge.queues.task_errors import Failing
 from bridge.runtime import Runtime
-from bridge.step_errors import Failing
 from bridge.web.auth import PUBLIC, declares, is_operator
 
 FORGOTTEN_AFTER = timedelta(seconds=60)
@@ -73,8 +73,8 @@ def _database(rt: Runtime) -> list[Fault]:
         if not at_head(session.connection()):
             newer = "the tables are not the newest; run: python -m bridge db upgrade"
             return [Fault("migration", "is missing", newer)]
-        oldest = line.oldest_due(session, rt.now())
-        on_hold = holds.held(session)
+        oldest = conversation_queue.oldest_due(session, rt.now())
+        on_hold = circuit_breakers.open_circuits(session)
         failing = step_faults(session, rt.now())
     faults = [
         Fault(hold.scope, "on hold", f"serves none of our messages since {hold.since}: {hold.cause}")
@@ -90,7 +90,7 @@ def _database(rt: Runtime) -> list[Fault]:
 
 def step_faults(session: Session, now: datetime) -> list[Fault]:
     """The steps that fail again and again, because of a bug or a bad row."""
-    return [Fault(each.step, "fails", _fails(each)) for each in step_errors.failing(session, now)]
+    return [Fault(each.step, "fails", _fails(each)) for each in task_errors.failing(session, now)]
 
 
 def _fails(failing: Failing) -> str:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic.json_schema import models_json_schema
 
 import bridge
-from bridge.carriers import Delivery, FailureClass
-from bridge.failures import Kind
-from bridge.models import ChatStatus, Direction, MessageStatus
+from bridge.db.models import ChatStatus, Direction, MessageStatus
+from bridge.providers.carriers.contract import Delivery, FailureClass
+from bridge.web.queries.failures import Kind
 
 MAX_IDLE = 10 * 366 * 24 * 3600
 """Seconds. Ten years ago there was no chat; much further back there is no date."""

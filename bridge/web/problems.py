@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from bridge.db import AWAY
+from bridge.db.engine import AWAY
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,13 @@ from functools import wraps
 from flask import Blueprint, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from bridge import inbox, receipts
-from bridge.carriers.twilio import webhooks
 from bridge.config import Settings
+from bridge.inbound import receive
+from bridge.outbound import receipts
+from bridge.providers.carriers.twilio import webhooks
 from bridge.runtime import Runtime
 from bridge.web.auth import CARRIER, declares
-from bridge.web.in_time import InTime
+from bridge.web.time_limit import InTime
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @signed
     def inbound() -> Response:
         text = webhooks.parse_inbound(_form())
-        in_time(lambda: inbox.store(rt, text))
+        in_time(lambda: receive.receive(rt, text))
         return Response(NOTHING_TO_SAY, mimetype="text/xml")
 
     @twilio.post("/status")

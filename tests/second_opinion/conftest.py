@@ -20,12 +20,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from bridge.embedded import free_port
-from tests.procfile import Processes
+from bridge.processes.embedded import free_port
+from testkit.procfile import Processes
+from testkit.waiting import until
 from tests.scene import NUMBER
 from tests.second_opinion.relay import Relay, relay
 from tests.vendor import closed_port
-from tests.waiting import until
 
 HERE = "127.0.0.1"
 TOOLS = os.environ.get("BRIDGE_TEST_SECOND_OPINION")

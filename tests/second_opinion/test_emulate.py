@@ -20,22 +20,22 @@ import httpx
 import pytest
 from sqlalchemy import or_, select
 
-from bridge.carriers import Carrier, Delivery, OutgoingText
-from bridge.carriers.registry import build_carrier
-from bridge.carriers.twilio.client import PAGE_SIZE
-from bridge.catch_up import catch_up
 from bridge.config import Settings
-from bridge.db import Sessions, build_engine, build_sessions
-from bridge.embedded import free_port
-from bridge.errors import AccountRefused, RemoteError
-from bridge.models import Conversation, Direction, Message
+from bridge.db.engine import Sessions, build_engine, build_sessions
+from bridge.db.models import Conversation, Direction, Message
+from bridge.maintenance.catch_up import catch_up
+from bridge.processes.embedded import free_port
+from bridge.providers.carriers.contract import Carrier, Delivery, OutgoingText
+from bridge.providers.carriers.registry import build_carrier
+from bridge.providers.carriers.twilio.client import PAGE_SIZE
+from bridge.providers.errors import AccountRefused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve
+from testkit.procfile import Processes
+from testkit.waiting import until
 from tests.fakes import fake_settings
-from tests.procfile import Processes
 from tests.scene import ANN, BOB, NUMBER, Scene
 from tests.second_opinion.conftest import HERE, Emulated
 from tests.second_opinion.relay import Relay
-from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 

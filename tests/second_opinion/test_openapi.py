@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.carriers import Carrier, Delivery, OutgoingText
-from bridge.carriers.registry import build_carrier
-from bridge.carriers.twilio.client import PAGE_SIZE
-from bridge.errors import OutcomeUnknown
+from bridge.providers.carriers.contract import Carrier, Delivery, OutgoingText
+from bridge.providers.carriers.registry import build_carrier
+from bridge.providers.carriers.twilio.client import PAGE_SIZE
+from bridge.providers.errors import OutcomeUnknown
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from tests.fakes import fake_settings
 from tests.scene import ANN, NUMBER

@@ -1,0 +1,162 @@
+"""Chats in the table: showing them, and deciding that one is over.
+
+    end_stale, end_one    ONGOING ──> ENDING    decided here, and rung for
+    mark_ended                ENDING ──> ENDED  the provider has been told
+
+What lives here: rows and their states. Telling the provider: ``bridge.maintenance.sweep``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cache
+
+from sqlalchemy import ColumnElement, Select, bindparam, exists, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from bridge.db.models import Chat, ChatStatus, Conversation, Turn, TurnStatus
+from bridge.runtime import Runtime
+
+STEP = "end_chat"
+"""What is rung for a chat whose provider is to be told."""
+
+TELL_AGAIN_AFTER = timedelta(seconds=30)
+"""A provider that could not be told is tried again after this time."""
+
+DEFAULT_IDLE = timedelta(hours=24)
+"""For how long a stale chat is idle, where neither STALE_AFTER nor who asks says it."""
+
+STALE = "stale"
+BY_OPERATOR = "ended by an operator"
+
+
+class Outcome(StrEnum):
+    """What became of the wish to end one chat."""
+
+    QUEUED = "queued"
+    UNKNOWN = "unknown"
+    ENDED_ALREADY = "ended_already"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A chat that its provider is to be told of."""
+
+    provider: str
+    chat_id: str
+    """The provider's own name for it."""
+
+
+@dataclass(frozen=True)
+class StaleResult:
+    """How many stale chats there were (up to the limit), and how many of them are being ended."""
+
+    matched: int
+    queued: int
+    chat_ids: list[int]
+
+
+# -- end -----------------------------------------------------------------------------------------------------------
+
+
+def end_stale(rt: Runtime, idle: timedelta, *, limit: int = 1000, dry_run: bool = False) -> StaleResult:
+    """End the chats in which nothing has happened for so long, those first that are idle the longest."""
+    cutoff = rt.now() - idle
+    if dry_run:
+        with rt.sessions() as session:
+            found = list(session.scalars(_stale(cutoff, limit)))
+        return StaleResult(matched=len(found), queued=0, chat_ids=found)
+    ended = mark_ending(rt, cutoff, limit)
+    return StaleResult(matched=len(ended), queued=len(ended), chat_ids=ended)
+
+
+def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
+    """Mark what is idle since before ``cutoff``, and ring for each. A chat that becomes active meanwhile is left alone.
+
+    PostgreSQL looks at a row once more when it locks it, and leaves out what is locked: somebody is busy with it.
+    """
+    # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
+    chosen = _stale(cutoff, limit).with_for_update(skip_locked=True).cte("chosen")
+    with rt.sessions.begin() as session:
+        marked = sorted(session.scalars(ending_of(Chat.id.in_(select(chosen.c.id)), STALE, rt.now())))
+    for chat_id in marked:
+        rt.bell.ring(STEP, chat_id)
+    return marked
+
+
+def end_one(rt: Runtime, chat_id: int) -> Outcome:
+    """End this chat, stale or not: somebody who can see it wants it so."""
+    with rt.sessions.begin() as session:
+        ongoing = (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING)
+        marked = session.scalar(ending_of(ongoing, BY_OPERATOR, rt.now()))
+        known = marked or session.scalar(select(Chat.id).where(Chat.id == chat_id))
+    if marked is None:
+        return Outcome.ENDED_ALREADY if known else Outcome.UNKNOWN
+    rt.bell.ring(STEP, chat_id)
+    return Outcome.QUEUED
+
+
+def ending(rt: Runtime, chat_id: int) -> Ending | None:
+    """The chat as the provider knows it, where the provider is to be told; ``None``: there is nothing to tell (yet).
+
+    While something is being said in it, the provider is left alone: the answer would be lost.
+    """
+    being_said = exists().where(Turn.chat_id == chat_id, Turn.status == TurnStatus.ASKING)
+    which = (Chat.id == chat_id, Chat.status == ChatStatus.ENDING, ~being_said)
+    with rt.sessions() as session:
+        chat = session.execute(select(Chat.provider, Chat.provider_chat_id).where(*which)).first()
+    return Ending(*chat) if chat else None
+
+
+def ending_of(which: ColumnElement[bool], reason: str, now: datetime) -> ReturningUpdate[int]:
+    """What marks chats to be ended, and gives their ids. Who runs it rings for each, or leaves that to the sweeper."""
+    ending = {"status": ChatStatus.ENDING, "end_reason": reason, "due_at": now}
+    return update(Chat).where(which).values(ending).returning(Chat.id)
+
+
+def mark_ended(rt: Runtime, chat_id: int) -> bool:
+    """The chat is over at the provider; False when that was known. The reason for which it was to end stays."""
+    ended = (
+        update(Chat)
+        .where(Chat.id == chat_id, Chat.status != ChatStatus.ENDED)
+        .values(status=ChatStatus.ENDED, ended_at=rt.now(), due_at=None)
+        .returning(Chat.id)
+    )
+    with rt.sessions.begin() as session:
+        return session.scalar(ended) is not None
+
+
+def book_endings(rt: Runtime, limit: int) -> Sequence[int]:
+    """Chats whose provider is still to be told. Their next try is booked, so that two sweepers do not ring twice."""
+    now = rt.now()
+    values = {"now": now, "next_try": now + TELL_AGAIN_AFTER, "most": limit}
+    with rt.sessions.begin() as session:
+        return sorted(session.scalars(_book_endings(), values))
+
+
+@cache
+def _book_endings() -> ReturningUpdate[int]:
+    """Built once, because every sweep runs it."""
+    ending = (Chat.status == ChatStatus.ENDING, Chat.due_at <= bindparam("now"))
+    due = select(Chat.id).where(*ending).order_by(Chat.due_at).limit(bindparam("most"))
+    chosen = due.with_for_update(skip_locked=True).cte("due")
+    booked = update(Chat).where(Chat.id.in_(select(chosen.c.id))).values(due_at=bindparam("next_try"))
+    return booked.returning(Chat.id)
+
+
+def _stale(cutoff: datetime, limit: int) -> Select[int]:
+    """Ongoing, idle, and with nothing to be said: a turn that is open or a text that waits keeps the line due."""
+    return (
+        select(Chat.id)
+        .join(Conversation)
+        .where(
+            Chat.status == ChatStatus.ONGOING,
+            Chat.last_activity_at < cutoff,
+            Conversation.turn_due_at.is_(None),
+        )
+        .order_by(Chat.last_activity_at, Chat.id)
+        .limit(limit)
+    )

@@ -1,0 +1,1 @@
+"""A message comes in and is stored once."""

@@ -1,0 +1,108 @@
+"""Limits: what one person may ask of the bridge, so that neither a machine nor malice runs up a bill.
+
+At the door, a text from a sender that nobody can answer is stored and marked. One from one of our own numbers, from a
+country that is not served or of too many characters is stored and never answered. In the line, a person who has had all
+the turns of an hour waits for the next one: a flood is answered at that pace, ten texts to a turn, and what would be
+too old by then is not answered any more. Who comes faster than any human is taken for a machine that answers ours, and
+waits for an hour.
+
+Of all that a person is told once an hour; the log and ``/admin/failures`` tell each text that is ignored.
+
+What lives here: rows, inside the transactions of others.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, select, union_all, update
+from sqlalchemy.orm import Session
+
+from bridge.config import Settings
+from bridge.db.models import ANSWERED_BY_US, Conversation, Message, MessageStatus, Turn, one_of
+from bridge.lib.countries import country_of
+from bridge.lib.phone import SHORT_CODE, is_name, without_channel
+from bridge.outbound import outbox
+from bridge.providers.carriers.contract import InboundText
+from bridge.runtime import Runtime
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+LOOP_PAUSE = HOUR
+"""How long somebody is left alone who is taken for a machine."""
+
+FROM_A_NAME = "it comes from a name, to which nothing can be sent"
+FROM_A_SHORT_CODE = "it comes from a short code, and IGNORE_SHORT_CODES is set"
+OUR_OWN = "it comes from one of our own numbers"
+NOT_SERVED = "its country is not among ALLOWED_COUNTRIES"
+TOO_LONG = "it is longer than CHARACTERS_PER_TEXT"
+HIDDEN = "no webhook brought it, and the carrier hides its words: ask the person, or look into the console"
+TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow"
+
+
+def unanswerable(settings: Settings, text: InboundText) -> str | None:
+    """Why nobody can answer this sender, whatever it wrote; ``None`` where it may be a person, or is shut out."""
+    if shut_out(settings, text):
+        return None
+    if is_name(text.phone):
+        return FROM_A_NAME
+    return FROM_A_SHORT_CODE if settings.ignore_short_codes and SHORT_CODE.fullmatch(text.phone) else None
+
+
+def shut_out(settings: Settings, text: InboundText) -> str | None:
+    """Why nothing is ever sent to this phone, not even a notice; ``None`` where it may be answered."""
+    ours = {without_channel(number) for number in (text.bridge_number, *settings.our_numbers)}
+    if without_channel(text.phone) in ours:  # it may be one of ours on WhatsApp
+        return OUR_OWN
+    if settings.allowed_countries and country_of(text.phone) not in settings.allowed_countries:
+        return NOT_SERVED
+    return None
+
+
+def too_long(settings: Settings, body: str) -> str | None:
+    """Why a text of this length is ignored; ``None`` where it is not."""
+    most = settings.characters_per_text
+    return TOO_LONG if most and len(body) > most else None
+
+
+def free_at(rt: Runtime, session: Session, phone: str) -> datetime:
+    """When this phone may be answered again, by the agent or by the bridge itself: now or later."""
+    hour, minute = rt.settings.turns_per_hour, rt.settings.turns_per_minute
+    most = max(hour or 0, minute or 0)
+    if not most:
+        return rt.now()
+    had = session.scalars(_had(phone, rt.now() - HOUR).limit(most)).all()
+    if minute and len(had) >= minute and had[minute - 1] > rt.now() - MINUTE:
+        return rt.now() + LOOP_PAUSE
+    return had[hour - 1] + HOUR if hour and len(had) >= hour else rt.now()
+
+
+def notify(rt: Runtime, session: Session, conversation_id: int, words: str) -> int:
+    """Say so, unless something of the kind was said within the hour. Returns how many messages that is.
+
+    The caller has the conversation locked.
+    """
+    this = Conversation.id == conversation_id
+    last = session.scalar(select(Conversation.noticed_at).where(this))
+    if last and last > rt.now() - HOUR:
+        return 0
+    said = outbox.say(rt, session, conversation_id, words)
+    if said:
+        session.execute(update(Conversation).where(this).values(noticed_at=rt.now()))
+    return said
+
+
+def ignore_waiting(session: Session, conversation_id: int, until: datetime, now: datetime) -> int:
+    """What came before that moment and waits for the agent will not be answered. Returns how many texts that are."""
+    waiting = (Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING)
+    ignored = update(Message).where(*waiting, Message.created_at <= until)
+    values = {"status": MessageStatus.IGNORED, "settled_at": now, "error": TOO_MANY}
+    return len(session.scalars(ignored.values(values).returning(Message.id)).all())
+
+
+def _had(phone: str, since: datetime) -> Select[datetime]:
+    """When this phone had its turns, and what the bridge answered by itself; the newest first."""
+    turns = select(Turn.created_at).where(Turn.created_at > since, Turn.asked_at.is_not(None))
+    own = select(Message.created_at).where(Message.created_at > since, one_of(Message.status, ANSWERED_BY_US))
+    each = union_all(*(had.join(Conversation).where(Conversation.phone == phone) for had in (turns, own))).subquery()
+    return select(each.c.created_at).order_by(each.c.created_at.desc())

@@ -1,0 +1,170 @@
+"""Reactions: a heart, a thumb or a laugh that a phone sends as a text, because the other side is no phone of its kind.
+
+    Liked “Your table is booked”        an iPhone; also “Removed a like from …”, “Reacted 🎉 to …”, “Loved an image”
+    👍 to “ Your table is booked ”       Google Messages, with hair spaces and characters of no width around its parts
+
+What lives here: pure questions. Is a text a reaction, and is that text the one that it is about? What becomes of it:
+``bridge.inbound.receive``; the phrases: ``bridge.inbound.reaction_phrases``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from bridge.inbound.reaction_phrases import COUNTED, PHRASES, WORDLESS
+
+LONGEST = 4000
+"""Characters of a text that is looked at. Carriers bring 1,600, and a reaction quotes one text."""
+
+CLOSING = {
+    '"': '"',
+    "“": "”",
+    "”": "”",
+    "„": "“”",
+    "«": "»",
+    "»": "«",
+    "‹": "›",
+    "「": "」",
+    "『": "』",
+    "‘": "’",
+    "‚": "‘’",
+    "'": "'",
+}
+"""By which marks a quotation ends, by the one that it began with."""
+
+CUT = ("…", "...")
+"""How phones end a quotation that they have shortened."""
+
+_HAIR, _ADDED, _REMOVED = "\u200a", "\u200b", "\u200c"
+_PART = f"[^{_HAIR}{_ADDED}{_REMOVED}]*"
+_BY_GOOGLE = re.compile(
+    rf"{_HAIR}?{_PART}([{_ADDED}{_REMOVED}]){_PART}\1{_PART}{_HAIR}(?P<quoted>.*?){_HAIR}{_PART}{_HAIR}?",
+    re.DOTALL,
+)
+"""Its parts, in any language: ``[hair]Removed [mark]👍[mark] from “[hair]the text[hair]”[hair]``."""
+
+_EMOJI = r"(?P<emoji>[^\w\s\"'“”„«»‹›「」『』‘’‚.,:;()]{1,20}|[0-9#*]\ufe0f?\u20e3)"
+_PARTS = {"{}": "(?P<about>.+)", "{e}": _EMOJI}
+_SYMBOL = frozenset("\ufe0f\u20e3‼⁉")
+_PICTOGRAMS = range(0x1F000, 0x1FB00)
+_PLAIN = str.maketrans({**dict.fromkeys("“”„«»‹›", '"'), **dict.fromkeys("‘’‚", "'"), **dict.fromkeys("‐‑‒–—―−", "-")})
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What a phone tells of a tap."""
+
+    quoted: str | None
+    """How the text begins that it is about; ``None`` where that has no words: a picture."""
+    sure: bool = True
+    """False where a person may have written the same: then it is a reaction only if a text of ours begins so."""
+
+    def is_about(self, body: str) -> bool:
+        """Does this text begin with what is quoted?"""
+        begins = _folded(self.quoted or "")
+        return bool(begins) and _folded(body).startswith(begins)
+
+    def is_all_of(self, body: str) -> bool:
+        """Is this text quoted from its beginning to its end?"""
+        return _folded(self.quoted or "") == _folded(body)
+
+
+def reaction(body: str) -> Reaction | None:
+    """What the text is as a reaction; ``None`` for one that a person wrote."""
+    if len(body) > LONGEST:
+        return None
+    if marked := _BY_GOOGLE.fullmatch(body):
+        return Reaction(_uncut(marked["quoted"]))
+    unsure = None
+    for about in _objects(" ".join(_visible(body).split())):
+        if about.replace("’", "'") in _wordless() or _counted().fullmatch(about):
+            return Reaction(None)
+        found = _quotation(about)
+        if found and found.sure:
+            return found
+        unsure = unsure or found
+    return unsure
+
+
+def _objects(text: str) -> Iterator[str]:
+    """What the phrases of all languages would be about, if the text is made by one of them."""
+    for phrase in _phrases():
+        found = phrase.fullmatch(text)
+        if found and ("emoji" not in phrase.groupindex or _is_emoji(found["emoji"])):
+            yield found["about"]
+
+
+def _quotation(about: str) -> Reaction | None:
+    """One that begins at the first character and ends at the last; or is cut off, mark and all."""
+    closing = CLOSING.get(about[:1])
+    if closing is None:
+        return None
+    if len(about) > 1 and about[-1] in closing:
+        inner = about[1:-1].strip()
+        return Reaction(_uncut(inner), sure=_is_one(inner, about[0], closing)) if inner else None
+    return Reaction(_uncut(about[1:]), sure=False) if about[1:].strip() else None
+
+
+def _is_one(inner: str, opening: str, closing: str) -> bool:
+    """Is it one quotation, and not two with words between them? Marks that are alike at both ends can't tell."""
+    depth = 1
+    for before, char, after in zip(f" {inner}", inner, f"{inner[1:]} ", strict=False):
+        if char in "'’" and before.isalnum() and after.isalnum():
+            continue  # an apostrophe
+        if char in closing:
+            depth -= 1
+        elif char == opening:
+            depth += 1
+        if not depth:
+            return False
+    return True
+
+
+def _uncut(quoted: str) -> str:
+    quoted = quoted.strip()
+    return next((quoted.removesuffix(end).rstrip() for end in CUT if quoted.endswith(end)), quoted)
+
+
+def _is_emoji(text: str) -> bool:
+    """Phones know new emoji years before Python does, to which they are unassigned."""
+    return any(char in _SYMBOL or ord(char) in _PICTOGRAMS or unicodedata.category(char) == "So" for char in text)
+
+
+def _visible(text: str) -> str:
+    """Without what has no width, but for what holds the parts of an emoji together."""
+    return "".join(char for char in text if char == "\u200d" or unicodedata.category(char) != "Cf")
+
+
+def _folded(text: str) -> str:
+    """Two texts that look alike are alike: marks, blanks and what has no width do not count."""
+    return " ".join(_visible(unicodedata.normalize("NFKC", text)).translate(_PLAIN).split())
+
+
+@cache
+def _phrases() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(_pattern(phrase), re.DOTALL) for each in PHRASES.values() for phrase in each)
+
+
+def _pattern(phrase: str) -> str:
+    """The first letter may be a capital, and any quotation mark may stand for a straight one."""
+    literal, *others = re.split(r"(\{e?\})", phrase)
+    first = f"[{literal[0]}{literal[0].upper()}]" if literal[:1].islower() else ""
+    return first + "".join(_PARTS.get(part) or _any_marks(part) for part in (literal[len(first) > 0 :], *others))
+
+
+def _any_marks(literal: str) -> str:
+    return re.escape(literal).replace('"', ' ?["“”„«»] ?').replace("'", "['’]")
+
+
+@cache
+def _wordless() -> frozenset[str]:
+    return frozenset(noun for nouns in WORDLESS.values() for noun in nouns)
+
+
+@cache
+def _counted() -> re.Pattern[str]:
+    return re.compile(f"[0-9]+ (?:{'|'.join(noun for nouns in COUNTED.values() for noun in nouns)})")

@@ -1,0 +1,86 @@
+"""The upkeep: the sweep, stale chats, and the ending of chats.
+
+The sweeper does no work of its own: it finds what is due and that nobody was told of, and rings. Texts that were not
+delivered and are to go again it puts back into their lines.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from bridge.chats import ending
+from bridge.db.models import Conversation, Message, Worker
+from bridge.maintenance import resend
+from bridge.providers.agents import routes
+from bridge.providers.carriers import contract
+from bridge.providers.errors import provider_of
+from bridge.queues import circuit_breakers, conversation_queue
+from bridge.queues.conversation_queue import DELIVERIES, QUEUES, TURNS, ConversationQueue
+from bridge.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+SWEEP_LIMIT = 500
+"""Rings of one step in one sweep, and in the broker. What is left over waits for the next one, the oldest first."""
+
+FORGET_WORKERS_AFTER = timedelta(hours=1)
+"""A worker that died without signing off leaves a row; nothing refers to it once its work was released."""
+
+
+def sweep(rt: Runtime) -> None:
+    """Ring for every line that is due and that nobody was told of; first take the work of the dead from them."""
+    for each in QUEUES:
+        room = _room(rt, each.step)
+        with rt.sessions.begin() as session:
+            released = conversation_queue.reclaim_stalled(session, each, rt.now())
+            due = [*_probes(rt, session, each), *conversation_queue.find_unnotified(session, each, rt.now(), room)]
+        if released:
+            log.warning("%s: the work of a dead worker is taken up again: %s conversations", each.step, released)
+        for conversation_id in due:
+            rt.bell.ring(each.step, conversation_id)
+    for conversation_id in resend.send_again(rt, SWEEP_LIMIT):
+        rt.bell.ring(DELIVERIES.step, conversation_id)
+    for chat_id in ending.book_endings(rt, _room(rt, ending.STEP)):
+        rt.bell.ring(ending.STEP, chat_id)
+    _forget_workers(rt)
+
+
+def _probes(rt: Runtime, session: Session, each: ConversationQueue) -> list[int]:
+    """Whom to ring for, to find out whether what is on hold serves again."""
+    return [
+        conversation_id
+        for scope in circuit_breakers.to_probe(session, rt.now())
+        if each is (DELIVERIES if provider_of(scope) == rt.carrier.provider else TURNS)
+        for conversation_id in _probe_by(rt, session, scope, each)
+    ]
+
+
+def _probe_by(rt: Runtime, session: Session, scope: str, each: ConversationQueue) -> list[int]:
+    """The conversation whose work is to probe this hold, if there is one."""
+    number = Conversation.bridge_number
+    due = select(number).where(each.due_at <= rt.now())
+    goes_again = select(number).join(Message).where(Message.resend_at.is_not(None))
+    needs = {its: set(_needs(rt, each, its)) for its in session.scalars(due.union(goes_again))}
+    stopped = [its for its, scopes in needs.items() if scope in scopes]
+    pausing = set(circuit_breakers.pausing(session, rt.now()))
+    free = [its for its in stopped if not needs[its] & pausing]
+    return circuit_breakers.probe_by(session, scope, each, number.in_(stopped), number.in_(free), rt.now())
+
+
+def _needs(rt: Runtime, each: ConversationQueue, number: str) -> tuple[str, str]:
+    """What must not be on hold for the work of this number."""
+    return contract.scopes(rt.carrier, number) if each is DELIVERIES else routes.scopes(rt.agents.route(number))
+
+
+def _room(rt: Runtime, step: str) -> int:
+    """A ring that still waits in the broker is not lost: where many do, more would only be in each other's way."""
+    return max(0, SWEEP_LIMIT - rt.bell.backlog(step))
+
+
+def _forget_workers(rt: Runtime) -> None:
+    with rt.sessions.begin() as session:
+        session.execute(delete(Worker).where(Worker.seen_at < rt.now() - FORGET_WORKERS_AFTER))

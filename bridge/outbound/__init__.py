@@ -1,0 +1,1 @@
+"""The answer is sent, and followed until it arrives."""

@@ -1,0 +1,1 @@
+"""One delivery: claim, send, reconcile, settle."""

@@ -1,0 +1,135 @@
+"""The claim of a text: the head of the line, with its place in the stream of its sender."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge.db.models import UNSENT, Conversation, Message, MessageStatus
+from bridge.outbound import opt_outs, rate_limiter
+from bridge.outbound.delivery.values import NOT_IN_TIME, ClaimedDelivery
+from bridge.providers.carriers.contract import OutgoingText, scopes
+from bridge.queues import circuit_breakers, conversation_queue
+from bridge.queues.conversation_queue import DELIVERIES, Lease
+from bridge.runtime import Runtime
+
+LEASE_FOR = timedelta(seconds=120)
+"""Asking the carrier and sending, each with its whole timeout, and a commit that waits."""
+
+NOT_ACCEPTED_AFTER = timedelta(seconds=10)
+"""So long after the attempt, what is not in the carrier's list was not taken, if the carrier answered with an error."""
+
+STILL_ON_ITS_WAY = timedelta(seconds=45)
+"""The same where no answer came: we wait 20 s for one, and the carrier may work on it for 30 s."""
+
+
+def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
+    """Book the line, and say in the same commit that the text is being sent, so that it is known whatever happens."""
+    worker = rt.pulse.worker
+    if not rt.pulse.in_charge(worker):
+        return None
+    with rt.sessions.begin() as session:
+        claimed = conversation_queue.claim(
+            session, DELIVERIES, conversation_id, worker=worker, now=rt.now(), booking=LEASE_FOR
+        )
+        if claimed is None:
+            return None
+        message = _permitted(rt, session, conversation_id)
+        if message is None:
+            conversation_queue.settle(session, claimed, rt.now())
+            return None
+        pair = session.get_one(Conversation, conversation_id)
+        place = _slot(rt, session, pair, message)
+        if place and place > rt.now():
+            message.send_from = place
+            conversation_queue.postpone(session, claimed, place)
+            return None
+        probed: tuple[str, ...] | None = ()
+        hopeless = None if place else f"{NOT_IN_TIME}: too much waits for its sender"
+        if not hopeless:
+            probed = circuit_breakers.admit(session, _needed(rt, pair, message), rt.now())
+        if probed is None:
+            if not _too_old(rt, message):
+                session.rollback()
+                return None
+            hopeless = f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
+        message.send_from = place
+        message.attempts += 1
+        booked = _claimed(rt, claimed, pair, message, probed or (), hopeless)
+        if not booked.look_first and not booked.hopeless:
+            begin_sending(rt, message)
+        return booked
+
+
+def _slot(rt: Runtime, session: Session, pair: Conversation, message: Message) -> datetime | None:
+    """From when the text may go by the rate of its sender; ``None`` where it would be too old by then.
+
+    A look needs no place, nor does the last try, which comes when the text gets too old in a pause of its sender.
+    """
+    if message.status is MessageStatus.SENDING or _too_old(rt, message):
+        return message.send_from or rt.now()
+    assert message.send_by
+    sender = rt.carrier.queue_of(pair.bridge_number)
+    if message.send_from:
+        place: datetime | None = rate_limiter.kept_slot(session, sender, message.send_from)
+    else:
+        segments = message.segments or 1
+        length = rate_limiter.airtime(rt.settings, sender, segments)
+        place = rate_limiter.reserve(session, sender, segments, length, rt.now(), message.send_by)
+    return place and min(place, message.send_by)
+
+
+def _too_old(rt: Runtime, message: Message) -> bool:
+    return message.send_by is not None and rt.now() >= message.send_by
+
+
+def _head(session: Session, conversation_id: int) -> Message | None:
+    unsent = (Message.conversation_id == conversation_id, Message.status.in_(UNSENT))
+    return session.scalar(select(Message).where(*unsent).order_by(Message.id).limit(1))
+
+
+def _permitted(rt: Runtime, session: Session, conversation_id: int) -> Message | None:
+    """The head, without what came back into the queue after an opt-out. What may have been sent is looked for first."""
+    message = _head(session, conversation_id)
+    while message and message.status is MessageStatus.QUEUED and opt_outs.forbid(session, message):
+        cancel(rt, session, message)
+        message = _head(session, conversation_id)
+    return message
+
+
+def cancel(rt: Runtime, session: Session, message: Message) -> None:
+    """The person has opted out, and the text was surely not handed over."""
+    message.status, message.settled_at, message.error = MessageStatus.CANCELED, rt.now(), opt_outs.WHY
+    session.flush()
+
+
+def _needed(rt: Runtime, pair: Conversation, message: Message) -> tuple[str, ...]:
+    """What must not be on hold: to look, the account alone."""
+    account, sender = scopes(rt.carrier, pair.bridge_number)
+    return (account,) if message.status is MessageStatus.SENDING else (account, sender)
+
+
+def _claimed(
+    rt: Runtime, claim: Lease, pair: Conversation, message: Message, probed: tuple[str, ...], hopeless: str | None
+) -> ClaimedDelivery:
+    assert message.reference and message.send_by
+    return ClaimedDelivery(
+        claim=claim,
+        message_id=message.id,
+        text=OutgoingText(message.reference, pair.bridge_number, pair.phone, message.body),
+        attempts=message.attempts,
+        first_attempt_at=message.first_attempt_at or rt.now(),
+        send_by=message.send_by,
+        look_first=message.status is MessageStatus.SENDING,
+        taken_by=(message.attempted_at or rt.now()) + (NOT_ACCEPTED_AFTER if message.call_over else STILL_ON_ITS_WAY),
+        probed=probed,
+        hopeless=hopeless,
+    )
+
+
+def begin_sending(rt: Runtime, message: Message) -> None:
+    """Committed before the call: from then on the text may have been handed over."""
+    message.status, message.attempted_at, message.call_over = MessageStatus.SENDING, rt.now(), False
+    message.first_attempt_at = message.first_attempt_at or rt.now()

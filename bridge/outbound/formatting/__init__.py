@@ -1,0 +1,1 @@
+"""What the agent wrote becomes what a phone can show."""

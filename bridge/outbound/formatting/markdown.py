@@ -1,0 +1,114 @@
+"""Markdown as agents write it into a chat: CommonMark, and where a text only looks like it, less than that.
+
+What lives here: the parser of ``bridge.outbound.formatting.plain``, which is markdown-it with rules of our own for
+emphasis, escapes and addresses. Taken to the letter, CommonMark makes 234 of 2*3*4, and takes the mouth from ^_^ and
+^_^.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+import regex
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+from markdown_it.rules_inline.state_inline import Delimiter
+
+from bridge.outbound.formatting.links import addresses, is_address
+from bridge.outbound.formatting.marks import OURS
+
+RULES = ("blockquote", "fence", "heading", "hr", "list", "table", "autolink", "backticks", "emphasis", "image", "link")
+"""Not: what a text has by accident (indented code, entities, HTML, references, underlined headings), and what an SMS
+shows well enough (``~~$50~~`` means that it isn't $50 any more)."""
+
+_ESCAPE = re.compile(r"(?<!¯)\\(?P<char>[*_`#\[\](){}<>~|!.+$&-])|(?<![:=-])\\(?=\n)")
+"""Escaped characters, and the break at the end of a line; but no shrugging ¯\\_(ツ)_/¯ and no wry :-\\ face."""
+
+_LETTER = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{N}"
+"""A star between two of these belongs to a word or to a sum. Other scripts set no spaces around their words."""
+
+_INSIDE = r"(?=[\p{Ps}\p{Pi}\"'*_`~<¿¡#@$€£¥+\-–−.…&" + OURS + r"]{0,3}[\p{L}\p{N}\p{So}])"
+"""What is stressed begins with something that can be stressed."""
+
+_NOT_INSIDE = r"(?<![\s\p{Ps}\p{Pi}</=^&@#\\])"
+"""And does not end with an opening bracket or its like."""
+
+_OPENS = {
+    "*": regex.compile(rf"(?<![{_LETTER}=^\\])\*{{1,3}}+(?!\*){_INSIDE}"),
+    "_": regex.compile(rf"(?<![\w/=^\\@&.:-])_{{1,3}}+(?!_){_INSIDE}"),
+}
+_CLOSES = {
+    "*": regex.compile(rf"{_NOT_INSIDE}\*{{1,3}}+(?!\*)(?![{_LETTER}])|(?<=[:.!?…])\*\*(?!\*)"),
+    "_": regex.compile(rf"{_NOT_INSIDE}_{{1,3}}+(?!_)(?![\w/]|[.@=&-]\w)"),
+}
+
+
+class Markdown(MarkdownIt):
+    """The parser. Addresses stay as they were written."""
+
+    def __init__(self, *more_rules: str) -> None:
+        super().__init__("zero")
+        self.enable([*RULES, *more_rules])
+        self.inline.ruler.at("emphasis", _emphasis)
+        self.inline.ruler.after("text", "escape_or_break", _escape)
+        # Rules are compiled at their first use, which must not be in two threads at once.
+        self.render("_")
+
+    def validateLink(self, url: str) -> bool:  # noqa: N802 - its name over there
+        return is_address(url)
+
+    def normalizeLink(self, url: str) -> str:  # noqa: N802
+        return url
+
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802
+        return link
+
+
+def _emphasis(state: StateInline, silent: bool) -> bool:
+    """A run of stars or underscores. Which of them are a pair, the library finds out."""
+    marker = state.src[state.pos]
+    if silent or marker not in _OPENS or state.pos in _in_addresses(state):
+        return False
+    opens, closes = (rules[marker].match(state.src, state.pos, state.posMax) for rules in (_OPENS, _CLOSES))
+    run = _run(state, marker)
+    for _ in range(run):
+        token = state.push("text", "", 0)
+        token.content = marker
+        state.delimiters.append(
+            Delimiter(
+                marker=ord(marker),
+                length=run,
+                token=len(state.tokens) - 1,
+                end=-1,
+                open=bool(opens),
+                close=bool(closes),
+            )
+        )
+    state.pos += run
+    return True
+
+
+def _in_addresses(state: StateInline) -> Container[int]:
+    """The places within addresses that stand open in the text: nothing there is a mark."""
+    if state.src not in state.env:
+        state.env[state.src] = {place for start, end in addresses(state.src) for place in range(start, end)}
+    places: Container[int] = state.env[state.src]
+    return places
+
+
+def _run(state: StateInline, marker: str) -> int:
+    stop = state.pos
+    while stop < state.posMax and state.src[stop] == marker:
+        stop += 1
+    return stop - state.pos
+
+
+def _escape(state: StateInline, silent: bool) -> bool:
+    found = _ESCAPE.match(state.src, state.pos, state.posMax)
+    if not found:
+        return False
+    if not silent:
+        state.pending += found["char"] or ""
+    state.pos = found.end()
+    return True

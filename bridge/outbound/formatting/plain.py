@@ -1,0 +1,308 @@
+"""Markdown, taken out of a text: a phone would show it as it is written. WhatsApp has marks of its own, and gets those.
+
+What lives here: what each mark becomes, and the order in which the words of machines, tags and Markdown are read. The
+text is not written anew from what was parsed; the parser only tells where the marks are, and they are taken out there.
+So whatever it does not understand stays, to the blank. How Markdown is told from what merely looks like it:
+``bridge.outbound.formatting.markdown``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from markdown_it.token import Token
+
+from bridge.outbound.formatting.links import link
+from bridge.outbound.formatting.machine import unescaped, without_citations, without_stop_word
+from bridge.outbound.formatting.markdown import Markdown
+from bridge.outbound.formatting.marks import Mark, written
+from bridge.outbound.formatting.markup import code, without_tags
+
+_MARKDOWN = Markdown()
+_FOR_WHATSAPP = Markdown("strikethrough")
+
+_SPECIAL = re.compile(
+    r"[*_`#\[\]<>~|\\&+\r\0【†◁\ue000-\uf8ff\U000f0000-\U0010ffff]|cite(?:turn)|^[ \t]*-[ \t]*-[- \t]*$", re.MULTILINE
+)
+"""What any of the readers would look at. Most texts have nothing of it, and are not read at all."""
+
+_INLINE = re.compile(r"[*_`\[<\\~]")
+"""Each mark within a line has one of these."""
+
+_LINE_END = re.compile(r"\r\n?")
+_BEFORE = r"(?P<before>\s*(?:(?:[-*+]|\d+[.)])\s+)*)"
+"""How far the lists reach that a line stands in."""
+_QUOTE = re.compile(rf"{_BEFORE}> ?")
+_NO_QUOTE = re.compile(rf"{_BEFORE}>(?:[^\s>]|\s+[\d$€£])")
+"""``>:(`` and ``> 18 years``"""
+_BULLET = re.compile(r"(?P<before>\s*(?:(?:-|\d+[.)])\s+)*)[*+](?=\s|$)")
+_STARRED = re.compile(r"\s*(?:[-+*]|\d+[.)])\s[^*]*[^\s*]\*(?!\w)[^*]*\Z")
+"""An item with a star that a footnote may explain."""
+_ADDS = re.compile(r"\s*\+\s+[\d$€£]")
+"""``+ 5% tax``"""
+_HEADING = re.compile(rf"{_BEFORE}#{{1,6}}[ \t]+(?!(?<=^# )(?:of\b|\d))")
+"""But not ``# of guests: 4``."""
+_ROW = re.compile(rf"{_BEFORE}\|?")
+_CELL_END = re.compile(r"(?<!\\)\|")
+
+
+def plain(text: str, *, whatsapp: bool = False) -> str:
+    """``text`` as a person reads it. What has no marks stays as it is, but for blanks around it."""
+    if not _SPECIAL.search(text):
+        return text.strip()
+    text = without_stop_word(_without_markup(without_citations(_LINE_END.sub("\n", text))))
+    read = _Page(text, whatsapp=whatsapp).without_marks()
+    return written(read, whatsapp=whatsapp).strip() or written(text, whatsapp=whatsapp).strip()
+
+
+def _without_markup(text: str) -> str:
+    if "\\" in text:
+        literal = [span for span in code(text) if "\n" in text or not text.startswith("```", span[0])]
+        text = unescaped(text, literal)
+    return without_tags(text, code(text)) if "<" in text or "&" in text else text
+
+
+@dataclass
+class _List:
+    """A list, with bullets or with numbers."""
+
+    first: int
+    last: int
+    """Its lines."""
+    has_bullets: bool
+    nested: bool
+    """It stands in another list, or another one in it: then even a single star is a bullet."""
+    items: list[int] = field(default_factory=list)
+    """The first line of each."""
+
+
+class _Bullets:
+    """Bullets become dashes. A single one may be the star of a footnote, and a plus a plus."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._open: list[_List] = []
+        self._closed: dict[int, list[_List]] = {}
+        """By their depth, those that may go on: with bullets of another kind begins a list of its own."""
+
+    def open(self, block: Token) -> None:
+        first, last = _rows(block)[0], _rows(block)[-1]
+        while last > first and not self._lines[last].strip():
+            last -= 1
+        for around in self._open[-1:]:
+            around.nested = True
+        self._open.append(_List(first, last, block.type == "bullet_list_open", nested=bool(self._open)))
+
+    def item(self, block: Token) -> None:
+        self._open[-1].items.append(_rows(block)[0])
+
+    def close(self) -> None:
+        closed, depth = self._open.pop(), len(self._open)
+        row = self._closed.get(depth, [])
+        if not (row and closed.has_bullets and self._goes_on(row[-1], closed)):
+            self._write(row)
+            row = []
+        self._closed[depth] = [*row, closed] if closed.has_bullets else row
+
+    def finish(self) -> None:
+        for row in self._closed.values():
+            self._write(row)
+
+    def _goes_on(self, before: _List, after: _List) -> bool:
+        """What follows is one more bullet, where no footnote can be meant."""
+        between = self._lines[before.last + 1 : after.first]
+        if any(line.strip() for line in between) or any(_STARRED.match(self._lines[n]) for n in before.items):
+            return False
+        tight = len(before.items) > 1 and all(self._lines[number - 1].strip() for number in before.items[1:])
+        return not (between and tight)
+
+    def _write(self, row: Sequence[_List]) -> None:
+        if sum(len(each.items) for each in row) < 2 and not any(each.nested for each in row):
+            return
+        for each in row:
+            if not any(_ADDS.match(self._lines[number]) for number in each.items):
+                for number in each.items:
+                    self._lines[number] = _replaced(_BULLET, "-", self._lines[number])
+
+
+class _Page:
+    """The lines of a text, from which one block after the other takes its marks."""
+
+    def __init__(self, text: str, *, whatsapp: bool) -> None:
+        self.lines = text.split("\n")
+        self.gone: set[int] = set()
+        """Lines that were nothing but marks."""
+        self.rules: set[int] = set()
+        """Lines that were drawn across the page; an empty one divides as well."""
+        self._whatsapp = whatsapp
+        self._markdown = _FOR_WHATSAPP if whatsapp else _MARKDOWN
+        self._bullets = _Bullets(self.lines)
+        self._in_table = False
+        self._blocks: list[Token] = []
+        self._markdown.block.parse(text, self._markdown, {}, self._blocks)
+
+    def without_marks(self) -> str:
+        for block in self._blocks:
+            if take_marks := _BLOCKS.get(block.type):
+                take_marks(self, block)
+        self._bullets.finish()
+        return "\n".join(self._left())
+
+    def _left(self) -> Iterator[str]:
+        last, after_rule = "", False
+        for number, line in enumerate(self.lines):
+            if number in self.gone or (after_rule and not line.strip()):
+                continue
+            after_rule = number in self.rules
+            if after_rule and not last.strip():
+                continue
+            last = "" if after_rule else line
+            yield last
+
+    # -- one for each kind of block --------------------------------------------------------------------------------
+
+    def _quote(self, block: Token) -> None:
+        lines = _rows(block)
+        if self._whatsapp:  # it shows quotes
+            return
+        if not any(_NO_QUOTE.match(self.lines[number]) for number in lines):
+            for number in lines:
+                self.lines[number] = _replaced(_QUOTE, "", self.lines[number])
+
+    def _open_list(self, block: Token) -> None:
+        self._bullets.open(block)
+
+    def _item(self, block: Token) -> None:
+        self._bullets.item(block)
+
+    def _close_list(self, block: Token) -> None:
+        self._bullets.close()
+
+    def _heading(self, block: Token) -> None:
+        first = _rows(block)[0]
+        words = self.lines[first].rstrip()
+        if _HEADING.match(words):
+            closed = words.rstrip("#")
+            words = closed.rstrip() if closed.endswith((" ", "\t")) else words
+            around = (Mark.BOLD.opens, Mark.BOLD.closes) if self._whatsapp else ("", "")
+            self.lines[first] = _replaced(_HEADING, around[0], words) + around[1]
+
+    def _fence(self, block: Token) -> None:
+        first, *inside = _rows(block)
+        last = self.lines[inside[-1]].strip(" \t>") if inside else ""
+        closed = len(last) >= len(block.markup) and not last.strip(block.markup[0])
+        if closed:
+            self.gone.add(inside[-1])
+        elif block.markup[0] == "~":
+            return  # a wavy line, and no code
+        before = self.lines[first].partition(block.markup)[0].rstrip()
+        if closed and self._whatsapp:
+            self.lines[first] = self.lines[first].partition(block.markup)[0] + "```"
+            self.lines[inside[-1]] = self.lines[inside[-1]].replace(last, "```")
+            self.gone.discard(inside[-1])
+            return
+        self.lines[first] = before
+        if not before:
+            self.gone.add(first)
+
+    def _rule(self, block: Token) -> None:
+        first = _rows(block)[0]
+        if not self.lines[first].strip("*-_ \t"):
+            self.rules.add(first)
+
+    def _open_table(self, block: Token) -> None:
+        head, marks, *rows = _rows(block)
+        for number in (head, *rows):
+            self.lines[number] = self._row(self.lines[number])
+        self.gone.add(marks)
+        self._in_table = True
+
+    def _close_table(self, block: Token) -> None:
+        self._in_table = False
+
+    def _words(self, block: Token) -> None:
+        """Marks within the lines; the lines themselves stay."""
+        if self._in_table or not _INLINE.search(block.content):
+            return
+        cores = [core.strip() for core in block.content.split("\n")]
+        shown = self._shown("\n".join(cores)).split("\n")
+        if len(shown) != len(cores):  # a link over the end of a line
+            shown = [self._shown(core) for core in cores]
+        numbers = iter(_rows(block))
+        for core, words in zip(cores, shown, strict=True):
+            for number in numbers:
+                before, found, after = self.lines[number].rpartition(core) if core else ("", "", "")
+                if found:
+                    self.lines[number] = before + words + after
+                    break
+
+    def _row(self, line: str) -> str:
+        """A row of a table: its cells, and something between them."""
+        found = _ROW.match(line)
+        assert found  # it matches everything
+        cells = _CELL_END.split(line[found.end() :].rstrip().removesuffix("|"))
+        shown = (self._shown(cell.strip().replace("\\|", "|")) for cell in cells)
+        return found["before"] + " | ".join(shown)
+
+    def _shown(self, content: str) -> str:
+        if not _INLINE.search(content):
+            return content
+        tokens: list[Token] = []
+        self._markdown.inline.parse(content, self._markdown, {}, tokens)
+        return _joined(tokens, _SIGNS if self._whatsapp else {})
+
+
+_BLOCKS: dict[str, Callable[[_Page, Token], None]] = {
+    "blockquote_open": _Page._quote,
+    "bullet_list_open": _Page._open_list,
+    "bullet_list_close": _Page._close_list,
+    "ordered_list_open": _Page._open_list,
+    "ordered_list_close": _Page._close_list,
+    "list_item_open": _Page._item,
+    "heading_open": _Page._heading,
+    "fence": _Page._fence,
+    "hr": _Page._rule,
+    "table_open": _Page._open_table,
+    "table_close": _Page._close_table,
+    "inline": _Page._words,
+}
+
+
+def _rows(block: Token) -> Sequence[int]:
+    """The numbers of the lines that a block stands in."""
+    assert block.map
+    return range(*block.map)
+
+
+def _replaced(mark: re.Pattern[str], by: str, line: str) -> str:
+    found = mark.match(line)
+    return found["before"] + by + line[found.end() :] if found else line
+
+
+def _joined(tokens: Sequence[Token], signs: Mapping[str, str]) -> str:
+    words: list[str] = []
+    opened: list[tuple[int, str]] = []
+    for token in tokens:
+        if token.type == "link_open":
+            opened.append((len(words), str(token.attrs["href"])))
+        elif token.type == "link_close":
+            start, address = opened.pop()
+            words[start:] = [link("".join(words[start:]), address)]
+        elif token.type == "image":
+            source = str(token.attrs["src"])
+            words.append(("" if source else "!") + link(_joined(token.children or (), {}), source))
+        elif token.type == "code_inline" and signs:
+            words += [Mark.CODE.opens, token.content, Mark.CODE.closes]
+        else:
+            words.append(signs.get(token.type) or token.content)
+    return "".join(words)
+
+
+_SIGNS = {
+    f"{token}_{side}": getattr(mark, f"{side}s")
+    for token, mark in {"strong": Mark.BOLD, "em": Mark.ITALIC, "s": Mark.STRUCK}.items()
+    for side in ("open", "close")
+}
+"""The tokens of the parser, and what is written for each of them."""

@@ -1,0 +1,1 @@
+"""The processes: what the Procfile and the command line start."""

@@ -1,0 +1,220 @@
+"""The front door of one small machine: web, worker and clock in one process, with no broker.
+
+The steps are the same as in ``bridge.processes.worker``; only the bell is another one: a pool of threads. What must
+survive a kill is in the database, as everywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import timedelta
+
+from sqlalchemy import delete
+from sqlalchemy.engine import make_url
+
+from bridge.config import WEB_THREADS, Settings
+from bridge.db import migrate
+from bridge.db.models import Worker
+from bridge.lib.errors import BridgeError
+from bridge.processes.http_server import WebServer
+from bridge.processes.tasks import SCHEDULE, TASKS, run_task, tick
+from bridge.runtime import Runtime
+from bridge.web.app import build_web
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 18
+"""Database connections for all the threads, on PostgreSQL. SQLite has one: see bridge.db.engine."""
+
+GRACE = 5.0
+"""Seconds that turns in flight get at the end; a container is killed after ten. What is left comes due again."""
+
+
+WEB_GRACE = 1.0
+"""Seconds that requests under way get before; a commit takes milliseconds."""
+
+
+class CannotRun(BridgeError):
+    """Somebody else has the port or the database, or the address is none of this machine."""
+
+
+class ThreadNotifier:
+    """Rings inside the process. A ring that waits already is not rung twice.
+
+    Each step has threads of its own, started when they are needed: what the agent has said goes out also while it keeps
+    all the others waiting.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pools = {step: ThreadPoolExecutor(threads, thread_name_prefix=step) for step in TASKS}
+        self._waiting: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+        self._rt: Runtime | None = None
+
+    def answer_with(self, rt: Runtime) -> None:
+        """From now on rings are heard."""
+        self._rt = rt
+
+    def ring(self, step: str, row: int) -> None:
+        with self._lock:
+            if self._rt is None or (step, row) in self._waiting:
+                return
+            self._waiting.add((step, row))
+            self._pools[step].submit(self._answer, self._rt, step, row)
+
+    def reachable(self) -> bool:
+        return self._rt is not None
+
+    def backlog(self, step: str) -> int:
+        with self._lock:
+            return sum(waiting == step for waiting, _ in self._waiting)
+
+    def close(self) -> None:
+        """Let what is under way finish; drop what waits, it is in the table."""
+        with self._lock:
+            self._rt = None
+        for wait in (False, True):  # first none takes anything more, then each is waited for
+            for pool in self._pools.values():
+                pool.shutdown(wait, cancel_futures=True)
+
+    def _answer(self, rt: Runtime, step: str, row: int) -> None:
+        with self._lock:
+            self._waiting.discard((step, row))
+        _guarded(step, lambda: run_task(rt, step, row))
+
+
+class Clock:
+    """Runs the jobs of ``CLOCK``, each at its own pace."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(name, every), name=name, daemon=True)
+            for name, (_, every) in SCHEDULE.items()
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, name: str, every: timedelta) -> None:
+        while not self._stopped.is_set():
+            _guarded(name, lambda: tick(self._rt, name))
+            self._stopped.wait(every.total_seconds())
+
+
+@contextmanager
+def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime, WebServer]]:
+    """Everything but the web's own loop: gives the runtime and a server that listens already; ``run()`` it."""
+    with _alone(settings.database_url):
+        migrate.upgrade(settings.database_url)
+        bell = ThreadNotifier(settings.worker_concurrency)
+        rt = Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS)
+        server = _listen(rt, host, port)
+        _take_over(rt)
+        clock = Clock(rt)
+        rt.pulse.start()
+        bell.answer_with(rt)
+        clock.start()
+        try:
+            yield rt, server
+        finally:
+            in_time = _let_go_in_time(rt)
+            clock.stop()
+            server.close()
+            bell.close()
+            rt.pulse.stop()
+            rt.close()
+            in_time.cancel()
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.create_server((host, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def serve_until_told(server: WebServer) -> None:
+    """Serve until Ctrl-C or SIGTERM. A second Ctrl-C ends it as ever."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        server.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    server.run(grace=WEB_GRACE)
+
+
+def _listen(rt: Runtime, host: str, port: int) -> WebServer:
+    try:
+        return WebServer(build_web(rt), threads=WEB_THREADS, address=(host, port))
+    except (OSError, ValueError) as error:  # a name that nobody knows is a ValueError here
+        rt.close()
+        raise CannotRun(f"can't listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _let_go_in_time(rt: Runtime) -> threading.Timer:
+    """An agent may think for minutes; who pressed Ctrl-C does not wait for it."""
+
+    def leave() -> None:
+        log.warning("turns are still in flight after %s s; the next start will look what became of them", GRACE)
+        rt.pulse.stop()
+        os._exit(0)
+
+    timer = threading.Timer(GRACE, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+@contextmanager
+def _alone(database_url: str) -> Iterator[None]:
+    """One bridge on one SQLite file: a second one would take the first one's work for that of the dead.
+
+    SQLite's own lock, on a file beside the database, works on every system, and a process that dies lets go of it.
+    """
+    url = make_url(database_url)
+    if url.get_backend_name() != "sqlite":
+        yield
+        return
+    try:
+        lock = sqlite3.connect(f"{url.database}-lock", timeout=0, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        raise CannotRun(f"can't write beside {url.database}: {error}; look at DATABASE_URL") from None
+    with closing(lock):
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            raise CannotRun(f"another bridge runs on {url.database}; stop it, or set another DATABASE_URL") from None
+        yield
+
+
+def _take_over(rt: Runtime) -> None:
+    """No other bridge runs on this file: what is claimed there belongs to the dead."""
+    if rt.settings.database_url.startswith("sqlite"):
+        with rt.sessions.begin() as session:
+            session.execute(delete(Worker))
+
+
+def _guarded(name: str, work: Callable[[], None]) -> None:
+    """What a step does not expect is a bug or a database that is away: told, and due again by itself."""
+    try:
+        work()
+    except Exception:
+        log.exception("%s failed", name)

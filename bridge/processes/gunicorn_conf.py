@@ -1,0 +1,86 @@
+"""Gunicorn's settings, and the start of the web process: ``python -m bridge.processes.gunicorn_conf``.
+
+``WEB_CONCURRENCY`` and ``PORT`` are read here.
+
+Gunicorn reads ``WEB_CONCURRENCY`` as soon as it is imported, and answers a wrong one with a traceback. So it is started
+by this module, which has looked at all settings before.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import sys
+from collections.abc import Mapping
+
+from bridge.config import WEB_THREADS, ServerSettings, SettingsError, or_exit
+
+NUMBERS = {"PORT": (8000, 65535), "WEB_CONCURRENCY": (2, 1000)}
+"""What it is when nothing is set, and the most that it can be."""
+
+
+def read_numbers(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """Both of them. Raises :class:`~bridge.config.SettingsError`."""
+    texts = {name: environ.get(name, "").strip() or str(default) for name, (default, _) in NUMBERS.items()}
+    numbers = {name: int(text) for name, text in texts.items() if re.fullmatch(r"[0-9]{1,9}", text)}
+    wrong = [name for name, (_, most) in NUMBERS.items() if not 1 <= numbers.get(name, 0) <= most]
+    if wrong:
+        raise SettingsError([f"{name} is no whole number from 1 to {NUMBERS[name][1]}; write digits" for name in wrong])
+    return numbers
+
+
+def _all_settings() -> dict[str, int]:
+    """The same, with the faults of all other settings beside those of the two."""
+    faults = []
+    for load in (ServerSettings.load, read_numbers):
+        try:
+            load()
+        except SettingsError as error:
+            faults += error.faults
+    if faults:
+        raise SettingsError(faults)
+    return read_numbers()
+
+
+_set = or_exit(_all_settings if __name__ == "__main__" else read_numbers)
+
+bind = f"0.0.0.0:{_set['PORT']}"
+
+workers = _set["WEB_CONCURRENCY"]
+
+worker_class = "bridge.processes.gunicorn_worker.WebWorker"
+
+threads = WEB_THREADS
+
+timeout = 30
+graceful_timeout = 20
+"""Seconds. Heroku kills 30 s after SIGTERM."""
+
+preload_app = True
+"""Wrong settings are told once, not once a process."""
+
+
+def pre_fork(server: object, worker: object) -> None:
+    """What is there by now stays as it is: the collector leaves it alone, so the processes go on sharing its memory."""
+    gc.collect()
+    gc.freeze()
+
+
+control_socket_disable = True
+"""Nobody asks it anything, and all that run as one user would fight for one file in the home directory."""
+
+_HANDED_ON = {"level": "INFO", "handlers": [], "propagate": True}
+
+logconfig_dict = {
+    "root": None,
+    "handlers": {},
+    "formatters": {},
+    "loggers": {"gunicorn.error": _HANDED_ON, "gunicorn.access": _HANDED_ON},
+}
+"""What gunicorn says goes through ``bridge.lib.log`` too: it quotes what it can't read, numbers and tokens included."""
+
+if __name__ == "__main__":
+    os.environ["WEB_CONCURRENCY"] = str(workers)  # an empty one, too, is none to gunicorn
+    gunicorn = [sys.executable, "-m", "gunicorn", "--config", "python:bridge.processes.gunicorn_conf", *sys.argv[1:]]
+    os.execv(sys.executable, [*gunicorn, "bridge.processes.web:create_app()"])  # noqa: S606 - nothing of it comes from outside

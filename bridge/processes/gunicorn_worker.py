@@ -1,0 +1,40 @@
+"""Gunicorn's worker class for the web process: gunicorn is the master, ``bridge.processes.http_server`` serves.
+
+Gunicorn's own threaded worker reads a body in the thread that answers it, so eight strangers with half a body each keep
+eight threads waiting. The figures are in ``docs/decisions.md``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
+
+from bridge.processes.http_server import WebServer
+
+BEFORE_THE_END = 2.0
+"""Seconds that are left when what is under way has had its time, until gunicorn kills."""
+
+
+class WebWorker(Worker):  # type: ignore[misc]  # it has no types
+    """One of the WEB_CONCURRENCY processes."""
+
+    _server: WebServer | None = None
+
+    def run(self) -> None:
+        sockets = [listening.sock for listening in self.sockets]
+        self._server = WebServer(self.wsgi, threads=self.cfg.threads, sockets=sockets)
+        if not self.alive:  # told while it came up
+            self._server.stop()
+        self._server.run(self._beat, grace=self.cfg.graceful_timeout - BEFORE_THE_END)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self.alive = False
+        if self._server:
+            self._server.stop()
+
+    def _beat(self) -> bool:
+        """Tell the master that we live. Without a master nobody restarts or stops us: an end."""
+        self.notify()
+        return bool(self.alive) and self.ppid == os.getppid()

@@ -1,0 +1,349 @@
+"""The HTTP server below the app, in the Procfile's web process and in ``bridge up``: waitress, and what strangers need.
+
+Waitress reads heads and bodies in one event loop and hands only whole requests to its threads. What is added here: a
+request has a few seconds to arrive as a whole, however it dribbles in; a body has a limit while it streams; what is no
+HTTP is refused with 400 as soon as that can be seen; the connection that has waited longest makes room for a new one;
+and whoever is told to stop finishes what is under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
+from waitress.receiver import ChunkedReceiver
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher, WSGITask
+from waitress.utilities import BadRequest, RequestEntityTooLarge
+
+from bridge.web.app import MAX_BYTES
+
+MAX_HEAD = 32 * 1024
+"""Bytes of a request line and all headers. Twilio's take one."""
+
+MAX_CONNECTIONS = 2000
+"""Of one process. Each costs a few kilobytes and no thread."""
+
+FILES_KEPT = 256
+"""File descriptors that are for others: database, broker, logs."""
+
+ACCEPTED_AT_ONCE = 64
+"""Between two looks at the others."""
+
+_HOPELESS = re.compile(rb"\A[\r\n]*[^\r\nA-Za-z!#$%&'*+.^_`|~0-9-]|[\x00]|(?<!\r)\n|\r(?![\n])(?!\Z)")
+"""A head that no more bytes can mend: a line that ends otherwise than HTTP's do, NUL, or TLS where none is spoken."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds."""
+
+    request: float = 10.0
+    """From a connection's first moment, or a request's first byte, to its last one."""
+    idle: float = 75.0
+    """Between two requests; longer than a platform's router waits, so that the router closes first."""
+    answer: float = 30.0
+    """Until an answer is taken away."""
+    farewell: float = 2.0
+    """For who was refused to read why, and at the stop for a request that is on its way already."""
+
+
+class Request(HTTPRequestParser):
+    """One request as it comes in."""
+
+    def received(self, data: bytes) -> int:
+        consumed = super().received(data)
+        if not self.completed:
+            self._look_ahead(len(data))
+        if self.completed:  # nothing to ask for any more; waitress would open what is refused or whole once again
+            self.expect_continue = False
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except (ValueError, TransferEncodingNotImplemented) as error:  # an address or a length that Python can't read
+            raise ParsingError(str(error) or "Invalid head") from None
+        if fault := self._ambiguous():
+            raise ParsingError(fault)
+
+    def _ambiguous(self) -> str | None:
+        """What two servers in a row may read differently."""
+        if self.version not in ("1.0", "1.1"):
+            return "HTTP version is not supported"
+        if self.version == "1.0" and "TRANSFER_ENCODING" in self.headers:
+            return "Transfer-Encoding is not for HTTP/1.0"
+        if self.chunked and "CONTENT_LENGTH" in self.headers:
+            return "Content-Length and Transfer-Encoding in one request"
+        return None
+
+    def _look_ahead(self, new: int) -> None:
+        """Refuse now what would be refused later."""
+        body = self.body_rcv
+        if body is None:
+            if _HOPELESS.search(self._not_looked_at(new)):
+                self._refuse(BadRequest("Invalid head"))
+        elif isinstance(body, ChunkedReceiver) and len(body) + body.chunk_remainder > MAX_BYTES:
+            self._refuse(RequestEntityTooLarge(f"exceeds max_body of {MAX_BYTES}"))
+
+    def _not_looked_at(self, new: int) -> bytes:
+        """What has just come, after the byte before it: a head that comes byte by byte is not read anew each time."""
+        head = self.header_plus
+        return head if len(head) <= new + 1 else b"A" + head[-new - 1 :].removeprefix(b"\n")
+
+    def _refuse(self, error: BadRequest | RequestEntityTooLarge) -> None:
+        self.error = error
+        self.completed = True
+
+
+class Task(WSGITask):
+    """One answer. While the server stops, it is its connection's last one."""
+
+    def build_response_header(self) -> bytes:
+        if self._last:
+            self.set_close_on_finish()
+        return super().build_response_header()
+
+    def set_close_on_finish(self) -> None:
+        """Not for want of a length where there is no body: waitress would close after every callback's 204."""
+        if self.has_body or self.version == "1.0" or self._last:
+            super().set_close_on_finish()
+
+    @property
+    def _last(self) -> bool:
+        asked = self.request.headers.get("CONNECTION", "").lower() == "close"  # type: ignore[attr-defined]
+        return asked or bool(self.channel.server.leaving)  # type: ignore[attr-defined]
+
+
+class Connection(HTTPChannel):
+    """One client. Every wait for it has an end."""
+
+    parser_class = Request
+    task_class = Task
+
+    def __init__(self, server: Listener, *args: Any, **kwargs: Any) -> None:
+        self.patience = server.patience
+        self.waits_since = self.request_since = time.monotonic()
+        self.served = False
+        self._refused = False
+        self._farewell_until: float | None = None
+        super().__init__(server, *args, **kwargs)
+
+    @property
+    def under_way(self) -> bool:
+        """Is a request in a thread's hands, or its answer not out yet?"""
+        return bool(self.requests or self.total_outbufs_len)
+
+    @property
+    def stands_since(self) -> float:
+        """The lower, the sooner it makes room. Who has asked something before is given some seconds."""
+        return self.waits_since + (self.patience.request if self.served else 0)
+
+    def overdue(self, now: float) -> bool:
+        """May it be closed? Never while a thread works for it."""
+        return not self.requests and now > self._waits_until()
+
+    def _waits_until(self) -> float:
+        if self._farewell_until is not None:
+            return self._farewell_until
+        if self.total_outbufs_len:
+            return self.waits_since + self.patience.answer
+        if not self.served:
+            return self.waits_since + self.patience.request
+        idle = self.waits_since + self.patience.idle
+        return idle if self.request is None else min(self.request_since, idle) + self.patience.request
+
+    def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self.request_since = time.monotonic()
+        return super().received(data)
+
+    def service(self) -> None:
+        self._refused = self._refused or self.requests[0].error is not None
+        super().service()
+        self.served, self.waits_since = True, time.monotonic()
+
+    def readable(self) -> bool:
+        return self._farewell_until is not None or bool(super().readable())
+
+    def handle_read(self) -> None:
+        if self._farewell_until is None:
+            super().handle_read()
+        else:
+            self.recv(65536)  # closes at its end
+
+    def handle_write(self) -> None:
+        refused_and_told = self._refused and self.close_when_flushed and not self.total_outbufs_len
+        if refused_and_told and not self.will_close:
+            self._say_farewell()
+        else:
+            super().handle_write()
+
+    def _say_farewell(self) -> None:
+        """Closed at once, with bytes of it unread, the client's system would throw away the answer that says why."""
+        self.close_when_flushed = False
+        self._farewell_until = time.monotonic() + self.patience.farewell
+        assert self.socket
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+
+class Listener(TcpWSGIServer):
+    """One socket that listens, and its connections."""
+
+    channel_class = Connection
+    active_channels: dict[int, Connection]  # type: ignore[assignment]  # the stubs are wrong here
+
+    def __init__(self, app: Any, patience: Patience, most: int, **kwargs: Any) -> None:
+        self.patience = patience
+        self.leaving = False
+        self._most = most
+        super().__init__(app, **kwargs)
+
+    def readable(self) -> bool:
+        return self.accepting
+
+    def handle_accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            before = len(self.active_channels)
+            super().handle_accept()
+            if len(self.active_channels) == before:
+                return
+            if before >= self._most:
+                self._make_room()
+
+    def close_overdue(self, now: float) -> None:
+        for connection in list(self.active_channels.values()):
+            if connection.overdue(now):
+                connection.handle_close()
+
+    def leave(self) -> None:
+        """Take nobody any more, but for those who are at the door."""
+        self.handle_accept()
+        self.leaving, self.accepting = True, False
+        self.del_channel()
+        assert self.socket
+        self.socket.close()
+
+    def _make_room(self) -> None:
+        idle = [connection for connection in self.active_channels.values() if not connection.requests]
+        if idle:
+            min(idle, key=lambda connection: connection.stands_since).handle_close()
+
+
+class WebServer:
+    """Serves the app until it is told to stop.
+
+    It listens on an address from the moment it is made, or on the ``sockets`` of a master process.
+    """
+
+    def __init__(
+        self,
+        app: Flask | Callable[..., Iterable[bytes]],
+        *,
+        threads: int,
+        address: tuple[str, int] | None = None,
+        sockets: Iterable[socket.socket] = (),
+        patience: Patience = Patience(),
+        most: int = MAX_CONNECTIONS,
+    ) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request of a burst, else
+        where: dict[str, Any] = {"host": address[0], "port": address[1]} if address else {"sockets": list(sockets)}
+        settings = Adjustments(**where, **_SETTINGS)
+        self._patience = patience
+        self._map: dict[int, Any] = {}
+        self._told = False
+        self._next_look = 0.0
+        self._threads = ThreadedTaskDispatcher()
+        most = min(most, _files_for(most + FILES_KEPT) - FILES_KEPT)
+        common: dict[str, Any] = {"map": self._map, "dispatcher": self._threads, "adj": settings}
+        ours = [{"sockinfo": info} for info in settings.listen] if address else map(_theirs, settings.sockets)
+        self._listeners: list[Listener] = []
+        try:
+            for one in ours:
+                self._listeners.append(Listener(app, patience, most, **common, **one))
+        except BaseException:
+            self.close()
+            raise
+        self._threads.set_thread_count(threads)
+
+    def run(self, beat: Callable[[], bool] = lambda: True, *, grace: float = 20.0) -> None:
+        """Serve until :meth:`stop`, or until ``beat``, which is asked every second or oftener, says no.
+
+        Then finish within ``grace`` seconds what is under way.
+        """
+        while not self._told and beat():
+            self._turn()
+        self._finish(beat, grace)
+
+    def stop(self) -> None:
+        """To be called from a signal's handler too."""
+        if not self._told:
+            self._told = True
+            for listener in self._listeners:
+                listener.leaving = True
+            self._listeners[0].pull_trigger()
+
+    def close(self) -> None:
+        self._told = True
+        self._threads.shutdown(timeout=1)
+        wasyncore.close_all(self._map)
+
+    def _turn(self) -> None:
+        wasyncore.loop(timeout=1.0, use_poll=True, map=self._map, count=1)
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + 1.0
+            for listener in self._listeners:
+                listener.close_overdue(now)
+
+    def _finish(self, beat: Callable[[], bool], grace: float) -> None:
+        for listener in self._listeners:
+            listener.leave()
+        told = time.monotonic()
+        farewell = told + min(self._patience.farewell, grace)
+        while (now := time.monotonic()) < told + grace and self._somebody_stays(now < farewell):
+            beat()
+            wasyncore.loop(timeout=0.1, use_poll=True, map=self._map, count=1)
+        self.close()
+
+    def _somebody_stays(self, idle_too: bool) -> bool:
+        """Idle connections may be about to bring a request: who closes then makes its sender try again."""
+        connections = [one for listener in self._listeners for one in listener.active_channels.values()]
+        return any(idle_too or connection.under_way for connection in connections)
+
+
+_SETTINGS: dict[str, Any] = {
+    "ident": "bridge",
+    "backlog": 2048,
+    "max_request_header_size": MAX_HEAD,
+    "max_request_body_size": MAX_BYTES + 1,  # waitress refuses this and what is longer
+    "clear_untrusted_proxy_headers": False,  # nothing here reads them
+    "asyncore_use_poll": True,
+}
+
+
+def _theirs(sock: socket.socket) -> dict[str, Any]:
+    info = (sock.family, sock.type, sock.proto, sock.getsockname())
+    return {"_sock": sock, "bind_socket": False, "sockinfo": info}
+
+
+def _files_for(wanted: int) -> int:
+    """Ask the system for so many: usual are 1,024, and that is what a thousand strangers would take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed

@@ -1,0 +1,1 @@
+"""The providers behind their APIs: chat agents and carriers."""

@@ -1,0 +1,1 @@
+"""Chat agents: the contract, the routes, and one package for each provider."""

@@ -1,0 +1,1 @@
+"""Retell's chat API."""

@@ -1,0 +1,228 @@
+"""Retell's chat API.
+
+What lives here: the calls. What its JSON means: ``bridge.providers.agents.retell.parse``; what its refusals mean:
+``bridge.providers.agents.retell.errors``.
+
+    create_chat   POST  /create-chat               201
+    complete      POST  /create-chat-completion    201
+    get_chat      GET   /get-chat/{id}             200
+    end_chat      PATCH /end-chat/{id}             204
+    list_chats    POST  /v3/list-chats             200
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from bridge.config import Route, Settings
+from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat, RemoteChat
+from bridge.providers.agents.retell import parse
+from bridge.providers.agents.retell.errors import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
+from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
+from bridge.providers.http.client import Answer, Api
+from bridge.providers.http.deadline import NewTransport
+
+log = logging.getLogger(__name__)
+
+QUICK_TIMEOUT = 15.0
+"""Seconds for every call in which the agent does not have to think."""
+
+LARGEST_PAGE = 1000
+
+VARIABLES_REFUSED = frozenset({400, 422})
+RESERVED_VARIABLES = frozenset({"user_number", "agent_number"})
+"""Retell fills these in itself for calls. Whether a chat may set them is not documented."""
+
+
+class Retell:
+    """An agent that lives at Retell. See :class:`bridge.providers.agents.contract.Agent`."""
+
+    provider = PROVIDER
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        agent_id: str,
+        agent_version: str,
+        base_url: str,
+        timeout: float,
+        transport: NewTransport | None = None,
+    ) -> None:
+        self._key = api_key.strip()
+        self._route = Route(provider=PROVIDER, agent_id=agent_id, agent_version=agent_version)
+        self._timeout = timeout
+        headers = {"Authorization": f"Bearer {self._key}"}
+        self._api = Api(PROVIDER, base_url, headers=headers, transport=transport)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Retell:
+        return cls(
+            api_key=settings.retell_api_key.get_secret_value(),
+            agent_id=settings.retell_agent_id,
+            agent_version=settings.retell_agent_version,
+            base_url=settings.retell_base_url,
+            timeout=settings.agent_timeout.total_seconds(),
+        )
+
+    def create_chat(self, about: NewChat) -> RemoteChat:
+        """Open a chat. Its variables are a courtesy to the agent: refused ones do not cost the chat."""
+        deadline = self._quick()
+        route = about.route or self._route
+        first: RemoteError | None = None
+        for variables in _ever_fewer(_variables(about)):
+            body = _new_chat(route, about, variables)
+            answer = self._api.call("POST", "/create-chat", json=body, deadline=deadline)
+            if answer.ok:
+                return _chat(answer, chat_status="ongoing")
+            error = refusal(answer, [self._key, *_private(about)], AT_CREATE, agent_id=route.agent_id)
+            if answer.status not in VARIABLES_REFUSED:
+                raise error
+            first = first or error
+            log.warning("a new chat with %s variables was refused: %s", len(variables), error)
+        assert first
+        raise first
+
+    def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
+        deadline = time.monotonic() + self._timeout
+        body = {"chat_id": chat_id, "content": content}
+        answer = self._api.call("POST", "/create-chat-completion", json=body, deadline=deadline)
+        if not answer.ok:
+            error = chat_refusal(answer, [self._key, *content.splitlines()])
+            raise self._made_sure(error, chat_id, deadline)
+        messages = _payload(answer).get("messages")
+        if not isinstance(messages, list):
+            raise unreadable(answer)
+        return parse.items(messages)
+
+    def get_chat(self, chat_id: str) -> RemoteChat:
+        return self._look(chat_id, self._quick())
+
+    def end_chat(self, chat_id: str) -> None:
+        deadline = self._quick()
+        answer = self._api.call("PATCH", _path("end-chat", chat_id), deadline=deadline)
+        if answer.ok:
+            return
+        error = self._made_sure(chat_refusal(answer, [self._key]), chat_id, deadline)
+        if not isinstance(error, ChatEnded):
+            raise error
+
+    def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
+        body = {
+            "filter_criteria": self._filters(ongoing_only),
+            "sort_order": "descending",
+            "limit": max(1, min(limit, LARGEST_PAGE)),
+        }
+        page = {"pagination_key": after} if after else {}
+        answer = self._api.call("POST", "/v3/list-chats", json=body | page, deadline=self._quick())
+        if not answer.ok:
+            raise refusal(answer, [self._key])
+        return _page(answer)
+
+    def close(self) -> None:
+        self._api.close()
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    def _quick(self) -> float:
+        return time.monotonic() + min(QUICK_TIMEOUT, self._timeout)
+
+    def _filters(self, ongoing_only: bool) -> dict[str, Any]:
+        filters: dict[str, Any] = {"agent": [{"agent_id": self._route.agent_id}]}
+        if ongoing_only:
+            filters["chat_status"] = {"type": "enum", "op": "in", "value": ["ongoing"]}
+        return filters
+
+    def _look(self, chat_id: str, deadline: float) -> RemoteChat:
+        answer = self._api.call("GET", _path("get-chat", chat_id), deadline=deadline)
+        if not answer.ok:
+            raise chat_refusal(answer, [self._key])
+        return _chat(answer, chat_id=chat_id)
+
+    def _made_sure(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
+        """A refusal may be an ended chat in words that are not known here: the chat itself tells."""
+        if type(error) is not Refused:
+            return error
+        try:
+            ended = self._look(chat_id, deadline).state is ChatState.ENDED
+        except ChatEnded:
+            ended = True
+        except RemoteError as fault:
+            why = f"{error.reason}; and the chat could not be asked: {fault.reason}"
+            return OutcomeUnknown(why, provider=PROVIDER, status=error.status)
+        return ChatEnded(error.reason, provider=PROVIDER, status=error.status) if ended else error
+
+
+# -- answers -------------------------------------------------------------------------------------------------------
+
+
+def _payload(answer: Answer) -> dict[str, Any]:
+    if answer.payload is None:
+        raise unreadable(answer)
+    return answer.payload
+
+
+def _chat(answer: Answer, **known: str) -> RemoteChat:
+    """``known`` stands in for what the answer leaves out."""
+    payload = known | _payload(answer)
+    chat = parse.chat(payload)
+    if chat is None or not isinstance(payload.get("chat_status"), str):
+        raise unreadable(answer)
+    return chat
+
+
+def _page(answer: Answer) -> ChatPage:
+    payload = _payload(answer)
+    entries, key = payload.get("items"), payload.get("pagination_key")
+    if not isinstance(entries, list):
+        raise unreadable(answer)
+    chats = [parse.chat(entry) for entry in entries if isinstance(entry, dict)]
+    more = bool(payload.get("has_more")) and isinstance(key, str) and key != ""
+    return ChatPage(tuple(chat for chat in chats if chat), next=key if more else None)
+
+
+# -- questions -----------------------------------------------------------------------------------------------------
+
+
+def _path(verb: str, chat_id: str) -> str:
+    return f"/{verb}/{quote(chat_id, safe='')}"
+
+
+def _new_chat(route: Route, about: NewChat, variables: dict[str, str]) -> dict[str, Any]:
+    version = route.agent_version
+    body: dict[str, Any] = {
+        "agent_id": route.agent_id,
+        "agent_version": int(version) if version.isdecimal() else version,
+        "metadata": {
+            "sms_user_number": about.user_number,
+            "sms_agent_number": about.agent_number,
+            "conversation_id": str(about.conversation_id),
+        },
+    }
+    return body | ({"retell_llm_dynamic_variables": variables} if variables else {})
+
+
+def _variables(about: NewChat) -> dict[str, str]:
+    """Under Retell's own names for calls, which prompts may use already, and under names that are surely free."""
+    return {
+        "user_number": about.user_number,
+        "agent_number": about.agent_number,
+        "sms_user_number": about.user_number,
+        "sms_agent_number": about.agent_number,
+        "previous_conversation": about.previous_conversation,
+    }
+
+
+def _private(about: NewChat) -> list[str]:
+    return [about.user_number, about.agent_number, *about.previous_conversation.splitlines()]
+
+
+def _ever_fewer(variables: dict[str, str]) -> Iterator[dict[str, str]]:
+    """All of them; without those whose names may be taken; none."""
+    yield variables
+    yield {name: value for name, value in variables.items() if name not in RESERVED_VARIABLES}
+    yield {}

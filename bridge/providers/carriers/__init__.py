@@ -1,0 +1,1 @@
+"""Carriers: the contract, the registry, and one package for each carrier."""

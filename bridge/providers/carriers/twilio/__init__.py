@@ -1,0 +1,1 @@
+"""Twilio: its REST API, its webhooks, and what its error codes mean."""

@@ -1,0 +1,317 @@
+"""Twilio's REST API, by its own library.
+
+What lives here: sending a text, and finding texts again, ours and people's. The way through a long list: ``received``;
+what refusals mean: ``refusals``; what codes mean: ``codes``; the webhooks: ``webhooks``.
+
+The library speaks over our own wire. Its default one limits each single read, not the call, reports a refused connect
+and a lost answer by the same error, loads all certificates anew for every connection, and logs addresses with numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice, product
+from typing import Any
+from urllib.parse import urlencode
+
+from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
+from twilio.http import HttpClient  # type: ignore[import-untyped]
+from twilio.http.response import Response  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from bridge.config import Settings
+from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.providers.carriers.hidden_text import hidden
+from bridge.providers.carriers.spellings import spellings
+from bridge.providers.carriers.twilio import error_codes
+from bridge.providers.carriers.twilio.errors import PROVIDER, error_code, refusal, unreadable
+from bridge.providers.carriers.twilio.inbound_pages import Page, Received
+from bridge.providers.carriers.twilio.webhooks import LONGEST_SID, BadField, parse_inbound
+from bridge.providers.errors import RemoteError
+from bridge.providers.http.client import Answer, Api
+from bridge.providers.http.deadline import NewTransport
+from bridge.providers.redaction import storable
+
+log = logging.getLogger(__name__)
+
+SEND_TIMEOUT = 20.0
+"""Seconds for each call. Twilio mostly answers in one."""
+
+STATUS_PATH = "/twilio/status"
+"""Where Twilio reports what became of a text; our own name for it rides in the query."""
+
+LIST_LIMIT = 200
+"""Texts that one look reads, mostly on one page: more than one phone gets between a send and the look for it."""
+
+MOST_LOOKED_PAGES = 50
+"""Of such a list. One or two have all that is of interest."""
+
+PAGE_SIZE = 200
+"""Texts on one page of a long list. Twilio gives up to 1,000, but those of emoji only would be too large an answer."""
+
+LONGEST_COUNT = 6
+"""Digits. No text has more segments than that can say."""
+
+NOT_FOUND = 404
+"""Where one text is asked for by its id, this is said of it: elsewhere only the account can be unknown."""
+
+
+HELD_BACK = ("failed", "undelivered")
+"""People's texts that Twilio has not passed on, and not for want of a webhook: those of machines that would answer us
+for ever, and one-time codes."""
+
+LONGEST_VALIDITY = 36_000
+"""Seconds that Twilio keeps a text at most, and keeps it where nothing is said."""
+
+LONGEST_PAGE_ADDRESS = 10_000
+"""Characters; many times what Twilio's have."""
+
+
+class Twilio:
+    """See :class:`bridge.providers.carriers.contract.Carrier`."""
+
+    provider = PROVIDER
+
+    def __init__(
+        self,
+        *,
+        account_sid: str,
+        username: str,
+        password: str,
+        base_url: str,
+        public_url: str,
+        messaging_service_sid: str | None = None,
+        timeout: float = SEND_TIMEOUT,
+        transport: NewTransport | None = None,
+    ) -> None:
+        self._account_sid = account_sid
+        self._login = (username, password)
+        self._base_url = base_url
+        self._status_address = public_url + STATUS_PATH
+        self._service = messaging_service_sid
+        self._timeout = timeout
+        self._api = Api(PROVIDER, base_url, transport=transport)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, transport: NewTransport | None = None) -> Twilio:
+        """With the API key where there is one: the token is for signatures."""
+        password = settings.twilio_api_secret or settings.twilio_auth_token
+        return cls(
+            account_sid=settings.twilio_account_sid,
+            username=settings.twilio_api_key or settings.twilio_account_sid,
+            password=password.get_secret_value(),
+            base_url=settings.twilio_api_base_url,
+            public_url=settings.public_url,
+            messaging_service_sid=settings.twilio_messaging_service_sid,
+            transport=transport,
+        )
+
+    def queue_of(self, sender: str) -> str:
+        return self._service_of(sender) or sender
+
+    def send(self, text: OutgoingText) -> CarriedText:
+        service = self._service_of(text.sender)
+        more: dict[str, Any] = {"messaging_service_sid": service} if service else {"from_": text.sender}
+        if text.valid_for is not None:
+            more["validity_period"] = _seconds(text.valid_for)
+        callback = f"{self._status_address}?{urlencode({'message': text.reference})}"
+        with self._messages(text) as messages:
+            taken = messages.create(to=text.recipient, body=text.body, status_callback=callback, **more)
+            return _carried(taken)
+
+    def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
+        """By phone alone where a messaging service picks the sender. A text without a date may be a new one."""
+        senders = [None] if self._service_of(sender) else spellings(sender)
+        carried: list[CarriedText] = []
+        with self._messages() as messages:
+            for to, from_ in product(spellings(recipient), senders):
+                known = {text.id for text in carried}
+                sent = self._sent(messages, {"to": to, "from_": from_} if from_ else {"to": to})
+                carried += [text for text in sent if text.id not in known]
+        since = since.replace(microsecond=0)  # Twilio's moments are whole seconds
+        recent = [text for text in carried if text.created_at is None or text.created_at >= since]
+        return sorted(recent, key=lambda text: text.created_at or since, reverse=True)
+
+    def fetch(self, carrier_id: str) -> CarriedText | None:
+        try:
+            with self._messages() as messages:
+                return _carried(messages(carrier_id).fetch())
+        except RemoteError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def fetch_received(self, carrier_id: str) -> InboundText | None:
+        try:
+            with self._messages() as messages:
+                return _received(messages(carrier_id).fetch())
+        except RemoteError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def meaning(self, code: int | None) -> Meaning:
+        return error_codes.meaning(code)
+
+    def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
+        since = since.astimezone(UTC).replace(microsecond=0)  # Twilio's moments are whole seconds
+        day = f"{since:%Y-%m-%d}"  # a finer filter is not documented
+        which = {"to": number, "date_sent_after": day, "page_size": PAGE_SIZE}
+
+        def page_at(address: str | None) -> Page:
+            if address is None:
+                return self._page(lambda messages: messages.page(**which), since)
+            if not self._is_address(address):
+                raise unreadable(None)
+            return self._page(lambda messages: messages.get_page(address), since)
+
+        return Received(page_at, number)
+
+    def close(self) -> None:
+        self._api.close()
+
+    def _service_of(self, sender: str) -> str | None:
+        """The service that picks the number. An address of a channel speaks for itself: both sides must be of one
+        channel, and whether the service has a sender there at all can't be seen from here."""
+        return None if ":" in sender else self._service
+
+    def _sent(self, messages: Any, which: dict[str, Any]) -> Iterator[CarriedText]:
+        found = islice(self._texts(messages, {"page_size": LIST_LIMIT, **which}), LIST_LIMIT)
+        return (_carried(message) for message in found if str(message.direction).startswith("outbound"))
+
+    def _texts(self, messages: Any, which: dict[str, Any]) -> Iterator[Any]:
+        """A list from its beginning. A page that is not full may yet lead on, but never to another server, and never
+        without an end: such a list can't be trusted to show what was taken.
+        """
+        page = messages.page(**which)
+        for _ in range(MOST_LOOKED_PAGES):
+            yield from page
+            address = page.next_page_url
+            if address and not self._is_address(address):
+                raise ValueError("no address")
+            if not address:
+                return
+            page = messages.get_page(address)
+        raise ValueError("no end")
+
+    def _is_address(self, address: object) -> bool:
+        """One of this API, and such that it can be called: the list itself has named it."""
+        return (
+            isinstance(address, str)
+            and len(address) <= LONGEST_PAGE_ADDRESS
+            and address.startswith(f"{self._base_url}/")
+            and address.isascii()
+            and address.isprintable()
+        )
+
+    def _page(self, read: Callable[[Any], Any], since: datetime) -> Page:
+        with self._messages() as messages:
+            page = read(messages)
+            shown = [(message, _moment(message)) for message in page]
+            older = page.next_page_url
+        reached = any(moment and moment < since for _, moment in shown)
+        texts = [_received(message) for message, moment in reversed(shown) if moment is None or moment >= since]
+        return Page([text for text in texts if text], None if reached else older)
+
+    @contextmanager
+    def _messages(self, text: OutgoingText | None = None) -> Iterator[Any]:
+        """The library's door to messages, for one call: to send this text, or to ask for others.
+
+        Its many ways to fail leave here as the few of ours.
+        """
+        wire = _Wire(self._api, self._timeout)
+        try:
+            yield self._client(wire).messages
+        except TwilioException:
+            if wire.answer is None or wire.answer.ok:
+                raise unreadable(wire.answer) from None
+            private, sender = (text.body.splitlines(), self.queue_of(text.sender)) if text else ([], None)
+            numbers = [text.recipient] if text else []
+            raise refusal(wire.answer, [self._login[1], *private], sender=sender, numbers=numbers) from None
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            if wire.answer is None:
+                raise
+            log.warning("an answer of Twilio's can't be read: %s", type(error).__name__)  # it may be a bug of ours
+            raise unreadable(wire.answer) from None
+
+    def _client(self, wire: _Wire) -> Any:
+        client = Client(*self._login, account_sid=self._account_sid, http_client=wire)
+        client.region = client.edge = None  # the environment must not move what the settings name
+        client.api.base_url = self._base_url
+        return client
+
+
+class _Wire(HttpClient):  # type: ignore[misc]
+    """Remembers the answer: the library's exceptions carry no headers, and those of a list not even a status."""
+
+    def __init__(self, api: Api, timeout: float) -> None:
+        super().__init__(logging.getLogger(__name__), is_async=False, timeout=timeout)
+        self.answer: Answer | None = None
+        self._api = api
+        self._deadline = time.monotonic() + timeout
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        auth: Any = None,
+        timeout: float | None = None,
+        allow_redirects: bool = False,
+    ) -> Any:
+        request = {"params": params, "data": data, "headers": headers, "auth": auth}
+        self.answer = self._api.call(method, url, deadline=self._deadline, **request)
+        return Response(self.answer.status, self.answer.body.decode("utf-8", "replace"), self.answer.headers)
+
+
+def _carried(message: Any) -> CarriedText:
+    """A ValueError where there is no id that a row can hold: nothing can be said of such a text."""
+    sid = message.sid
+    if not isinstance(sid, str) or not 0 < len(sid) <= LONGEST_SID or sid != storable(sid):
+        raise ValueError("no usable sid")
+    return CarriedText(
+        id=sid,
+        status=Delivery.of(message.status) or Delivery.ACCEPTED,
+        body=storable(message.body or ""),
+        created_at=message.date_created,
+        error_code=error_code(message.error_code),
+        segments=_count(message.num_segments),
+    )
+
+
+def _count(said: object) -> int | None:
+    """Segments; Twilio says 0 until it has counted."""
+    text = str(said)
+    return int(text) or None if text.isascii() and text.isdecimal() and len(text) < LONGEST_COUNT else None
+
+
+def _seconds(valid_for: timedelta) -> int:
+    """As Twilio takes it."""
+    return max(1, min(int(valid_for.total_seconds()), LONGEST_VALIDITY))
+
+
+def _received(message: Any) -> InboundText | None:
+    """The text as the webhook would have told it; ``None`` where it would not have told it."""
+    if message.direction != "inbound" or message.status in HELD_BACK:
+        return None
+    shown = {"MessageSid": message.sid, "From": message.from_, "To": message.to, "Body": message.body}
+    shown |= {"NumMedia": message.num_media, "MessagingServiceSid": message.messaging_service_sid}
+    try:
+        text = parse_inbound({name: [str(value)] for name, value in shown.items() if value is not None})
+    except BadField as fault:
+        log.warning("a text in Twilio's list is left out: no usable %s", fault.field)
+        return None
+    return replace(text, sent_at=_moment(message), hidden=not text.media and hidden(text.body))
+
+
+def _moment(message: Any) -> datetime | None:
+    """When Twilio called the webhook for it, by which the list is sorted; that of a new text may be missing."""
+    moment: datetime | None = message.date_sent or message.date_created
+    return moment

@@ -1,0 +1,87 @@
+"""What Twilio's refusals mean.
+
+What lives here: which of our errors an answer is, by its code and its status. What the codes mean: ``codes``; the
+calls: ``client``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bridge.providers.carriers.contract import TREATMENTS
+from bridge.providers.carriers.twilio.error_codes import CODES_OF_TEXTS, MEANINGS, meaning
+from bridge.providers.errors import AccountRefused, OutcomeUnknown, RateLimited, Refused, RemoteError
+from bridge.providers.http.client import Answer
+from bridge.providers.redaction import safe_words
+
+PROVIDER = "twilio"
+
+Errors = Mapping[int, type[RemoteError]]
+
+BY_STATUS: Errors = {
+    401: AccountRefused,
+    402: AccountRefused,
+    403: AccountRefused,
+    404: AccountRefused,  # nothing but the account is named in the address
+    408: OutcomeUnknown,
+    429: RateLimited,  # never processed
+}
+
+BY_CLASS: Errors = {
+    3: AccountRefused,  # the address in the settings leads elsewhere
+    4: Refused,  # the text is at fault and will stay so
+    5: OutcomeUnknown,  # Twilio itself warns that such a text may have been sent
+}
+
+LARGEST_CODE = 999_999_999
+"""Twilio's have five digits; more than this fits no column."""
+
+FOREIGN: Errors = {403: OutcomeUnknown}
+"""Not in Twilio's own form: a firewall on the way did not like this one text, which says nothing about our account."""
+
+
+def refusal(
+    answer: Answer, secrets: Sequence[str], *, sender: str | None = None, numbers: Sequence[str] = ()
+) -> RemoteError:
+    """The error that an answer stands for. Its words are Twilio's where the fault is ours.
+
+    ``sender`` and ``numbers``: of the text that was refused, if it was one.
+    """
+    said = answer.payload or {}
+    code = error_code(said.get("code"))
+    words = safe_words(said.get("message") or said.get("detail") or said.get("title"), secrets, numbers)
+    kind = _kind(answer, code)
+    sender_only = kind.provider_wide and meaning(code).treatment.sender_only
+    return kind(
+        words if words and answer.status < 500 else f"HTTP {answer.status}",
+        provider=PROVIDER,
+        status=answer.status,
+        code=code,
+        retry_after=answer.retry_after,
+        part=sender if sender_only else None,
+    )
+
+
+def error_code(said: object) -> int | None:
+    """One of Twilio's own numbers; ``None`` for what can't be one."""
+    if not isinstance(said, int) or isinstance(said, bool):
+        return None
+    return said if 0 <= said <= LARGEST_CODE else None
+
+
+def unreadable(answer: Answer | None) -> OutcomeUnknown:
+    """A success that can't be understood: what was asked for was probably done."""
+    why = "its answer is not what its API promises"
+    return OutcomeUnknown(why, provider=PROVIDER, status=answer.status if answer else None)
+
+
+def _kind(answer: Answer, code: int | None) -> type[RemoteError]:
+    by_class = BY_CLASS.get(answer.status // 100, OutcomeUnknown)
+    if answer.status // 100 != 4:
+        return by_class
+    if code in MEANINGS:
+        return TREATMENTS[MEANINGS[code].failure].refused
+    if code in CODES_OF_TEXTS:
+        return Refused
+    by_status = BY_STATUS if answer.payload else {**BY_STATUS, **FOREIGN}
+    return by_status.get(answer.status, by_class)

@@ -1,0 +1,1 @@
+"""HTTP to a provider: one call, one deadline, no repetition."""

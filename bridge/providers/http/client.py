@@ -1,0 +1,163 @@
+"""One call to a vendor, one answer: never repeated, never redirected, never longer than its deadline.
+
+What lives here: the call, and what a fault of the network means. The deadline is kept by
+``bridge.providers.http.deadline``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any
+
+import httpx
+
+from bridge import __version__
+from bridge.providers.errors import NotReached, OutcomeUnknown, RemoteError
+from bridge.providers.http.deadline import NewTransport, transports
+from bridge.providers.http.per_thread import PerThread
+from bridge.providers.http.unpack import PLAIN, Unreadable, whole
+from bridge.providers.redaction import safe_words
+
+ANSWER_LIMIT = 5_000_000
+"""Bytes. A long chat with all its tool calls is far below; more would only fill the worker's memory."""
+
+LONGEST_WAIT = 366 * 24 * 3600.0
+"""Seconds. Nobody means a Retry-After of more than a year, and it would be no date any more."""
+
+NOT_REACHED = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""The request never left. Every other fault of the network may have come after it was carried out."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @cached_property
+    def payload(self) -> dict[str, Any] | None:
+        """The body where it is a JSON object."""
+        try:
+            payload = read_json(self.body)
+        except ValueError:
+            return None
+        return payload if isinstance(payload, dict) else None
+
+    @property
+    def retry_after(self) -> float | None:
+        """How many seconds the vendor asks us to wait; ``None`` when it does not say, or says nonsense."""
+        return _retry_after(self.headers, datetime.now(UTC))
+
+
+class Api:
+    """One vendor's API. Used by any number of threads, each with a connection of its own."""
+
+    def __init__(
+        self,
+        provider: str,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        transport: NewTransport | None = None,
+    ) -> None:
+        self.provider = provider
+        self._base_url = base_url
+        agent = f"sms-bridge/{__version__}"
+        self._headers = {"User-Agent": agent, "Accept-Encoding": PLAIN, **(headers or {})}
+        self._new_transport = transport or transports(base_url)
+        self._clients = PerThread(self._new_client, httpx.Client.close)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it prints addresses, and lists are asked for by number
+
+    def call(self, method: str, url: str, *, deadline: float, **request: Any) -> Answer:
+        """Send one request and read the answer, whatever its status.
+
+        Raises :class:`NotReached` or :class:`OutcomeUnknown`.
+
+        ``deadline`` is a moment of ``time.monotonic``; ``request`` is what httpx takes: ``json``, ``data``, ``params``.
+        """
+        extensions = {"deadline": deadline}
+        try:
+            with self._clients.get().stream(method, url, extensions=extensions, **request) as response:
+                return Answer(response.status_code, response.headers, _whole(response))
+        except httpx.RequestError as error:
+            raise self._fault(error) from None  # its context would show the request
+        except Unreadable as error:
+            raise OutcomeUnknown(f"its answer can't be read: {error}", provider=self.provider) from None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._clients.close()
+
+    def _new_client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._base_url,
+            headers=self._headers,
+            transport=self._new_transport(),
+            timeout=None,  # noqa: S113 - the transport keeps the deadline
+            follow_redirects=False,
+        )
+
+    def _fault(self, error: httpx.RequestError) -> RemoteError:
+        if isinstance(error, NOT_REACHED):
+            return NotReached(f"not reached: {safe_words(str(error)) or type(error).__name__}", provider=self.provider)
+        if isinstance(error, httpx.TimeoutException):
+            return OutcomeUnknown("no whole answer in time", provider=self.provider)
+        return OutcomeUnknown(f"the connection broke: {type(error).__name__}", provider=self.provider)
+
+
+def read_json(text: str | bytes) -> Any:
+    """Like ``json.loads``, but brackets that are nested too deep are a ValueError too."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _whole(response: httpx.Response) -> bytes:
+    """As it came, and not by ``iter_bytes``: that one unpacks each piece at once, whatever it grows to."""
+    assert isinstance(response.stream, httpx.SyncByteStream)
+    return whole(response.stream, response.headers.get("content-encoding", ""), ANSWER_LIMIT)
+
+
+def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """``Retry-After`` is seconds or a date."""
+    waits = (
+        _seconds(headers.get("retry-after-ms"), unit=0.001),
+        _seconds(headers.get("retry-after"), unit=1.0),
+        _seconds_until(headers.get("retry-after"), now),
+    )
+    return next((wait for wait in waits if wait is not None and 0 <= wait <= LONGEST_WAIT), None)
+
+
+def _seconds(text: str | None, unit: float) -> float | None:
+    try:
+        return float(text or "") * unit
+    except ValueError:
+        return None
+
+
+def _seconds_until(text: str | None, now: datetime) -> float | None:
+    try:
+        then = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return (then - now).total_seconds()

@@ -1,0 +1,1 @@
+"""The durable queue of each conversation, and who may work on it."""

@@ -1,0 +1,187 @@
+"""Holds: a vendor that serves none of our messages burns the tries of none.
+
+A refused key, an unpaid bill, an address at which nobody answers: such a cause does not belong to the message that met
+it. The vendor is put on hold, its lines stay due and are not taken, and one piece of work at a time may try again
+(the probe), with growing pauses. The first probe that gets another answer lifts the hold, and all flows in order. For
+one agent or one sender only a success does: another error may have come before it was looked at.
+
+What is on hold is called by its scope: a vendor, one agent there whose id leads nowhere, or one sender there that is
+not in order. The other agents and senders go on.
+
+A carrier may also take a text and tell afterwards that our set-up is at fault. To be taken proves nothing then: such a
+late hold ends when a text is reported as delivered, or when the one that was tried has not failed before the next try.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from bridge.db.engine import insert_if_new
+from bridge.db.models import CircuitBreaker, Conversation, Message
+from bridge.lib.phone import mask_numbers
+from bridge.providers.errors import RemoteError, provider_of
+from bridge.queues.conversation_queue import ConversationQueue, backoff
+
+log = logging.getLogger(__name__)
+
+LONGEST_PROBE = timedelta(seconds=10)
+"""The longest pause between two probes. One call is cheap, and everybody waits for it."""
+
+FIRST_LATE_PROBE = timedelta(seconds=10)
+LONGEST_LATE_PROBE = timedelta(minutes=5)
+"""The same where a probe costs a text: what becomes of it is mostly known after some seconds."""
+
+
+_TO_PROBE = select(CircuitBreaker.scope).where(CircuitBreaker.probe_at <= bindparam("now"))
+"""Built once, because every sweep runs it."""
+
+
+@dataclass(frozen=True)
+class OpenCircuit:
+    """One vendor, or one agent or sender there, on hold, as it is shown: phone numbers are masked."""
+
+    scope: str
+    cause: str
+    since: datetime
+
+
+def admit(session: Session, scopes: Sequence[str], now: datetime) -> tuple[str, ...] | None:
+    """May work be tried that needs all of these? If so, the holds that its success ends, the wide before the narrow.
+
+    At the end of a hold's pause the first one who asks becomes the probe. Where two are on hold, it probes both. None:
+    one of them is on hold, and nothing was written.
+    """
+    count = session.scalar(select(func.count()).where(CircuitBreaker.scope.in_(scopes)))
+    if not count:
+        return ()
+    due = (
+        select(CircuitBreaker)
+        .where(CircuitBreaker.scope.in_(scopes), CircuitBreaker.probe_at <= now)
+        .order_by(CircuitBreaker.scope)
+    )
+    # Who is locked has just become the probe of somebody else.
+    holds = session.scalars(due.with_for_update(skip_locked=True).execution_options(populate_existing=True)).all()
+    if len(holds) < count:
+        return None
+    ended = tuple(hold.scope for hold in holds if not hold.late or _is_proven(hold))
+    for hold in holds:
+        hold.probe_at, hold.probes, hold.refuted = now + _pause(hold), hold.probes + 1, False
+    session.flush()
+    return ended
+
+
+def _is_proven(hold: CircuitBreaker) -> bool:
+    """Of a late one: what was tried has not failed since."""
+    return hold.probes > 0 and not hold.refuted
+
+
+def to_probe(session: Session, now: datetime) -> Sequence[str]:
+    """What is on hold and may be tried again."""
+    return session.scalars(_TO_PROBE, {"now": now}).all()
+
+
+def pausing(session: Session, now: datetime) -> Sequence[str]:
+    """What is on hold and may not be tried yet."""
+    return session.scalars(select(CircuitBreaker.scope).where(CircuitBreaker.probe_at > now)).all()
+
+
+def probe_by(
+    session: Session,
+    scope: str,
+    line: ConversationQueue,
+    whose: ColumnElement[bool],
+    free: ColumnElement[bool],
+    now: datetime,
+) -> list[int]:
+    """The conversation to ring for, of those ``whose`` work the hold stops: the one that has waited longest, and that
+    is ``free`` of other holds.
+    """
+    due = select(Conversation.id).where(line.due_at <= now, whose)
+    if session.scalar(due.limit(1)) is None:
+        late = exists().where(CircuitBreaker.scope == scope, CircuitBreaker.late)
+        goes_again = exists().where(Message.resend_at.is_not(None), Message.conversation_id == Conversation.id, whose)
+        if not session.scalar(select(late & goes_again)):  # nobody is left; the next piece of work finds out
+            session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope == scope))
+        return []
+    return list(session.scalars(due.where(free).order_by(line.due_at).limit(1)))
+
+
+def trip(session: Session, error: RemoteError, now: datetime, *, late: bool = False) -> None:
+    """Put on hold what the error concerns; what is on hold already keeps its pauses.
+
+    ``late``: the message that met the cause had been taken.
+    """
+    told = {"cause": str(error), "refuted": late}
+    known = told if late else {**told, "late": False}  # one that refuses at once will prove by taking that it is over
+    renew = (
+        update(CircuitBreaker).where(CircuitBreaker.scope == error.scope).values(known).returning(CircuitBreaker.scope)
+    )
+    if session.scalar(renew) is None:
+        first = FIRST_LATE_PROBE if late else backoff(1)
+        hold = {"scope": error.scope, **told, "late": late, "since": now, "probe_at": now + first}
+        session.execute(insert_if_new(session, CircuitBreaker).values(hold).on_conflict_do_nothing())
+        log.error("%s is on hold, all its work waits: %s", mask_numbers(error.scope), error)
+
+
+def close_proven(
+    session: Session, scopes: Sequence[str], line: ConversationQueue, tried_at: datetime, now: datetime
+) -> None:
+    """A message that was tried then has arrived: late holds that are older have lost their cause."""
+    older = select(CircuitBreaker.scope).where(
+        CircuitBreaker.scope.in_(scopes), CircuitBreaker.late, CircuitBreaker.since <= tried_at
+    )
+    close(session, session.scalars(older).all(), line, now)
+
+
+def close(
+    session: Session, probed: Sequence[str], line: ConversationQueue, now: datetime, error: RemoteError | None = None
+) -> None:
+    """What a probe has found to serve again: what is due is rung for at the next sweep.
+
+    Where the answer was an error, the account was still served, unless it is what was refused. Of the agent or the
+    sender that tells nothing.
+    """
+    if error:
+        refused = error.scope if error.provider_wide else None
+        probed = [scope for scope in probed if scope == provider_of(scope) and scope != refused]
+    found = (
+        select(CircuitBreaker.scope)
+        .where(CircuitBreaker.scope.in_(probed))
+        .order_by(CircuitBreaker.scope)
+        .with_for_update()
+    )
+    lifted = session.scalars(found).all() if probed else []
+    if not lifted:
+        return
+    session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope.in_(lifted)))
+    # Who is locked is being rung for, worked on, or halted; none of them may hold up the others.
+    due = select(Conversation.id).where(line.due_at <= now).with_for_update(skip_locked=True).cte("due")
+    unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({line.rung_at: None})
+    session.execute(unmark)
+    log.warning("%s serves again; its work goes on", mask_numbers(" and ".join(lifted)))
+
+
+def is_open(session: Session, scopes: Sequence[str]) -> bool:
+    """Is one of these?"""
+    return bool(session.scalar(select(exists().where(CircuitBreaker.scope.in_(scopes)))))
+
+
+def open_circuits(session: Session) -> list[OpenCircuit]:
+    """What is on hold."""
+    return [
+        OpenCircuit(mask_numbers(row.scope), row.cause, row.since)
+        for row in session.scalars(select(CircuitBreaker).order_by(CircuitBreaker.scope))
+    ]
+
+
+def _pause(hold: CircuitBreaker) -> timedelta:
+    """To the probe after the next one."""
+    if hold.late:
+        return min(FIRST_LATE_PROBE * 2.0 ** min(hold.probes + 1, 10), LONGEST_LATE_PROBE)
+    return min(backoff(hold.probes + 2), LONGEST_PROBE)

@@ -1,0 +1,79 @@
+"""The look: the turn was said, or may have been, and the chat itself tells what came of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bridge.chats import rows
+from bridge.db.models import Chat, ChatStatus
+from bridge.providers.agents.contract import ChatState
+from bridge.providers.agents.transcript import advance, find_turn
+from bridge.providers.errors import ChatEnded, RemoteError
+from bridge.queues import conversation_queue
+from bridge.runtime import Runtime
+from bridge.turns.ask import ask, ask_in_new_chat, leave, no_poison
+from bridge.turns.claim import begin_asking
+from bridge.turns.values import Answer, ClaimedTurn, GiveUp, RetryAt
+
+STABLE_FOR = timedelta(seconds=10)
+"""An answer found by looking counts when it has not grown for this long: the agent may still be speaking."""
+
+RECHECK_ANSWER_AFTER = timedelta(seconds=10)
+"""The longest pause between two looks for an answer that is being made; the person is waiting for it."""
+
+NOT_RECEIVED_AFTER = timedelta(seconds=5)
+"""So long after it was said, a chat that does not show it has not heard it, if the provider answered with an error."""
+
+STILL_ON_ITS_WAY = timedelta(seconds=30)
+"""The same where no answer came. That a chat shows at once what it hears is not documented."""
+
+NO_ANSWER_AFTER = timedelta(minutes=11)
+"""A tool of the agent may run for ten minutes. What was heard and is unanswered for longer will stay so."""
+
+
+def reconcile(rt: Runtime, booked: ClaimedTurn) -> Answer:
+    """It was said, and what came of it is not known: the chat itself tells."""
+    assert booked.chat and booked.asked_at
+    try:
+        seen = rt.agents.of(booked.chat.provider).get_chat(booked.chat.provider_chat_id)
+    except ChatEnded:
+        return ask_in_new_chat(rt, booked, ended=booked.chat)
+    except RemoteError as error:  # says nothing about the turn: whatever it is, look again
+        no_poison(booked)
+        raise RetryAt(str(error), booked.next_try(rt.now(), error.retry_after), error=error) from error
+    found = find_turn(seen.items, booked.chat.stands, booked.content)
+    ended = seen.state is ChatState.ENDED
+    items = len(seen.items or ())
+    no_more = ended or rt.now() - booked.asked_at > NO_ANSWER_AFTER
+    if found.answered and not no_more and items != booked.looked_items:
+        raise RetryAt("the agent may still be speaking", rt.now() + STABLE_FOR, looked_items=items)
+    if found.answered or (no_more and found.spoken) or (ended and found.hung_up):
+        return Answer(booked.chat, found.answer, advance(booked.chat.stands, found.answer), ended)
+    if found.heard is False:
+        return _ask_again(rt, booked, ended)
+    if found.heard and ended:
+        raise GiveUp("the agent heard it, and the chat ended before there was an answer")
+    if no_more:
+        raise GiveUp("the agent heard it and did not answer")
+    look_again = min(booked.next_try(rt.now()), rt.now() + RECHECK_ANSWER_AFTER)
+    raise RetryAt("the agent heard it and has not answered yet", look_again, looked_items=items)
+
+
+def _ask_again(rt: Runtime, booked: ClaimedTurn, ended: bool) -> Answer:
+    """The chat shows that nothing was heard; what is still on its way gets a moment to arrive."""
+    assert booked.chat and booked.asked_at
+    if ended:
+        return ask_in_new_chat(rt, booked, ended=booked.chat)
+    arrived_by = booked.asked_at + (NOT_RECEIVED_AFTER if booked.call_over else STILL_ON_ITS_WAY)
+    if rt.now() < arrived_by:
+        raise RetryAt("the chat does not show it yet", min(arrived_by, rt.now() + RECHECK_ANSWER_AFTER))
+    no_poison(booked)
+    if booked.chat.fails:
+        leave(rt, booked, rows.FAILS)
+        return ask_in_new_chat(rt, booked)
+    with rt.sessions.begin() as session:
+        conversation_queue.verify_lease(session, booked.claim)
+        still_open = session.get_one(Chat, booked.chat.id, with_for_update=True).status is ChatStatus.ONGOING
+        if still_open:
+            begin_asking(rt, session, booked, booked.chat)
+    return ask(rt, booked) if still_open else ask_in_new_chat(rt, booked)

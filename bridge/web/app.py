@@ -1,0 +1,39 @@
+"""The web: webhooks, admin, health and metrics on one app.
+
+It verifies, stores, rings and shows, and never calls outside.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from flask import Flask, Request, abort
+from werkzeug.datastructures import MultiDict
+
+from bridge.runtime import Runtime
+from bridge.web import admin, health, methods, problems, prometheus, twilio
+
+MAX_BYTES = 64 * 1024
+"""A text has 1,600 characters at most; this is many times that, with every parameter that Twilio may add."""
+
+
+class _Request(Request):
+    @cached_property
+    def args(self) -> MultiDict[str, str]:
+        """What follows the question mark. Bytes that are no UTF-8 are the sender's fault, and to Werkzeug a bug."""
+        try:
+            return super().args
+        except UnicodeDecodeError:
+            abort(400, "The address is not in UTF-8.")
+
+
+def build_web(rt: Runtime) -> Flask:
+    """The app on this runtime."""
+    app = Flask("bridge", static_folder=None)
+    app.request_class = _Request
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+    problems.install(app)
+    methods.install(app)
+    for part in (twilio, admin, health, prometheus):
+        app.register_blueprint(part.blueprint(rt))
+    return app

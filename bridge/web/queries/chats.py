@@ -1,0 +1,137 @@
+"""What operators see of chats and their texts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, select
+from sqlalchemy.orm import Session, aliased
+
+from bridge.db.models import Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn
+from bridge.providers.carriers.contract import Delivery
+from bridge.runtime import Runtime
+from bridge.web.queries.paging import read_cursor, write_cursor
+
+
+@dataclass(frozen=True)
+class ChatView:
+    """One chat as it is shown."""
+
+    id: int
+    conversation_id: int
+    phone: str
+    bridge_number: str
+    provider: str
+    chat_id: str
+    """The provider's own name for it."""
+    status: ChatStatus
+    started_at: datetime
+    last_activity_at: datetime
+    ended_at: datetime | None
+    end_reason: str | None
+
+
+@dataclass(frozen=True)
+class ReactionView:
+    """A like or its like, beside the text that it is to."""
+
+    id: int
+    body: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class MessageView:
+    """One text of a chat as it is shown."""
+
+    id: int
+    direction: Direction
+    status: MessageStatus
+    body: str
+    media: int
+    segments: int | None
+    created_at: datetime
+    carrier_id: str | None
+    delivery: Delivery | None
+    error_code: int | None
+    error: str | None
+    extras: dict[str, str] | None
+    """What else the carrier told of a person's text, by the carrier's names."""
+    reactions: list[ReactionView]
+    """What the person tapped on it, the oldest first."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some chats, the newest first, and where the list goes on."""
+
+    chats: list[ChatView]
+    next: str | None
+    """Give it as ``cursor`` for the page that follows; ``None`` on the last one."""
+
+
+# -- show ----------------------------------------------------------------------------------------------------------
+
+
+def list_chats(
+    rt: Runtime,
+    *,
+    status: ChatStatus | None = None,
+    phone: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """One page of chats, the newest first. Raises :class:`~bridge.web.queries.paging.BadCursor`."""
+    query = _views().order_by(Chat.id.desc()).limit(limit + 1)
+    if status:
+        query = query.where(Chat.status == status)
+    if phone:
+        query = query.where(Conversation.phone == phone)
+    if cursor:
+        query = query.where(Chat.id < read_cursor(cursor, int)[0])
+    with rt.sessions() as session:
+        rows = session.execute(query).all()
+    shown = [_view(row) for row in rows[:limit]]
+    return Page(shown, write_cursor(shown[-1].id) if len(rows) > limit else None)
+
+
+def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | None:
+    """A chat and the texts that were said in it, in order."""
+    columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
+    said = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
+    with rt.sessions() as session:
+        row = session.execute(_views().where(Chat.id == chat_id)).first()
+        if row is None:
+            return None
+        tapped = _reactions(session, chat_id)
+        texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(said)]
+        return _view(row), texts
+
+
+def _reactions(session: Session, chat_id: int) -> dict[int, list[ReactionView]]:
+    """Those to texts of this chat, by the text."""
+    to = aliased(Message)
+    query = (
+        select(to.id, Message.id, Message.body, Message.created_at)
+        .join(to, to.id == Message.reacts_to)
+        .join(Turn, Turn.id == to.turn_id)
+        .where(Turn.chat_id == chat_id)
+        .order_by(Message.id)
+    )
+    tapped: dict[int, list[ReactionView]] = defaultdict(list)
+    for text_id, reaction_id, body, created_at in session.execute(query):
+        tapped[text_id].append(ReactionView(reaction_id, body, created_at))
+    return tapped
+
+
+def _views() -> Select[*tuple[Any, ...]]:
+    columns = [getattr(Chat, name) for name in ChatView.__dataclass_fields__ if hasattr(Chat, name)]
+    chat_id = Chat.provider_chat_id.label("chat_id")
+    return select(*columns, chat_id, Conversation.phone, Conversation.bridge_number).join(Conversation)
+
+
+def _view(row: Row[*tuple[Any, ...]]) -> ChatView:
+    return ChatView(**row._mapping)

@@ -1,0 +1,190 @@
+"""What failed, for people to look at: turns that got no answer, texts that could not be sent, texts that the carrier
+took and did not deliver, texts of people that were ignored because they were over a limit, texts from senders that
+nobody can answer, and conversations in which a step fails again and again, because of a bug or a bad row.
+
+A text of a person that was given up is not listed by itself: its turn is. Nor is a text that went again: the last one
+of them is, if it failed too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, func, literal, null, or_, select, type_coerce, union_all
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import Subquery
+
+from bridge.db.models import Base, Conversation, Direction, Message, MessageStatus, TaskError, Turn, TurnStatus, one_of
+from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery, FailureClass
+from bridge.queues import task_errors
+from bridge.runtime import Runtime
+from bridge.web.queries.paging import BadCursor, read_cursor, write_cursor
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_THE_LAST = Message.resent_as.is_(None)
+_NO_ANSWER = Turn.status == TurnStatus.GIVEN_UP
+_NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == Direction.OUT) & _THE_LAST
+_NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
+_IGNORED = Message.status == MessageStatus.IGNORED
+_UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
+"""What stands in the list. Each begins with the condition of a partial index, which finds it in a long history."""
+
+
+class Kind(StrEnum):
+    MESSAGE = "message"
+    STEP = "step"
+    TURN = "turn"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One turn or one text that failed, or one conversation in which a step does."""
+
+    kind: Kind
+    id: int
+    conversation_id: int
+    phone: str
+    at: datetime
+    error: str | None
+    error_code: int | None
+    delivery: Delivery | None = None
+    """How far the carrier brought it, where it had taken it."""
+    resend_at: datetime | None = None
+    """When it goes again."""
+    failure: FailureClass | None = None
+    meaning: str | None = None
+    """What the code means and how to mend it."""
+    page: str | None = None
+    """Where the carrier tells more about the code."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many failures stand in the list."""
+
+    turns: int
+    not_sent: int
+    not_delivered: int
+    ignored: int
+    unanswerable: int = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some failures, the newest first, and where the list goes on."""
+
+    failures: list[Failure]
+    next: str | None
+    """Give it as ``cursor`` for the page that follows; ``None`` on the last one."""
+
+
+def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
+    """One page of what failed, the newest first. Raises :class:`~bridge.web.queries.paging.BadCursor`."""
+    messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
+    every = union_all(_turns(), *messages, _steps(rt.now())).subquery()
+    query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
+    if cursor:
+        query = _after(query, every, cursor)
+    with rt.sessions() as session:
+        rows = session.execute(query).all()
+    shown = [_failure(rt, row) for row in rows[:limit]]
+    return Page(shown, _cursor(shown[-1]) if len(rows) > limit else None)
+
+
+def count(session: Session) -> Counts:
+    """All pages at once, without their rows."""
+    return Counts(
+        turns=_count(session, Turn, _NO_ANSWER),
+        not_sent=_count(session, Message, _NOT_SENT),
+        not_delivered=_count(session, Message, _NOT_DELIVERED),
+        ignored=_count(session, Message, _IGNORED),
+        unanswerable=_count(session, Message, _UNANSWERABLE),
+    )
+
+
+def _count(session: Session, table: type[Base], which: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(table).where(which)) or 0
+
+
+def _turns() -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            literal(Kind.TURN.value).label("kind"),
+            Turn.id,
+            Turn.conversation_id,
+            Conversation.phone,
+            func.coalesce(Turn.settled_at, Turn.created_at).label("at"),
+            Turn.error,
+            null().label("error_code"),
+            type_coerce(null(), Message.delivery.type).label("delivery"),
+            type_coerce(null(), Message.resend_at.type).label("resend_at"),
+        )
+        .join(Conversation)
+        .where(_NO_ANSWER)
+    )
+
+
+def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            literal(Kind.MESSAGE.value).label("kind"),
+            Message.id,
+            Message.conversation_id,
+            Conversation.phone,
+            func.coalesce(Message.settled_at, Message.created_at).label("at"),
+            Message.error,
+            Message.error_code,
+            Message.delivery,
+            Message.resend_at,
+        )
+        .join(Conversation)
+        .where(which)
+    )
+
+
+def _steps(now: datetime) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            literal(Kind.STEP.value).label("kind"),
+            TaskError.id,
+            TaskError.conversation_id,
+            Conversation.phone,
+            TaskError.last_at.label("at"),
+            (TaskError.step + ": " + TaskError.error).label("error"),
+            null().label("error_code"),
+            type_coerce(null(), Message.delivery.type).label("delivery"),
+            type_coerce(null(), Message.resend_at.type).label("resend_at"),
+        )
+        .join(Conversation, Conversation.id == TaskError.conversation_id)
+        .where(task_errors.standing(now))
+    )
+
+
+def _after(query: Select[*tuple[Any, ...]], every: Subquery, cursor: str) -> Select[*tuple[Any, ...]]:
+    """Written out and not as a comparison of tuples, so that every column is bound with its own type."""
+    microseconds, kind, row_id = read_cursor(cursor, int, str, int)
+    try:
+        at = EPOCH + timedelta(microseconds=int(microseconds))
+        kind = Kind(str(kind)).value  # a word that is none of ours may be one that no database takes
+    except (OverflowError, ValueError):
+        raise BadCursor from None
+    older = every.c.at < at
+    other_kind = (every.c.at == at) & (every.c.kind < kind)
+    same_kind = (every.c.at == at) & (every.c.kind == kind) & (every.c.id < row_id)
+    return query.where(or_(older, other_kind, same_kind))
+
+
+def _cursor(last: Failure) -> str:
+    return write_cursor((last.at - EPOCH) // timedelta(microseconds=1), last.kind.value, last.id)
+
+
+def _failure(rt: Runtime, row: Row[*tuple[Any, ...]]) -> Failure:
+    failure = Failure(**{**row._mapping, "kind": Kind(row.kind)})
+    if failure.error_code is None and failure.delivery is None:
+        return failure
+    meaning = rt.carrier.meaning(failure.error_code)
+    return replace(failure, failure=meaning.failure, meaning=meaning.sentence, page=meaning.page)

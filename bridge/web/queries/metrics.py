@@ -1,0 +1,106 @@
+"""What Prometheus is told: how much is sent, what waits, what failed, who is on hold.
+
+Several processes do the work, and any of the web's may be asked. So nothing is counted in a process: the tables are
+read each time, and everybody says the same. No query reads the history. What waits and what failed is found by partial
+indexes, and what was sent stands in the rows of the senders.
+
+What lives here: names, labels and numbers. No label holds a full phone number. Who may ask: ``bridge.web.prometheus``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from sqlalchemy.orm import Session
+
+from bridge.lib.phone import masked
+from bridge.outbound import rate_limiter
+from bridge.queues import circuit_breakers, conversation_queue, task_errors
+from bridge.queues.conversation_queue import DELIVERIES, TURNS
+from bridge.runtime import Runtime
+from bridge.web.queries import failures
+from bridge.web.queries.failures import Kind
+
+LINES = {"turns": TURNS, "deliveries": DELIVERIES}
+
+
+class Tables:
+    """Reads them whenever it is asked. Raises one of :data:`bridge.db.engine.AWAY` where that can't be done."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+
+    def collect(self) -> list[Metric]:
+        now = self._rt.now()
+        with self._rt.sessions() as session:
+            told = [*_sent(session), *_waiting(session, now), *_failed(session)]
+            return [*told, _failing(session, now), _on_hold(session)]
+
+
+def build_registry(rt: Runtime) -> CollectorRegistry:
+    """A registry of our own: the library's global one would tell of one process and not of the bridge."""
+    registry = CollectorRegistry()
+    registry.register(Tables(rt))
+    return registry
+
+
+def _sent(session: Session) -> tuple[Metric, Metric]:
+    """Senders whose masked names are the same are one."""
+    counted: Counter[str] = Counter()
+    billed: Counter[str] = Counter()
+    for total in rate_limiter.totals(session):
+        counted[masked(total.sender)] += total.texts
+        billed[masked(total.sender)] += total.segments
+    texts = CounterMetricFamily("bridge_texts", "Texts that were given a place to be sent.", labels=["sender"])
+    segments = CounterMetricFamily("bridge_segments", "Segments of these texts, by our count.", labels=["sender"])
+    for family, numbers in ((texts, counted), (segments, billed)):
+        for sender, number in sorted(numbers.items()):
+            family.add_metric([sender], number)
+    return texts, segments
+
+
+def _waiting(session: Session, now: datetime) -> tuple[Metric, Metric]:
+    waiting = GaugeMetricFamily("bridge_waiting", "Lines that are due and in nobody's hands.", labels=["line"])
+    for name, each in LINES.items():
+        waiting.add_metric([name], conversation_queue.count_due(session, each, now))
+    oldest = conversation_queue.oldest_due(session, now)
+    seconds = (now - oldest).total_seconds() if oldest else 0.0
+    return waiting, GaugeMetricFamily(
+        "bridge_oldest_waiting_seconds", "How long the oldest of them is due; 0: there is none.", value=seconds
+    )
+
+
+def _failed(session: Session) -> tuple[Metric, ...]:
+    counts = failures.count(session)
+    given_up = GaugeMetricFamily("bridge_given_up", "Turns and texts that were given up.", labels=["kind"])
+    given_up.add_metric([Kind.TURN.value], counts.turns)
+    given_up.add_metric([Kind.MESSAGE.value], counts.not_sent)
+    not_delivered = GaugeMetricFamily(
+        "bridge_not_delivered", "Texts that the carrier took and did not deliver.", value=counts.not_delivered
+    )
+    ignored = GaugeMetricFamily(
+        "bridge_ignored", "Texts of people that were over a limit, and not answered.", value=counts.ignored
+    )
+    unanswerable = GaugeMetricFamily(
+        "bridge_unanswerable", "Texts from senders that nobody can answer.", value=counts.unanswerable
+    )
+    return given_up, not_delivered, ignored, unanswerable
+
+
+def _failing(session: Session, now: datetime) -> Metric:
+    failing = GaugeMetricFamily(
+        "bridge_failing_steps", "Conversations in which a step fails again and again.", labels=["step"]
+    )
+    for step, number in sorted(task_errors.count(session, now).items()):
+        failing.add_metric([step], number)
+    return failing
+
+
+def _on_hold(session: Session) -> Metric:
+    on_hold = GaugeMetricFamily("bridge_on_hold", "1: a vendor, agent or sender that serves nobody.", labels=["scope"])
+    for scope in sorted({hold.scope for hold in circuit_breakers.open_circuits(session)}):
+        on_hold.add_metric([scope], 1)
+    return on_hold

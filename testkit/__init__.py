@@ -1,0 +1,1 @@
+"""What tests and benches share: processes, servers of their own, proxies, and waiting."""

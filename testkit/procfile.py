@@ -1,0 +1,153 @@
+"""The Procfile for real: its processes, started as a platform starts them, to be watched, stopped and killed.
+
+Also here: waiting for something that happens in another process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from testkit.waiting import PATIENCE, until
+
+ROOT = Path(__file__).parent.parent
+
+
+def lines() -> dict[str, str]:
+    """The Procfile: names and commands."""
+    return dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings, and the least of what a process needs besides; what else is set on this machine stays out."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
+
+
+class Process:
+    """A command that runs beside the test. It leads a group of its own: nothing that is sent to the test reaches it."""
+
+    def __init__(self, name: str, command: list[str], folder: Path, settings: Mapping[str, str]) -> None:
+        self.name = name
+        self._log = folder / f"{name}-{time.monotonic_ns()}.log"
+        with self._log.open("wb") as output:
+            self._popen = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self._log.read_text()
+
+    @property
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def children(self) -> list[int]:
+        """The processes that it has started; none where the machine does not tell."""
+        try:
+            return [int(child) for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except OSError:
+            return []  # or it has ended just now
+
+    def until_it_says(self, words: str, within: float = PATIENCE) -> re.Match[str]:
+        """Wait for a match of ``words`` in what it prints."""
+
+        def said() -> re.Match[str] | None:
+            ended = not self.running
+            match = re.search(words, self.output)
+            assert match or not ended, f"{self.name} has ended:\n{self.output}"
+            return match
+
+        return until(said, f"{self.name} says {words}", within)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal, and nobody else."""
+        self._popen.send_signal(number)
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """It stands still meanwhile, as on a machine that has none of its time left, or is being moved."""
+        self.tell(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.tell(signal.SIGCONT)
+
+    def wait(self, within: float = PATIENCE) -> int:
+        """Its exit code, when it has ended; the number of a signal is negative."""
+        return self._popen.wait(within)
+
+    def stop(self, within: float = PATIENCE) -> int:
+        """Ask it to end, as every platform does."""
+        self.tell(signal.SIGTERM)
+        return self.wait(within)
+
+    def kill(self) -> int:
+        """No last words."""
+        self.tell(signal.SIGKILL)
+        return self.wait()
+
+    def clear(self) -> None:
+        """Kill what is left of its group: also what it started and did not take along."""
+        try:
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # nothing is left
+        finally:
+            self._popen.wait()
+
+
+class Processes:
+    """What a test has started. At the end nothing of it is left."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._started: list[Process] = []
+
+    def start(self, name: str, command: list[str] | None = None) -> Process:
+        """Run a line of the Procfile, or a command."""
+        process = Process(name, command or ["/bin/sh", "-c", f"exec {lines()[name]}"], self._folder, self._settings)
+        self._started.append(process)
+        return process
+
+    def running(self, name: str) -> list[Process]:
+        return [process for process in self._started if process.name == name and process.running]
+
+    @property
+    def output(self) -> str:
+        """All that any of them has printed."""
+        return "\n".join(process.output for process in self._started)
+
+    def close(self) -> None:
+        """Ask all that still run to end, and see to it that they have."""
+        asked = [process for process in self._started if process.running]
+        for process in asked:
+            process.tell(signal.SIGTERM)
+        try:
+            for process in asked:
+                process.wait()
+        finally:
+            for process in self._started:
+                process.clear()

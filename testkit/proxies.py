@@ -1,0 +1,151 @@
+"""Doors between the bridge and what it needs: TCP proxies on this machine that can be shut, or can fall silent.
+
+A server that hangs can't be had by killing it. The doors live in a process of their own, which ends when the one that
+started it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from enum import StrEnum
+
+from testkit.procfile import ROOT
+
+HERE = "127.0.0.1"
+
+CHUNK = 65536
+
+
+class State(StrEnum):
+    """What a door does."""
+
+    OPEN = "open"
+    SHUT = "shut"
+    """All connections are cut, new ones refused."""
+    SILENT = "silent"
+    """All connections stay, new ones are accepted, and not a byte passes."""
+    CUT = "cut"
+    """All connections are cut, new ones are let through."""
+
+
+class Doors:
+    """The doors, as the one who started them sees them. ``targets``: the ports on this machine to which they lead."""
+
+    def __init__(self, targets: Mapping[str, int]) -> None:
+        command = [sys.executable, "-m", "testkit.proxies", json.dumps(targets)]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self._lock = threading.Lock()
+        self.ports: dict[str, int] = json.loads(self._answer())
+
+    def set(self, door: str, state: State) -> None:
+        with self._lock:
+            assert self._process.stdin
+            self._process.stdin.write(f"{door} {state}\n")
+            self._process.stdin.flush()
+            assert self._answer() == "done\n", "the proxies have ended"
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+
+class _Door:
+    """One proxy: its port stays the same whatever happens."""
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._flows = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def set(self, state: State) -> None:
+        if state in {State.SHUT, State.CUT}:
+            await self._hang_up(listen=state is State.CUT)
+        if state is State.SILENT:
+            self._flows.clear()
+        else:
+            self._flows.set()
+        if state is not State.SHUT:
+            await self._listen()
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._connect, HERE, self.port, backlog=512)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _hang_up(self, *, listen: bool) -> None:
+        if self._server and not listen:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            await self._flows.wait()
+            there, to_there = await asyncio.open_connection(HERE, self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        finally:
+            self._writers.discard(writer)
+        self._writers |= {writer, to_there}
+        await asyncio.gather(self._pump(reader, to_there), self._pump(there, writer))
+        self._writers -= {writer, to_there}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One direction. When it ends, so does the other one's writer."""
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(CHUNK):
+                await self._flows.wait()
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+
+async def _serve(targets: Mapping[str, int]) -> None:
+    doors = {name: _Door(target) for name, target in targets.items()}
+    for door in doors.values():
+        await door.set(State.OPEN)
+    _say(json.dumps({name: door.port for name, door in doors.items()}))
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    while line := await commands.readline():
+        name, state = line.decode().split()
+        await doors[name].set(State(state))
+        _say("done")
+    for door in doors.values():
+        await door.set(State.SHUT)
+    connections = asyncio.all_tasks() - {asyncio.current_task()}
+    if connections:  # a task that is cancelled in the middle would print a traceback
+        await asyncio.wait(connections, timeout=1)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(json.loads(sys.argv[1])))

@@ -1,0 +1,430 @@
+"""The settings: what is taken, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bridge.config import (
+    DEFAULT_MEDIA_REPLY,
+    LONGEST,
+    DatabaseSettings,
+    ServerSettings,
+    Settings,
+    SettingsError,
+    or_exit,
+    parse_duration,
+    variable_names,
+)
+
+SECRET = "hunter2-is-no-good-password"
+
+ENOUGH = {
+    "PUBLIC_URL": "https://bridge.example.com",
+    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "TWILIO_AUTH_TOKEN": "token",
+    "RETELL_API_KEY": "key",
+    "RETELL_AGENT_ID": "agent_1",
+}
+"""The least that can be set."""
+
+
+def faults_of(environ: dict[str, str], kind: type[DatabaseSettings] = Settings) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        kind.load(environ)
+    return caught.value.faults
+
+
+def the_fault_of(**variables: str) -> str:
+    faults = faults_of(ENOUGH | variables)
+    assert len(faults) == 1
+    return faults[0]
+
+
+# --- what is taken -----------------------------------------------------------------------------------------------
+
+
+def test_five_variables_are_enough() -> None:
+    settings = Settings.load(ENOUGH)
+    assert settings.database_url == "sqlite:///bridge.sqlite3"
+    assert settings.agent_timeout == timedelta(minutes=2)
+    assert settings.signing_tokens == ("token",)
+
+
+def test_the_migrations_need_the_database_alone() -> None:
+    assert DatabaseSettings.load({"DATABASE_URL": "postgres:///x"}).database_url == "postgresql+psycopg:///x"
+
+
+def test_either_token_signs_during_a_rotation() -> None:
+    assert Settings.load(ENOUGH | {"TWILIO_AUTH_TOKEN_SECONDARY": "other"}).signing_tokens == ("token", "other")
+
+
+def test_space_around_a_value_is_no_part_of_it() -> None:
+    settings = Settings.load({name: f"  {text}\n" for name, text in ENOUGH.items()})
+    assert settings == Settings.load(ENOUGH)
+
+
+def test_overrides_go_before_the_environment() -> None:
+    assert Settings.load(ENOUGH, public_url="http://127.0.0.1:5000").public_url == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "\n"])
+def test_empty_is_the_same_as_not_set(empty: str) -> None:
+    names = ("DATABASE_URL", "ADMIN_TOKEN", "TWILIO_API_KEY", "TWILIO_NUMBERS", "AGENT_TIMEOUT", "WORKER_CONCURRENCY")
+    assert Settings.load(ENOUGH | dict.fromkeys(names, empty)) == Settings.load(ENOUGH)
+
+
+def test_empty_is_a_choice_where_it_means_something() -> None:
+    settings = Settings.load(ENOUGH | {"MEDIA_REPLY": "", "FALLBACK_REPLY": " ", "STALE_AFTER": ""})
+    assert (settings.media_reply, settings.fallback_reply, settings.stale_after) == ("", "", None)
+    assert Settings.load(ENOUGH).media_reply == DEFAULT_MEDIA_REPLY
+
+
+@pytest.mark.parametrize(
+    ("variables", "broker"),
+    [
+        ({}, None),
+        ({"REDIS_URL": "redis://r"}, "redis://r"),
+        ({"REDIS_URL": "redis://r", "CLOUDAMQP_URL": "amqp://c"}, "amqp://c"),
+        ({"REDIS_URL": "redis://r", "CLOUDAMQP_URL": "amqp://c", "CELERY_BROKER_URL": "amqps://b"}, "amqps://b"),
+        ({"CELERY_BROKER_URL": "", "CLOUDAMQP_URL": " ", "REDIS_URL": "rediss://r:6380/1"}, "rediss://r:6380/1"),
+    ],
+)
+def test_the_first_broker_that_is_set_counts(variables: dict[str, str], broker: str | None) -> None:
+    assert Settings.load(ENOUGH | variables).broker_url == broker
+
+
+@pytest.mark.parametrize(
+    ("written", "used"),
+    [
+        ("postgres://u:p@h:5432/d", "postgresql+psycopg://u:p@h:5432/d"),
+        ("postgres://u:p@h/d?sslmode=require", "postgresql+psycopg://u:p@h/d?sslmode=require"),
+        ("postgresql://h/d", "postgresql+psycopg://h/d"),
+        ("postgresql+psycopg2://h/d", "postgresql+psycopg://h/d"),
+        ("postgres://u:p@h:6543/d?pgbouncer=true&connection_limit=1", "postgresql+psycopg://u:p@h:6543/d"),
+        (
+            "postgres://u:p@h/d?sslmode=require&channel_binding=require&supa=base-pooler.x",
+            "postgresql+psycopg://u:p@h/d?channel_binding=require&sslmode=require",
+        ),
+        ("postgres://u:p%40%25@h/d?options=endpoint%3Dx", "postgresql+psycopg://u:p%40%25@h/d?options=endpoint%3Dx"),
+        ("sqlite:///x.sqlite3", "sqlite:///x.sqlite3"),
+        ("sqlite:////home/José/my files/x.sqlite3", "sqlite:////home/José/my files/x.sqlite3"),
+        ("sqlite:////var/lib/x.sqlite3", "sqlite:////var/lib/x.sqlite3"),
+    ],
+)
+def test_a_database_address_may_be_written_as(written: str, used: str) -> None:
+    assert DatabaseSettings.load({"DATABASE_URL": written}).database_url == used
+
+
+@pytest.mark.parametrize(
+    ("written", "numbers"),
+    [
+        ("+15550001111", ("+15550001111",)),
+        (" +15550001111 , +15550002222, ", ("+15550001111", "+15550002222")),
+        ("whatsapp:+15550001111,12345", ("whatsapp:+15550001111", "12345")),
+    ],
+)
+def test_numbers_are_separated_by_commas(written: str, numbers: tuple[str, ...]) -> None:
+    assert Settings.load(ENOUGH | {"TWILIO_NUMBERS": written}).twilio_numbers == numbers
+
+
+@pytest.mark.parametrize("name", ["TURNS_PER_HOUR", "TURNS_PER_MINUTE", "CHARACTERS_PER_TEXT"])
+@pytest.mark.parametrize(("written", "limit"), [("", None), (" ", None), ("1", 1), ("500", 500)])
+def test_a_limit_may_be_empty(name: str, written: str, limit: int | None) -> None:
+    assert getattr(Settings.load(ENOUGH | {name: written}), name.lower()) == limit
+
+
+@pytest.mark.parametrize(
+    ("written", "countries"), [("", set()), ("US", {"US"}), (" us , Ca,", {"US", "CA"}), ("US,US", {"US"})]
+)
+def test_countries_are_two_letters_each(written: str, countries: set[str]) -> None:
+    assert Settings.load(ENOUGH | {"ALLOWED_COUNTRIES": written}).allowed_countries == countries
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("", set()),
+        (" ", set()),
+        ("ALTO", {"alto"}),
+        (" Arrêt , NO MÁS,arre\u0302t,“Baja”", {"arrêt", "nomás", "baja"}),
+        ("ＳＴＯＰＰ,Straße", {"stopp", "strasse"}),
+        ("STOP,Opt out", {"stop", "optout"}),  # said again, it does no harm
+    ],
+)
+def test_stop_words_are_read_as_their_letters(written: str, words: set[str]) -> None:
+    assert Settings.load(ENOUGH | {"EXTRA_STOP_WORDS": written}).extra_stop_words == words
+
+
+@pytest.mark.parametrize("name", ["EXTRA_START_WORDS", "EXTRA_HELP_WORDS"])
+def test_other_words_are_read_in_one_case_and_form(name: str) -> None:
+    words = Settings.load(ENOUGH | {name: " Já Volto , AIDE!,ＯＮ"})
+    assert getattr(words, name.lower()) == {"já volto", "aide!", "on"}
+
+
+NO_WORD = "has no word at its entry {}; write words with commas between them"
+TWO_MEANINGS = "has {} words that the carrier or another list takes for something else; keep one"
+
+
+@pytest.mark.parametrize("name", ["EXTRA_STOP_WORDS", "EXTRA_START_WORDS", "EXTRA_HELP_WORDS"])
+@pytest.mark.parametrize(
+    ("written", "entries"),
+    [(",", "1, 2"), ("alto,", "2"), ("alto,,baja", "2"), ("!!!", "1"), ("alto, “” ,?,\u200b", "2, 3, 4"), ("🛑", "1")],
+)
+def test_an_entry_without_a_word_is_a_fault(name: str, written: str, entries: str) -> None:
+    assert the_fault_of(**{name: written}) == f"{name} {NO_WORD.format(entries)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "count"),
+    [
+        *[("EXTRA_STOP_WORDS", word, 1) for word in ("yes", "START", "un-stop", "Help!", "ｉｎｆｏ")],
+        *[("EXTRA_START_WORDS", word, 1) for word in ("stop", "STOP ALL", "opt-out", "e.n.d", "help")],
+        *[("EXTRA_HELP_WORDS", word, 1) for word in ("stop", "cancel!", "yes", "Un stop")],
+        ("EXTRA_START_WORDS", "stop,go,end", 2),
+    ],
+)
+def test_a_word_of_the_carrier_that_means_something_else_is_a_fault(name: str, written: str, count: int) -> None:
+    assert the_fault_of(**{name: written}) == f"{name} {TWO_MEANINGS.format(count)}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("EXTRA_STOP_WORDS", "EXTRA_START_WORDS"),
+        ("EXTRA_STOP_WORDS", "EXTRA_HELP_WORDS"),
+        ("EXTRA_START_WORDS", "EXTRA_HELP_WORDS"),
+    ],
+)
+@pytest.mark.parametrize("again", ["MÁS", "ma\u0301s", "m-á-s", "“más”"])
+def test_a_word_in_two_lists_is_a_fault(one: str, other: str, again: str) -> None:
+    assert the_fault_of(**{one: "bis,más", other: again}) == f"{other} {TWO_MEANINGS.format(1)}"
+
+
+def test_the_words_that_the_docs_propose_can_be_set_as_they_stand_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    lines = dict(re.findall(r"^(EXTRA_[A-Z]+_WORDS)=(.+)$", page, re.MULTILINE))
+    words = Settings.load(ENOUGH | lines).extra_words
+    assert all(len(found) >= 4 for found in (words.stop, words.start, words.help))
+
+
+def test_our_numbers_are_those_of_all_settings() -> None:
+    route = '{"+15550003333": {"provider": "retell", "agent_id": "agent_x"}}'
+    settings = Settings.load(ENOUGH | {"TWILIO_NUMBERS": "+15550001111", "AGENT_ROUTES": route})
+    assert settings.our_numbers == {"+15550001111", "+15550003333"}
+
+
+def test_a_web_address_loses_its_last_slash() -> None:
+    assert Settings.load(ENOUGH | {"PUBLIC_URL": "https://x.example/sms/"}).public_url == "https://x.example/sms"
+
+
+# --- what is refused, and in which words -------------------------------------------------------------------------
+
+NO_DURATION = "is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d"
+NO_ADDRESS = "is no web address; write it like https://bridge.example.com"
+NO_DATABASE = "is no database address; write it like postgresql://user:password@host/name"
+NO_BROKER = "is no broker; write redis://, rediss://, amqp:// or amqps:// and the host"
+NO_COUNTRIES = "has 2 entries that are no countries; write their two letters, such as US,CA,GB"
+BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neither"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "words"),
+    [
+        ("AGENT_TIMEOUT", "120", NO_DURATION),
+        ("AGENT_TIMEOUT", "0s", NO_DURATION),
+        ("AGENT_TIMEOUT", "-5s", NO_DURATION),
+        ("ANSWER_WITHIN", "4 hours", NO_DURATION),
+        ("STALE_AFTER", "never", NO_DURATION),
+        ("STALE_AFTER", "4000d", "is too long; the most is 3650d"),
+        ("STALE_AFTER", "9" * 5000 + "s", NO_DURATION),
+        ("PUBLIC_URL", "bridge.example.com", NO_ADDRESS),
+        ("PUBLIC_URL", "ftp://bridge.example.com", NO_ADDRESS),
+        ("PUBLIC_URL", "https://", NO_ADDRESS),
+        ("PUBLIC_URL", "https://x.example:port", NO_ADDRESS),
+        ("PUBLIC_URL", "https://x.example?a=b", NO_ADDRESS),
+        ("PUBLIC_URL", "https://x .example", "has a blank as character 10; copy it anew from where it comes from"),
+        (
+            "DATABASE_URL",
+            "postgres://h/d?schema=public",
+            "has a parameter behind the ? that PostgreSQL does not know; take it out",
+        ),
+        ("PUBLIC_URL", "https://[::1", NO_ADDRESS),
+        ("PUBLIC_URL", "https://x.example:0", NO_ADDRESS),
+        ("RETELL_BASE_URL", "https://api..retellai.com", NO_ADDRESS),
+        ("RETELL_BASE_URL", f"https://{'x' * 64}.com", NO_ADDRESS),
+        ("DATABASE_URL", "bridge.sqlite3", NO_DATABASE),
+        ("DATABASE_URL", "postgres://h:port/d", NO_DATABASE),
+        (
+            "DATABASE_URL",
+            "mysql://h/d",
+            "names another kind of database; the bridge runs on postgresql:// and sqlite:///",
+        ),
+        ("DATABASE_URL", "sqlite://", "names no file; write it like sqlite:///bridge.sqlite3"),
+        ("DATABASE_URL", "sqlite:///:memory:", "names no file; write it like sqlite:///bridge.sqlite3"),
+        ("CELERY_BROKER_URL", "sqs://", NO_BROKER),
+        ("CLOUDAMQP_URL", "rabbit.example", NO_BROKER),
+        ("REDIS_URL", "redis://", NO_BROKER),
+        ("REDIS_URL", "redis://h:port", NO_BROKER),
+        ("TWILIO_NUMBERS", "+1 555 000", "at its entry 1 (…00): this is no number; write it like +15550001111"),
+        ("TWILIO_ACCOUNT_SID", "SK" + "0" * 32, "does not look right; it is AC and 32 digits or letters from a to f"),
+        ("TWILIO_MESSAGING_SERVICE_SID", "MG0", "does not look right; it is MG and 32 digits or letters from a to f"),
+        ("ALLOWED_COUNTRIES", "USA,CA,+1", NO_COUNTRIES),
+        ("ALLOWED_COUNTRIES", "001,ZZ", NO_COUNTRIES),
+        ("AGENT_PROVIDER", "eliza", "is none of the choices; write 'retell' (who answers)"),
+    ],
+)
+def test_a_fault_is_told_in_plain_words(variable: str, text: str, words: str) -> None:
+    assert the_fault_of(**{variable: text}) == f"{variable} {words}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("many", "is no whole number; write digits"),
+        ("1.5", "is no whole number; write digits"),
+        ("0", "is too small; the least is 1"),
+        ("1000000", "is too large; the most is 5000"),
+    ],
+)
+def test_a_wrong_number_is_told_in_plain_words(text: str, words: str) -> None:
+    assert the_fault_of(WORKER_CONCURRENCY=text).startswith(f"WORKER_CONCURRENCY {words} (")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("none", "is no whole number; write digits"),
+        ("0", "is too small; the least is 1"),
+        ("-1", "is too small; the least is 1"),
+        ("99999999999999999999", "is too large; the most is 1000000"),
+    ],
+)
+def test_a_limit_that_is_none_is_told_in_plain_words(text: str, words: str) -> None:
+    assert the_fault_of(TURNS_PER_HOUR=text).startswith(f"TURNS_PER_HOUR {words} (")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    faults = faults_of({"PUBLIC_URL": "x", "RETELL_API_KEY": "", "TWILIO_API_SECRET": "alone", "STALE_AFTER": "soon"})
+    assert faults == [
+        f"PUBLIC_URL {NO_ADDRESS}",
+        "TWILIO_ACCOUNT_SID is not set; set it (your account: AC and 32 characters, on the console's first page)",
+        "TWILIO_AUTH_TOKEN is not set; set it (the account's token; it signs the webhooks)",
+        BOTH,
+        "RETELL_API_KEY is not set; set it (the key with the webhook badge in the dashboard)",
+        "RETELL_AGENT_ID is not set; set it (a chat agent, not a voice agent)",
+        f"STALE_AFTER {NO_DURATION}",
+    ]
+
+
+@pytest.mark.parametrize("half", [{"TWILIO_API_KEY": "SK" + "0" * 32}, {"TWILIO_API_SECRET": "s"}])
+def test_half_a_key_is_a_fault(half: dict[str, str]) -> None:
+    assert faults_of(ENOUGH | half) == [BOTH]
+
+
+def test_without_a_broker_the_servers_name_every_way_to_set_one() -> None:
+    (fault,) = faults_of(ENOUGH, ServerSettings)
+    assert fault.startswith("CELERY_BROKER_URL or CLOUDAMQP_URL or REDIS_URL is not set; set it (Redis or RabbitMQ")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "PUBLIC_URL",
+        "TWILIO_ACCOUNT_SID",
+        "TWILIO_API_KEY",
+        "TWILIO_NUMBERS",
+        "AGENT_PROVIDER",
+    ],
+)
+def test_no_fault_shows_a_value(variable: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(ENOUGH | {variable: f"{SECRET}://{SECRET}:{SECRET}@h !"})
+    assert SECRET not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_the_settings_print_no_secret() -> None:
+    secrets = ("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_API_SECRET", "RETELL_API_KEY", "ADMIN_TOKEN")
+    addresses = {"DATABASE_URL": f"postgres://u:{SECRET}@h/d", "REDIS_URL": f"redis://:{SECRET}@h"}
+    environ = ENOUGH | dict.fromkeys(secrets, SECRET) | addresses | {"TWILIO_API_KEY": "SK" + "0" * 32}
+    assert SECRET not in repr(ServerSettings.load(environ))
+
+
+# --- where it is read --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        for variable in variable_names(name):
+            monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("DATABASE_URL=sqlite:///file.sqlite3\n")
+    assert DatabaseSettings.load().database_url == "sqlite:///file.sqlite3"
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///environment.sqlite3")
+    assert DatabaseSettings.load().database_url == "sqlite:///environment.sqlite3"
+
+
+def test_a_dotenv_file_may_come_from_any_editor(folder: Path) -> None:
+    lines = [f"{name}={text}" for name, text in ENOUGH.items()] + ["# a remark", "ADMIN_TOKEN='a$b-${c}'"]
+    (folder / ".env").write_text("\r\n".join(lines), encoding="utf-8-sig")
+    token = Settings.load().admin_token
+    assert token is not None
+    assert token.get_secret_value() == "a$b-${c}"
+
+
+def test_a_dotenv_file_that_is_no_text_is_a_fault(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"\xff\xfe\x00A")
+    with pytest.raises(SettingsError, match=r"\.env can't be read"):
+        DatabaseSettings.load()
+
+
+def test_a_front_door_says_every_fault_and_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        or_exit(lambda: Settings.load({"PUBLIC_URL": "x"}))
+    assert caught.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 5
+
+
+def test_reading_the_settings_loads_no_server(folder: Path) -> None:
+    code = "import sys, bridge.config; print({'flask', 'celery', 'twilio'} & set(sys.modules))"
+    path = Path(__file__).parents[2]
+    told = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(path)}, capture_output=True, check=True)
+    assert told.stdout.strip() == b"set()"
+
+
+# --- durations ---------------------------------------------------------------------------------------------------
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@given(st.integers(1, 10**9 - 1), st.sampled_from(sorted(UNITS)))
+def test_every_duration_is_what_it_says_or_refused_for_its_length(number: int, unit: str) -> None:
+    seconds = number * UNITS[unit]
+    if seconds <= LONGEST.total_seconds():
+        assert parse_duration(f" {number}{unit} ") == timedelta(seconds=seconds)
+    else:
+        with pytest.raises(ValueError, match="too long"):
+            parse_duration(f"{number}{unit}")
+
+
+@given(st.text() | st.none() | st.integers())
+def test_anything_else_is_no_duration(text: object) -> None:
+    assume(not re.fullmatch(r"\s*[0-9]*[1-9][0-9]*[smhd]\s*", str(text)))
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(text)

@@ -1,0 +1,342 @@
+"""The sweeper rings for what was forgotten and for nothing else; chats are ended; the pulse tells the dead."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import delete, select
+
+from bridge.chats import ending
+from bridge.db.engine import Sessions, build_engine, build_sessions
+from bridge.db.models import Chat, ChatStatus, Conversation, Worker
+from bridge.maintenance import stale_chats, sweep
+from bridge.processes import tasks
+from bridge.providers.errors import AccountRefused, NotReached, RateLimited
+from bridge.providers.http.deadline import BEGIN_WITHIN
+from bridge.queues import circuit_breakers, conversation_queue
+from bridge.queues.heartbeat import LIVE_FOR, Heartbeat
+from bridge.turns.process import process_turns
+from bridge.web.queries import activity
+from testkit.waiting import until
+from tests.fakes import FakeBell
+from tests.scene import ANN, BOB, Scene
+
+
+@pytest.fixture
+def scene(sessions: Sessions) -> Scene:
+    return Scene(sessions)
+
+
+def swept(scene: Scene) -> list[tuple[str, int]]:
+    scene.bell.rings.clear()
+    sweep.sweep(scene.rt)
+    return scene.bell.rings
+
+
+def test_what_was_rung_for_just_now_is_left_alone(scene: Scene) -> None:
+    scene.text("hello")
+    assert swept(scene) == []
+
+
+def test_a_lost_ring_is_rung_again_after_a_while_and_once(scene: Scene) -> None:
+    scene.text("hello")
+    scene.clock.tick(conversation_queue.RENOTIFY_AFTER.total_seconds() + 1)
+    assert swept(scene) == [("converse", 1)]
+    assert swept(scene) == []
+
+
+def test_somebody_who_texts_again_and_again_does_not_hide_that_no_ring_is_heard(scene: Scene) -> None:
+    rung = 0
+    for n in range(6):
+        scene.text(f"hello {n}")
+        scene.clock.tick(15)
+        scene.rt.pulse.beat()
+        rung += len(swept(scene))
+    assert rung > 1
+
+
+def test_the_end_of_a_pause_is_rung_for_at_once(scene: Scene) -> None:
+    scene.text("hello")
+    scene.agent.fail("complete", RateLimited("busy", provider="retell", retry_after=30))
+    scene.ring()
+    scene.clock.tick(29)
+    assert swept(scene) == []
+    scene.clock.tick(1)
+    assert swept(scene) == [("converse", 1)]
+
+
+def test_two_sweepers_at_once_ring_once(scene: Scene) -> None:
+    for n in range(20):
+        scene.text("hello", f"+1555123{n:04}")
+    scene.clock.tick(60)
+    scene.rt.pulse.beat()
+    bells = [FakeBell() for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda bell: sweep.sweep(replace(scene.rt, bell=bell)), bells))
+    assert sorted(ring for bell in bells for ring in bell.rings) == [("converse", n) for n in range(1, 21)]
+
+
+def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.text("hello")
+    dead = scene.rt
+
+    def dies(said: str) -> list[str]:
+        raise KeyboardInterrupt
+
+    scene.agent.answer = dies
+    with pytest.raises(KeyboardInterrupt):
+        process_turns(dead, 1)
+    scene.agent.answer = lambda said: ["hello"]
+    scene.agent.chats["chat_1"].items.clear()  # it died before the agent heard anything
+    scene.restart()
+    began = scene.clock()
+    scene.work_until_quiet()
+    assert scene.got() == ["hello"]
+    assert scene.clock() - began < timedelta(seconds=40)
+    assert "converse: the work of a dead worker is taken up again: 1 conversations" in caplog.messages
+
+
+def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_the_dead(postgresql_url: str) -> None:
+    """A process that was halted in the middle of a transaction keeps its locks until the database takes them away."""
+    engine = build_engine(postgresql_url)
+    sessions = build_sessions(engine)
+    scene = Scene(sessions)
+    for phone in (ANN, BOB):
+        scene.text("hello", phone)
+    with sessions.begin() as session:
+        for conversation_id in (1, 2):
+            booked = {"worker": "dead", "now": scene.clock(), "booking": timedelta(minutes=5)}
+            assert conversation_queue.claim(session, conversation_queue.TURNS, conversation_id, **booked)
+    scene.clock.tick(1)
+    with sessions() as halted:
+        halted.get_one(Conversation, 1, with_for_update=True)
+        assert swept(scene) == [("converse", 2)]
+        with sessions.begin() as session:
+            circuit_breakers.trip(session, NotReached("refused", provider="retell"), scene.clock())
+            circuit_breakers.close(session, ("retell",), conversation_queue.TURNS, scene.clock())
+    assert sorted(swept(scene)) == [("converse", 1), ("converse", 2)]
+    engine.dispose()
+
+
+def test_the_work_of_a_living_worker_is_left_alone(scene: Scene) -> None:
+    scene.text("hello")
+    with scene.sessions.begin() as session:
+        conversation_queue.claim(
+            session,
+            conversation_queue.TURNS,
+            1,
+            worker=scene.rt.pulse.worker,
+            now=scene.clock(),
+            booking=timedelta(minutes=5),
+        )
+    for _ in range(10):
+        scene.tick(20)
+    assert scene.agent.calls == []
+
+
+def test_a_chat_is_ended_at_the_provider(scene: Scene) -> None:
+    scene.text("hello")
+    scene.work()
+    scene.clock.tick(3600)
+    ending.end_stale(scene.rt, timedelta(minutes=30))
+    scene.work()
+    assert ("end_chat", "chat_1") in scene.agent.calls
+    [chat] = scene.rows(Chat)
+    assert (chat.status, chat.end_reason) == (ChatStatus.ENDED, "stale")
+
+
+def test_a_chat_that_cannot_be_ended_now_is_ended_later(scene: Scene) -> None:
+    scene.text("hello")
+    scene.work()
+    scene.agent.fail("end_chat", NotReached("refused", provider="retell"))
+    scene.agent.fail("end_chat", AccountRefused("no key", provider="retell", status=401))
+    scene.clock.tick(3600)
+    ending.end_stale(scene.rt, timedelta(minutes=30))
+    scene.work()
+    assert scene.rows(Chat)[0].status is ChatStatus.ENDING
+    for _ in range(13):
+        scene.tick(10)
+    assert scene.rows(Chat)[0].status is ChatStatus.ENDED
+
+
+def test_the_provider_is_not_told_while_something_is_being_said_in_the_chat(scene: Scene) -> None:
+    scene.agent.thinks = True
+    scene.text("book me a table")
+    scene.work()
+    ending.end_one(scene.rt, 1)
+    scene.work(seconds=60)
+    assert "end_chat" not in [call for call, _ in scene.agent.calls]
+    scene.agent.finish("chat_1")
+    scene.work(seconds=120)
+    assert scene.got() == ["You said: book me a table"]
+    assert scene.rows(Chat)[0].status is ChatStatus.ENDED
+
+
+def test_the_clock_ends_stale_chats_after_stale_after(sessions: Sessions) -> None:
+    scene = Scene(sessions, stale_after="2h")
+    scene.text("hello")
+    scene.work()
+    scene.clock.tick(7100)
+    stale_chats.end_stale(scene.rt)
+    assert scene.bell.rings == []
+    scene.clock.tick(200)
+    stale_chats.end_stale(scene.rt)
+    assert scene.bell.rings == [("end_chat", 1)]
+
+
+def test_an_empty_stale_after_ends_nothing(sessions: Sessions) -> None:
+    scene = Scene(sessions, stale_after=None)
+    scene.text("hello")
+    scene.work()
+    scene.clock.tick(10**7)
+    stale_chats.end_stale(scene.rt)
+    assert scene.bell.rings == []
+
+
+# -- pulse ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_may_begin_something_only_after_its_first_beat(scene: Scene) -> None:
+    pulse = Heartbeat(scene.sessions, scene.clock)
+    assert not pulse.in_charge(pulse.worker)
+    pulse.beat()
+    assert pulse.in_charge(pulse.worker)
+
+
+def test_whoever_is_taken_for_dead_can_begin_no_call_any_more() -> None:
+    """The last moment to begin one is that of the last beat, and so long again as a call may take to its first byte."""
+    assert timedelta(seconds=LIVE_FOR + BEGIN_WITHIN) < conversation_queue.STALLED_AFTER
+
+
+def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: Scene) -> None:
+    elapsed = [0.0]
+    pulse = Heartbeat(scene.sessions, scene.clock, elapsed=lambda: elapsed[0])
+    pulse.beat()
+    before = pulse.worker
+    elapsed[0] = 9.0
+    pulse.beat()
+    assert pulse.in_charge(before)
+    elapsed[0] = 60.0
+    assert not pulse.in_charge(before)
+    pulse.beat()
+    assert not pulse.in_charge(before)
+    assert pulse.in_charge(pulse.worker)
+
+
+def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    faults: list[OSError] = []
+
+    class Faulty:
+        def begin(self) -> Any:
+            if faults:
+                raise faults.pop()
+            return scene.sessions.begin()
+
+    def beats() -> bool:
+        with scene.sessions() as session:
+            return session.get(Worker, pulse.worker) is not None
+
+    pulse = Heartbeat(cast(Sessions, Faulty()), scene.clock, every=0.01)
+    pulse.start()
+    faults.append(OSError("too many open files"))
+    until(lambda: "the beat failed" in caplog.text, "a beat has failed")
+    with scene.sessions.begin() as session:
+        session.execute(delete(Worker).where(Worker.id == pulse.worker))
+    until(beats, "it beats again")
+    pulse.stop()
+
+
+def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    pulse = Heartbeat(scene.sessions, scene.clock)
+    rt = replace(scene.rt, pulse=pulse)
+    pulse.beat()
+    scene.text("hello")
+
+    def bug(said: str) -> list[str]:
+        pulse.beat()  # while it is in hand, a beat changes nothing
+        with scene.sessions() as session:
+            assert session.scalar(select(Conversation.turn_worker)) == pulse.worker
+        raise ZeroDivisionError
+
+    scene.agent.answer = bug
+    with pytest.raises(ZeroDivisionError):
+        process_turns(rt, 1)
+    pulse.beat()
+    with scene.sessions() as session:
+        assert session.scalar(select(Conversation.turn_worker)) is None
+        assert session.scalar(select(Conversation.turn_due_at)) == scene.clock() - conversation_queue.CLOCKS_DIFFER
+    assert "converse 1 was dropped in the middle, and is due again" in caplog.messages
+
+
+def test_without_a_database_nobody_is_in_charge(scene: Scene) -> None:
+    nowhere = build_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    pulse = Heartbeat(build_sessions(nowhere), scene.clock)
+    pulse.beat()
+    assert not pulse.in_charge(pulse.worker)
+    pulse.stop()
+
+
+def test_a_worker_that_stops_signs_off(scene: Scene) -> None:
+    pulse = Heartbeat(scene.sessions, scene.clock)
+    pulse.start()
+    pulse.stop()
+    with scene.sessions() as session:
+        assert pulse.worker not in session.scalars(select(Worker.id)).all()
+    assert not pulse.in_charge(pulse.worker)
+
+
+def test_the_rows_of_workers_long_dead_are_forgotten(scene: Scene) -> None:
+    scene.clock.tick(2 * 3600)
+    sweep.sweep(scene.rt)
+    with scene.sessions() as session:
+        assert session.scalars(select(Worker.id)).all() == []
+
+
+# -- activity ------------------------------------------------------------------------------------------------------
+
+
+def test_the_live_view_tells_what_waits_and_why(scene: Scene) -> None:
+    scene.text("hello")
+    scene.agent.fail("complete", RateLimited("busy", provider="retell", status=429, retry_after=30))
+    scene.ring()
+    [turn] = [row for row in activity.recent(scene.rt) if row.kind == "turn"]
+    assert (turn.state, turn.detail) == ("waiting", "waits, next try in 30 s, retell (429): busy")
+    scene.work_until_quiet()
+    kinds = {(row.kind, row.state) for row in activity.recent(scene.rt)}
+    assert kinds == {("text in", "answered"), ("turn", "answered"), ("text out", "sent"), ("chat", "ongoing")}
+
+
+# -- rings that wait -----------------------------------------------------------------------------------------------
+
+
+def test_a_step_whose_rings_still_wait_in_the_broker_gets_no_more_of_them(scene: Scene) -> None:
+    scene.text("hello")
+    scene.clock.tick(conversation_queue.RENOTIFY_AFTER.total_seconds() + 1)
+    scene.bell.backlogs["converse"] = sweep.SWEEP_LIMIT
+    assert swept(scene) == []
+    scene.bell.backlogs["converse"] = sweep.SWEEP_LIMIT - 1
+    assert swept(scene) == [("converse", 1)]
+
+
+def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> None:
+    pulse = Heartbeat(scene.sessions, scene.clock)
+    rt = replace(scene.rt, pulse=pulse)
+    scene.text("hello")
+    with ThreadPoolExecutor() as worker:
+        heard = worker.submit(tasks.run_task, rt, "converse", 1)
+        assert scene.agent.heard == []
+        pulse.beat()
+        heard.result(5)
+    assert scene.agent.heard == ["hello"]
+
+
+def test_a_pulse_that_does_not_come_back_is_not_waited_for_any_longer(scene: Scene) -> None:
+    assert not Heartbeat(scene.sessions, scene.clock).await_steady(0.01)

@@ -1,0 +1,362 @@
+"""The bell on real brokers, and on brokers that hang, refuse, lose their connections or have no room."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import redis
+from kombu import Connection as Broker
+from kombu.utils.url import parse_url
+from sqlalchemy.engine import make_url
+
+from bridge.processes.broker import AWAY, MAX_WAITING, PUBLISH_TIMEOUT, CeleryNotifier, build_consumer, queue_name
+from bridge.processes.tasks import TASKS
+from bridge.queues.notifier import Notifier, NullNotifier
+from testkit.waiting import until
+from tests.vendor import closed_port
+
+HERE = "127.0.0.1"
+
+AT_ONCE = 0.5
+"""Seconds. A ring takes microseconds; a machine that is busy may halt anything for a moment."""
+
+A_FEW_SECONDS = 3 * PUBLISH_TIMEOUT
+
+Ring = tuple[str, list[Any]]
+
+
+class Rings:
+    """What has arrived at the broker."""
+
+    def __init__(self, url: str) -> None:
+        self.messages: list[Any] = []
+        self._url = url
+
+    def __call__(self) -> list[Ring]:
+        """All of it so far. Of one queue it is in order."""
+        with Broker(self._url) as broker, broker.channel() as channel:
+            for queue in map(queue_name, TASKS):
+                channel.queue_declare(queue, durable=True, auto_delete=False)
+                self.messages += iter(lambda queue=queue: channel.basic_get(queue, no_ack=True), None)
+        return [(message.headers["task"], json.loads(message.body)[0]) for message in self.messages]
+
+    def until_there_are(self, how_many: int) -> list[Ring]:
+        """All of it, once there is so much."""
+        until(lambda: len(self()) >= how_many, f"{how_many} rings have arrived")
+        return self()
+
+
+@pytest.fixture
+def rings(broker_url: str) -> Iterator[Rings]:
+    Rings(broker_url)()  # away with what others have left
+    yield Rings(broker_url)
+    Rings(broker_url)()
+
+
+@contextmanager
+def bell_at(url: str) -> Iterator[CeleryNotifier]:
+    bell = CeleryNotifier(url)
+    try:
+        yield bell
+    finally:
+        bell.close()
+
+
+class Gate:
+    """A way to the broker that can be shut: connections are taken, and nothing goes through."""
+
+    def __init__(self, url: str) -> None:
+        parts = parse_url(url)
+        self._broker = (parts["hostname"], parts["port"])
+        self._open = threading.Event()
+        self._server = socket.create_server((HERE, 0))
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._spawn(self._accept)
+        self.url = make_url(url).set(host=HERE, port=self._server.getsockname()[1]).render_as_string(False)
+
+    @property
+    def besieged(self) -> bool:
+        """Does anybody want to go through?"""
+        return bool(self._sockets)
+
+    def open(self) -> None:
+        self._open.set()
+
+    def cut(self) -> None:
+        """End all connections."""
+        for end in self._sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def shut(self) -> None:
+        """Nobody is let in any more, and who is in is thrown out."""
+        with suppress(OSError):  # it is shut
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+
+    def close(self) -> None:
+        self.open()
+        self.shut()
+        for thread in self._threads:
+            thread.join()
+        for end in (*self._sockets, self._server):
+            end.close()
+
+    def _spawn(self, work: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                ours, _ = self._server.accept()
+                self._sockets.append(ours)
+                self._open.wait()
+                theirs = socket.create_connection(self._broker)
+                self._sockets.append(theirs)
+                self._spawn(_carry, ours, theirs)
+                self._spawn(_carry, theirs, ours)
+
+
+def _carry(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def gate(broker_url: str) -> Iterator[Gate]:
+    gate = Gate(broker_url)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture(params=["redis", "amqp"])
+def silent_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A broker that takes connections and never says a word."""
+    with socket.create_server((HERE, 0)) as server:
+        yield f"{request.param}://{HERE}:{server.getsockname()[1]}/0"
+
+
+@pytest.fixture(params=["redis", "amqp"])
+def refusing_url(request: pytest.FixtureRequest) -> str:
+    """Nobody listens there."""
+    return f"{request.param}://{HERE}:{closed_port()}/0"
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+# -- all is well ---------------------------------------------------------------------------------------------------
+
+
+def test_a_ring_arrives_as_a_task_with_one_id_and_nothing_else(broker_url: str, rings: Rings) -> None:
+    with bell_at(broker_url) as bell:
+        bell.ring("converse", 17)
+        until(rings, "the ring has arrived")
+    [message] = rings.messages
+    assert json.loads(message.body)[:2] == [[17], {}]
+    assert message.content_type == "application/json"
+    assert [message.headers[name] for name in ("task", "eta", "expires", "retries")] == ["converse", None, None, 0]
+
+
+def test_rings_arrive_in_order_also_those_of_the_last_moment(broker_url: str, rings: Rings) -> None:
+    with bell_at(broker_url) as bell:
+        for row in range(100):
+            bell.ring("converse", row)
+    assert rings.until_there_are(100) == [("converse", [row]) for row in range(100)]
+
+
+def test_rings_that_nobody_has_taken_are_counted(broker_url: str, rings: Rings) -> None:
+    with bell_at(broker_url) as bell:
+        assert bell.backlog("converse") == 0
+        for row in range(5):
+            bell.ring("converse", row)
+        until(lambda: bell.backlog("converse") == 5, "all of them wait")
+        assert bell.backlog("deliver") == 0
+
+
+def test_rings_are_counted_again_after_an_outage(gate: Gate, rings: Rings) -> None:
+    gate.open()
+    with bell_at(gate.url) as bell:
+        bell.ring("converse", 1)
+        until(lambda: bell.backlog("converse") == 1, "it waits")
+        gate.cut()
+        bell.ring("converse", 2)  # finds a connection that is gone
+        until(lambda: bell.backlog("converse") >= 1, "they are counted again")
+
+
+def test_of_a_broker_of_no_use_no_ring_is_counted(silent_url: str, refusing_url: str) -> None:
+    for url in (silent_url, refusing_url):
+        with bell_at(url) as bell:
+            assert seconds(lambda bell=bell: bell.backlog("converse")) < A_FEW_SECONDS
+            assert bell.backlog("converse") == 0
+
+
+def test_a_burst_is_rung_once(gate: Gate, rings: Rings) -> None:
+    with bell_at(gate.url) as bell:
+        bell.ring("converse", 1)
+        until(lambda: gate.besieged, "the bell is on its way with the first one")
+        for _ in range(1000):
+            for step, row in (("converse", 2), ("deliver", 2), ("converse", 3)):
+                bell.ring(step, row)
+        gate.open()
+    assert sorted(rings.until_there_are(4)) == [
+        ("converse", [1]),
+        ("converse", [2]),
+        ("converse", [3]),
+        ("deliver", [2]),
+    ]
+
+
+def test_many_threads_ring_over_one_connection(broker_url: str, rings: Rings) -> None:
+    with bell_at(broker_url) as bell:
+        threads = [threading.Thread(target=bell.ring, args=("converse", row)) for row in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [thread.name for thread in threading.enumerate()].count("bell") == 1
+    assert sorted(rings.until_there_are(50)) == [("converse", [row]) for row in range(50)]
+
+
+def test_a_broker_that_answers_is_reachable(broker_url: str) -> None:
+    with bell_at(broker_url) as bell:
+        assert bell.reachable()
+
+
+# -- all is not well -----------------------------------------------------------------------------------------------
+
+
+def test_a_broker_that_never_answers_holds_up_nobody(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    bell = CeleryNotifier(silent_url)
+    assert seconds(lambda: [bell.ring("converse", row) for row in range(100)]) < AT_ONCE
+    assert seconds(lambda: bell.ring("converse", 100)) < AT_ONCE
+    assert seconds(bell.close) < A_FEW_SECONDS
+    until(lambda: "bell" not in [thread.name for thread in threading.enumerate()], "the thread has ended")
+    assert "the broker is away" in caplog.text
+
+
+def test_a_broker_that_never_answers_is_soon_known_to_be_out_of_reach(silent_url: str) -> None:
+    with bell_at(silent_url) as bell:
+        assert seconds(lambda: bell.reachable()) < A_FEW_SECONDS
+        assert not bell.reachable()
+
+
+def test_a_broker_that_refuses_costs_a_warning_and_the_rings(
+    refusing_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bell = CeleryNotifier(refusing_url)
+    assert not bell.reachable()
+    assert seconds(lambda: bell.ring("converse", 1)) < AT_ONCE
+    assert seconds(bell.close) < A_FEW_SECONDS
+    [warning] = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert warning.getMessage().endswith("the sweeper will bring 1 rings")
+
+
+def test_rings_that_nobody_takes_do_not_fill_the_memory(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with bell_at(silent_url) as bell:
+        for row in range(2 * MAX_WAITING + 2):
+            bell.ring("converse", row)
+    assert 1 <= caplog.text.count("too many rings wait") <= 5  # once for each batch, and not for each ring
+
+
+def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_same(redis_url: str) -> None:
+    gate = Gate(redis_url)
+    gate.open()
+    try:
+        with build_consumer(gate.url).connection_for_read() as connection, connection.channel() as channel:
+            channel.basic_qos(0, 1, False)
+            with bell_at(gate.url) as bell:
+                bell.ring("converse", 1)
+            until(lambda: channel.basic_get(queue_name("converse")), "the ring was taken")
+            assert not channel.qos.can_consume()
+            [taken] = channel.qos._delivered.values()
+            gate.shut()
+            taken.ack_log_error(logging.getLogger(), AWAY)
+            assert channel.qos.can_consume()
+    finally:
+        gate.close()
+
+
+def test_a_broker_that_comes_back_is_rung_again(gate: Gate, rings: Rings, caplog: pytest.LogCaptureFixture) -> None:
+    with bell_at(gate.url) as bell:
+        bell.ring("converse", 1)
+        until(lambda: "the broker is away" in caplog.text, "the ring was given up")
+        gate.open()
+        bell.ring("converse", 2)
+        until(lambda: ("converse", [2]) in rings(), "the next one has arrived")
+
+
+def test_after_a_cut_the_bell_connects_again(gate: Gate, rings: Rings) -> None:
+    gate.open()
+    with bell_at(gate.url) as bell:
+        bell.ring("converse", 1)
+        until(rings, "the first ring has arrived")
+        gate.cut()
+
+        def rung_again() -> bool:
+            bell.ring("converse", 2)  # the first one after a cut may be lost on the way
+            return ("converse", [2]) in rings()
+
+        until(rung_again, "another ring has arrived")
+
+
+@pytest.mark.parametrize("wrong", [{"password": "wrong"}, {"database": "nowhere"}])
+def test_a_broker_that_does_not_let_us_in_is_away(
+    rabbitmq_url: str, wrong: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with bell_at(make_url(rabbitmq_url).set(**wrong).render_as_string(False)) as bell:
+        assert not bell.reachable()
+        for row in (1, 2):
+            bell.ring("converse", row)
+            until(lambda row=row: caplog.text.count("the broker is away") == row, "it has tried, each time")
+
+
+@pytest.fixture
+def full_url(redis_url: str) -> Iterator[str]:
+    """A Redis that lets us in and takes nothing any more, as one does that has no memory left."""
+    user = f"bridge-test-{uuid.uuid4().hex}"
+    with redis.Redis.from_url(redis_url) as client:
+        client.acl_setuser(user, enabled=True, passwords="+full", keys="*", channels="*", commands=["+@all", "-lpush"])
+        yield make_url(redis_url).set(username=user, password="full").render_as_string(False)
+        client.acl_deluser(user)
+
+
+def test_a_broker_that_takes_nothing_is_away(full_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with bell_at(full_url) as bell:
+        assert bell.reachable()
+        for row in (1, 2):
+            bell.ring("converse", row)
+            until(lambda row=row: caplog.text.count("the broker is away") == row, "it has tried, each time")
+
+
+# -- bells that are none -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bell", [NullNotifier(), CeleryNotifier("redis://nobody.invalid:1")])
+def test_a_bell_that_was_never_rung_needs_no_broker(bell: Notifier) -> None:
+    assert seconds(bell.close) < AT_ONCE
+
+
+def test_where_there_is_no_bell_a_ring_is_nothing() -> None:
+    bell = NullNotifier()
+    bell.ring("converse", 1)
+    assert not bell.reachable()

@@ -1,0 +1,376 @@
+"""The bridge in one process: the real command with real signals, and its bell and its clock by themselves."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from bridge.db.engine import Sessions
+from bridge.db.models import Conversation
+from bridge.processes.embedded import GRACE, Clock, ThreadNotifier, free_port
+from bridge.processes.tasks import SCHEDULE
+from bridge.queues.conversation_queue import DELIVERIES, STALLED_AFTER, TURNS
+from bridge.runtime import Runtime
+from bridge.simulator import Simulator, SimulatorSettings, judge, serve
+from testkit.procfile import Process, Processes
+from testkit.waiting import until
+from tests.fakes import FakeCarrier, fake_agents, fake_settings
+from tests.scene import ANN, BOB, Scene
+
+HERE = "127.0.0.1"
+OPERATOR = "token-of-the-operator"
+
+
+class Up:
+    """``bridge up`` between simulated vendors; it may be started again on the same file."""
+
+    def __init__(self, folder: Path, simulator: Simulator, vendors: str) -> None:
+        self.simulator = simulator
+        self.port = free_port(HERE)
+        self.address = f"http://{HERE}:{self.port}"
+        simulator.webhook_url = f"{self.address}/twilio/inbound#rc=5&rp=5xx,ct,rt"
+        self.processes = Processes(folder, self._settings(folder, vendors))
+
+    def start(self) -> Process:
+        process = self.processes.start("up", [sys.executable, "-m", "bridge", "up", "--port", str(self.port)])
+        process.until_it_says("The bridge listens")
+        return process
+
+    def must_have_answered(self, *said: str, within: float = 30) -> None:
+        """Every one of Ann's texts so far was heard and answered once, in order."""
+        until(self.simulator.settled, "all is settled", within)
+        assert self.simulator.agent.heard(ANN) == list(said)
+        assert self.simulator.phones.inbox(ANN) == [f"re: {text}" for text in said]
+        verdict = judge(self.simulator.ledger)
+        assert verdict.ok, str(verdict)
+
+    def _settings(self, folder: Path, vendors: str) -> dict[str, str]:
+        settings = self.simulator.settings
+        return {
+            "DATABASE_URL": f"sqlite:///{folder / 'bridge.sqlite3'}",
+            "PUBLIC_URL": self.address,
+            "TWILIO_ACCOUNT_SID": settings.account_sid,
+            "TWILIO_AUTH_TOKEN": settings.auth_token,
+            "TWILIO_API_BASE_URL": vendors,
+            "RETELL_API_KEY": settings.retell_api_key,
+            "RETELL_AGENT_ID": settings.agent_id,
+            "RETELL_BASE_URL": vendors,
+            "ADMIN_TOKEN": OPERATOR,
+        }
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    simulator = Simulator(SimulatorSettings(echo=True))
+    with serve(simulator) as vendors:
+        up = Up(tmp_path, simulator, vendors)
+        try:
+            yield up
+        finally:
+            up.processes.close()
+
+
+# -- bridge up -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_until_it_is_told_to_stop(up: Up, told: signal.Signals) -> None:
+    process = up.start()
+    up.simulator.phones.text(ANN, "one")
+    up.must_have_answered("one")
+    up.simulator.phones.text(ANN, "two")
+    up.must_have_answered("one", "two")
+    process.tell(told)
+    assert process.wait() == 0
+    assert "Traceback" not in process.output
+
+
+def test_prometheus_may_ask_it(up: Up) -> None:
+    up.start()
+    up.simulator.phones.text(ANN, "one")
+    up.must_have_answered("one")
+    assert httpx.get(f"{up.address}/metrics").status_code == 401
+    told = httpx.get(f"{up.address}/metrics", headers={"Authorization": f"Bearer {OPERATOR}"})
+    assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'bridge_texts_total{sender="+1555…11"} 1.0' in told.text.splitlines()
+
+
+def test_after_a_kill_the_next_start_takes_up_at_once_what_was_in_flight(up: Up) -> None:
+    process = up.start()
+    up.simulator.phones.text(ANN, "one")
+    up.must_have_answered("one")
+    up.simulator.faults.next("agent_slow", seconds=2)
+    up.simulator.phones.text(ANN, "two")
+    until(lambda: up.simulator.agent.heard(ANN) == ["one", "two"], "the agent has heard it")
+    process.kill()
+    up.start()
+    up.must_have_answered("one", "two", within=0.75 * STALLED_AFTER.total_seconds())
+
+
+def test_a_turn_that_takes_too_long_does_not_hold_up_the_end(up: Up) -> None:
+    process = up.start()
+    up.simulator.faults.next("agent_slow", seconds=GRACE + 2)
+    up.simulator.phones.text(ANN, "one")
+    until(lambda: up.simulator.agent.heard(ANN) == ["one"], "the agent has heard it")
+    assert process.stop(GRACE + 2) == 0
+    assert "still in flight" in process.output
+    up.start()
+    up.must_have_answered("one")
+
+
+def test_a_second_one_on_the_same_port_says_what_is_wrong(up: Up, tmp_path: Path) -> None:
+    up.start()
+    elsewhere = f"DATABASE_URL=sqlite:///{tmp_path / 'another.sqlite3'}"
+    command = ["env", elsewhere, sys.executable, "-m", "bridge", "up", "--port", str(up.port)]
+    second = up.processes.start("second", command)
+    assert second.wait() == 1
+    assert second.output == f"Error: can't listen on {HERE}:{up.port}: Address already in use\n"
+    up.simulator.phones.text(ANN, "one")
+    up.must_have_answered("one")
+
+
+def test_a_second_one_on_the_same_file_is_refused_and_harms_nothing(up: Up) -> None:
+    up.start()
+    up.simulator.faults.next("agent_slow", seconds=2)
+    up.simulator.phones.text(ANN, "one")
+    until(lambda: up.simulator.agent.heard(ANN) == ["one"], "the agent has heard it")
+    command = [sys.executable, "-m", "bridge", "up", "--port", str(free_port(HERE))]
+    second = up.processes.start("second", command)
+    assert second.wait() == 1
+    assert "another bridge runs on" in second.output
+    up.must_have_answered("one")
+
+
+def test_a_folder_that_is_not_there_is_told(up: Up) -> None:
+    command = ["env", "DATABASE_URL=sqlite:////no/such/folder/bridge.sqlite3", sys.executable, "-m", "bridge", "up"]
+    process = up.processes.start("wrong", command)
+    assert process.wait() == 1
+    assert process.output.startswith("Error: can't write beside /no/such/folder/bridge.sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "words"),
+    [("--host=no.such.host.invalid", 1, "can't listen"), ("--port=0", 2, "--port"), ("--port=65536", 2, "--port")],
+)
+def test_an_address_that_can_not_be_is_refused(up: Up, option: str, code: int, words: str) -> None:
+    process = up.processes.start("wrong", [sys.executable, "-m", "bridge", "up", option])
+    assert process.wait() == code
+    assert words in process.output
+    assert "Traceback" not in process.output
+
+
+# -- bridge demo ---------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_shows_a_phone_and_answers_it(tmp_path: Path) -> None:
+    port = free_port(HERE)
+    processes = Processes(tmp_path, {"TMPDIR": str(tmp_path)})
+    try:
+        demo = processes.start("demo", [sys.executable, "-m", "bridge", "demo", "--no-browser", "--port", str(port)])
+        demo.until_it_says("The phone is at")
+        with httpx.Client(base_url=f"http://{HERE}:{port}") as browser:
+            assert browser.get("/").status_code == 200
+            assert browser.post("/simulator/texts", json={"from": ANN, "body": "hello"}).status_code == 201
+            until(lambda: browser.get("/simulator/inbox", params={"phone": ANN}).json()["texts"], "an answer has come")
+        assert demo.stop() == 0
+    finally:
+        processes.close()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+# -- the bell ------------------------------------------------------------------------------------------------------
+
+
+class Door:
+    """Stands where the pulse does, which every step asks first: it counts who comes, and may hold them up."""
+
+    worker = "door"
+
+    def __init__(self) -> None:
+        self.came = 0
+        self.faults: list[Exception] = []
+        self.open = threading.Event()
+        self.open.set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def holding(self, line: object, conversation_id: int) -> Iterator[None]:
+        yield
+
+    def await_steady(self, within: float) -> bool:
+        return True
+
+    def in_charge(self, worker: str) -> bool:
+        with self._lock:
+            self.came += 1
+            fault = self.faults.pop() if self.faults else None
+        assert self.open.wait(10)
+        if fault:
+            raise fault
+        return False
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def bell(door: Door) -> Iterator[ThreadNotifier]:
+    """One thread answers it, and comes to the door."""
+    bell = ThreadNotifier(1)
+    nowhere: Any = None
+    bell.answer_with(Runtime(fake_settings(), nowhere, fake_agents(), FakeCarrier(), bell, cast(Any, door)))
+    yield bell
+    door.open.set()
+    bell.close()
+
+
+def test_a_text_rings_itself_through_to_the_phone(sessions: Sessions) -> None:
+    scene = Scene(sessions)
+    bell = ThreadNotifier(4)
+    scene.rt = replace(scene.rt, bell=bell)
+    bell.answer_with(scene.rt)
+    for text in ("one", "two"):
+        scene.text(text)
+        scene.text(text, BOB)
+    until(lambda: not scene.waiting(), "all is quiet")
+    bell.close()
+    for phone in (ANN, BOB):
+        assert "\n".join(scene.got(phone)).replace("You said: ", "") == "one\ntwo"
+
+
+def test_a_ring_that_waits_already_is_not_rung_twice(bell: ThreadNotifier, door: Door) -> None:
+    door.open.clear()
+    bell.ring(TURNS.step, 1)
+    until(lambda: door.came == 1, "the only thread is busy")
+    for _ in range(5):
+        bell.ring(TURNS.step, 2)
+    door.open.set()
+    until(lambda: door.came == 2, "one more has come")
+    bell.ring(TURNS.step, 3)
+    until(lambda: door.came == 3, "and then only who was rung for later")
+
+
+def test_texts_go_out_while_the_agent_keeps_every_turn_waiting(bell: ThreadNotifier, door: Door) -> None:
+    door.open.clear()
+    for row in (1, 2):
+        bell.ring(TURNS.step, row)
+    until(lambda: door.came == 1, "the only thread for turns is busy")
+    bell.ring(DELIVERIES.step, 1)
+    until(lambda: door.came == 2, "the delivery has come")
+
+
+def test_a_ring_for_what_is_under_way_is_answered_afterwards(bell: ThreadNotifier, door: Door) -> None:
+    door.open.clear()
+    bell.ring(TURNS.step, 1)
+    until(lambda: door.came == 1, "it is under way")
+    bell.ring(TURNS.step, 1)
+    door.open.set()
+    until(lambda: door.came == 2, "somebody has come again")
+
+
+def test_a_step_that_fails_is_told_and_the_next_one_is_taken(
+    bell: ThreadNotifier, door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    door.faults.append(RuntimeError("a bug"))
+    for row in (1, 2):
+        bell.ring(TURNS.step, row)
+    until(lambda: door.came == 2, "both have come")
+    bell.close()
+    assert [(record.message, record.levelno) for record in caplog.records] == [("converse failed", logging.ERROR)]
+
+
+def test_at_the_end_what_is_under_way_is_finished_and_the_rest_is_dropped(bell: ThreadNotifier, door: Door) -> None:
+    door.open.clear()
+    for row in (1, 2, 3):
+        bell.ring(TURNS.step, row)
+    until(lambda: door.came == 1, "the first one is under way")
+    closing = threading.Thread(target=bell.close)
+    closing.start()
+    until(lambda: not bell.reachable(), "it is being closed")
+    assert closing.is_alive()
+    bell.ring(TURNS.step, 4)
+    door.open.set()
+    closing.join()
+    assert door.came == 1
+
+
+def test_nobody_hears_a_bell_that_nobody_answers() -> None:
+    bell = ThreadNotifier(1)
+    assert not bell.reachable()
+    bell.ring(TURNS.step, 1)
+    bell.close()
+    bell.ring(TURNS.step, 1)
+
+
+# -- the clock -----------------------------------------------------------------------------------------------------
+
+
+def forgotten(scene: Scene) -> Scene:
+    """A text whose ring was lost."""
+    scene.text("one")
+    scene.bell.rings.clear()
+    scene.clock.tick(60)
+    return scene
+
+
+def run_until(rt: Runtime, look: Any) -> None:
+    clock = Clock(rt)
+    clock.start()
+    try:
+        until(look, "the clock has seen to it")
+    finally:
+        clock.stop()
+
+
+def test_the_clock_brings_what_was_forgotten(sessions: Sessions) -> None:
+    scene = forgotten(Scene(sessions))
+    run_until(scene.rt, lambda: scene.bell.rings)
+    assert scene.bell.rings == [(TURNS.step, scene.rows(Conversation)[0].id)]
+    assert not {thread.name for thread in threading.enumerate()} & set(SCHEDULE)
+
+
+class Away:
+    """Sessions on a database that is away at first."""
+
+    def __init__(self, sessions: Sessions, times: int) -> None:
+        self._sessions = sessions
+        self._times = times
+
+    def __call__(self) -> Any:
+        return self._sessions()
+
+    def begin(self) -> Any:
+        if self._times:
+            self._times -= 1
+            raise OperationalError("SELECT 1", {}, Exception("away"))
+        return self._sessions.begin()
+
+
+def test_the_clock_goes_on_when_the_database_is_back(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
+    scene = forgotten(Scene(sessions, stale_after=""))
+    run_until(replace(scene.rt, sessions=Away(sessions, 2)), lambda: scene.bell.rings)  # type: ignore[arg-type]
+    assert "sweep failed" in caplog.text
+
+
+def test_two_clocks_ring_once(sessions: Sessions) -> None:
+    scene = forgotten(Scene(sessions))
+    one, other = Clock(scene.rt), Clock(scene.rt)
+    for clock in (one, other):
+        clock.start()
+    until(lambda: scene.rows(Conversation)[0].turn_rung_at == scene.clock(), "one of them has rung")
+    for clock in (one, other):
+        clock.stop()
+    assert scene.bell.rings == [(TURNS.step, scene.rows(Conversation)[0].id)]

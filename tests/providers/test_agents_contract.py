@@ -1,0 +1,289 @@
+"""What every agent keeps, shown on the fake and on the real adapter: so the fake can't lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Protocol
+
+import pytest
+
+from bridge.providers.agents.contract import Agent, ChatState, NewChat, Speaker
+from bridge.providers.agents.retell.client import Retell
+from bridge.providers.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, RemoteError
+from bridge.simulator import Simulator, SimulatorSettings, serve
+from tests.fakes import FakeAgent, fake_settings
+from tests.vendor import closed_port
+
+ABOUT = NewChat(1, "+15551230001", "+15550001111")
+BYE = "bye"
+GREETING = "Welcome!"
+
+
+class Stage(Protocol):
+    """An agent and the hand behind it."""
+
+    agent: Agent
+
+    def end(self, chat_id: str) -> None:
+        """The chat ends by itself."""
+
+    def cut(self, method: str, *, heard: bool) -> None:
+        """The next call gets no answer."""
+
+    def limit(self, method: str) -> None:
+        """The next call is one too many, and may come again after 7 s."""
+
+    def lock_out(self, method: str) -> None:
+        """The next call is refused for the key's sake."""
+
+
+class FakeStage:
+    def __init__(self, greeting: str = "") -> None:
+        self._agent = FakeAgent(greeting=greeting)
+        self._agent.hangs_up_on = {BYE}
+        self.agent: Agent = self._agent
+
+    def end(self, chat_id: str) -> None:
+        self._agent.end(chat_id)
+
+    def cut(self, method: str, *, heard: bool) -> None:
+        self._agent.fail(method, OutcomeUnknown("cut", provider="retell"), heard=heard)
+
+    def limit(self, method: str) -> None:
+        self._agent.fail(method, RateLimited("slow down", provider="retell", status=429, retry_after=7))
+
+    def lock_out(self, method: str) -> None:
+        self._agent.fail(method, AccountRefused("no such key", provider="retell", status=401))
+
+
+SIMULATED = {
+    "create_chat": "create",
+    "complete": "completion",
+    "get_chat": "get",
+    "end_chat": "end",
+    "list_chats": "list",
+}
+
+
+class RetellStage:
+    def __init__(self, simulator: Simulator, address: str) -> None:
+        self._simulator = simulator
+        self.agent: Agent = Retell.from_settings(
+            fake_settings(
+                retell_base_url=address,
+                retell_api_key=simulator.settings.retell_api_key,
+                retell_agent_id=simulator.settings.agent_id,
+            )
+        )
+
+    def end(self, chat_id: str) -> None:
+        chat = self._simulator.agent.get(chat_id)
+        assert chat
+        self._simulator.agent.end(chat, "silence")
+
+    def cut(self, method: str, *, heard: bool) -> None:
+        self._simulator.faults.next("agent_cut" if heard else "agent_cut_before", calls=[SIMULATED[method]])
+
+    def limit(self, method: str) -> None:
+        self._simulator.faults.next("agent_429", calls=[SIMULATED[method]], retry_after=7)
+
+    def lock_out(self, method: str) -> None:
+        self._simulator.faults.next("agent_401", calls=[SIMULATED[method]])
+
+
+NewStage = Callable[..., Stage]
+
+
+@pytest.fixture(params=["fake", "retell"])
+def new_stage(request: pytest.FixtureRequest) -> Iterator[NewStage]:
+    with ExitStack() as stack:
+
+        def build(greeting: str = "") -> Stage:
+            if request.param == "fake":
+                return FakeStage(greeting)
+            simulator = Simulator(SimulatorSettings(greeting=greeting))
+            stage = RetellStage(simulator, stack.enter_context(serve(simulator)))
+            stack.callback(stage.agent.close)
+            return stage
+
+        yield build
+
+
+@pytest.fixture
+def stage(new_stage: NewStage) -> Stage:
+    return new_stage()
+
+
+def heard(agent: Agent, chat_id: str) -> list[str]:
+    """What the chat shows of the person."""
+    return [item.content for item in agent.get_chat(chat_id).items or () if item.speaker is Speaker.USER]
+
+
+def spoken(agent: Agent, chat_id: str) -> list[str]:
+    return [item.content for item in agent.get_chat(chat_id).items or () if item.speaker is Speaker.AGENT]
+
+
+CALLS: dict[str, Callable[[Agent, str], object]] = {
+    "create_chat": lambda agent, chat_id: agent.create_chat(ABOUT),
+    "complete": lambda agent, chat_id: agent.complete(chat_id, "hello"),
+    "get_chat": lambda agent, chat_id: agent.get_chat(chat_id),
+    "end_chat": lambda agent, chat_id: agent.end_chat(chat_id),
+    "list_chats": lambda agent, chat_id: agent.list_chats(),
+}
+
+
+def test_a_new_chat_is_open_and_empty(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    assert chat.state is ChatState.ONGOING
+    assert not chat.items
+    assert chat.started_at
+    assert chat.started_at.tzinfo
+    assert stage.agent.get_chat(chat.id) == chat
+
+
+def test_a_new_chat_may_hold_a_greeting(new_stage: NewStage) -> None:
+    agent = new_stage(greeting=GREETING).agent
+    chat = agent.create_chat(ABOUT)
+    assert [(item.speaker, item.content) for item in chat.items or ()] == [(Speaker.AGENT, GREETING)]
+    assert heard(agent, chat.id) == []
+
+
+def test_what_is_said_is_heard_once_and_what_is_answered_stands_in_the_chat(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    first = stage.agent.complete(chat.id, "hello")
+    second = stage.agent.complete(chat.id, "hello")
+    assert heard(stage.agent, chat.id) == ["hello", "hello"]
+    assert any(item.speaker is Speaker.AGENT for item in first)
+    shown = stage.agent.get_chat(chat.id).items or ()
+    assert [item for item in shown if item.speaker is not Speaker.USER] == [*first, *second]
+
+
+def test_every_item_has_a_name_of_its_own(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.agent.complete(chat.id, "hello")
+    ids = [item.id for item in stage.agent.get_chat(chat.id).items or ()]
+    assert None not in ids
+    assert len(set(ids)) == len(ids) > 1
+
+
+def test_two_chats_do_not_hear_each_other(stage: Stage) -> None:
+    one, other = stage.agent.create_chat(ABOUT), stage.agent.create_chat(ABOUT)
+    stage.agent.complete(one.id, "hello")
+    assert heard(stage.agent, other.id) == []
+
+
+def test_an_ended_chat_hears_nothing(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.end(chat.id)
+    with pytest.raises(ChatEnded):
+        stage.agent.complete(chat.id, "hello")
+    assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+    assert heard(stage.agent, chat.id) == []
+
+
+def test_an_unknown_chat_is_an_ended_one(stage: Stage) -> None:
+    with pytest.raises(ChatEnded):
+        stage.agent.complete("chat_unknown", "hello")
+    with pytest.raises(ChatEnded):
+        stage.agent.get_chat("chat_unknown")
+    stage.agent.end_chat("chat_unknown")
+
+
+def test_a_chat_is_ended_once_and_ending_it_again_is_fine(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.agent.end_chat(chat.id)
+    stage.agent.end_chat(chat.id)
+    assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+
+
+def test_an_agent_that_hangs_up_says_so(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    assert not any(item.ends_chat for item in stage.agent.complete(chat.id, "hello"))
+    assert any(item.ends_chat for item in stage.agent.complete(chat.id, BYE))
+    assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+
+
+def test_a_call_that_is_cut_after_it_was_heard_may_have_been_done_and_the_chat_shows_it(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.cut("complete", heard=True)
+    with pytest.raises(OutcomeUnknown) as caught:
+        stage.agent.complete(chat.id, "hello")
+    assert caught.value.maybe_done
+    assert heard(stage.agent, chat.id) == ["hello"]
+    assert spoken(stage.agent, chat.id)
+
+
+def test_a_call_that_is_cut_before_it_was_heard_is_not_repeated(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.cut("complete", heard=False)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.complete(chat.id, "hello")
+    assert heard(stage.agent, chat.id) == []
+
+
+def test_an_end_whose_answer_is_lost_was_an_end(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.cut("end_chat", heard=True)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.end_chat(chat.id)
+    assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_rate_limit_does_nothing_and_says_how_long_to_wait(stage: Stage, method: str) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.limit(method)
+    with pytest.raises(RateLimited) as caught:
+        CALLS[method](stage.agent, chat.id)
+    assert caught.value.retry_after == 7
+    assert_nothing_was_done(stage.agent, chat.id, caught.value)
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_refused_key_does_nothing_and_speaks_for_the_whole_provider(stage: Stage, method: str) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.lock_out(method)
+    with pytest.raises(AccountRefused) as caught:
+        CALLS[method](stage.agent, chat.id)
+    assert caught.value.provider_wide
+    assert_nothing_was_done(stage.agent, chat.id, caught.value)
+
+
+def assert_nothing_was_done(agent: Agent, chat_id: str, error: RemoteError) -> None:
+    assert error.worth_retry
+    assert not error.maybe_done
+    assert error.provider == agent.provider
+    assert agent.get_chat(chat_id).state is ChatState.ONGOING
+    assert heard(agent, chat_id) == []
+    assert len(agent.list_chats().chats) == 1
+
+
+def test_chats_are_listed_newest_first_and_page_by_page(stage: Stage) -> None:
+    ids = [stage.agent.create_chat(ABOUT).id for _ in range(5)]
+    stage.end(ids[2])
+    listed: list[str] = []
+    after: str | None = None
+    for _ in range(3):
+        page = stage.agent.list_chats(limit=2, after=after)
+        listed += [chat.id for chat in page.chats]
+        after = page.next
+    assert listed == ids[::-1]
+    assert after is None
+    assert all(chat.items is None for chat in stage.agent.list_chats().chats)
+
+
+def test_the_ongoing_chats_can_be_listed_alone(stage: Stage) -> None:
+    ids = [stage.agent.create_chat(ABOUT).id for _ in range(3)]
+    stage.end(ids[1])
+    page = stage.agent.list_chats(ongoing_only=True)
+    assert [chat.id for chat in page.chats] == [ids[2], ids[0]]
+    assert {chat.state for chat in page.chats} == {ChatState.ONGOING}
+
+
+def test_an_agent_that_is_away_has_heard_nothing() -> None:
+    agent = Retell.from_settings(fake_settings(retell_base_url=f"http://127.0.0.1:{closed_port()}"))
+    for call in CALLS.values():
+        with pytest.raises(NotReached):
+            call(agent, "chat_1")
+    agent.close()

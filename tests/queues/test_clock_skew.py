@@ -1,0 +1,115 @@
+"""Processes whose clocks differ: what is due at once is taken by the ring that comes with it, and not a sweep later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+from twilio.request_validator import RequestValidator
+
+from bridge.db.engine import Sessions
+from bridge.maintenance import sweep
+from bridge.outbound.delivery.process import process_deliveries
+from bridge.queues.conversation_queue import STALLED_AFTER
+from bridge.runtime import Runtime
+from bridge.turns.process import process_turns
+from bridge.web.app import build_web
+from tests.fakes import SETTINGS, FakeClock
+from tests.scene import ANN, NUMBER, FakePulse, Scene
+
+AHEAD = [0.05, 0.9]
+"""Seconds: of two machines whose clocks are set by the network, and of two that are not set well."""
+
+
+@pytest.fixture
+def scene(sessions: Sessions) -> Scene:
+    return Scene(sessions)
+
+
+@pytest.fixture(params=AHEAD, ids=lambda seconds: f"{seconds} s ahead")
+def later(request: pytest.FixtureRequest, scene: Scene) -> FakeClock:
+    clock = FakeClock(scene.clock())
+    clock.tick(request.param)
+    return clock
+
+
+@pytest.fixture
+def ahead(scene: Scene, later: FakeClock) -> Runtime:
+    """Another process of the same bridge, by whose clock it is later."""
+    return replace(scene.rt, pulse=FakePulse(scene.sessions, later), now=later)
+
+
+def texts(web: FlaskClient, body: str, sid: int) -> None:
+    """By Twilio's webhook."""
+    form = {
+        "MessageSid": f"SM{0xA000 + sid:032x}",
+        "AccountSid": SETTINGS["twilio_account_sid"],
+        "From": ANN,
+        "To": NUMBER,
+        "Body": body,
+    }
+    signer = RequestValidator(SETTINGS["twilio_auth_token"])
+    signature = signer.compute_signature(f"{SETTINGS['public_url']}/twilio/inbound", form)
+    assert web.post("/twilio/inbound", data=form, headers={"X-Twilio-Signature": signature}).status_code == 200
+
+
+def test_a_text_is_taken_by_the_ring_of_the_webhook_though_the_webs_clock_is_ahead(
+    scene: Scene, ahead: Runtime
+) -> None:
+    web = build_web(ahead).test_client()
+    for n, body in enumerate(("one", "two")):
+        texts(web, body, n)
+        scene.ring()
+        assert scene.agent.heard[n:] == [body]
+
+
+def test_an_answer_is_taken_by_the_ring_of_a_worker_whose_clock_is_ahead(scene: Scene, ahead: Runtime) -> None:
+    scene.text("one")
+    scene.bell.rings.clear()
+    process_turns(ahead, 1)
+    assert scene.bell.rings == [("deliver", 1)]
+    process_deliveries(scene.rt, 1)
+    assert scene.got() == ["You said: one"]
+
+
+def test_the_text_behind_is_taken_at_once_though_it_was_made_due_by_a_worker_whose_clock_is_ahead(
+    scene: Scene, ahead: Runtime
+) -> None:
+    """It is halted before it comes to the next one; whoever hears the next ring goes on."""
+    scene.text("one")
+    scene.agent.in_next_call(lambda: scene.text("two"))
+
+    class Once(FakePulse):
+        def in_charge(self, worker: str) -> bool:
+            return super().in_charge(worker) and not scene.agent.heard
+
+    process_turns(replace(ahead, pulse=Once(scene.sessions, scene.clock)), 1)
+    assert scene.agent.heard == ["one"]
+    scene.ring()
+    assert scene.agent.heard == ["one", "two"]
+
+
+@pytest.mark.parametrize("step", ["converse", "deliver"])
+def test_what_a_sweeper_whose_clock_is_ahead_takes_from_the_dead_is_taken_by_its_ring(
+    scene: Scene, ahead: Runtime, later: FakeClock, step: str
+) -> None:
+    class Died(Exception):
+        """Nothing that the bridge knows how to meet."""
+
+    def dies() -> None:
+        raise Died
+
+    scene.text("one")
+    (scene.agent if step == "converse" else scene.carrier).in_next_call(dies)
+    with pytest.raises(Died):
+        scene.ring()
+    scene.clock.tick(STALLED_AFTER.total_seconds() + 1)
+    later.tick(STALLED_AFTER.total_seconds() + 1)
+    scene.restart()
+    ahead.pulse.beat()
+    calls = len(scene.agent.calls) + len(scene.carrier.calls)
+    sweep.sweep(ahead)
+    assert [rung for rung, _ in scene.bell.rings] == [step]
+    scene.ring()
+    assert len(scene.agent.calls) + len(scene.carrier.calls) > calls

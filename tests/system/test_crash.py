@@ -1,0 +1,586 @@
+"""Death at every boundary: before and after each commit and each call to the outside, alone and in pairs.
+
+The steps are the real ones. Their only doors, the sessions, the agent and the carrier, are wrapped so that the process
+"dies" there: what it has in hand is gone, its rings too, and another process comes. Whatever happens, every text is
+heard once, every answer sent once, in order, and nothing is left waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Executable, func, insert, update
+
+from bridge.chats import ending
+from bridge.db.models import (
+    OPEN_TURN,
+    UNSENT,
+    Chat,
+    ChatStatus,
+    CircuitBreaker,
+    Conversation,
+    Message,
+    MessageStatus,
+    Turn,
+)
+from bridge.maintenance import catch_up, stale_chats, status_poll
+from bridge.outbound import receipts
+from bridge.providers.agents.contract import ChatState
+from bridge.providers.carriers.contract import Delivery, StatusReport
+from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, Refused
+from bridge.runtime import Runtime
+from bridge.turns.values import GIVE_UP_AFTER
+from tests.fakes import fake_settings
+from tests.mortal import Fate, MortalScene, empty_scene
+from tests.scene import ANN, BOB, NUMBER, Scene
+
+
+def line_by_line(said: str) -> list[str]:
+    return [f"re: {line}" for line in said.split("\n")]
+
+
+def act(
+    hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None] = lambda scene: None, *, later: str = "c"
+) -> MortalScene:
+    """Texts of one person: two that wait together, and those that come later."""
+    scene = empty_scene(hasty_engine, fate, line_by_line)
+    prepare(scene)
+    scene.text("a")
+    scene.text("b")
+    scene.ring()
+    for body in later:
+        scene.text(body)
+    scene.work_until_quiet(at_most=600)
+    return scene
+
+
+def judge(scene: Scene, texts: str = "abc") -> None:
+    """One hearing per text, one sending per answer, order, and nothing that is left unsettled."""
+    assert heard(scene) == list(texts)
+    assert scene.got() == [f"re: {text}" for text in texts]
+    nothing_is_left(scene)
+    assert len({row.carrier_id for row in scene.rows(Message)}) == 2 * len(texts)
+
+
+def heard(scene: Scene) -> list[str]:
+    return [line for said in scene.agent.heard for line in said.split("\n")]
+
+
+def nothing_is_left(scene: Scene) -> None:
+    """Nothing waits, is in anybody's hands or on hold, and a chat that has ended here has ended at its provider."""
+    assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
+    unsettled = {MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT}
+    assert not [row for row in scene.rows(Message) if row.status in unsettled]
+    for line in scene.rows(Conversation):
+        assert (line.turn_due_at, line.turn_worker, line.delivery_due_at, line.delivery_worker) == (None,) * 4
+    for chat in scene.rows(Chat):
+        assert chat.status is not ChatStatus.ENDING
+        over = scene.agent.chats[chat.provider_chat_id].state is ChatState.ENDED
+        assert over or chat.status is not ChatStatus.ENDED
+    with scene.sessions() as session:
+        assert not session.query(CircuitBreaker).all()
+
+
+def lost_answer(scene: Scene) -> None:
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=True)
+
+
+def lost_question(scene: Scene) -> None:
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=False)
+
+
+def lost_receipt(scene: Scene) -> None:
+    scene.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"), taken=True)
+
+
+def lost_text(scene: Scene) -> None:
+    scene.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"), taken=False)
+
+
+def busy_vendors(scene: Scene) -> None:
+    scene.agent.fail("complete", RateLimited("busy", provider="retell", status=429, retry_after=2))
+    scene.carrier.fail("send", RateLimited("busy", provider="twilio", status=429, retry_after=2))
+
+
+def chat_that_ends(scene: Scene) -> None:
+    scene.agent.hangs_up_on = {"a\nb", "a"}
+
+
+def lost_look(scene: Scene) -> None:
+    lost_answer(scene)
+    lost_receipt(scene)
+    scene.agent.fail("get_chat", OutcomeUnknown("cut", provider="retell"))
+    scene.carrier.fail("sent_to", OutcomeUnknown("cut", provider="twilio"))
+
+
+FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_vendors, chat_that_ends, lost_look]
+
+
+def test_the_boundaries_are_where_they_should_be(hasty_engine: Engine) -> None:
+    fate = Fate()
+    judge(act(hasty_engine, fate))
+    for name in ("commit", "create_chat", "complete", "send"):
+        assert f"before {name}" in fate.passed
+        assert f"after {name}" in fate.passed
+
+
+def test_no_single_death_loses_or_doubles_anything(hasty_engine: Engine) -> None:
+    whole = Fate()
+    act(hasty_engine, whole)
+    for n in range(1, len(whole.passed) + 1):
+        judge(act(hasty_engine, Fate(n)))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_no_death_beside_a_fault_loses_or_doubles_anything(
+    hasty_engine: Engine, fault: Callable[[Scene], None]
+) -> None:
+    whole = Fate()
+    judge(act(hasty_engine, whole, fault))
+    for n in before(whole):
+        judge(act(hasty_engine, Fate(n), fault))
+
+
+def test_no_two_deaths_lose_or_double_anything(hasty_engine: Engine) -> None:
+    """The second one may strike in what follows the first: the look, the second try."""
+    whole = Fate()
+    act(hasty_engine, whole, later="")
+    for first in range(1, len(whole.passed) + 1):
+        once = Fate(first)
+        act(hasty_engine, once, later="")
+        for second in before(once):
+            if second > first:
+                judge(act(hasty_engine, Fate(first, second), later=""), "ab")
+
+
+def agent_on_hold(scene: Scene) -> None:
+    scene.agent.fail("create_chat", AccountRefused("no key", provider="retell", status=401), times=2)
+
+
+WITHIN = 8
+"""Boundaries after the first death in which the second one may strike beside a fault: another process takes over and
+looks what became of things. All pairs would be some thousands of runs more; what comes later is the same look again, or
+what a single death meets too.
+"""
+
+
+@pytest.mark.parametrize(
+    "fault", [lost_answer, lost_question, lost_receipt, lost_text, agent_on_hold], ids=lambda fault: fault.__name__
+)
+def test_no_two_deaths_beside_a_fault_lose_or_double_anything(
+    hasty_engine: Engine, fault: Callable[[Scene], None]
+) -> None:
+    """One text and one answer."""
+    whole = Fate()
+    judge(one_text(hasty_engine, whole, fault), "a")
+    for first in before(whole):
+        once = Fate(first)
+        judge(one_text(hasty_engine, once, fault), "a")
+        for second in before(once):
+            if first < second <= first + WITHIN:
+                judge(one_text(hasty_engine, Fate(first, second), fault), "a")
+
+
+def before(fate: Fate) -> list[int]:
+    """After one boundary and before the next nothing lasting happens: one death stands for both. That each of them is
+    survived is shown where there is no other fault.
+    """
+    return [n for n, name in enumerate(fate.passed, start=1) if name.startswith("before")]
+
+
+def one_text(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) -> MortalScene:
+    scene = empty_scene(hasty_engine, fate, line_by_line)
+    prepare(scene)
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    return scene
+
+
+@dataclass(frozen=True)
+class Play:
+    """What happens, and what must come of it. Where nothing else is said, each text is answered once, in order."""
+
+    acts: Callable[[MortalScene], None]
+    texts: Mapping[str, str] = field(default_factory=lambda: {ANN: "abc"})
+    """What each phone's agent hears, in order; no text is in two of them."""
+    perhaps: str = ""
+    """Texts that are given up, and that the agent may have heard before, once."""
+    got: list[str] | None = None
+    """What reaches Ann's phone, where that is not an answer to each of her texts."""
+    anywhere: str | None = None
+    """What also reaches it once, before or after any answer."""
+    chats: list[ChatStatus] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+AGENT_REFUSES = AccountRefused("no key", provider="retell", status=401)
+FALLBACK = fake_settings().fallback_reply
+MEDIA_REPLY = fake_settings().media_reply
+TWO_PHONES = {ANN: "a", BOB: "b"}
+
+
+def two_phones(scene: MortalScene) -> None:
+    scene.text("a", ANN)
+    scene.text("b", BOB)
+    scene.work_until_quiet(at_most=600)
+
+
+def agent_refuses_in_a_chat(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    scene.agent.fail("complete", AGENT_REFUSES, times=2)
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def agent_is_not_reached(scene: MortalScene) -> None:
+    scene.agent.fail("create_chat", NotReached("refused", provider="retell"), times=3)
+    two_phones(scene)
+
+
+def carrier_refuses_the_account(scene: MortalScene) -> None:
+    scene.carrier.fail("send", AccountRefused("suspended", provider="twilio", status=403), times=3)
+    two_phones(scene)
+
+
+def carrier_refuses_the_sender(scene: MortalScene) -> None:
+    error = AccountRefused("not registered", provider="twilio", status=400, code=30034, part=NUMBER)
+    scene.carrier.fail("send", error, times=3)
+    two_phones(scene)
+
+
+def carrier_has_no_room(scene: MortalScene) -> None:
+    scene.carrier.fail("send", QueueFull("full", provider="twilio", status=429, code=21611), times=2)
+    two_phones(scene)
+
+
+def sender_that_fails_later(scene: MortalScene) -> None:
+    """Taken at first, and not delivered: until it is tried again, what waits behind it is not sent."""
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    for callback in told(scene, Delivery.UNDELIVERED, error_code=30034):
+        scene.call(callback)
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+    for callback in told(scene, Delivery.DELIVERED):
+        scene.call(callback)
+    scene.work_until_quiet(at_most=600)
+
+
+def agent_that_is_silent_for_too_long(scene: MortalScene) -> None:
+    """It hears the text, nobody hears its answer, and the chat is not used any more."""
+    lost_answer(scene)
+    scene.agent.fail("get_chat", OutcomeUnknown("cut", provider="retell"), times=1000)
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    scene.agent.recover()
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def chat_closed_silently(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    close_chats(scene)
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def chat_closed_silently_and_lost_answer(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    close_chats(scene)
+    scene.agent.in_next_call(lambda: lost_answer(scene))
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def close_chats(scene: Scene) -> None:
+    for chat_id in scene.agent.chats:
+        scene.agent.end(chat_id)
+
+
+def stale_chat(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    scene.pass_time(48 * 3600)
+    scene.call(stale_chats.end_stale)
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def chat_ended_by_an_operator(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    [chat] = scene.rows(Chat)
+    scene.call(lambda rt: ending.end_one(rt, chat.id))
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def texts_no_webhook_brought(scene: MortalScene) -> None:
+    """The list has them on three pages, and of one of them the webhook tells after all."""
+    scene.carrier.page_size = 2
+    scene.call(catch_up.catch_up)
+    scene.pass_time(60)
+    sent = [scene.carrier.receive(ANN, NUMBER, body) for body in "abcde"]
+    scene.pass_time(60)
+    scene.call(catch_up.catch_up)
+    scene.text("c", sid=sent[2].carrier_id)
+    scene.call(catch_up.catch_up)
+    scene.work_until_quiet(at_most=600)
+
+
+def told(scene: MortalScene, *statuses: Delivery, error_code: int | None = None) -> list[Callable[[Runtime], object]]:
+    """A callback for each of these and of the texts that the carrier has."""
+
+    def callback(reference: str, carrier_id: str, status: Delivery, phone: str) -> Callable[[Runtime], object]:
+        return lambda rt: receipts.report(rt, StatusReport(reference, carrier_id, status, phone, error_code))
+
+    texts = [(accepted.text, accepted.carried.id) for accepted in scene.carrier.accepted]
+    return [callback(text.reference, id_, status, text.recipient) for text, id_ in texts for status in statuses]
+
+
+def callbacks_in_any_order(scene: MortalScene) -> None:
+    lost_receipt(scene)
+    scene.text("a")
+    scene.text("b")
+    scene.ring()
+    for callback in told(scene, Delivery.SENT, Delivery.DELIVERED):
+        scene.call_once(callback)
+    scene.text("c")
+    scene.ring()
+    for callback in told(scene, Delivery.DELIVERED, Delivery.SENT):
+        scene.call_once(callback)
+    scene.work_until_quiet(at_most=600)
+
+
+def callback_inside_the_send(scene: MortalScene) -> None:
+    """It is there before the answer of the send, which is lost."""
+
+    def meanwhile() -> None:
+        for callback in told(scene, Delivery.SENT):
+            scene.call_once(callback)
+
+    lost_receipt(scene)
+    scene.carrier.in_next_call(meanwhile)
+    for body in "abc":
+        scene.text(body)
+        scene.work_until_quiet(at_most=600)
+
+
+def text_that_fails_later(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    for callback in told(scene, Delivery.UNDELIVERED, error_code=30003):
+        scene.call(callback)
+    [resend_at] = [row.resend_at for row in scene.rows(Message) if row.resend_at]
+    scene.pass_time((resend_at - scene.clock()).total_seconds())
+    scene.work_until_quiet(at_most=600)
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def no_callback_at_all(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    for accepted in scene.carrier.accepted:
+        scene.carrier.becomes(accepted.carried.id, Delivery.DELIVERED)
+    scene.pass_time(13 * 3600)
+    scene.call(status_poll.poll_statuses)
+    scene.pass_time(status_poll.LEASE_FOR.total_seconds())  # a round that died has booked the next one so far ahead
+    scene.call(status_poll.poll_statuses)
+    assert [row.delivery for row in scene.rows(Message) if row.reference] == [Delivery.DELIVERED]
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def picture(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.text("", media=1)
+    scene.ring()
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def writer_who_pauses(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.tick(1)
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+    scene.text("c")
+    scene.work_until_quiet(at_most=600)
+
+
+def refused_turn(scene: MortalScene) -> None:
+    scene.agent.fail("complete", Refused("no", provider="retell", status=400), times=3)
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    scene.agent.recover()
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def poisoned_text(scene: MortalScene) -> None:
+    """The agent's API fails at one text each time, and serves somebody else."""
+    scene.agent.poison = {"x"}
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    scene.text("x")
+    scene.ring()
+    fails_since_long_ago(scene)
+    beside_somebody_who_is_served(scene)
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+def fails_since_long_ago(scene: MortalScene) -> None:
+    """The first failures would be a hundred boundaries more, all of the same kind."""
+    with scene.sessions.begin() as session:
+        session.execute(update(Turn).where(Turn.status.in_(OPEN_TURN)).values(failures=GIVE_UP_AFTER - 2))
+
+
+def poisoned_chat(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    scene.agent.poisoned = set(scene.agent.chats)
+    scene.text("b")
+    beside_somebody_who_is_served(scene)
+    scene.work_until_quiet(at_most=600)
+
+
+def beside_somebody_who_is_served(scene: MortalScene) -> None:
+    scene.ring()
+    scene.work(seconds=30)  # also a lost ring, and a dead worker, are made up for
+    scene.text("c", BOB)
+    scene.ring()
+
+
+def chat_that_refuses(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_quiet(at_most=600)
+    scene.agent.fail("complete", Refused("no", provider="retell", status=400))
+    scene.text("b")
+    scene.work_until_quiet(at_most=600)
+
+
+ONE_MORE = [ChatStatus.ENDED, ChatStatus.ONGOING]
+PLAYS = [
+    Play(agent_refuses_in_a_chat, {ANN: "ab"}),
+    Play(agent_is_not_reached, TWO_PHONES),
+    Play(carrier_refuses_the_account, TWO_PHONES),
+    Play(carrier_refuses_the_sender, TWO_PHONES),
+    Play(carrier_has_no_room, TWO_PHONES),
+    Play(sender_that_fails_later, {ANN: "ab"}, got=["re: a", "re: b", "re: a"]),
+    Play(
+        agent_that_is_silent_for_too_long,
+        {ANN: "b"},
+        perhaps="a",
+        got=[FALLBACK, "re: b"],
+        chats=ONE_MORE,
+        settings={"answer_within": "60s"},
+    ),
+    Play(chat_closed_silently, {ANN: "ab"}, chats=ONE_MORE),
+    Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE),
+    Play(stale_chat, {ANN: "ab"}, chats=ONE_MORE),
+    Play(chat_ended_by_an_operator, {ANN: "ab"}, chats=ONE_MORE),
+    Play(texts_no_webhook_brought, {ANN: "abcde"}, settings={"twilio_numbers": (NUMBER,)}),
+    Play(callbacks_in_any_order),
+    Play(callback_inside_the_send),
+    Play(text_that_fails_later, {ANN: "ab"}, got=["re: a", "re: a", "re: b"]),
+    Play(no_callback_at_all, {ANN: "ab"}),
+    Play(picture, {ANN: "ab"}, anywhere=MEDIA_REPLY),
+    Play(writer_who_pauses, settings={"reply_quiet": "4s"}),
+    Play(refused_turn, {ANN: "b"}, got=[FALLBACK, "re: b"]),
+    Play(poisoned_text, {ANN: "ab", BOB: "c"}, got=["re: a", FALLBACK, "re: b"]),
+    Play(poisoned_chat, {ANN: "ab", BOB: "c"}),
+    Play(chat_that_refuses, {ANN: "ab"}),
+]
+
+
+@pytest.mark.parametrize("play", PLAYS, ids=lambda play: play.acts.__name__)
+def test_no_death_in_a_play_loses_or_doubles_anything(hasty_engine: Engine, play: Play) -> None:
+    whole = Fate()
+    perform(hasty_engine, whole, play)
+    for n in before(whole):
+        perform(hasty_engine, Fate(n), play)
+
+
+def perform(hasty_engine: Engine, fate: Fate, play: Play) -> None:
+    scene = empty_scene(hasty_engine, fate, line_by_line, **play.settings)
+    play.acts(scene)
+    surely = [text for text in heard(scene) if text not in play.perhaps]
+    assert sorted(surely) == sorted("".join(play.texts.values()))
+    assert all(heard(scene).count(text) <= 1 for text in play.perhaps)
+    for phone, texts in play.texts.items():
+        assert [text for text in heard(scene) if text in texts] == list(texts)
+        got = scene.got(phone)
+        if play.anywhere:
+            got.remove(play.anywhere)
+        assert got == ((phone == ANN and play.got) or [f"re: {text}" for text in texts])
+    nothing_is_left(scene)
+    assert play.chats is None or [row.status for row in scene.rows(Chat)] == play.chats
+    known = {row.carrier_id for row in scene.rows(Message) if row.reference}
+    assert known == {accepted.carried.id for accepted in scene.carrier.accepted}
+
+
+def nobody(scene: Scene) -> None:
+    """No fault at all."""
+
+
+@pytest.mark.parametrize("fault", [nobody, *FAULTS], ids=lambda fault: fault.__name__)
+def test_no_death_beside_a_stop_sends_anything_after_it(hasty_engine: Engine, fault: Callable[[Scene], None]) -> None:
+    """One text is being answered and another one waits when STOP comes."""
+    whole = Fate()
+    stopped(hasty_engine, whole, fault)
+    for n in before(whole):
+        stopped(hasty_engine, Fate(n), fault)
+
+
+def stopped(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) -> None:
+    scene = empty_scene(hasty_engine, fate, lambda said: [f"re: {said}", "and more"])
+    prepare(scene)
+    scene.text("a")
+    scene.ring()
+    scene.text("b")
+    scene.text("STOP")
+    sent = len(scene.carrier.accepted)
+    scene.work_until_quiet(at_most=600)
+    scene.text("START")
+    scene.work_until_quiet(at_most=600)
+    assert scene.got() == ["re: a", "and more"][:sent]
+    assert scene.agent.heard in ([], ["a"])
+    nothing_is_left(scene)
+    assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.KEYWORD] == ["STOP", "START"]
+
+
+def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:
+    """A test that can't fail proves nothing: here the look is left out."""
+
+    def blind(scene: Scene) -> None:
+        lost_answer(scene)
+        scene.agent.get_chat = lambda chat_id: scene.agent._seen(replace(scene.agent.chats[chat_id], items=[]))  # type: ignore[method-assign]
+
+    with pytest.raises(AssertionError):
+        judge(act(hasty_engine, Fate(), blind))
+
+
+LEFT = [
+    insert(CircuitBreaker).values(scope="retell", cause="no key", since=func.now(), probe_at=func.now()),
+    update(Chat).values(status=ChatStatus.ENDING),
+    update(Conversation).values(turn_worker="dead"),
+    update(Conversation).values(delivery_due_at=func.now()),
+]
+
+
+@pytest.mark.parametrize("left", LEFT, ids=str)
+def test_the_judge_sees_what_is_left(hasty_engine: Engine, left: Executable) -> None:
+    scene = one_text(hasty_engine, Fate(), nobody)
+    judge(scene, "a")
+    with hasty_engine.begin() as connection:
+        connection.execute(left)
+    with pytest.raises(AssertionError):
+        judge(scene, "a")

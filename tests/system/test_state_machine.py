@@ -1,0 +1,201 @@
+"""Any order of arrivals, answers, callbacks, faults, deaths and late workers: a state machine on the real steps.
+
+At any moment the judge may come: then all faults end, everything that waits is worked off, and every text must have
+been heard once, every answer sent once, in order, to its own phone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Engine
+
+from bridge.db.engine import build_sessions
+from bridge.db.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Turn
+from bridge.maintenance import catch_up, stale_chats
+from bridge.maintenance.catch_up import LEAVE_TO_WEBHOOK
+from bridge.outbound import receipts
+from bridge.processes.tasks import TASKS
+from bridge.providers.carriers.contract import Delivery, StatusReport
+from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, RemoteError
+from tests.fakes import FakeAgent
+from tests.scene import NUMBER, Scene
+
+PHONES = [f"+1555123{n:04}" for n in range(3)]
+
+CUT = OutcomeUnknown("cut", provider="retell")
+AGENT_FAULTS: list[tuple[str, RemoteError, bool]] = [
+    ("complete", CUT, True),
+    ("complete", CUT, False),
+    ("complete", RateLimited("busy", provider="retell", status=429, retry_after=3), False),
+    ("complete", AccountRefused("no key", provider="retell", status=401), False),
+    ("create_chat", CUT, False),
+    ("create_chat", NotReached("refused", provider="retell"), False),
+    ("get_chat", CUT, False),
+    ("get_chat", AccountRefused("no key", provider="retell", status=401), False),
+]
+LOST = OutcomeUnknown("cut", provider="twilio", status=500)
+CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
+    ("send", LOST, True),
+    ("send", LOST, False),
+    ("send", RateLimited("busy", provider="twilio", status=429), False),
+    ("send", QueueFull("full", provider="twilio", status=400, code=21611), False),
+    ("send", AccountRefused("suspended", provider="twilio", status=401), False),
+    ("sent_to", LOST, False),
+]
+
+
+MORE: dict[str, Any] = {"twilio_numbers": (NUMBER,), "stale_after": "20s"}
+
+
+class Bridge(RuleBasedStateMachine):
+    engine: Engine
+
+    @initialize(quiet=st.sampled_from([None, "3s"]), rate=st.sampled_from([None, "0.2"]))
+    def begin(self, quiet: str | None, rate: str | None) -> None:
+        with self.engine.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(table.delete())
+        agent = FakeAgent(lambda said: [f"re: {line}" for line in said.split("\n")])
+        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_quiet=quiet, sender_rate=rate, **MORE)
+        self.numbers = itertools.count()
+        self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
+        self.missed: dict[str, list[str]] = {phone: [] for phone in PHONES}
+        """Texts of which no webhook tells: they come late, behind what the person has sent since."""
+        catch_up.catch_up(self.scene.rt)
+
+    @rule(phone=st.sampled_from(PHONES), again=st.booleans())
+    def text(self, phone: str, again: bool) -> None:
+        body = f"text {next(self.numbers)}"
+        self.sent[phone].append(body)
+        sid = f"SM-{body}"
+        assert self.scene.text(body, phone, sid=sid)
+        if again:
+            assert not self.scene.text(body, phone, sid=sid)
+
+    @rule(phone=st.sampled_from(PHONES))
+    def a_text_that_no_webhook_brings(self, phone: str) -> None:
+        body = f"text {next(self.numbers)}"
+        self.missed[phone].append(body)
+        self.scene.carrier.receive(phone, NUMBER, body)
+
+    @rule()
+    def the_list_is_read(self) -> None:
+        catch_up.catch_up(self.scene.rt)
+
+    @rule(data=st.data(), status=st.sampled_from([Delivery.QUEUED, Delivery.SENT, Delivery.DELIVERED]))
+    def the_carrier_tells(self, data: Any, status: Delivery) -> None:
+        """Of any text that it has, in any order."""
+        if self.scene.carrier.accepted:
+            told = data.draw(st.sampled_from(self.scene.carrier.accepted))
+            report = StatusReport(told.text.reference, told.carried.id, status, told.text.recipient)
+            receipts.report(self.scene.rt, report)
+
+    @rule()
+    def stale_chats_are_ended(self) -> None:
+        stale_chats.end_stale(self.scene.rt)
+
+    @rule(fault=st.sampled_from(AGENT_FAULTS))
+    def agent_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
+        method, error, heard = fault
+        self.scene.agent.fail(method, error, heard=heard)
+
+    @rule(fault=st.sampled_from(CARRIER_FAULTS))
+    def carrier_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
+        method, error, taken = fault
+        self.scene.carrier.fail(method, error, taken=taken)
+
+    @rule()
+    def a_chat_ends(self) -> None:
+        for chat_id in list(self.scene.agent.chats)[-1:]:
+            self.scene.agent.end(chat_id)
+
+    @rule()
+    def answer_one_ring(self) -> None:
+        if self.scene.bell.rings:
+            step, row = self.scene.bell.rings.pop(0)
+            TASKS[step](self.scene.rt, row)
+
+    @rule()
+    def a_ring_is_lost(self) -> None:
+        del self.scene.bell.rings[:1]
+
+    @rule()
+    def a_ring_is_doubled(self) -> None:
+        self.scene.bell.rings += self.scene.bell.rings[:1]
+
+    @rule()
+    def the_worker_dies(self) -> None:
+        self.scene.restart()
+
+    @rule(data=st.data())
+    def the_worker_is_halted_in_a_call(self, data: Any) -> None:
+        """In the next call that reaches a vendor the process stops; others take over; then it goes on."""
+        halted = self.scene.rt
+
+        def meanwhile() -> None:
+            halted.pulse.stopped = True  # type: ignore[attr-defined]
+            self.scene.restart()
+            for _ in range(data.draw(st.integers(1, 4))):
+                self.scene.tick(25)
+
+        self.scene.agent.in_next_call(meanwhile) if data.draw(st.booleans()) else self.scene.carrier.in_next_call(
+            meanwhile
+        )
+
+    @rule(seconds=st.sampled_from([1, 2, 5, 25]))
+    def time_passes(self, seconds: int) -> None:
+        self.scene.tick(seconds)
+
+    @rule()
+    def the_judge_comes(self) -> None:
+        self.scene.agent.recover()
+        self.scene.carrier.recover()
+        self.scene.tick(LEAVE_TO_WEBHOOK.total_seconds())
+        catch_up.catch_up(self.scene.rt)
+        self.scene.work_until_quiet(at_most=900)
+        assert sorted(self._heard()) == sorted(itertools.chain(*self.sent.values(), *self.missed.values()))
+        for phone in PHONES:
+            assert self._heard(self.sent[phone]) == self.sent[phone]
+            assert self._heard(self.missed[phone]) == self.missed[phone]
+            assert self.scene.got(phone) == self._answers(phone)
+        assert not [row for row in self.scene.rows(Turn) if row.status in OPEN_TURN]
+        unsettled = {MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.GIVEN_UP, *UNSENT}
+        assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
+
+    @invariant()
+    def nothing_is_ever_doubled_or_crossed(self) -> None:
+        heard = self._heard()
+        assert len(heard) == len(set(heard))
+        for phone in PHONES:
+            for bodies in (self.sent[phone], self.missed[phone]):
+                reached = self._heard(bodies)
+                assert reached == bodies[: len(reached)]
+            got = self.scene.got(phone)
+            assert got == self._answers(phone)[: len(got)]
+
+    def teardown(self) -> None:
+        if hasattr(self, "scene"):
+            self.the_judge_comes()
+
+    def _heard(self, of: Collection[str] | None = None) -> list[str]:
+        lines = [line for said in self.scene.agent.heard for line in said.split("\n")]
+        return [line for line in lines if of is None or line in of]
+
+    def _answers(self, phone: str) -> list[str]:
+        return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone]})]
+
+
+def test_whatever_happens_in_whatever_order_nothing_is_lost_or_doubled(hasty_engine: Engine) -> None:
+    Bridge.engine = hasty_engine
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Bridge,
+        settings=settings(
+            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
