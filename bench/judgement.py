@@ -40,11 +40,11 @@ UNSETTLED: dict[str, Select[int]] = {
     "turns' lines due": select(func.count()).where(Conversation.turn_due_at.is_not(None)),
     "deliveries' lines due": select(func.count()).where(Conversation.delivery_due_at.is_not(None)),
     "claims in hands": select(func.count()).where(
-        or_(Conversation.turn_worker.is_not(None), Conversation.delivery_worker.is_not(None))
+        or_(Conversation.turn_leased_by.is_not(None), Conversation.delivery_leased_by.is_not(None))
     ),
     "open turns": select(func.count()).where(Turn.status.in_(OPEN_TURN)),
     "texts not settled": select(func.count()).where(
-        Message.status.in_((MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT))
+        Message.status.in_((MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT))
     ),
     "chats being ended": select(func.count()).where(Chat.status == ChatStatus.ENDING),
     "vendors on hold": select(func.count()).select_from(CircuitBreaker),

@@ -29,12 +29,12 @@ class Runtime:
     sessions: Sessions
     agents: Agents
     carrier: Carrier
-    bell: Notifier
-    pulse: Heartbeat
+    notifier: Notifier
+    heartbeat: Heartbeat
     now: Callable[[], datetime] = utc_now
 
     @classmethod
-    def build(cls, settings: Settings, bell: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
+    def build(cls, settings: Settings, notifier: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
         """The real one. Nothing is connected yet and no thread runs: safe to build before a fork."""
         sessions = build_sessions(build_engine(settings.database_url, pool_size=pool_size, silence=silence))
         return cls(
@@ -42,13 +42,13 @@ class Runtime:
             sessions=sessions,
             agents=build_agents(settings),
             carrier=build_carrier(settings),
-            bell=bell,
-            pulse=Heartbeat(sessions, utc_now),
+            notifier=notifier,
+            heartbeat=Heartbeat(sessions, utc_now),
         )
 
     def close(self) -> None:
         """Give back every connection."""
-        self.bell.close()
+        self.notifier.close()
         self.agents.close()
         self.carrier.close()
         self.engine.dispose()

@@ -59,16 +59,16 @@ class FakeClock:
         return self._now
 
 
-class FakeBell:
+class FakeNotifier:
     """Keeps the rings; nobody comes until :meth:`drain`."""
 
     def __init__(self) -> None:
-        self.rings: list[tuple[str, int]] = []
+        self.wakeups: list[tuple[str, int]] = []
         self.backlogs: Counter[str] = Counter()
         """What a broker would tell."""
 
-    def ring(self, step: str, row: int) -> None:
-        self.rings.append((step, row))
+    def wake(self, step: str, row: int) -> None:
+        self.wakeups.append((step, row))
 
     def reachable(self) -> bool:
         return True
@@ -82,9 +82,9 @@ class FakeBell:
     def drain(self, rt: Any, steps: Mapping[str, Callable[[Any, int], object]], at_most: int = 1000) -> int:
         """Answer every ring, also those that the steps ring themselves. Returns how many there were."""
         for done in range(at_most):
-            if not self.rings:
+            if not self.wakeups:
                 return done
-            step, row = self.rings.pop(0)
+            step, row = self.wakeups.pop(0)
             steps[step](rt, row)
         raise AssertionError(f"still ringing after {at_most} steps")
 

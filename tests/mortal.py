@@ -97,7 +97,7 @@ class Mortal:
 class MortalScene(Scene):
     """A scene in which every process may die at any boundary, and another one comes."""
 
-    DUE = earliest(*(line.due_at for line in QUEUES), Chat.due_at, CircuitBreaker.probe_at, Message.resend_at)
+    DUE = earliest(*(queue.due_at for queue in QUEUES), Chat.due_at, CircuitBreaker.probe_at, Message.resend_at)
     """Nor may a chat that is to end, a hold, or a text that goes again, stay for ever."""
 
     def __init__(self, sessions: Sessions, fate: Fate, agent: FakeAgent, **settings: Any) -> None:
@@ -114,8 +114,8 @@ class MortalScene(Scene):
         sid = sid or next(self.sids)
         return self._survive(lambda: super(MortalScene, self).text(body, phone, sid=sid, media=media))
 
-    def ring(self) -> None:
-        self._survive(super().ring)
+    def wake(self) -> None:
+        self._survive(super().wake)
 
     def tick(self, seconds: float = 1) -> None:
         self._survive(lambda: super(MortalScene, self).tick(seconds))
@@ -132,7 +132,7 @@ class MortalScene(Scene):
     def pass_time(self, seconds: float) -> None:
         """Nothing is called for meanwhile."""
         self.clock.tick(seconds)
-        self.rt.pulse.beat()
+        self.rt.heartbeat.beat()
 
     def _survive(self, life: Callable[[], Any]) -> Any:
         while True:

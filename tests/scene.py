@@ -23,14 +23,14 @@ from bridge.processes.tasks import TASKS
 from bridge.providers.carriers.contract import InboundText
 from bridge.queues.conversation_queue import QUEUES, ConversationQueue
 from bridge.runtime import Runtime
-from tests.fakes import FakeAgent, FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
+from tests.fakes import FakeAgent, FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
 
 ANN = "+15551230001"
 BOB = "+15551230002"
 NUMBER = "+15550001111"
 
 
-class FakePulse:
+class FakeHeartbeat:
     """Beats when it is told; ``stopped`` is what a process is that was halted."""
 
     def __init__(self, sessions: Sessions, clock: FakeClock) -> None:
@@ -41,19 +41,19 @@ class FakePulse:
         self.beat()
 
     @contextmanager
-    def holding(self, line: ConversationQueue, conversation_id: int) -> Iterator[None]:
+    def working_on(self, queue: ConversationQueue, conversation_id: int) -> Iterator[None]:
         yield
 
-    def in_charge(self, worker: str) -> bool:
+    def may_start_work(self, worker: str) -> bool:
         return worker == self.worker and not self.stopped
 
-    def await_steady(self, within: float) -> bool:
-        return self.in_charge(self.worker)
+    def wait_until_live(self, within: float) -> bool:
+        return self.may_start_work(self.worker)
 
     def beat(self) -> None:
         if not self.stopped:
             with self._sessions.begin() as session:
-                session.merge(Worker(id=self.worker, seen_at=self._clock()))
+                session.merge(Worker(id=self.worker, last_heartbeat_at=self._clock()))
 
 
 def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
@@ -64,14 +64,14 @@ def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
 class Scene:
     """One bridge, its vendors and some people."""
 
-    DUE = earliest(*(line.due_at for line in QUEUES))
+    DUE = earliest(*(queue.due_at for queue in QUEUES))
     """The moments at which something must still happen."""
 
     def __init__(self, sessions: Sessions, agent: FakeAgent | None = None, **settings: Any) -> None:
         self.clock = FakeClock()
         self.agent = agent or FakeAgent(now=self.clock)
         self.carrier = FakeCarrier(now=self.clock)
-        self.bell = FakeBell()
+        self.notifier = FakeNotifier()
         self.sessions = sessions
         self.sids = map("SM{:032x}".format, itertools.count(0xA000))
         known = fake_settings(**settings)
@@ -80,8 +80,8 @@ class Scene:
             sessions=sessions,
             agents=fake_agents(self.agent, known),
             carrier=self.carrier,
-            bell=self.bell,
-            pulse=FakePulse(sessions, self.clock),
+            notifier=self.notifier,
+            heartbeat=FakeHeartbeat(sessions, self.clock),
             now=self.clock,
         )
 
@@ -96,27 +96,27 @@ class Scene:
         known = fake_settings(**settings)
         self.rt = replace(self.rt, settings=known, agents=fake_agents(self.agent, known))
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Answer the rings that there are."""
-        self.bell.drain(self.rt, TASKS)
+        self.notifier.drain(self.rt, TASKS)
 
     def work(self, seconds: float = 0) -> None:
         """Answer the rings, and let time pass with the clock's sweeper at work."""
-        self.ring()
+        self.wake()
         until = self.clock() + timedelta(seconds=seconds)
         while self.clock() < until:
             self.tick(min(self._next_step(self._due()), (until - self.clock()).total_seconds()))
 
     def tick(self, seconds: float = 1) -> None:
         self.clock.tick(seconds)
-        self.rt.pulse.beat()
+        self.rt.heartbeat.beat()
         sweep.sweep(self.rt)
-        self.ring()
+        self.wake()
 
-    def work_until_quiet(self, at_most: float = 24 * 3600) -> float:
+    def work_until_idle(self, at_most: float = 24 * 3600) -> float:
         """Until no line is due any more. Returns how many seconds that took."""
         began = self.clock()
-        self.ring()
+        self.wake()
         while due := self._due():
             self.tick(self._next_step(due))
             passed = (self.clock() - began).total_seconds()
@@ -137,8 +137,8 @@ class Scene:
 
     def restart(self) -> None:
         """The process is gone with all that it had in hand; another one comes. Its rings are lost too."""
-        self.bell.rings.clear()
-        self.rt = replace(self.rt, pulse=FakePulse(self.sessions, self.clock))
+        self.notifier.wakeups.clear()
+        self.rt = replace(self.rt, heartbeat=FakeHeartbeat(self.sessions, self.clock))
 
     def rows(self, table: type[Base]) -> list[Any]:
         with self.sessions() as session:

@@ -142,11 +142,11 @@ class Standing:
             connection.execute(select(Conversation.id).where(Conversation.phone == phone).with_for_update())
             yield
 
-    def end_bookings(self, line: ConversationQueue, phones: Iterable[str]) -> None:
+    def end_leases(self, queue: ConversationQueue, phones: Iterable[str]) -> None:
         """At this moment, as if they had begun long ago."""
         theirs = update(Conversation).where(Conversation.phone.in_(list(phones)))
         with self._engine.begin() as connection:
-            connection.execute(theirs.values({line.due_at: datetime.now(UTC)}))
+            connection.execute(theirs.values({queue.due_at: datetime.now(UTC)}))
 
     def nothing_left(self) -> bool:
         """No line is due, now or later: nothing will happen any more that has not happened yet."""

@@ -20,7 +20,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from bridge.db.models import Chat, ChatStatus, Conversation, Turn, TurnStatus
 from bridge.runtime import Runtime
 
-STEP = "end_chat"
+TASK = "end_chat"
 """What is rung for a chat whose provider is to be told."""
 
 TELL_AGAIN_AFTER = timedelta(seconds=30)
@@ -83,7 +83,7 @@ def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
     with rt.sessions.begin() as session:
         marked = sorted(session.scalars(ending_of(Chat.id.in_(select(chosen.c.id)), STALE, rt.now())))
     for chat_id in marked:
-        rt.bell.ring(STEP, chat_id)
+        rt.notifier.wake(TASK, chat_id)
     return marked
 
 
@@ -95,7 +95,7 @@ def end_one(rt: Runtime, chat_id: int) -> Outcome:
         known = marked or session.scalar(select(Chat.id).where(Chat.id == chat_id))
     if marked is None:
         return Outcome.ENDED_ALREADY if known else Outcome.UNKNOWN
-    rt.bell.ring(STEP, chat_id)
+    rt.notifier.wake(TASK, chat_id)
     return Outcome.QUEUED
 
 
@@ -143,8 +143,8 @@ def _book_endings() -> ReturningUpdate[int]:
     ending = (Chat.status == ChatStatus.ENDING, Chat.due_at <= bindparam("now"))
     due = select(Chat.id).where(*ending).order_by(Chat.due_at).limit(bindparam("most"))
     chosen = due.with_for_update(skip_locked=True).cte("due")
-    booked = update(Chat).where(Chat.id.in_(select(chosen.c.id))).values(due_at=bindparam("next_try"))
-    return booked.returning(Chat.id)
+    claimed = update(Chat).where(Chat.id.in_(select(chosen.c.id))).values(due_at=bindparam("next_try"))
+    return claimed.returning(Chat.id)
 
 
 def _stale(cutoff: datetime, limit: int) -> Select[int]:

@@ -71,18 +71,18 @@ def recap(session: Session, settings: Settings, conversation: Conversation, now:
 
 def write(said: Iterable[tuple[str, str]]) -> str:
     """The recap of these, each with who said it, the newest first. What came first is what is left out."""
-    lines: list[str] = []
+    queues: list[str] = []
     room = ROOM
     for speaker, body in said:
         words = one_line(body)
-        line = f"{speaker}: {words}"
-        if len(line) > room:
-            lines += _tail(speaker, words, room)
+        queue = f"{speaker}: {words}"
+        if len(queue) > room:
+            queues += _tail(speaker, words, room)
             break
         if words:
-            lines.append(line)
-            room -= len(line) + 1
-    return "\n".join(reversed(lines))
+            queues.append(queue)
+            room -= len(queue) + 1
+    return "\n".join(reversed(queues))
 
 
 def one_line(body: str) -> str:

@@ -33,7 +33,7 @@ class OpenChat:
     provider: str
     agent_id: str
     provider_chat_id: str
-    stands: Bookmark
+    bookmark: Bookmark
     failures: int = 0
     """How often the provider has failed in it while it served others."""
 
@@ -68,12 +68,12 @@ def find_ongoing(rt: Runtime, session: Session, conversation_id: int, route: Rou
 
 
 def _open_chat(row: Chat) -> OpenChat:
-    stands = Bookmark(row.user_items, row.last_item_id)
-    return OpenChat(row.id, row.provider, row.agent_id, row.provider_chat_id, stands, row.failures)
+    bookmark = Bookmark(row.user_items, row.last_item_id)
+    return OpenChat(row.id, row.provider, row.agent_id, row.provider_chat_id, bookmark, row.failures)
 
 
 def insert(
-    rt: Runtime, session: Session, conversation_id: int, route: Route, provider_chat_id: str, stands: Bookmark
+    rt: Runtime, session: Session, conversation_id: int, route: Route, provider_chat_id: str, bookmark: Bookmark
 ) -> OpenChat | None:
     """Note a chat that the provider has just opened; ``None`` where it is one that we have had already."""
     row = (
@@ -86,21 +86,21 @@ def insert(
             status=ChatStatus.ONGOING,
             started_at=rt.now(),
             last_activity_at=rt.now(),
-            user_items=stands.user_items,
-            last_item_id=stands.last_item_id,
+            user_items=bookmark.user_items,
+            last_item_id=bookmark.last_item_id,
         )
         .on_conflict_do_nothing(index_elements=[Chat.provider, Chat.provider_chat_id])
         .returning(Chat.id)
     )
     chat_id = session.scalar(row)
-    return None if chat_id is None else OpenChat(chat_id, route.provider, route.agent_id, provider_chat_id, stands)
+    return None if chat_id is None else OpenChat(chat_id, route.provider, route.agent_id, provider_chat_id, bookmark)
 
 
-def advance(rt: Runtime, session: Session, chat: OpenChat, stands: Bookmark, ended: bool) -> None:
+def advance(rt: Runtime, session: Session, chat: OpenChat, bookmark: Bookmark, ended: bool) -> None:
     """The chat stands after this answer now, and is over if the agent has ended it."""
     row = session.get_one(Chat, chat.id)
     row.last_activity_at, row.failures = rt.now(), 0
-    row.user_items, row.last_item_id = stands.user_items, stands.last_item_id
+    row.user_items, row.last_item_id = bookmark.user_items, bookmark.last_item_id
     if ended:
         end(rt, session, chat, "ended by the agent")
 

@@ -46,16 +46,16 @@ from bridge.config.values import (
 from bridge.lib.keywords import HELP_WORDS, START_WORDS, STOP_WORDS, ExtraWords, letters_of
 
 __all__ = [
+    "DEBOUNCE_AT_MOST",
     "DEFAULT_FALLBACK_REPLY",
     "DEFAULT_HELP_REPLY",
     "DEFAULT_MEDIA_REPLY",
     "DEFAULT_OPT_IN_REPLY",
     "DEFAULT_OPT_OUT_REPLY",
-    "DEFAULT_PACE_REPLY",
+    "DEFAULT_RATE_LIMIT_REPLY",
     "DEFAULT_TOO_LONG_REPLY",
     "EXAMPLE_ROUTES",
     "LONGEST",
-    "QUIET_AT_MOST",
     "WEB_THREADS",
     "DatabaseSettings",
     "Route",
@@ -72,7 +72,7 @@ DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again late
 DEFAULT_OPT_OUT_REPLY = "You are unsubscribed and will get no more texts from us. Reply START to subscribe again."
 DEFAULT_OPT_IN_REPLY = "You are subscribed again. Reply HELP for help, or STOP to unsubscribe."
 DEFAULT_TOO_LONG_REPLY = "Sorry, that is too long for me. Could you say it in fewer words?"
-DEFAULT_PACE_REPLY = "You are texting faster than I can answer. I will read the rest a little later."
+DEFAULT_RATE_LIMIT_REPLY = "You are texting faster than I can answer. I will read the rest a little later."
 DEFAULT_HELP_REPLY = "Text us here and you get an answer. Message and data rates may apply. Reply STOP to unsubscribe."
 
 EXTRA_WORDS = {
@@ -85,8 +85,8 @@ EXTRA_WORDS = {
 WEB_THREADS = 8
 """Of each process that answers requests. A webhook waits for one commit and nothing else."""
 
-QUIET_AT_MOST = 10
-"""Who goes on texting is answered after so many times REPLY_QUIET all the same."""
+DEBOUNCE_AT_MOST = 10
+"""Who goes on texting is answered after so many times REPLY_DEBOUNCE all the same."""
 
 
 class DatabaseSettings(BaseModel):
@@ -164,7 +164,7 @@ class Settings(DatabaseSettings):
 
     agent_timeout: Duration = Field(timedelta(seconds=120), description="how long one answer of the agent may take")
     answer_within: Duration = Field(timedelta(hours=4), description="a text that waits longer is given up, loudly")
-    reply_quiet: DurationOrNone = Field(
+    reply_debounce: DurationOrNone = Field(
         None,
         description="how long a person must be silent before the agent is asked; empty: not at all",
     )
@@ -224,8 +224,8 @@ class Settings(DatabaseSettings):
     ignore_short_codes: bool = Field(
         False, description="texts from short codes are stored and not answered, as those from names such as VERIFY are"
     )
-    pace_reply: Reply = Field(
-        DEFAULT_PACE_REPLY, description="said once an hour to who gets no more turns; empty: silence"
+    rate_limit_reply: Reply = Field(
+        DEFAULT_RATE_LIMIT_REPLY, description="said once an hour to who gets no more turns; empty: silence"
     )
     too_long_reply: Reply = Field(
         DEFAULT_TOO_LONG_REPLY, description="answers too long a text, once an hour; empty: silence"
@@ -255,11 +255,11 @@ class Settings(DatabaseSettings):
             raise ValueError(fault)
         return verify
 
-    @field_validator("reply_quiet")
+    @field_validator("reply_debounce")
     @classmethod
     def _much_shorter_than_patience(cls, quiet: timedelta | None, info: ValidationInfo) -> timedelta | None:
-        if quiet and quiet * QUIET_AT_MOST >= info.data.get("answer_within", LONGEST):
-            raise ValueError(f"is too long; it must be shorter than ANSWER_WITHIN / {QUIET_AT_MOST}")
+        if quiet and quiet * DEBOUNCE_AT_MOST >= info.data.get("answer_within", LONGEST):
+            raise ValueError(f"is too long; it must be shorter than ANSWER_WITHIN / {DEBOUNCE_AT_MOST}")
         return quiet
 
     @field_validator("extra_stop_words", "extra_start_words", "extra_help_words")

@@ -6,7 +6,7 @@
     messages        every text, in and out; the carrier's id is unique
     workers         which processes are alive, so that the work of a dead one is known at once
     holds           vendors, or agents, that serve nobody at the moment: their work waits, one try at a time probes
-    step_errors     unexpected errors that come again and again; the rows of a bridge that works are none
+    task_errors     unexpected errors that come again and again; the rows of a bridge that works are none
     senders         when each of our senders may send again, so that the carrier's queues stay short
     catch_ups       up to when the carrier's own list of texts was read, for each of our numbers
     opt_outs        who wants no texts any more, from which of our numbers
@@ -95,7 +95,7 @@ class Direction(StrEnum):
 
 class MessageStatus(StrEnum):
     WAITING = "waiting"
-    TAKEN = "taken"
+    IN_TURN = "in_turn"
     ANSWERED = "answered"
     REFUSED = "refused"
     KEYWORD = "keyword"
@@ -164,21 +164,21 @@ class Conversation(Base):
     created_at: Mapped[datetime]
 
     turn_due_at: Mapped[datetime | None]
-    turn_claim: Mapped[int] = mapped_column(Integer, server_default="0")
+    turn_lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
     """Counts the claims. Who settles must hold the newest: a worker that outlived its booking does not."""
-    turn_worker: Mapped[str | None] = mapped_column(String(32))
-    turn_rung_at: Mapped[datetime | None]
-    turn_quiet_until: Mapped[datetime | None]
+    turn_leased_by: Mapped[str | None] = mapped_column(String(32))
+    turn_notified_at: Mapped[datetime | None]
+    turn_debounce_deadline: Mapped[datetime | None]
     """The person may still be typing, and ``turn_due_at`` moves ahead at each text, at most to here; else NULL."""
 
     delivery_due_at: Mapped[datetime | None]
-    delivery_claim: Mapped[int] = mapped_column(Integer, server_default="0")
-    delivery_worker: Mapped[str | None] = mapped_column(String(32))
-    delivery_rung_at: Mapped[datetime | None]
+    delivery_lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
+    delivery_leased_by: Mapped[str | None] = mapped_column(String(32))
+    delivery_notified_at: Mapped[datetime | None]
 
-    noticed_at: Mapped[datetime | None]
+    limit_notice_at: Mapped[datetime | None]
     """When the person was last told that a text is over a limit."""
-    paced_at: Mapped[datetime | None]
+    throttled_at: Mapped[datetime | None]
     """When texts were last made to wait because the person had had too many turns."""
 
     __table_args__ = (
@@ -243,13 +243,13 @@ class Turn(Base):
     status: Mapped[TurnStatus] = mapped_column(_enum(TurnStatus))
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime]
-    answer_by: Mapped[datetime]
+    expires_at: Mapped[datetime]
     """After this moment the turn is given up."""
     asked_at: Mapped[datetime | None]
     """When it was last said; NULL: never."""
-    call_over: Mapped[bool] = mapped_column(server_default=false())
+    response_received: Mapped[bool] = mapped_column(server_default=false())
     """The agent's provider has answered that, with an error: nothing of it is on its way any more."""
-    looked_items: Mapped[int | None] = mapped_column(Integer)
+    items_at_last_check: Mapped[int | None] = mapped_column(Integer)
     """How many items the chat had at the last look: an answer counts once it has stopped growing."""
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often the provider has failed at it while it served others. See ``bridge.turns.poison``."""
@@ -289,18 +289,18 @@ class Message(Base):
     carrier_id: Mapped[str | None] = mapped_column(String(64))
     reference: Mapped[str | None] = mapped_column(String(32))
     """Out: our own name for it in the status-callback address."""
-    despite_opt_out: Mapped[bool] = mapped_column(server_default=false())
+    is_opt_out_confirmation: Mapped[bool] = mapped_column(server_default=false())
     """Out: it confirms that the person has opted out, and is the one text that still goes to them."""
 
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
-    send_by: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
     """Out: after this moment it is given up."""
-    send_from: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
     """Out: its place in the stream of its sender, not to be sent before; NULL: it has none yet."""
     first_attempt_at: Mapped[datetime | None]
     attempted_at: Mapped[datetime | None]
     """The last attempt."""
-    call_over: Mapped[bool] = mapped_column(server_default=false())
+    response_received: Mapped[bool] = mapped_column(server_default=false())
     """The carrier has answered the last attempt, with an error: nothing of it is on its way any more."""
     settled_at: Mapped[datetime | None]
     """Out: when it was sent or given up, or when the carrier told that it could not bring it. In: when it got the last
@@ -308,10 +308,10 @@ class Message(Base):
     delivery: Mapped[Delivery | None] = mapped_column(_enum(Delivery))
     error_code: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]
-    twin_id: Mapped[str | None] = mapped_column(String(64))
+    duplicate_carrier_id: Mapped[str | None] = mapped_column(String(64))
     """The carrier's id of a second copy, where a callback has shown that there is one."""
 
-    confirm_at: Mapped[datetime | None]
+    poll_status_at: Mapped[datetime | None]
     """When to ask the carrier what became of it; NULL: that is known, or no longer asked."""
     resend_at: Mapped[datetime | None]
     """When it goes again as a new text, because it was not delivered."""
@@ -336,8 +336,13 @@ _partial(
     where=Message.status.in_(ANSWERED_BY_US),
 )
 _partial("ix_messages_not_delivered", Message.settled_at, where=Message.delivery.in_(NOT_DELIVERED))
-_partial("uq_messages_twin_id", Message.twin_id, where=Message.twin_id.is_not(None), unique=True)
-_partial("ix_messages_confirm_at", Message.confirm_at, where=Message.confirm_at.is_not(None))
+_partial(
+    "uq_messages_duplicate_carrier_id",
+    Message.duplicate_carrier_id,
+    where=Message.duplicate_carrier_id.is_not(None),
+    unique=True,
+)
+_partial("ix_messages_poll_status_at", Message.poll_status_at, where=Message.poll_status_at.is_not(None))
 _partial("ix_messages_resend_at", Message.resend_at, where=Message.resend_at.is_not(None))
 _partial("ix_messages_reacts_to", Message.reacts_to, where=Message.reacts_to.is_not(None))
 _partial("ix_messages_unanswerable", Message.settled_at, where=Message.status == MessageStatus.UNANSWERABLE)
@@ -350,7 +355,7 @@ class Worker(Base):
     __tablename__ = "workers"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    seen_at: Mapped[datetime]
+    last_heartbeat_at: Mapped[datetime]
 
 
 class CircuitBreaker(Base):
@@ -359,7 +364,7 @@ class CircuitBreaker(Base):
     Or one agent there that does not exist, or one sender that is not in order, while the others are served.
     """
 
-    __tablename__ = "holds"
+    __tablename__ = "circuit_breakers"
 
     scope: Mapped[str] = mapped_column(String(300), primary_key=True)
     """The vendor, or the vendor and the agent's id or the sender; see ``bridge.providers.errors.scope_of``."""
@@ -368,9 +373,9 @@ class CircuitBreaker(Base):
     probe_at: Mapped[datetime]
     """When one piece of work may try again whether all is well."""
     probes: Mapped[int] = mapped_column(Integer, server_default="0")
-    late: Mapped[bool] = mapped_column(server_default=false())
+    from_receipt: Mapped[bool] = mapped_column(server_default=false())
     """The vendor takes our messages and fails afterwards: that one is taken proves nothing."""
-    refuted: Mapped[bool] = mapped_column(server_default=false())
+    probe_failed: Mapped[bool] = mapped_column(server_default=false())
     """A message has failed since the last probe."""
 
 
@@ -379,10 +384,10 @@ class TaskError(Base):
     ``bridge.queues.task_errors``.
     """
 
-    __tablename__ = "step_errors"
+    __tablename__ = "task_errors"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    step: Mapped[str] = mapped_column(String(32))
+    task: Mapped[str] = mapped_column(String(32))
     row_id: Mapped[int] = mapped_column(BigInteger)
     """The conversation or the chat that the step was called for; 0: a job of the clock."""
     conversation_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -395,7 +400,7 @@ class TaskError(Base):
     stands_until: Mapped[datetime]
     """If it does not come again until then, it is over."""
 
-    __table_args__ = (Index("uq_step_errors", "step", "row_id", unique=True),)
+    __table_args__ = (Index("uq_task_errors", "task", "row_id", unique=True),)
 
 
 class Sender(Base):
@@ -410,7 +415,7 @@ class Sender(Base):
     free_at: Mapped[int] = mapped_column(BigInteger)
     """When all that has a place would be sent at its rate, in microseconds since 1970: a number, because both databases
     can add to one in the UPDATE that reads it."""
-    full_until: Mapped[datetime | None]
+    paused_until: Mapped[datetime | None]
     """The carrier's queue for it is full; nothing is sent before."""
     refusals: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often that came one after the other."""
@@ -422,10 +427,10 @@ class Sender(Base):
 class InboundCursor(Base):
     """How far the carrier's list of the texts to one number was read."""
 
-    __tablename__ = "catch_ups"
+    __tablename__ = "inbound_cursors"
 
     bridge_number: Mapped[str] = mapped_column(String(255), primary_key=True)
-    read_to: Mapped[datetime]
+    read_until: Mapped[datetime]
     """Every text that the carrier had by then is stored, by the carrier's clock."""
 
 

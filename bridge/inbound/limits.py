@@ -83,12 +83,12 @@ def notify(rt: Runtime, session: Session, conversation_id: int, words: str) -> i
     The caller has the conversation locked.
     """
     this = Conversation.id == conversation_id
-    last = session.scalar(select(Conversation.noticed_at).where(this))
+    last = session.scalar(select(Conversation.limit_notice_at).where(this))
     if last and last > rt.now() - HOUR:
         return 0
     said = outbox.say(rt, session, conversation_id, words)
     if said:
-        session.execute(update(Conversation).where(this).values(noticed_at=rt.now()))
+        session.execute(update(Conversation).where(this).values(limit_notice_at=rt.now()))
     return said
 
 

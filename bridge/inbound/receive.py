@@ -58,7 +58,7 @@ class _Fate:
     """What becomes of a text."""
 
     status: MessageStatus
-    line: ConversationQueue | None = None
+    queue: ConversationQueue | None = None
     """Where what follows from it has to wait; ``None`` where nothing follows."""
     heeded: _Heeded = _Heeded()
     ignored: str | None = None
@@ -90,7 +90,7 @@ def receive(rt: Runtime, text: InboundText) -> bool:
         with rt.sessions.begin() as session:
             fate = _fate(rt, session, text)
             heeded = fate.heeded
-            conversation_id = _conversation(rt, session, text, fate.line)
+            conversation_id = _conversation(rt, session, text, fate.queue)
             _insert(session, text, conversation_id, fate, rt.now())
             if heeded.word is Keyword.STOP and heeded.changed:
                 canceled = opt_outs.cancel(session, _reach(rt, text), rt.now())
@@ -98,17 +98,17 @@ def receive(rt: Runtime, text: InboundText) -> bool:
                 _say_why(rt, session, conversation_id, fate.ignored)
             elif heeded.word:
                 _confirm(rt, session, text, conversation_id, heeded)
-            elif fate.line is DELIVERIES:
+            elif fate.queue is DELIVERIES:
                 outbox.say(rt, session, conversation_id, _unread(rt.settings, text))
     except _Duplicate:
         return False
     _tell(text, fate)
-    may_still_type = fate.line is TURNS and rt.settings.reply_quiet is not None  # then the sweeper rings
-    if fate.line and not may_still_type:
-        rt.bell.ring(fate.line.step, conversation_id)
+    may_still_type = fate.queue is TURNS and rt.settings.reply_debounce is not None  # then the sweeper rings
+    if fate.queue and not may_still_type:
+        rt.notifier.wake(fate.queue.task, conversation_id)
     for each in canceled:
         for busy in QUEUES:
-            rt.bell.ring(busy.step, each)
+            rt.notifier.wake(busy.task, each)
     return True
 
 
@@ -123,14 +123,14 @@ def _fate(rt: Runtime, session: Session, text: InboundText) -> _Fate:
     pictures_alone = text.media and not text.aside
     for_us = bool(heeded.word or pictures_alone) or not readable(text.said)
     ignored = _ignored(rt, session, text, heeded, for_us)
-    line = DELIVERIES if for_us or ignored else TURNS
-    return _Fate(_status(line, heeded, ignored), line, heeded, ignored, reacts_to)
+    queue = DELIVERIES if for_us or ignored else TURNS
+    return _Fate(_status(queue, heeded, ignored), queue, heeded, ignored, reacts_to)
 
 
-def _status(line: ConversationQueue, heeded: _Heeded, ignored: str | None) -> MessageStatus:
+def _status(queue: ConversationQueue, heeded: _Heeded, ignored: str | None) -> MessageStatus:
     if heeded.word:
         return MessageStatus.KEYWORD
-    if line is TURNS:
+    if queue is TURNS:
         return MessageStatus.WAITING
     return MessageStatus.IGNORED if ignored else MessageStatus.REFUSED
 
@@ -217,10 +217,10 @@ def _confirmed_in_any_case(rt: Runtime, session: Session, text: InboundText, hee
     return not opt_outs.was_confirmed(session, _reach(rt, text), since)
 
 
-def _conversation(rt: Runtime, session: Session, text: InboundText, line: ConversationQueue | None) -> int:
+def _conversation(rt: Runtime, session: Session, text: InboundText, queue: ConversationQueue | None) -> int:
     """The conversation of this pair of numbers, made when needed and locked, with its line due."""
     now = rt.now()
-    due = enqueue(line, now, rt.settings.reply_quiet) if line else {Conversation.phone: text.phone}
+    due = enqueue(queue, now, rt.settings.reply_debounce) if queue else {Conversation.phone: text.phone}
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
     told = {"service": text.service} if text.service else {}
     touch = update(Conversation).filter_by(**pair).values({**due, **told}).returning(Conversation.id)
@@ -258,7 +258,7 @@ def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fa
 
 def _say_why(rt: Runtime, session: Session, conversation_id: int, ignored: str) -> None:
     """To who may be answered at all."""
-    words = {limits.TOO_LONG: rt.settings.too_long_reply, limits.TOO_MANY: rt.settings.pace_reply}
+    words = {limits.TOO_LONG: rt.settings.too_long_reply, limits.TOO_MANY: rt.settings.rate_limit_reply}
     if ignored in words:
         limits.notify(rt, session, conversation_id, words[ignored])
 
@@ -269,7 +269,7 @@ def _confirm(rt: Runtime, session: Session, text: InboundText, conversation_id: 
     if not bridge_answers(answered_by, text.bridge_number, text.opt_out, heard=heard):
         return
     stop = heeded.word is Keyword.STOP
-    outbox.say(rt, session, conversation_id, _reply(rt.settings, heeded), despite_opt_out=stop)
+    outbox.say(rt, session, conversation_id, _reply(rt.settings, heeded), is_opt_out_confirmation=stop)
 
 
 def _reply(settings: Settings, heeded: _Heeded) -> str:

@@ -130,16 +130,16 @@ def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
 def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
     """Where the last look ended. The first one notes its own beginning, so that nothing is lost if it fails."""
     with rt.sessions.begin() as session:
-        read_to = session.scalar(select(InboundCursor.read_to).where(InboundCursor.bridge_number == number))
-        if read_to is None:
-            first = insert_if_new(session, InboundCursor).values(bridge_number=number, read_to=beginning)
+        read_until = session.scalar(select(InboundCursor.read_until).where(InboundCursor.bridge_number == number))
+        if read_until is None:
+            first = insert_if_new(session, InboundCursor).values(bridge_number=number, read_until=beginning)
             session.execute(first.on_conflict_do_nothing())
-        return read_to or beginning
+        return read_until or beginning
 
 
 @patient
-def _advance(rt: Runtime, number: str, read_to: datetime) -> None:
+def _advance(rt: Runtime, number: str, read_until: datetime) -> None:
     """Never back: another look may be ahead of this one."""
-    behind = (InboundCursor.bridge_number == number, InboundCursor.read_to < read_to)
+    behind = (InboundCursor.bridge_number == number, InboundCursor.read_until < read_until)
     with rt.sessions.begin() as session:
-        session.execute(update(InboundCursor).where(*behind).values(read_to=read_to))
+        session.execute(update(InboundCursor).where(*behind).values(read_until=read_until))

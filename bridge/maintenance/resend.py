@@ -33,19 +33,21 @@ def _send_one_again(rt: Runtime, message_id: int, conversation_id: int) -> bool:
 
     What somebody has locked is left for the next sweep: who is halted must not hold up all the others.
     """
-    line = select(Conversation.id).where(Conversation.id == conversation_id).with_for_update(skip_locked=True)
+    queue = select(Conversation.id).where(Conversation.id == conversation_id).with_for_update(skip_locked=True)
     due = select(Message).where(Message.id == message_id, Message.resend_at <= rt.now())
     with rt.sessions.begin() as session:
-        if session.scalar(line) is None:
+        if session.scalar(queue) is None:
             return False
         failed = session.scalar(due.with_for_update(skip_locked=True))
         if failed is None:  # or another sweep was faster, or it has arrived
             return False
         failed.resend_at = None
-        if failed.send_by is None or rt.now() >= failed.send_by or opt_outs.forbid(session, failed):
+        if failed.expires_at is None or rt.now() >= failed.expires_at or opt_outs.forbid(session, failed):
             return False
         for sms in _shaped_again(rt, session, failed):
-            again = queued(conversation_id, sms, rt.now(), failed.send_by, failed.turn_id, despite_opt_out=False)
+            again = queued(
+                conversation_id, sms, rt.now(), failed.expires_at, failed.turn_id, is_opt_out_confirmation=False
+            )
             again.resends = failed.resends + 1
             session.add(again)
             session.flush()  # one after the other: the order of the ids is the order of the pieces

@@ -66,23 +66,23 @@ def _lease_page(rt: Runtime) -> Sequence[Asked]:
     now = rt.now()
     due = (
         select(Message.id)
-        .where(Message.confirm_at <= now)
-        .order_by(Message.confirm_at)
+        .where(Message.poll_status_at <= now)
+        .order_by(Message.poll_status_at)
         .limit(PAGE)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
     too_old = Message.settled_at < now - GIVE_UP_AFTER
-    booked = (
+    claimed = (
         update(Message)
         .where(Message.id.in_(select(due.c.id)))
-        .values(confirm_at=case((too_old, None), else_=now + LEASE_FOR))
+        .values(poll_status_at=case((too_old, None), else_=now + LEASE_FOR))
         .returning(Message.id, Message.carrier_id, Message.settled_at)
     )
     with rt.sessions.begin() as session:
-        if rt.carrier.provider in {hold.scope for hold in circuit_breakers.open_circuits(session)}:
+        if rt.carrier.provider in {breaker.scope for breaker in circuit_breakers.open_circuits(session)}:
             return []
-        rows = sorted(session.execute(booked).all())
+        rows = sorted(session.execute(claimed).all())
     return [Asked(id_, carrier_id, sent_at) for id_, carrier_id, sent_at in rows if carrier_id and sent_at]
 
 
@@ -91,9 +91,9 @@ def _settle(rt: Runtime, asked: Asked, carried: CarriedText | None) -> None:
     news = False
     with rt.sessions.begin() as session:
         message = session.get_one(Message, asked.message_id, with_for_update=True)
-        if message.confirm_at is not None:  # else a callback came meanwhile, or this was the last time
+        if message.poll_status_at is not None:  # else a callback came meanwhile, or this was the last time
             last = carried is None or rt.now() >= asked.sent_at + ASK_AGAIN
-            message.confirm_at = None if last else rt.now() + ASK_AGAIN
+            message.poll_status_at = None if last else rt.now() + ASK_AGAIN
         if carried and carried.id == message.carrier_id:
             news = receipts.note(rt, session, message, carried.status, carried.error_code)
     if news:

@@ -34,18 +34,18 @@ FORGET_WORKERS_AFTER = timedelta(hours=1)
 def sweep(rt: Runtime) -> None:
     """Ring for every line that is due and that nobody was told of; first take the work of the dead from them."""
     for each in QUEUES:
-        room = _room(rt, each.step)
+        room = _room(rt, each.task)
         with rt.sessions.begin() as session:
             released = conversation_queue.reclaim_stalled(session, each, rt.now())
             due = [*_probes(rt, session, each), *conversation_queue.find_unnotified(session, each, rt.now(), room)]
         if released:
-            log.warning("%s: the work of a dead worker is taken up again: %s conversations", each.step, released)
+            log.warning("%s: the work of a dead worker is taken up again: %s conversations", each.task, released)
         for conversation_id in due:
-            rt.bell.ring(each.step, conversation_id)
+            rt.notifier.wake(each.task, conversation_id)
     for conversation_id in resend.send_again(rt, SWEEP_LIMIT):
-        rt.bell.ring(DELIVERIES.step, conversation_id)
-    for chat_id in ending.book_endings(rt, _room(rt, ending.STEP)):
-        rt.bell.ring(ending.STEP, chat_id)
+        rt.notifier.wake(DELIVERIES.task, conversation_id)
+    for chat_id in ending.book_endings(rt, _room(rt, ending.TASK)):
+        rt.notifier.wake(ending.TASK, chat_id)
     _forget_workers(rt)
 
 
@@ -76,11 +76,11 @@ def _needs(rt: Runtime, each: ConversationQueue, number: str) -> tuple[str, str]
     return contract.scopes(rt.carrier, number) if each is DELIVERIES else routes.scopes(rt.agents.route(number))
 
 
-def _room(rt: Runtime, step: str) -> int:
+def _room(rt: Runtime, task: str) -> int:
     """A ring that still waits in the broker is not lost: where many do, more would only be in each other's way."""
-    return max(0, SWEEP_LIMIT - rt.bell.backlog(step))
+    return max(0, SWEEP_LIMIT - rt.notifier.backlog(task))
 
 
 def _forget_workers(rt: Runtime) -> None:
     with rt.sessions.begin() as session:
-        session.execute(delete(Worker).where(Worker.seen_at < rt.now() - FORGET_WORKERS_AFTER))
+        session.execute(delete(Worker).where(Worker.last_heartbeat_at < rt.now() - FORGET_WORKERS_AFTER))

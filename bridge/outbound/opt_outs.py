@@ -37,7 +37,7 @@ BY_CARRIER = f"the carrier refuses with {UNSUBSCRIBED[0]}"
 
 WHY = "the person has opted out"
 
-NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.QUEUED)
+NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.QUEUED)
 """Not ``SENDING``: the carrier has it, or may have, and that is still to be found out."""
 
 
@@ -76,7 +76,7 @@ def has_opted_out(session: Session, conversation_id: int) -> bool:
 
 def forbid(session: Session, text: Message) -> bool:
     """May this text not be handed over (again)? One from before an opt-out may not, also when the person is back."""
-    if text.despite_opt_out:
+    if text.is_opt_out_confirmation:
         return False
     out = or_(OptOut.ended_at.is_(None), OptOut.since >= text.created_at)
     return bool(session.scalar(select(exists().where(*_of(text.conversation_id), out))))
@@ -106,7 +106,7 @@ def was_confirmed(session: Session, reach: Reach, since: datetime) -> bool:
     """Have we confirmed an opt-out of this person since that moment? What still waits is cancelled by the next one."""
     said = (
         Message.conversation_id == Conversation.id,
-        Message.despite_opt_out,
+        Message.is_opt_out_confirmation,
         Message.created_at > since,
         Message.status.in_((MessageStatus.SENDING, MessageStatus.SENT)),
     )
@@ -123,8 +123,8 @@ def cancel(session: Session, reach: Reach, now: datetime) -> Sequence[int]:
     ids = session.scalars(theirs.with_for_update()).all()
     _cancel_turns(session, ids, now)
     _cancel_texts(session, ids, now)
-    for line, sets in ((TURNS, revoke(TURNS, now)), (DELIVERIES, resume(DELIVERIES, now))):
-        busy = (Conversation.id.in_(ids), line.due_at.is_not(None))
+    for queue, sets in ((TURNS, revoke(TURNS, now)), (DELIVERIES, resume(DELIVERIES, now))):
+        busy = (Conversation.id.in_(ids), queue.due_at.is_not(None))
         session.execute(update(Conversation).where(*busy).values(sets))
     return ids
 
@@ -167,7 +167,7 @@ def _cancel_turns(session: Session, ids: Sequence[int], now: datetime) -> None:
     session.execute(
         update(Turn)
         .where(Turn.conversation_id.in_(ids), Turn.status.in_(OPEN_TURN))
-        .values(status=TurnStatus.CANCELED, settled_at=now, looked_items=None, error=WHY),
+        .values(status=TurnStatus.CANCELED, settled_at=now, items_at_last_check=None, error=WHY),
     )
 
 

@@ -34,9 +34,9 @@ def put(
     conversation_id: int,
     shaped: Shaped,
     *,
-    send_by: datetime,
+    expires_at: datetime,
     turn_id: int | None = None,
-    despite_opt_out: bool = False,
+    is_opt_out_confirmation: bool = False,
 ) -> int:
     """Put texts at the end of the line, in order. They are shaped before, for that may take a second. Returns how many
     messages they are.
@@ -45,12 +45,12 @@ def put(
     """
     if not shaped.messages:
         return 0
-    if not despite_opt_out and opt_outs.has_opted_out(session, conversation_id):
+    if not is_opt_out_confirmation and opt_outs.has_opted_out(session, conversation_id):
         log.info("nothing is sent in conversation %s: %s", conversation_id, opt_outs.WHY)
         return 0
     now = rt.now()
     for sms in shaped.messages:
-        session.add(queued(conversation_id, sms, now, send_by, turn_id, despite_opt_out))
+        session.add(queued(conversation_id, sms, now, expires_at, turn_id, is_opt_out_confirmation))
         session.flush()  # one after the other: the order of the ids is the order of the texts
     session.execute(update(Conversation).where(Conversation.id == conversation_id).values(enqueue(DELIVERIES, now)))
     if shaped.left_out:
@@ -58,16 +58,25 @@ def put(
     return len(shaped.messages)
 
 
-def say(rt: Runtime, session: Session, conversation_id: int, words: str, *, despite_opt_out: bool = False) -> int:
+def say(
+    rt: Runtime, session: Session, conversation_id: int, words: str, *, is_opt_out_confirmation: bool = False
+) -> int:
     """Put what the bridge says by itself: of use as long as an answer would be. Returns how many messages it is."""
-    send_by = rt.now() + rt.settings.answer_within
+    expires_at = rt.now() + rt.settings.answer_within
     phone = session.scalars(select(Conversation.phone).where(Conversation.id == conversation_id)).one()
     shaped = shape([words], recipient(rt, phone))  # the settings keep it short
-    return put(rt, session, conversation_id, shaped, send_by=send_by, despite_opt_out=despite_opt_out)
+    return put(
+        rt, session, conversation_id, shaped, expires_at=expires_at, is_opt_out_confirmation=is_opt_out_confirmation
+    )
 
 
 def queued(
-    conversation_id: int, sms: Sms, now: datetime, send_by: datetime, turn_id: int | None, despite_opt_out: bool
+    conversation_id: int,
+    sms: Sms,
+    now: datetime,
+    expires_at: datetime,
+    turn_id: int | None,
+    is_opt_out_confirmation: bool,
 ) -> Message:
     """The row of a text that waits, with a reference of its own."""
     return Message(
@@ -78,7 +87,7 @@ def queued(
         body=sms.body,
         segments=sms.segments,
         created_at=now,
-        send_by=send_by,
+        expires_at=expires_at,
         reference=secrets.token_hex(16),
-        despite_opt_out=despite_opt_out,
+        is_opt_out_confirmation=is_opt_out_confirmation,
     )

@@ -89,7 +89,7 @@ _TAKE = (
         texts=Sender.texts + 1,
         segments=Sender.segments + _SIZE,
     )
-    .returning(Sender.free_at - _LENGTH, Sender.full_until)
+    .returning(Sender.free_at - _LENGTH, Sender.paused_until)
 )
 """Gives the moment at which all would be sent that has a place before. Written once, because every text runs it."""
 
@@ -113,14 +113,14 @@ def airtime(settings: Settings, sender: str, segments: int) -> timedelta:
 
 
 def reserve(
-    session: Session, sender: str, segments: int, length: timedelta, now: datetime, send_by: datetime
+    session: Session, sender: str, segments: int, length: timedelta, now: datetime, expires_at: datetime
 ) -> datetime | None:
     """The moment from which a text of so many segments may go, now or later. ``length``: its airtime.
 
     ``None`` where so much has a place before it that it would be too late; then it takes none itself. The row stays
     locked until the commit.
     """
-    times = {"now": _micros(now), "length": length // _MICRO, "end": _micros(send_by + BURST)}
+    times = {"now": _micros(now), "length": length // _MICRO, "end": _micros(expires_at + BURST)}
     asked: dict[str, str | int] = {"sender": sender, "size": segments, **times}
     place = _take_slot(session, asked)
     if place is None:
@@ -131,8 +131,8 @@ def reserve(
 
 def kept_slot(session: Session, sender: str, place: datetime) -> datetime:
     """A place that was given out before: as it was, or at the end of the pause that the sender makes."""
-    full_until = session.scalar(select(Sender.full_until).where(Sender.name == sender))
-    return max(place, full_until or place)
+    paused_until = session.scalar(select(Sender.paused_until).where(Sender.name == sender))
+    return max(place, paused_until or place)
 
 
 def pause_sender(session: Session, sender: str, tried_at: datetime, now: datetime) -> datetime:
@@ -142,13 +142,13 @@ def pause_sender(session: Session, sender: str, tried_at: datetime, now: datetim
     """
     _ensure_row(session, sender, now)
     row = session.get_one(Sender, sender, with_for_update=True)
-    if row.full_until and tried_at < row.full_until:
-        return row.full_until
-    again = row.full_until is not None and tried_at < row.full_until + LONGEST_PAUSE
+    if row.paused_until and tried_at < row.paused_until:
+        return row.paused_until
+    again = row.paused_until is not None and tried_at < row.paused_until + LONGEST_PAUSE
     row.refusals = row.refusals + 1 if again else 1
-    row.full_until = now + min(SHORTEST_PAUSE * 2 ** min(row.refusals - 1, 10), LONGEST_PAUSE)
-    log.warning("the queue of %s is full; it pauses until %s", masked(sender), row.full_until)
-    return row.full_until
+    row.paused_until = now + min(SHORTEST_PAUSE * 2 ** min(row.refusals - 1, 10), LONGEST_PAUSE)
+    log.warning("the queue of %s is full; it pauses until %s", masked(sender), row.paused_until)
+    return row.paused_until
 
 
 def totals(session: Session) -> list[Total]:
@@ -161,9 +161,9 @@ def _take_slot(session: Session, asked: Mapping[str, str | int]) -> datetime | N
     taken = session.connection().execute(_TAKE, asked).first()
     if taken is None:
         return None
-    begin, full_until = taken
+    begin, paused_until = taken
     place = _moment(begin) - BURST
-    return max(place, full_until or place)
+    return max(place, paused_until or place)
 
 
 def _ensure_row(session: Session, sender: str, now: datetime) -> None:

@@ -75,8 +75,8 @@ def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") 
     if new:
         log.warning("%s has opted out of %s: %s", masked(text.phone), masked(text.bridge_number), opt_outs.BY_CARRIER)
     for conversation_id in canceled:
-        for line in QUEUES:
-            rt.bell.ring(line.step, conversation_id)
+        for queue in QUEUES:
+            rt.notifier.wake(queue.task, conversation_id)
     return is_out
 
 
@@ -92,7 +92,7 @@ def record_accepted(
         owned = _owned(session, message, carried.id, rt.now()) if proven else carried.id
         message.status, message.carrier_id, message.settled_at = MessageStatus.SENT, owned, rt.now()
         message.error, message.resend_at = None, None
-        message.confirm_at = rt.now() + POLL_STATUS_AFTER if owned else None
+        message.poll_status_at = rt.now() + POLL_STATUS_AFTER if owned else None
     elif message.carrier_id not in (None, carried.id):
         _record_duplicate(rt, session, message, carried)
         return False
@@ -107,7 +107,7 @@ def note(rt: Runtime, session: Session, message: Message, status: Delivery, code
         return False
     message.delivery, message.error_code = status, code or message.error_code
     if RANK[status] >= FINAL:
-        message.confirm_at = None
+        message.poll_status_at = None
     if status in NOT_DELIVERED:
         message.settled_at = rt.now()
         failed(rt, session, message)
@@ -121,20 +121,20 @@ def failed(rt: Runtime, session: Session, message: Message) -> None:
     """Here every text comes by that was refused for good or not delivered, with the carrier's code if it gave one.
 
     A text that was sent and met a fault of our own set-up puts the carrier on hold, or its sender there. Some go again
-    after a while, never after ``send_by``; until then they stand in nobody's way.
+    after a while, never after ``expires_at``; until then they stand in nobody's way.
     """
     meaning = rt.carrier.meaning(message.error_code)
     if message.status is MessageStatus.SENT and meaning.treatment.concerns_others:
         sender = rt.carrier.queue_of(_number(session, message)) if meaning.treatment.sender_only else None
         cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code, part=sender)
-        circuit_breakers.trip(session, cause, rt.now(), late=True)
+        circuit_breakers.trip(session, cause, rt.now(), from_receipt=True)
     pauses = meaning.treatment.send_again[message.resends :]
     if meaning.treatment.in_pieces and (message.segments or 1) < 2:
         return
     if not pauses or message.delivery is Delivery.CANCELED or message.resent_as:
         return
     resend_at = rt.now() + pauses[0]
-    if message.send_by and resend_at < message.send_by:
+    if message.expires_at and resend_at < message.expires_at:
         message.resend_at = resend_at
 
 
@@ -167,7 +167,7 @@ def _report(rt: Runtime, said: StatusReport) -> bool:
     if news:
         tell(rt, message)
     if settles:
-        rt.bell.ring(DELIVERIES.step, conversation_id)
+        rt.notifier.wake(DELIVERIES.task, conversation_id)
     return news
 
 
@@ -209,8 +209,8 @@ def _record_duplicate(rt: Runtime, session: Session, message: Message, copy: Car
     """The second id is kept, so that no look takes it for another text with the same words."""
     if copy.status in ARRIVED:
         message.resend_at = None
-    if message.twin_id is None:
-        message.twin_id = _owned(session, message, copy.id, rt.now())
+    if message.duplicate_carrier_id is None:
+        message.duplicate_carrier_id = _owned(session, message, copy.id, rt.now())
         log.error("message %s stands twice at the carrier: %s, %s", message.id, message.carrier_id, copy.id)
 
 
@@ -227,10 +227,10 @@ def _owned(session: Session, message: Message, carrier_id: str, now: datetime) -
     if other.direction is Direction.IN or other.conversation_id != message.conversation_id:
         return None
     session.refresh(other, with_for_update=True)
-    other.carrier_id, other.twin_id = other.twin_id, None
+    other.carrier_id, other.duplicate_carrier_id = other.duplicate_carrier_id, None
     if other.carrier_id is None and other.resent_as is None:
         other.status, other.delivery, other.error_code = MessageStatus.SENDING, None, None
-        other.settled_at, other.confirm_at, other.resend_at = None, None, None
+        other.settled_at, other.poll_status_at, other.resend_at = None, None, None
     session.flush()  # the id must be free before it is given away
     _wake(session, message.conversation_id, now)
     return carrier_id

@@ -48,18 +48,18 @@ AWAY = (KombuError, AMQPError, OSError)
 """How a broker that can't be used shows itself: away, hanging, full, or refusing our password."""
 
 
-def queue_name(step: str) -> str:
+def queue_name(task: str) -> str:
     """Each step has a queue of its own, and a worker takes from all of them in turn.
 
     In one queue the answers of the agent would stand behind the texts of everybody who wrote meanwhile: after an hour
     without an agent the first person to be answered would wait until the last one's text was heard.
     """
-    return f"bridge.{step}"
+    return f"bridge.{task}"
 
 
-def queues(steps: Iterable[str]) -> list[Queue]:
+def queues(tasks: Iterable[str]) -> list[Queue]:
     """All that a worker of these steps takes from."""
-    names = [CLOCK_QUEUE, *map(queue_name, steps)]
+    names = [CLOCK_QUEUE, *map(queue_name, tasks)]
     return [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in names]
 
 
@@ -129,10 +129,10 @@ class CeleryNotifier:
         self._thread: threading.Thread | None = None
         self._told_full = False
 
-    def ring(self, step: str, row: int) -> None:
+    def wake(self, task: str, row: int) -> None:
         self._start()
         try:
-            self._waiting.put_nowait((step, row))
+            self._waiting.put_nowait((task, row))
         except queue.Full:
             if not self._told_full:
                 log.warning("too many rings wait for the broker; the sweeper will bring what comes now")
@@ -146,14 +146,14 @@ class CeleryNotifier:
             return False
         return True
 
-    def backlog(self, step: str) -> int:
+    def backlog(self, task: str) -> int:
         # Not one of the pool's: kombu closes what has failed to publish, and puts it back there all the same.
         connection: Any
         with self._celery.connection_for_write() as connection:
             try:
                 connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT)
                 with connection.channel() as channel:
-                    waiting: int = channel.queue_declare(queue_name(step), passive=True).message_count
+                    waiting: int = channel.queue_declare(queue_name(task), passive=True).message_count
             except (*AWAY, *connection.connection_errors, *connection.channel_errors):
                 return 0  # also where the queue does not exist: on Redis that is an empty one
         return waiting
@@ -174,23 +174,23 @@ class CeleryNotifier:
 
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
-            rings = dict.fromkeys([first, *self._rest()])
+            wakeups = dict.fromkeys([first, *self._rest()])
             self._told_full = False
-            self._publish([ring for ring in rings if ring])
-            if None in rings:
+            self._publish([wake for wake in wakeups if wake])
+            if None in wakeups:
                 return
 
     def _rest(self) -> list[tuple[str, int] | None]:
         """All that waits behind the first one; a ring that waits twice is rung once."""
         return [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
 
-    def _publish(self, rings: list[tuple[str, int]]) -> None:
+    def _publish(self, wakeups: list[tuple[str, int]]) -> None:
         try:
             with self._celery.producer_or_acquire() as producer:
-                for step, row in rings:
-                    self._celery.send_task(step, (row,), producer=producer, queue=queue_name(step), retry=False)
+                for task, row in wakeups:
+                    self._celery.send_task(task, (row,), producer=producer, queue=queue_name(task), retry=False)
         except AWAY as error:
-            log.warning("the broker is away (%s); the sweeper will bring %s rings", _why(error), len(rings))
+            log.warning("the broker is away (%s); the sweeper will bring %s rings", _why(error), len(wakeups))
 
 
 def _why(error: Exception) -> str:

@@ -54,7 +54,7 @@ class ThreadNotifier:
     """
 
     def __init__(self, threads: int) -> None:
-        self._pools = {step: ThreadPoolExecutor(threads, thread_name_prefix=step) for step in TASKS}
+        self._pools = {task: ThreadPoolExecutor(threads, thread_name_prefix=task) for task in TASKS}
         self._waiting: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
         self._rt: Runtime | None = None
@@ -63,19 +63,19 @@ class ThreadNotifier:
         """From now on rings are heard."""
         self._rt = rt
 
-    def ring(self, step: str, row: int) -> None:
+    def wake(self, task: str, row: int) -> None:
         with self._lock:
-            if self._rt is None or (step, row) in self._waiting:
+            if self._rt is None or (task, row) in self._waiting:
                 return
-            self._waiting.add((step, row))
-            self._pools[step].submit(self._answer, self._rt, step, row)
+            self._waiting.add((task, row))
+            self._pools[task].submit(self._answer, self._rt, task, row)
 
     def reachable(self) -> bool:
         return self._rt is not None
 
-    def backlog(self, step: str) -> int:
+    def backlog(self, task: str) -> int:
         with self._lock:
-            return sum(waiting == step for waiting, _ in self._waiting)
+            return sum(waiting == task for waiting, _ in self._waiting)
 
     def close(self) -> None:
         """Let what is under way finish; drop what waits, it is in the table."""
@@ -85,10 +85,10 @@ class ThreadNotifier:
             for pool in self._pools.values():
                 pool.shutdown(wait, cancel_futures=True)
 
-    def _answer(self, rt: Runtime, step: str, row: int) -> None:
+    def _answer(self, rt: Runtime, task: str, row: int) -> None:
         with self._lock:
-            self._waiting.discard((step, row))
-        _guarded(step, lambda: run_task(rt, step, row))
+            self._waiting.discard((task, row))
+        _guarded(task, lambda: run_task(rt, task, row))
 
 
 class Clock:
@@ -122,13 +122,13 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
     """Everything but the web's own loop: gives the runtime and a server that listens already; ``run()`` it."""
     with _alone(settings.database_url):
         migrate.upgrade(settings.database_url)
-        bell = ThreadNotifier(settings.worker_concurrency)
-        rt = Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS)
+        notifier = ThreadNotifier(settings.worker_concurrency)
+        rt = Runtime.build(settings, notifier, pool_size=MAX_CONNECTIONS)
         server = _listen(rt, host, port)
         _take_over(rt)
         clock = Clock(rt)
-        rt.pulse.start()
-        bell.answer_with(rt)
+        rt.heartbeat.start()
+        notifier.answer_with(rt)
         clock.start()
         try:
             yield rt, server
@@ -136,8 +136,8 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
             in_time = _let_go_in_time(rt)
             clock.stop()
             server.close()
-            bell.close()
-            rt.pulse.stop()
+            notifier.close()
+            rt.heartbeat.stop()
             rt.close()
             in_time.cancel()
 
@@ -174,7 +174,7 @@ def _let_go_in_time(rt: Runtime) -> threading.Timer:
 
     def leave() -> None:
         log.warning("turns are still in flight after %s s; the next start will look what became of them", GRACE)
-        rt.pulse.stop()
+        rt.heartbeat.stop()
         os._exit(0)
 
     timer = threading.Timer(GRACE, leave)

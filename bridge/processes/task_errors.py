@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def noted(rt: Runtime, step: str, row: int = 0, every: timedelta = timedelta(0)) -> Iterator[None]:
+def noted(rt: Runtime, task: str, row: int = 0, every: timedelta = timedelta(0)) -> Iterator[None]:
     """What goes wrong in here is noted, and still raised. ``every``: how often the clock calls for the step."""
     try:
         yield
@@ -37,9 +37,9 @@ def noted(rt: Runtime, step: str, row: int = 0, every: timedelta = timedelta(0))
         raise
     except Exception as error:
         try:
-            _note(rt, step, row, _told(error), max(STANDS_FOR, every * CALLS_MISSED))
+            _note(rt, task, row, _told(error), max(STANDS_FOR, every * CALLS_MISSED))
         except SQLAlchemyError as fault:
-            log.warning("the error of %s %s could not be noted: %s", step, row, type(fault).__name__)
+            log.warning("the error of %s %s could not be noted: %s", task, row, type(fault).__name__)
         raise
 
 
@@ -50,24 +50,24 @@ def _told(error: Exception) -> str:
     return type(error).__name__ + (ours[-1] if ours else "")
 
 
-def _note(rt: Runtime, step: str, row: int, error: str, lasting: timedelta) -> None:
+def _note(rt: Runtime, task: str, row: int, error: str, lasting: timedelta) -> None:
     with rt.sessions.begin() as session:
-        times = record(session, step, row, _conversation(step, row), error, rt.now(), lasting)
-        _pause(rt, session, step, row, times)
+        times = record(session, task, row, _conversation(task, row), error, rt.now(), lasting)
+        _pause(rt, session, task, row, times)
     if times >= A_FEW:
-        log.error("%s %s has failed %s times in a row: %s", step, row or "of the clock", times, error)
+        log.error("%s %s has failed %s times in a row: %s", task, row or "of the clock", times, error)
 
 
-def _conversation(step: str, row: int) -> object:
+def _conversation(task: str, row: int) -> object:
     """The conversation's id, or how the database finds it; ``None`` for a job of the clock."""
     chats_own = select(Chat.conversation_id).where(Chat.id == row).scalar_subquery()
-    return chats_own if step == ending.STEP else row or None
+    return chats_own if task == ending.TASK else row or None
 
 
-def _pause(rt: Runtime, session: Session, step: str, row: int, times: int) -> None:
+def _pause(rt: Runtime, session: Session, task: str, row: int, times: int) -> None:
     """What this worker has claimed for the step comes due again after a pause, and holds up nobody else meanwhile."""
     for line in QUEUES:
-        if line.step == step:
-            for claim in leases_of(session, line, rt.pulse.worker, row):
+        if line.task == task:
+            for lease in leases_of(session, line, rt.heartbeat.worker, row):
                 with suppress(LeaseLost):
-                    postpone(session, claim, rt.now() + backoff(times))
+                    postpone(session, lease, rt.now() + backoff(times))

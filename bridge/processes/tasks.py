@@ -14,8 +14,8 @@ from bridge.runtime import Runtime
 from bridge.turns.process import process_turns
 
 TASKS: dict[str, Callable[[Runtime, int], None]] = {
-    "converse": process_turns,
-    "deliver": process_deliveries,
+    "process_turns": process_turns,
+    "process_deliveries": process_deliveries,
     "end_chat": end_task.end_chat,
 }
 """Rung by name with the id of one row."""
@@ -27,19 +27,19 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "sweep": (sweep.sweep, timedelta(seconds=2)),
     "end_stale": (stale_chats.end_stale, timedelta(minutes=5)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
-    "confirm": (status_poll.poll_statuses, timedelta(minutes=1)),
+    "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),
 }
 """What the clock calls for, each at its own interval. The sweep is what makes a pause end on time, so it is frequent;
 it costs a few index look-ups."""
 
 
-def run_task(rt: Runtime, step: str, row: int) -> None:
+def run_task(rt: Runtime, task: str, row: int) -> None:
     """Answer one ring. A worker without a pulse may not begin anything: it would spend all the rings that there are in
     no time, so it keeps each of them for a while.
     """
-    rt.pulse.await_steady(AWAIT_HEARTBEAT)
-    with noted(rt, step, row):
-        TASKS[step](rt, row)
+    rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT)
+    with noted(rt, task, row):
+        TASKS[task](rt, row)
 
 
 def tick(rt: Runtime, name: str) -> None:

@@ -25,5 +25,5 @@ def create_app() -> Flask:
     or_exit(lambda: must_fit(settings.database_url))
     logs.configure(secrets=logs.secrets_in(settings))
     tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
-    bell = CeleryNotifier(settings.broker_url, settings.redis_tls_verify)
-    return build_web(Runtime.build(settings, bell, pool_size=MAX_CONNECTIONS, silence=SILENCE))
+    notifier = CeleryNotifier(settings.broker_url, settings.redis_tls_verify)
+    return build_web(Runtime.build(settings, notifier, pool_size=MAX_CONNECTIONS, silence=SILENCE))

@@ -47,9 +47,9 @@ def runtime() -> Runtime:
     return Runtime.build(settings, CeleryNotifier(settings.broker_url, settings.redis_tls_verify), pool_size=pool_size)
 
 
-def _step_task(step: str) -> Callable[[int], None]:
+def _queue_task(name: str) -> Callable[[int], None]:
     def task(row: int) -> None:
-        run_task(runtime(), step, row)
+        run_task(runtime(), name, row)
 
     return task
 
@@ -73,7 +73,7 @@ def build_worker() -> Celery:
         task_queues=queues(TASKS),
     )
     for name in TASKS:
-        app.task(name=name)(_step_task(name))
+        app.task(name=name)(_queue_task(name))
     for name in SCHEDULE:
         app.task(name=name)(_clock_task(name))
     app.conf.beat_schedule = {
@@ -88,7 +88,7 @@ celery = build_worker()
 
 @worker_init.connect
 def _start(**_: Any) -> None:
-    runtime().pulse.start()
+    runtime().heartbeat.start()
 
 
 @worker_shutting_down.connect
@@ -101,11 +101,11 @@ def _let_go_in_time(**_: Any) -> None:
 
 @worker_shutdown.connect
 def _finish(**_: Any) -> None:
-    runtime().pulse.stop()
-    runtime().bell.close()
+    runtime().heartbeat.stop()
+    runtime().notifier.close()
 
 
 def _leave() -> None:
     log.warning("turns are still in flight after %s s; another worker will look what became of them", GRACE)
-    runtime().pulse.stop()
+    runtime().heartbeat.stop()
     os._exit(0)

@@ -74,7 +74,7 @@ class RemoteError(BridgeError):
         return scope_of(self.provider, self.part)
 
     @property
-    def call_over(self) -> bool:
+    def response_received(self) -> bool:
         """Has the vendor itself answered, so that nothing of the request is on its way any more?"""
         return self.status is not None and self.status not in IN_BETWEEN
 

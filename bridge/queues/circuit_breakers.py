@@ -66,19 +66,19 @@ def admit(session: Session, scopes: Sequence[str], now: datetime) -> tuple[str, 
         .order_by(CircuitBreaker.scope)
     )
     # Who is locked has just become the probe of somebody else.
-    holds = session.scalars(due.with_for_update(skip_locked=True).execution_options(populate_existing=True)).all()
-    if len(holds) < count:
+    breakers = session.scalars(due.with_for_update(skip_locked=True).execution_options(populate_existing=True)).all()
+    if len(breakers) < count:
         return None
-    ended = tuple(hold.scope for hold in holds if not hold.late or _is_proven(hold))
-    for hold in holds:
-        hold.probe_at, hold.probes, hold.refuted = now + _pause(hold), hold.probes + 1, False
+    ended = tuple(breaker.scope for breaker in breakers if not breaker.from_receipt or _is_proven(breaker))
+    for breaker in breakers:
+        breaker.probe_at, breaker.probes, breaker.probe_failed = now + _pause(breaker), breaker.probes + 1, False
     session.flush()
     return ended
 
 
-def _is_proven(hold: CircuitBreaker) -> bool:
+def _is_proven(breaker: CircuitBreaker) -> bool:
     """Of a late one: what was tried has not failed since."""
-    return hold.probes > 0 and not hold.refuted
+    return breaker.probes > 0 and not breaker.probe_failed
 
 
 def to_probe(session: Session, now: datetime) -> Sequence[str]:
@@ -94,7 +94,7 @@ def pausing(session: Session, now: datetime) -> Sequence[str]:
 def probe_by(
     session: Session,
     scope: str,
-    line: ConversationQueue,
+    queue: ConversationQueue,
     whose: ColumnElement[bool],
     free: ColumnElement[bool],
     now: datetime,
@@ -102,45 +102,47 @@ def probe_by(
     """The conversation to ring for, of those ``whose`` work the hold stops: the one that has waited longest, and that
     is ``free`` of other holds.
     """
-    due = select(Conversation.id).where(line.due_at <= now, whose)
+    due = select(Conversation.id).where(queue.due_at <= now, whose)
     if session.scalar(due.limit(1)) is None:
-        late = exists().where(CircuitBreaker.scope == scope, CircuitBreaker.late)
+        from_receipt = exists().where(CircuitBreaker.scope == scope, CircuitBreaker.from_receipt)
         goes_again = exists().where(Message.resend_at.is_not(None), Message.conversation_id == Conversation.id, whose)
-        if not session.scalar(select(late & goes_again)):  # nobody is left; the next piece of work finds out
+        if not session.scalar(select(from_receipt & goes_again)):  # nobody is left; the next piece of work finds out
             session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope == scope))
         return []
-    return list(session.scalars(due.where(free).order_by(line.due_at).limit(1)))
+    return list(session.scalars(due.where(free).order_by(queue.due_at).limit(1)))
 
 
-def trip(session: Session, error: RemoteError, now: datetime, *, late: bool = False) -> None:
+def trip(session: Session, error: RemoteError, now: datetime, *, from_receipt: bool = False) -> None:
     """Put on hold what the error concerns; what is on hold already keeps its pauses.
 
     ``late``: the message that met the cause had been taken.
     """
-    told = {"cause": str(error), "refuted": late}
-    known = told if late else {**told, "late": False}  # one that refuses at once will prove by taking that it is over
+    told = {"cause": str(error), "probe_failed": from_receipt}
+    known = (
+        told if from_receipt else {**told, "from_receipt": False}
+    )  # one that refuses at once will prove by taking that it is over
     renew = (
         update(CircuitBreaker).where(CircuitBreaker.scope == error.scope).values(known).returning(CircuitBreaker.scope)
     )
     if session.scalar(renew) is None:
-        first = FIRST_LATE_PROBE if late else backoff(1)
-        hold = {"scope": error.scope, **told, "late": late, "since": now, "probe_at": now + first}
-        session.execute(insert_if_new(session, CircuitBreaker).values(hold).on_conflict_do_nothing())
+        first = FIRST_LATE_PROBE if from_receipt else backoff(1)
+        breaker = {"scope": error.scope, **told, "from_receipt": from_receipt, "since": now, "probe_at": now + first}
+        session.execute(insert_if_new(session, CircuitBreaker).values(breaker).on_conflict_do_nothing())
         log.error("%s is on hold, all its work waits: %s", mask_numbers(error.scope), error)
 
 
 def close_proven(
-    session: Session, scopes: Sequence[str], line: ConversationQueue, tried_at: datetime, now: datetime
+    session: Session, scopes: Sequence[str], queue: ConversationQueue, tried_at: datetime, now: datetime
 ) -> None:
     """A message that was tried then has arrived: late holds that are older have lost their cause."""
     older = select(CircuitBreaker.scope).where(
-        CircuitBreaker.scope.in_(scopes), CircuitBreaker.late, CircuitBreaker.since <= tried_at
+        CircuitBreaker.scope.in_(scopes), CircuitBreaker.from_receipt, CircuitBreaker.since <= tried_at
     )
-    close(session, session.scalars(older).all(), line, now)
+    close(session, session.scalars(older).all(), queue, now)
 
 
 def close(
-    session: Session, probed: Sequence[str], line: ConversationQueue, now: datetime, error: RemoteError | None = None
+    session: Session, probed: Sequence[str], queue: ConversationQueue, now: datetime, error: RemoteError | None = None
 ) -> None:
     """What a probe has found to serve again: what is due is rung for at the next sweep.
 
@@ -156,15 +158,15 @@ def close(
         .order_by(CircuitBreaker.scope)
         .with_for_update()
     )
-    lifted = session.scalars(found).all() if probed else []
-    if not lifted:
+    closed = session.scalars(found).all() if probed else []
+    if not closed:
         return
-    session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope.in_(lifted)))
+    session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope.in_(closed)))
     # Who is locked is being rung for, worked on, or halted; none of them may hold up the others.
-    due = select(Conversation.id).where(line.due_at <= now).with_for_update(skip_locked=True).cte("due")
-    unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({line.rung_at: None})
+    due = select(Conversation.id).where(queue.due_at <= now).with_for_update(skip_locked=True).cte("due")
+    unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({queue.notified_at: None})
     session.execute(unmark)
-    log.warning("%s serves again; its work goes on", mask_numbers(" and ".join(lifted)))
+    log.warning("%s serves again; its work goes on", mask_numbers(" and ".join(closed)))
 
 
 def is_open(session: Session, scopes: Sequence[str]) -> bool:
@@ -180,8 +182,8 @@ def open_circuits(session: Session) -> list[OpenCircuit]:
     ]
 
 
-def _pause(hold: CircuitBreaker) -> timedelta:
+def _pause(breaker: CircuitBreaker) -> timedelta:
     """To the probe after the next one."""
-    if hold.late:
-        return min(FIRST_LATE_PROBE * 2.0 ** min(hold.probes + 1, 10), LONGEST_LATE_PROBE)
-    return min(backoff(hold.probes + 2), LONGEST_PROBE)
+    if breaker.from_receipt:
+        return min(FIRST_LATE_PROBE * 2.0 ** min(breaker.probes + 1, 10), LONGEST_LATE_PROBE)
+    return min(backoff(breaker.probes + 2), LONGEST_PROBE)

@@ -6,10 +6,10 @@ is worked off by one worker at a time, one piece after the other. Four columns o
 - ``due_at``    somebody must look at the line at this moment or later; NULL when nothing waits
 - ``claim``     counts the claims; whoever settles must still hold the newest
 - ``worker``    who holds the claim, so that a dead worker's work is found before its booking ends
-- ``rung_at``   when the bell was last rung for it
+- ``notified_at``   when the bell was last rung for it
 
-People type in pieces. Where ``REPLY_QUIET`` is set, the line of turns has a fifth: ``quiet_until``. While it is set, no
-turn is open, and each new text moves ``due_at`` ahead, but never past it; a claim ends that.
+People type in pieces. Where ``REPLY_DEBOUNCE`` is set, the line of turns has a fifth: ``debounce_deadline``. While it
+is set, no turn is open, and each new text moves ``due_at`` ahead, but never past it; a claim ends that.
 
 The statements that every text runs are built once for each line: to build one takes longer than to run it.
 
@@ -30,7 +30,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, case, fu
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from bridge.config import QUIET_AT_MOST
+from bridge.config import DEBOUNCE_AT_MOST
 from bridge.db.models import UNSENT, Conversation, Message, MessageStatus, UtcDateTime, Worker
 from bridge.lib.errors import BridgeError
 
@@ -40,7 +40,7 @@ RENOTIFY_AFTER = timedelta(seconds=20)
 STALLED_AFTER = timedelta(seconds=20)
 """A worker without a heartbeat for so long has stalled; it beats every few seconds (``bridge.queues.heartbeat``)."""
 
-CLOCKS_DIFFER = timedelta(seconds=1)
+MAX_CLOCK_SKEW = timedelta(seconds=1)
 """By so much at most, or the ring for what is due at once comes too early by the clock of the worker who hears it, and
 is spent. So what is due at once has been due for so long already.
 """
@@ -61,33 +61,33 @@ LONGEST_RETRY_AFTER = 300.0
 class ConversationQueue:
     """One of the two lines of a conversation."""
 
-    step: str
+    task: str
     """What is rung for it."""
     due_at: InstrumentedAttribute[datetime | None]
-    claim: InstrumentedAttribute[int]
-    worker: InstrumentedAttribute[str | None]
-    rung_at: InstrumentedAttribute[datetime | None]
+    lease_token: InstrumentedAttribute[int]
+    leased_by: InstrumentedAttribute[str | None]
+    notified_at: InstrumentedAttribute[datetime | None]
     waiting: tuple[MessageStatus, ...]
     """A line with a message in one of these states is not empty."""
-    quiet_until: ColumnElement[datetime | None] | None = None
+    debounce_deadline: ColumnElement[datetime | None] | None = None
     """Where the line waits for people who are still typing: the end of that, whatever they do."""
 
 
 TURNS = ConversationQueue(
-    step="converse",
+    task="process_turns",
     due_at=Conversation.turn_due_at,
-    claim=Conversation.turn_claim,
-    worker=Conversation.turn_worker,
-    rung_at=Conversation.turn_rung_at,
+    lease_token=Conversation.turn_lease_token,
+    leased_by=Conversation.turn_leased_by,
+    notified_at=Conversation.turn_notified_at,
     waiting=(MessageStatus.WAITING,),
-    quiet_until=Conversation.__table__.c.turn_quiet_until,
+    debounce_deadline=Conversation.__table__.c.turn_debounce_deadline,
 )
 DELIVERIES = ConversationQueue(
-    step="deliver",
+    task="process_deliveries",
     due_at=Conversation.delivery_due_at,
-    claim=Conversation.delivery_claim,
-    worker=Conversation.delivery_worker,
-    rung_at=Conversation.delivery_rung_at,
+    lease_token=Conversation.delivery_lease_token,
+    leased_by=Conversation.delivery_leased_by,
+    notified_at=Conversation.delivery_notified_at,
     waiting=UNSENT,
 )
 QUEUES = (TURNS, DELIVERIES)
@@ -97,15 +97,15 @@ QUEUES = (TURNS, DELIVERIES)
 class Lease:
     """The right to work on a line until the booking ends."""
 
-    line: ConversationQueue
+    queue: ConversationQueue
     conversation_id: int
-    number: int
+    token: int
     worker: str
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The values of the bind parameters that name this claim."""
-        return {"conversation": self.conversation_id, "number": self.number, "holder": self.worker}
+        return {"conversation": self.conversation_id, "token": self.token, "leased_by": self.worker}
 
 
 _NOW = bindparam("now", type_=UtcDateTime)
@@ -113,156 +113,174 @@ _UNTIL = bindparam("until", type_=UtcDateTime)
 _CONVERSATION: BindParameter[int] = bindparam("conversation")
 
 
-def enqueue(line: ConversationQueue, now: datetime, quiet: timedelta | None = None) -> dict[Any, Any]:
+def enqueue(queue: ConversationQueue, now: datetime, quiet: timedelta | None = None) -> dict[Any, Any]:
     """What an UPDATE of the conversation sets when work is added. A booking or a pause that is running stays.
 
     So does the mark of the last ring, where work waits already: somebody who texts again and again must not hide from
     the sweeper that no ring is heard.
     """
-    empty = line.due_at.is_(None)
-    rung = {line.rung_at: case((empty, now), else_=line.rung_at)}
-    if quiet is None or line.quiet_until is None:
-        return {line.due_at: func.coalesce(line.due_at, now - CLOCKS_DIFFER), **rung}
-    later, latest = now + quiet, now + quiet * QUIET_AT_MOST
-    still_typing = case((line.quiet_until < later, line.quiet_until), else_=later)
+    empty = queue.due_at.is_(None)
+    woken = {queue.notified_at: case((empty, now), else_=queue.notified_at)}
+    if quiet is None or queue.debounce_deadline is None:
+        return {queue.due_at: func.coalesce(queue.due_at, now - MAX_CLOCK_SKEW), **woken}
+    later, latest = now + quiet, now + quiet * DEBOUNCE_AT_MOST
+    still_typing = case((queue.debounce_deadline < later, queue.debounce_deadline), else_=later)
     return {
-        line.due_at: case((empty, later), (line.quiet_until.is_not(None), still_typing), else_=line.due_at),
-        line.quiet_until: case((empty, latest), else_=line.quiet_until),
-        **rung,
+        queue.due_at: case((empty, later), (queue.debounce_deadline.is_not(None), still_typing), else_=queue.due_at),
+        queue.debounce_deadline: case((empty, latest), else_=queue.debounce_deadline),
+        **woken,
     }
 
 
 def claim(
-    session: Session, line: ConversationQueue, conversation_id: int, *, worker: str, now: datetime, booking: timedelta
+    session: Session,
+    queue: ConversationQueue,
+    conversation_id: int,
+    *,
+    worker: str,
+    now: datetime,
+    lease_for: timedelta,
 ) -> Lease | None:
     """Book the line if it is due; ``None`` when it is empty, pausing or in other hands."""
-    booked = {"conversation": conversation_id, "holder": worker, "now": now, "until": now + booking}
-    number = session.scalar(_claim(line), booked)
-    return None if number is None else Lease(line, conversation_id, number, worker)
+    claimed = {"conversation": conversation_id, "leased_by": worker, "now": now, "until": now + lease_for}
+    token = session.scalar(_claim(queue), claimed)
+    return None if token is None else Lease(queue, conversation_id, token, worker)
 
 
 @cache
-def _claim(line: ConversationQueue) -> ReturningUpdate[int]:
+def _claim(queue: ConversationQueue) -> ReturningUpdate[int]:
     return (
         update(Conversation)
-        .where(Conversation.id == _CONVERSATION, line.due_at <= _NOW)
+        .where(Conversation.id == _CONVERSATION, queue.due_at <= _NOW)
         .values(
-            {line.due_at: _UNTIL, line.claim: line.claim + 1, line.worker: bindparam("holder"), **_end_debounce(line)}
+            {
+                queue.due_at: _UNTIL,
+                queue.lease_token: queue.lease_token + 1,
+                queue.leased_by: bindparam("leased_by"),
+                **_end_debounce(queue),
+            }
         )
-        .returning(line.claim)
+        .returning(queue.lease_token)
     )
 
 
-def verify_lease(session: Session, claim: Lease) -> None:
+def verify_lease(session: Session, lease: Lease) -> None:
     """Make sure that the claim is still ours, and keep it so until the transaction ends. Raises :class:`Outlived`."""
-    if session.scalar(_verify_lease(claim.line), claim.parameters) is None:
-        raise _lease_lost(claim)
+    if session.scalar(_verify_lease(lease.queue), lease.parameters) is None:
+        raise _lease_lost(lease)
 
 
 @cache
-def _verify_lease(line: ConversationQueue) -> Select[int]:
-    return select(Conversation.id).where(*_mine(line)).with_for_update()
+def _verify_lease(queue: ConversationQueue) -> Select[int]:
+    return select(Conversation.id).where(*_mine(queue)).with_for_update()
 
 
-def settle(session: Session, claim: Lease, now: datetime, quiet: timedelta | None = None) -> None:
+def settle(session: Session, lease: Lease, now: datetime, quiet: timedelta | None = None) -> None:
     """This piece is done: the line is due at once if another waits, else empty.
 
     The row is locked first and the look comes after, so that a text which arrives meanwhile is either seen here or
     finds the line empty and makes it due itself.
     """
-    postpone(session, claim, None)
-    first, last = session.execute(_waiting(claim.line), {"conversation": claim.conversation_id}).one()
+    postpone(session, lease, None)
+    first, last = session.execute(_waiting(lease.queue), {"conversation": lease.conversation_id}).one()
     if first:
         session.execute(
             update(Conversation)
-            .where(Conversation.id == claim.conversation_id)
+            .where(Conversation.id == lease.conversation_id)
             .values(
                 {
-                    claim.line.due_at: now - CLOCKS_DIFFER,
-                    claim.line.rung_at: now,
-                    **_debounce(claim.line, first, last, now, quiet),
+                    lease.queue.due_at: now - MAX_CLOCK_SKEW,
+                    lease.queue.notified_at: now,
+                    **_debounce(lease.queue, first, last, now, quiet),
                 }
             )
         )
 
 
 @cache
-def _waiting(line: ConversationQueue) -> Select[datetime, datetime]:
-    waits = (Message.conversation_id == _CONVERSATION, Message.status.in_(line.waiting))
+def _waiting(queue: ConversationQueue) -> Select[datetime, datetime]:
+    waits = (Message.conversation_id == _CONVERSATION, Message.status.in_(queue.waiting))
     return select(func.min(Message.created_at), func.max(Message.created_at)).where(*waits)
 
 
-def postpone(session: Session, claim: Lease, due_at: datetime | None) -> None:
+def postpone(session: Session, lease: Lease, due_at: datetime | None) -> None:
     """Let go of the claim; the line is due again at that moment. Raises :class:`Outlived`."""
-    if session.scalar(_release_until(claim.line), {**claim.parameters, "until": due_at}) is None:
-        raise _lease_lost(claim)
+    if session.scalar(_release_until(lease.queue), {**lease.parameters, "until": due_at}) is None:
+        raise _lease_lost(lease)
 
 
 @cache
-def _release_until(line: ConversationQueue) -> ReturningUpdate[int]:
-    let_go = update(Conversation).where(*_mine(line)).values({line.due_at: _UNTIL, line.worker: None})
+def _release_until(queue: ConversationQueue) -> ReturningUpdate[int]:
+    let_go = update(Conversation).where(*_mine(queue)).values({queue.due_at: _UNTIL, queue.leased_by: None})
     return let_go.returning(Conversation.id)
 
 
-def resume(line: ConversationQueue, now: datetime) -> dict[Any, Any]:
+def resume(queue: ConversationQueue, now: datetime) -> dict[Any, Any]:
     """What an UPDATE sets when the pause of a line has lost its reason; a claim in somebody's hands stays."""
-    return {line.due_at: _unless_leased(line, now), line.rung_at: now}
+    return {queue.due_at: _unless_leased(queue, now), queue.notified_at: now}
 
 
-def revoke(line: ConversationQueue, now: datetime) -> dict[Any, Any]:
+def revoke(queue: ConversationQueue, now: datetime) -> dict[Any, Any]:
     """What an UPDATE sets when the work in hand has lost its reason: whoever holds the claim will have outlived it."""
-    return {line.claim: line.claim + 1, line.worker: None, line.due_at: now - CLOCKS_DIFFER, line.rung_at: now}
+    return {
+        queue.lease_token: queue.lease_token + 1,
+        queue.leased_by: None,
+        queue.due_at: now - MAX_CLOCK_SKEW,
+        queue.notified_at: now,
+    }
 
 
-def reclaim_stalled(session: Session, line: ConversationQueue, now: datetime) -> int:
+def reclaim_stalled(session: Session, queue: ConversationQueue, now: datetime) -> int:
     """Make due at once what dead workers hold. Returns how many lines that were."""
-    dead = {"at_once": now - CLOCKS_DIFFER, "alive": now - STALLED_AFTER}
-    return len(session.scalars(_reclaim_stalled(line), dead).all())
+    dead = {"at_once": now - MAX_CLOCK_SKEW, "alive": now - STALLED_AFTER}
+    return len(session.scalars(_reclaim_stalled(queue), dead).all())
 
 
 @cache
-def _reclaim_stalled(line: ConversationQueue) -> ReturningUpdate[int]:
-    alive = select(Worker.id).where(Worker.seen_at > bindparam("alive"))
-    return _free(line, line.worker.is_not(None), line.worker.not_in(alive))
+def _reclaim_stalled(queue: ConversationQueue) -> ReturningUpdate[int]:
+    alive = select(Worker.id).where(Worker.last_heartbeat_at > bindparam("alive"))
+    return _free(queue, queue.leased_by.is_not(None), queue.leased_by.not_in(alive))
 
 
 def leases_of(
-    session: Session, line: ConversationQueue, worker: str, conversation_id: int | None = None
+    session: Session, queue: ConversationQueue, worker: str, conversation_id: int | None = None
 ) -> list[Lease]:
     """What this worker has claimed of one kind of line, as the table tells it; in one conversation, or in all."""
-    held = select(Conversation.id, line.claim).where(line.worker == worker)
+    open_circuits = select(Conversation.id, queue.lease_token).where(queue.leased_by == worker)
     if conversation_id is not None:
-        held = held.where(Conversation.id == conversation_id)
-    return [Lease(line, conversation_id, number, worker) for conversation_id, number in session.execute(held)]
+        open_circuits = open_circuits.where(Conversation.id == conversation_id)
+    return [Lease(queue, conversation_id, number, worker) for conversation_id, number in session.execute(open_circuits)]
 
 
-def release(session: Session, claim: Lease, now: datetime) -> bool:
+def release(session: Session, lease: Lease, now: datetime) -> bool:
     """Make due at once what was claimed and is not being worked on; False when that is no longer so."""
-    dropped = {**claim.parameters, "at_once": now - CLOCKS_DIFFER}
-    return session.scalar(_free(claim.line, *_mine(claim.line)), dropped) is not None
+    dropped = {**lease.parameters, "at_once": now - MAX_CLOCK_SKEW}
+    return session.scalar(_free(lease.queue, *_mine(lease.queue)), dropped) is not None
 
 
-def find_unnotified(session: Session, line: ConversationQueue, now: datetime, limit: int) -> Sequence[int]:
+def find_unnotified(session: Session, queue: ConversationQueue, now: datetime, limit: int) -> Sequence[int]:
     """Conversations whose line is due and whom nobody has told, or told so long ago that the ring was lost.
 
     They are marked as rung in the same statement, so that two sweepers at once do not ring twice. The one that has
     waited longest comes first: behind all the others comes who has just brought a hold about, maybe alone to blame.
     """
-    rows = session.execute(_find_unnotified(line), {"now": now, "lost": now - RENOTIFY_AFTER, "most": limit})
+    rows = session.execute(_find_unnotified(queue), {"now": now, "lost": now - RENOTIFY_AFTER, "most": limit})
     return [conversation_id for _, conversation_id in sorted((due_at, id_) for id_, due_at in rows)]
 
 
 @cache
-def _find_unnotified(line: ConversationQueue) -> ReturningUpdate[int, datetime | None]:
-    nobody_told = or_(line.rung_at.is_(None), line.rung_at < line.due_at, line.rung_at < bindparam("lost"))
-    told = line.rung_at >= line.due_at
+def _find_unnotified(queue: ConversationQueue) -> ReturningUpdate[int, datetime | None]:
+    nobody_told = or_(
+        queue.notified_at.is_(None), queue.notified_at < queue.due_at, queue.notified_at < bindparam("lost")
+    )
+    told = queue.notified_at >= queue.due_at
     # Whoever waits for a vendor on hold was told, and is told again: they must not keep out who was never told.
-    first = case((told, 1), else_=0), case((told, line.rung_at), else_=line.due_at)
-    due = select(Conversation.id).where(line.due_at <= _NOW, nobody_told).order_by(*first)
+    first = case((told, 1), else_=0), case((told, queue.notified_at), else_=queue.due_at)
+    due = select(Conversation.id).where(queue.due_at <= _NOW, nobody_told).order_by(*first)
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
     chosen = due.limit(bindparam("most")).with_for_update(skip_locked=True).cte("due")
-    marked = update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({line.rung_at: _NOW})
-    return marked.returning(Conversation.id, line.due_at)
+    marked = update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({queue.notified_at: _NOW})
+    return marked.returning(Conversation.id, queue.due_at)
 
 
 def oldest_due(session: Session, now: datetime) -> datetime | None:
@@ -271,9 +289,9 @@ def oldest_due(session: Session, now: datetime) -> datetime | None:
     return min(filter(None, due), default=None)
 
 
-def count_due(session: Session, line: ConversationQueue, now: datetime) -> int:
+def count_due(session: Session, queue: ConversationQueue, now: datetime) -> int:
     """How many lines of this kind are due and in nobody's hands, those included whose vendor is on hold."""
-    return session.scalar(select(func.count(line.due_at)).where(line.due_at <= now)) or 0
+    return session.scalar(select(func.count(queue.due_at)).where(queue.due_at <= now)) or 0
 
 
 def backoff(attempts: int, retry_after: float | None = None) -> timedelta:
@@ -282,37 +300,43 @@ def backoff(attempts: int, retry_after: float | None = None) -> timedelta:
     return timedelta(seconds=max(seconds, min(retry_after or 0.0, LONGEST_RETRY_AFTER)))
 
 
-def _free(line: ConversationQueue, *which: ColumnElement[bool]) -> ReturningUpdate[int]:
+def _free(queue: ConversationQueue, *which: ColumnElement[bool]) -> ReturningUpdate[int]:
     """Rows that somebody has locked are left for the next time: a halted process must not hold up all the others."""
     free = select(Conversation.id).where(*which).with_for_update(skip_locked=True).cte("free")
     freed = update(Conversation).where(Conversation.id.in_(select(free.c.id)))
     at_once = bindparam("at_once", type_=UtcDateTime)
-    return freed.values({line.due_at: at_once, line.worker: None, line.rung_at: None}).returning(Conversation.id)
+    return freed.values({queue.due_at: at_once, queue.leased_by: None, queue.notified_at: None}).returning(
+        Conversation.id
+    )
 
 
-def _mine(line: ConversationQueue) -> tuple[ColumnElement[bool], ...]:
+def _mine(queue: ConversationQueue) -> tuple[ColumnElement[bool], ...]:
     """A claim that was let go is not ours any more either: a commit that is tried twice counts once."""
-    return Conversation.id == _CONVERSATION, line.claim == bindparam("number"), line.worker == bindparam("holder")
+    return (
+        Conversation.id == _CONVERSATION,
+        queue.lease_token == bindparam("token"),
+        queue.leased_by == bindparam("leased_by"),
+    )
 
 
-def _lease_lost(claim: Lease) -> LeaseLost:
-    return LeaseLost(f"another worker has taken over {claim.line.step} of conversation {claim.conversation_id}")
+def _lease_lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"another worker has taken over {lease.queue.task} of conversation {lease.conversation_id}")
 
 
-def _end_debounce(line: ConversationQueue) -> dict[Any, Any]:
-    return {} if line.quiet_until is None else {line.quiet_until: None}
+def _end_debounce(queue: ConversationQueue) -> dict[Any, Any]:
+    return {} if queue.debounce_deadline is None else {queue.debounce_deadline: None}
 
 
 def _debounce(
-    line: ConversationQueue, first: datetime, last: datetime, now: datetime, quiet: timedelta | None
+    queue: ConversationQueue, first: datetime, last: datetime, now: datetime, quiet: timedelta | None
 ) -> dict[Any, Any]:
     """What changes where texts wait whose writer may not be through: as if the line had been empty when they came."""
-    if quiet is None or line.quiet_until is None:
+    if quiet is None or queue.debounce_deadline is None:
         return {}
-    latest = first + quiet * QUIET_AT_MOST
+    latest = first + quiet * DEBOUNCE_AT_MOST
     due_at = min(last + quiet, latest)
-    return {line.due_at: due_at, line.quiet_until: latest} if due_at > now else {}
+    return {queue.due_at: due_at, queue.debounce_deadline: latest} if due_at > now else {}
 
 
-def _unless_leased(line: ConversationQueue, now: datetime) -> Any:
-    return case((line.worker.is_(None), now - CLOCKS_DIFFER), else_=line.due_at)
+def _unless_leased(queue: ConversationQueue, now: datetime) -> Any:
+    return case((queue.leased_by.is_(None), now - MAX_CLOCK_SKEW), else_=queue.due_at)

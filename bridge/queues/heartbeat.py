@@ -56,23 +56,23 @@ class Heartbeat:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def in_charge(self, worker: str) -> bool:
+    def may_start_work(self, worker: str) -> bool:
         """May the worker of this name begin something that others must not begin too?"""
         return worker == self.worker and self._elapsed() - self._last < LIVE_FOR
 
-    def await_steady(self, within: float) -> bool:
+    def wait_until_live(self, within: float) -> bool:
         """Wait so many seconds at most until this process may begin something; False where it still may not."""
         with self._beaten:
-            return self._beaten.wait_for(lambda: self.in_charge(self.worker), within)
+            return self._beaten.wait_for(lambda: self.may_start_work(self.worker), within)
 
     @contextmanager
-    def holding(self, line: ConversationQueue, conversation_id: int) -> Iterator[None]:
+    def working_on(self, queue: ConversationQueue, conversation_id: int) -> Iterator[None]:
         """While this lasts, what this worker claims of the line is being worked on.
 
         What it holds otherwise was dropped: by an error that nobody expected, or by a database that went away, even in
         the middle of the claim's own commit. The next beat lets go of it.
         """
-        key = (line.step, conversation_id)
+        key = (queue.task, conversation_id)
         with self._lock:
             self._in_hand[key] += 1
         try:
@@ -126,18 +126,18 @@ class Heartbeat:
 
     def _write(self) -> None:
         with self._sessions.begin() as session:
-            known = update(Worker).where(Worker.id == self.worker).values(seen_at=self._now())
+            known = update(Worker).where(Worker.id == self.worker).values(last_heartbeat_at=self._now())
             if session.execute(known.returning(Worker.id)).first() is None:
-                session.add(Worker(id=self.worker, seen_at=self._now()))
+                session.add(Worker(id=self.worker, last_heartbeat_at=self._now()))
 
     def _let_go_of_the_dropped(self) -> None:
         """The table is read first and the memory after: what is claimed in between is in hand already."""
         with self._sessions.begin() as session:
-            claims = [claim for line in QUEUES for claim in leases_of(session, line, self.worker)]
+            claims = [lease for queue in QUEUES for lease in leases_of(session, queue, self.worker)]
             with self._lock:
-                dropped = [claim for claim in claims if (claim.line.step, claim.conversation_id) not in self._in_hand]
-            for claim in dropped:
-                if release(session, claim, self._now()):
+                dropped = [lease for lease in claims if (lease.queue.task, lease.conversation_id) not in self._in_hand]
+            for lease in dropped:
+                if release(session, lease, self._now()):
                     log.warning(
-                        "%s %s was dropped in the middle, and is due again", claim.line.step, claim.conversation_id
+                        "%s %s was dropped in the middle, and is due again", lease.queue.task, lease.conversation_id
                     )

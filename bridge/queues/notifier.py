@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Notifier(Protocol):
-    def ring(self, step: str, row: int) -> None:
+    def wake(self, task: str, row: int) -> None:
         """Ask for ``step`` on ``row`` soon. Returns at once; never raises."""
         ...
 
@@ -18,7 +18,7 @@ class Notifier(Protocol):
         """Could a ring be heard at this moment?"""
         ...
 
-    def backlog(self, step: str) -> int:
+    def backlog(self, task: str) -> int:
         """How many rings for this step nobody has taken yet; 0 where that can't be told. Never raises."""
         ...
 
@@ -30,13 +30,13 @@ class Notifier(Protocol):
 class NullNotifier:
     """For a process that only writes: the sweeper of another one will ring."""
 
-    def ring(self, step: str, row: int) -> None:
+    def wake(self, task: str, row: int) -> None:
         pass
 
     def reachable(self) -> bool:
         return False
 
-    def backlog(self, step: str) -> int:
+    def backlog(self, task: str) -> int:
         return 0
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ FORGET_AFTER = timedelta(days=1)
 class Failing:
     """A step that fails again and again in the same way, for one conversation or for several."""
 
-    step: str
+    task: str
     error: str
     since: datetime
     conversations: tuple[int, ...]
@@ -55,27 +55,27 @@ def failing(session: Session, now: datetime) -> list[Failing]:
     found: dict[tuple[str, str], list[TaskError]] = {}
     oldest = select(TaskError).where(standing(now)).order_by(TaskError.since, TaskError.id).limit(MOST)
     for row in session.scalars(oldest):
-        found.setdefault((row.step, row.error), []).append(row)
+        found.setdefault((row.task, row.error), []).append(row)
     return [
-        Failing(step, error, rows[0].since, tuple(row.conversation_id for row in rows if row.conversation_id))
-        for (step, error), rows in found.items()
+        Failing(task, error, rows[0].since, tuple(row.conversation_id for row in rows if row.conversation_id))
+        for (task, error), rows in found.items()
     ]
 
 
 def count(session: Session, now: datetime) -> dict[str, int]:
     """Of each step that fails again and again, for how many rows."""
-    counted = select(TaskError.step, func.count().label("number")).where(standing(now)).group_by(TaskError.step)
-    return {row.step: row.number for row in session.execute(counted)}
+    counted = select(TaskError.task, func.count().label("number")).where(standing(now)).group_by(TaskError.task)
+    return {row.task: row.number for row in session.execute(counted)}
 
 
 def record(
-    session: Session, step: str, row: int, conversation: object, error: str, now: datetime, lasting: timedelta
+    session: Session, task: str, row: int, conversation: object, error: str, now: datetime, lasting: timedelta
 ) -> int:
     """Note one more, and forget what is long over. ``conversation``: its id, or how the database finds it. Returns how
     many in a row that makes.
     """
     session.execute(delete(TaskError).where(TaskError.stands_until < now - FORGET_AFTER))
-    new = {"step": step, "row_id": row, "conversation_id": conversation, "since": now, "times": 1}
+    new = {"task": task, "row_id": row, "conversation_id": conversation, "since": now, "times": 1}
     latest = {"error": error, "last_at": now, "stands_until": now + lasting}
     goes_on = TaskError.stands_until > now
     again = {
@@ -84,5 +84,5 @@ def record(
         **latest,
     }
     noted = insert_if_new(session, TaskError).values(**new, **latest)
-    noted = noted.on_conflict_do_update(index_elements=[TaskError.step, TaskError.row_id], set_=again)
+    noted = noted.on_conflict_do_update(index_elements=[TaskError.task, TaskError.row_id], set_=again)
     return session.scalars(noted.returning(TaskError.times)).one()

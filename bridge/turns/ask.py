@@ -22,57 +22,57 @@ NEW_CHATS = 8
 """Attempts after which new chats that end at once are taken for the agent's way: each of them costs money."""
 
 
-def ask(rt: Runtime, booked: ClaimedTurn) -> Answer:
+def ask(rt: Runtime, claimed: ClaimedTurn) -> Answer:
     """Say it; in a new chat when there is none or the old one has ended, and then once more."""
-    if booked.chat is None:
-        return ask_in_new_chat(rt, booked)
-    no_poison(booked)
+    if claimed.chat is None:
+        return ask_in_new_chat(rt, claimed)
+    no_poison(claimed)
     try:
-        return _say(rt, booked, booked.chat)
+        return _say(rt, claimed, claimed.chat)
     except ChatEnded:
-        return ask_in_new_chat(rt, booked, ended=booked.chat)
+        return ask_in_new_chat(rt, claimed, ended=claimed.chat)
     except NotReceived as not_heard:
-        if not_heard.error.worth_retry or not booked.chat.stands.user_items:
+        if not_heard.error.worth_retry or not claimed.chat.bookmark.user_items:
             raise
-        leave(rt, booked, rows.REFUSES)  # the chat may be at fault, and not the text: a new one tells
-        return ask_in_new_chat(rt, booked)
+        leave(rt, claimed, rows.REFUSES)  # the chat may be at fault, and not the text: a new one tells
+        return ask_in_new_chat(rt, claimed)
 
 
-def no_poison(booked: ClaimedTurn) -> None:
+def no_poison(claimed: ClaimedTurn) -> None:
     """Raises :class:`Hopeless` for a turn at which the provider has failed too often while it served others."""
-    if booked.spent:
-        raise GiveUp(f"the agent fails at it again and again, and serves others: {booked.error}")
+    if claimed.spent:
+        raise GiveUp(f"the agent fails at it again and again, and serves others: {claimed.error}")
 
 
-def leave(rt: Runtime, booked: ClaimedTurn, reason: str) -> None:
+def leave(rt: Runtime, claimed: ClaimedTurn, reason: str) -> None:
     """The turn was not heard in its chat, and is not asked there any more."""
     with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, booked.claim)
-        session.get_one(Turn, booked.turn_id).status = TurnStatus.WAITING
-        rows.retire(rt, session, booked.claim.conversation_id, reason)
+        conversation_queue.verify_lease(session, claimed.lease)
+        session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
+        rows.retire(rt, session, claimed.lease.conversation_id, reason)
 
 
-def ask_in_new_chat(rt: Runtime, booked: ClaimedTurn, ended: OpenChat | None = None) -> Answer:
+def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = None) -> Answer:
     """Open a chat and say it there, once. ``ended``: the chat that turned out to be over; that is noted first."""
-    no_poison(booked)
-    about, route = _about(rt, booked, ended)
-    _check_heartbeat(rt, booked)
+    no_poison(claimed)
+    about, route = _about(rt, claimed, ended)
+    _check_heartbeat(rt, claimed)
     opened = rt.agents.of(route.provider).create_chat(about)
-    chat = _open(rt, booked, route, opened.id, bookmark(opened.items or ()))
+    chat = _open(rt, claimed, route, opened.id, bookmark(opened.items or ()))
     try:
-        return _say(rt, booked, chat)
+        return _say(rt, claimed, chat)
     except ChatEnded as error:
-        _about(rt, booked, ended=chat)
-        if booked.attempts >= NEW_CHATS:
+        _about(rt, claimed, ended=chat)
+        if claimed.attempts >= NEW_CHATS:
             raise GiveUp(f"every new chat has ended at once: {error}") from error
-        raise RetryAt(f"the new chat has ended at once: {error}", booked.next_try(rt.now())) from error
+        raise RetryAt(f"the new chat has ended at once: {error}", claimed.next_try(rt.now())) from error
 
 
-def _say(rt: Runtime, booked: ClaimedTurn, chat: OpenChat) -> Answer:
+def _say(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> Answer:
     """The one call that must never be made twice. ``ASKING`` has been committed just before."""
-    _check_heartbeat(rt, booked)
+    _check_heartbeat(rt, claimed)
     try:
-        items = rt.agents.of(chat.provider).complete(chat.provider_chat_id, booked.content)
+        items = rt.agents.of(chat.provider).complete(chat.provider_chat_id, claimed.content)
     except ChatEnded:
         raise
     except RemoteError as error:
@@ -80,7 +80,7 @@ def _say(rt: Runtime, booked: ClaimedTurn, chat: OpenChat) -> Answer:
             raise
         raise NotReceived(error) from error
     ended = any(item.ends_chat for item in items)
-    answer = Answer(chat, items, advance(chat.stands, items), ended)
+    answer = Answer(chat, items, advance(chat.bookmark, items), ended)
     return answer if answer.texts or ended else _silent(rt, answer)
 
 
@@ -93,37 +93,37 @@ def _silent(rt: Runtime, answer: Answer) -> Answer:
     return replace(answer, ended=chat.state is ChatState.ENDED)
 
 
-def _check_heartbeat(rt: Runtime, booked: ClaimedTurn) -> None:
+def _check_heartbeat(rt: Runtime, claimed: ClaimedTurn) -> None:
     """Right before a call: a process that was halted or cut off for long is not in charge any more."""
-    if not rt.pulse.in_charge(booked.claim.worker):
+    if not rt.heartbeat.may_start_work(claimed.lease.worker):
         raise LeaseLost("this worker has had no pulse")
 
 
-def _about(rt: Runtime, booked: ClaimedTurn, ended: OpenChat | None) -> tuple[NewChat, Route]:
+def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> tuple[NewChat, Route]:
     """Note that the turn was not heard and that the old chat, if any, has ended; gather what the new one is told."""
     with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, booked.claim)
-        session.get_one(Turn, booked.turn_id).status = TurnStatus.WAITING
+        conversation_queue.verify_lease(session, claimed.lease)
+        session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
         if ended:
             rows.end(rt, session, ended, "ended at the provider")
-        conversation = session.get_one(Conversation, booked.claim.conversation_id)
+        conversation = session.get_one(Conversation, claimed.lease.conversation_id)
         route = rt.agents.route(conversation.bridge_number)
         about = NewChat(
             conversation_id=conversation.id,
             user_number=conversation.phone,
             agent_number=conversation.bridge_number,
-            previous_conversation="" if booked.untold else recap(session, rt.settings, conversation, rt.now()),
+            previous_conversation="" if claimed.untold else recap(session, rt.settings, conversation, rt.now()),
             route=route,
         )
         return about, route
 
 
-def _open(rt: Runtime, booked: ClaimedTurn, route: Route, provider_chat_id: str, stands: Bookmark) -> OpenChat:
+def _open(rt: Runtime, claimed: ClaimedTurn, route: Route, provider_chat_id: str, bookmark: Bookmark) -> OpenChat:
     """Note the new chat, and that the turn is being said in it."""
     with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, booked.claim)
-        chat = rows.insert(rt, session, booked.claim.conversation_id, route, provider_chat_id, stands)
+        conversation_queue.verify_lease(session, claimed.lease)
+        chat = rows.insert(rt, session, claimed.lease.conversation_id, route, provider_chat_id, bookmark)
         if chat is None:  # it may be somebody else's
-            raise RetryAt("the new chat is not a new one", booked.next_try(rt.now()))
-        begin_asking(rt, session, booked, chat)
+            raise RetryAt("the new chat is not a new one", claimed.next_try(rt.now()))
+        begin_asking(rt, session, claimed, chat)
         return chat

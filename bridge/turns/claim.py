@@ -37,74 +37,74 @@ LEASE_MARGIN = timedelta(seconds=120)
 
 def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
     """Book the line, and say in the same commit what will be asked where, so that it is known whatever happens."""
-    worker = rt.pulse.worker
-    if not rt.pulse.in_charge(worker):
+    worker = rt.heartbeat.worker
+    if not rt.heartbeat.may_start_work(worker):
         return None
-    booking = LONGEST_TURN * rt.settings.agent_timeout + LEASE_MARGIN
+    lease_for = LONGEST_TURN * rt.settings.agent_timeout + LEASE_MARGIN
     with rt.sessions.begin() as session:
-        claimed = conversation_queue.claim(
-            session, TURNS, conversation_id, worker=worker, now=rt.now(), booking=booking
+        lease = conversation_queue.claim(
+            session, TURNS, conversation_id, worker=worker, now=rt.now(), lease_for=lease_for
         )
-        if claimed is None:
+        if lease is None:
             return None
         pair = session.get_one(Conversation, conversation_id)
-        turn = _open_turn(session, conversation_id) or _next_turn(rt, session, claimed, pair)
+        turn = _open_turn(session, conversation_id) or _next_turn(rt, session, lease, pair)
         if turn is None:
             return None
         route = rt.agents.route(pair.bridge_number)
         chat = _chat(rt, session, turn, route)
         needed = (chat.provider,) if chat else scopes(route)
-        too_old = rt.now() >= turn.answer_by
+        too_old = rt.now() >= turn.expires_at
         probed = () if too_old else circuit_breakers.admit(session, needed, rt.now())
         if probed is None:
             session.rollback()
             return None
         agent = (chat.provider, chat.agent_id) if chat else (route.provider, route.agent_id)
-        booked = _booked(session, claimed, pair, turn, chat, agent, probed)
-        if booked.chat and not booked.look_first:
-            begin_asking(rt, session, booked, booked.chat)
-        return booked
+        claimed = _booked(session, lease, pair, turn, chat, agent, probed)
+        if claimed.chat and not claimed.outcome_unknown:
+            begin_asking(rt, session, claimed, claimed.chat)
+        return claimed
 
 
 def _open_turn(session: Session, conversation_id: int) -> Turn | None:
     return session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
 
 
-def _next_turn(rt: Runtime, session: Session, claimed: Lease, pair: Conversation) -> Turn | None:
+def _next_turn(rt: Runtime, session: Session, lease: Lease, pair: Conversation) -> Turn | None:
     """Of the texts that wait. ``None``, and the claim let go, where there are none or the person had too many turns."""
-    if pair.paced_at:
-        _ignore_too_old(rt, session, pair.id, pair.paced_at)
-    waiting = select(Message).where(*_waiting(claimed.conversation_id)).order_by(*AS_SENT)
+    if pair.throttled_at:
+        _ignore_too_old(rt, session, pair.id, pair.throttled_at)
+    waiting = select(Message).where(*_waiting(lease.conversation_id)).order_by(*AS_SENT)
     texts = session.scalars(waiting.limit(MAX_TEXTS)).all()
     if not texts:
-        conversation_queue.settle(session, claimed, rt.now())
+        conversation_queue.settle(session, lease, rt.now())
         return None
     free_at = limits.free_at(rt, session, pair.phone)
     if free_at > rt.now():
-        pair.paced_at = rt.now()
-        _keep_waiting(rt, session, claimed, free_at)
+        pair.throttled_at = rt.now()
+        _keep_waiting(rt, session, lease, free_at)
         return None
-    return _merge(rt, session, claimed.conversation_id, texts)
+    return _merge(rt, session, lease.conversation_id, texts)
 
 
 def _waiting(conversation_id: int) -> tuple[ColumnElement[bool], ...]:
     return Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING
 
 
-def _keep_waiting(rt: Runtime, session: Session, claimed: Lease, free_at: datetime) -> None:
+def _keep_waiting(rt: Runtime, session: Session, lease: Lease, free_at: datetime) -> None:
     """Until the person may have a turn again, or until the oldest text is too old for one."""
-    conversation_id = claimed.conversation_id
+    conversation_id = lease.conversation_id
     _ignore_too_old(rt, session, conversation_id, rt.now())
     oldest = session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
-    conversation_queue.postpone(session, claimed, oldest and min(free_at, oldest + rt.settings.answer_within))
-    if limits.notify(rt, session, conversation_id, rt.settings.pace_reply):
+    conversation_queue.postpone(session, lease, oldest and min(free_at, oldest + rt.settings.answer_within))
+    if limits.notify(rt, session, conversation_id, rt.settings.rate_limit_reply):
         unrung = update(Conversation).where(Conversation.id == conversation_id)  # so that the sweeper rings
-        session.execute(unrung.values({DELIVERIES.rung_at: None}))
+        session.execute(unrung.values({DELIVERIES.notified_at: None}))
 
 
-def _ignore_too_old(rt: Runtime, session: Session, conversation_id: int, paced_at: datetime) -> None:
+def _ignore_too_old(rt: Runtime, session: Session, conversation_id: int, throttled_at: datetime) -> None:
     """What waited because the person had had too many turns is not given up with an excuse each."""
-    until = min(paced_at, rt.now() - rt.settings.answer_within)
+    until = min(throttled_at, rt.now() - rt.settings.answer_within)
     ignored = limits.ignore_waiting(session, conversation_id, until, rt.now())
     if ignored:
         log.warning("%s texts in conversation %s are ignored: %s", ignored, conversation_id, limits.TOO_MANY)
@@ -119,12 +119,12 @@ def _merge(rt: Runtime, session: Session, conversation_id: int, texts: Sequence[
         status=TurnStatus.WAITING,
         attempts=0,
         created_at=rt.now(),
-        answer_by=min(text.created_at for text in texts) + rt.settings.answer_within,
+        expires_at=min(text.created_at for text in texts) + rt.settings.answer_within,
     )
     session.add(turn)
     session.flush()
     for text in texts:
-        text.turn_id, text.status = turn.id, MessageStatus.TAKEN
+        text.turn_id, text.status = turn.id, MessageStatus.IN_TURN
     session.flush()
     return turn
 
@@ -138,7 +138,7 @@ def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> OpenChat |
 
 def _booked(
     session: Session,
-    claim: Lease,
+    lease: Lease,
     pair: Conversation,
     turn: Turn,
     chat: OpenChat | None,
@@ -149,16 +149,16 @@ def _booked(
     bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
     turn.attempts += 1
     return ClaimedTurn(
-        claim=claim,
+        lease=lease,
         phone=pair.phone,
         turn_id=turn.id,
         content="\n".join(bodies),
         attempts=turn.attempts,
-        answer_by=turn.answer_by,
-        look_first=turn.status is TurnStatus.ASKING,
+        expires_at=turn.expires_at,
+        outcome_unknown=turn.status is TurnStatus.ASKING,
         asked_at=turn.asked_at,
-        call_over=turn.call_over,
-        looked_items=turn.looked_items,
+        response_received=turn.response_received,
+        items_at_last_check=turn.items_at_last_check,
         probed=probed,
         failures=turn.failures,
         error=turn.error,
@@ -167,8 +167,8 @@ def _booked(
     )
 
 
-def begin_asking(rt: Runtime, session: Session, booked: ClaimedTurn, chat: OpenChat) -> None:
-    turn = session.get_one(Turn, booked.turn_id)
+def begin_asking(rt: Runtime, session: Session, claimed: ClaimedTurn, chat: OpenChat) -> None:
+    turn = session.get_one(Turn, claimed.turn_id)
     turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, rt.now()
-    turn.call_over, turn.looked_items = False, None
+    turn.response_received, turn.items_at_last_check = False, None
     session.get_one(Chat, chat.id).last_activity_at = rt.now()

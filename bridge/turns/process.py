@@ -4,7 +4,7 @@
     ask      say it. When it may have been said before, look into the chat first                     no session open
     settle   the answers into the outbox, the turn done, the line moved on                           [one commit]
 
-One module for each of them. What lives here: the step ``converse``, and which way an attempt goes. How a line is
+One module for each of them. What lives here: the step ``process_turns``, and which way an attempt goes. How a line is
 claimed: ``bridge.queues.conversation_queue``. How a chat is read after an unknown outcome:
 ``bridge.providers.agents.transcript``.
 """
@@ -29,28 +29,28 @@ log = logging.getLogger(__name__)
 def process_turns(rt: Runtime, conversation_id: int) -> None:
     """Work off what waits for the agent in this conversation, until nothing is due any more."""
     try:
-        with rt.pulse.holding(TURNS, conversation_id):
-            while booked := claim_turn(rt, conversation_id):
-                _take(rt, booked)
+        with rt.heartbeat.working_on(TURNS, conversation_id):
+            while claimed := claim_turn(rt, conversation_id):
+                _take(rt, claimed)
     except LeaseLost as late:
         log.warning("%s; what this worker found out is thrown away", late)
-        for line in QUEUES:  # or it was stored, and only the commit's outcome was lost
-            rt.bell.ring(line.step, conversation_id)
+        for queue in QUEUES:  # or it was stored, and only the commit's outcome was lost
+            rt.notifier.wake(queue.task, conversation_id)
 
 
-def _take(rt: Runtime, booked: ClaimedTurn) -> None:
+def _take(rt: Runtime, claimed: ClaimedTurn) -> None:
     """One attempt at one turn. Every way out leaves the turn settled or due again."""
     try:
-        if rt.now() >= booked.answer_by:
+        if rt.now() >= claimed.expires_at:
             raise GiveUp("there was no answer within ANSWER_WITHIN")
-        answer = reconcile(rt, booked) if booked.look_first else ask(rt, booked)
+        answer = reconcile(rt, claimed) if claimed.outcome_unknown else ask(rt, claimed)
     except RetryAt as wait:
-        postpone(rt, booked, wait.due_at, str(wait), looked_items=wait.looked_items, error=wait.error)
+        postpone(rt, claimed, wait.due_at, str(wait), items_at_last_check=wait.items_at_last_check, error=wait.error)
     except GiveUp as error:
-        give_up(rt, booked, str(error), retire=booked.look_first or booked.spent)
+        give_up(rt, claimed, str(error), retire=claimed.outcome_unknown or claimed.spent)
     except NotReceived as not_heard:
-        failed(rt, booked, not_heard.error, TurnStatus.WAITING)
+        failed(rt, claimed, not_heard.error, TurnStatus.WAITING)
     except RemoteError as error:
-        failed(rt, booked, error)
+        failed(rt, claimed, error)
     else:
-        settle_answered(rt, booked, answer)
+        settle_answered(rt, claimed, answer)

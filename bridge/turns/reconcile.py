@@ -31,49 +31,49 @@ NO_ANSWER_AFTER = timedelta(minutes=11)
 """A tool of the agent may run for ten minutes. What was heard and is unanswered for longer will stay so."""
 
 
-def reconcile(rt: Runtime, booked: ClaimedTurn) -> Answer:
+def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Answer:
     """It was said, and what came of it is not known: the chat itself tells."""
-    assert booked.chat and booked.asked_at
+    assert claimed.chat and claimed.asked_at
     try:
-        seen = rt.agents.of(booked.chat.provider).get_chat(booked.chat.provider_chat_id)
+        seen = rt.agents.of(claimed.chat.provider).get_chat(claimed.chat.provider_chat_id)
     except ChatEnded:
-        return ask_in_new_chat(rt, booked, ended=booked.chat)
+        return ask_in_new_chat(rt, claimed, ended=claimed.chat)
     except RemoteError as error:  # says nothing about the turn: whatever it is, look again
-        no_poison(booked)
-        raise RetryAt(str(error), booked.next_try(rt.now(), error.retry_after), error=error) from error
-    found = find_turn(seen.items, booked.chat.stands, booked.content)
+        no_poison(claimed)
+        raise RetryAt(str(error), claimed.next_try(rt.now(), error.retry_after), error=error) from error
+    found = find_turn(seen.items, claimed.chat.bookmark, claimed.content)
     ended = seen.state is ChatState.ENDED
     items = len(seen.items or ())
-    no_more = ended or rt.now() - booked.asked_at > NO_ANSWER_AFTER
-    if found.answered and not no_more and items != booked.looked_items:
-        raise RetryAt("the agent may still be speaking", rt.now() + STABLE_FOR, looked_items=items)
+    no_more = ended or rt.now() - claimed.asked_at > NO_ANSWER_AFTER
+    if found.answered and not no_more and items != claimed.items_at_last_check:
+        raise RetryAt("the agent may still be speaking", rt.now() + STABLE_FOR, items_at_last_check=items)
     if found.answered or (no_more and found.spoken) or (ended and found.hung_up):
-        return Answer(booked.chat, found.answer, advance(booked.chat.stands, found.answer), ended)
+        return Answer(claimed.chat, found.answer, advance(claimed.chat.bookmark, found.answer), ended)
     if found.heard is False:
-        return _ask_again(rt, booked, ended)
+        return _ask_again(rt, claimed, ended)
     if found.heard and ended:
         raise GiveUp("the agent heard it, and the chat ended before there was an answer")
     if no_more:
         raise GiveUp("the agent heard it and did not answer")
-    look_again = min(booked.next_try(rt.now()), rt.now() + RECHECK_ANSWER_AFTER)
-    raise RetryAt("the agent heard it and has not answered yet", look_again, looked_items=items)
+    recheck_at = min(claimed.next_try(rt.now()), rt.now() + RECHECK_ANSWER_AFTER)
+    raise RetryAt("the agent heard it and has not answered yet", recheck_at, items_at_last_check=items)
 
 
-def _ask_again(rt: Runtime, booked: ClaimedTurn, ended: bool) -> Answer:
+def _ask_again(rt: Runtime, claimed: ClaimedTurn, ended: bool) -> Answer:
     """The chat shows that nothing was heard; what is still on its way gets a moment to arrive."""
-    assert booked.chat and booked.asked_at
+    assert claimed.chat and claimed.asked_at
     if ended:
-        return ask_in_new_chat(rt, booked, ended=booked.chat)
-    arrived_by = booked.asked_at + (NOT_RECEIVED_AFTER if booked.call_over else STILL_ON_ITS_WAY)
+        return ask_in_new_chat(rt, claimed, ended=claimed.chat)
+    arrived_by = claimed.asked_at + (NOT_RECEIVED_AFTER if claimed.response_received else STILL_ON_ITS_WAY)
     if rt.now() < arrived_by:
         raise RetryAt("the chat does not show it yet", min(arrived_by, rt.now() + RECHECK_ANSWER_AFTER))
-    no_poison(booked)
-    if booked.chat.fails:
-        leave(rt, booked, rows.FAILS)
-        return ask_in_new_chat(rt, booked)
+    no_poison(claimed)
+    if claimed.chat.fails:
+        leave(rt, claimed, rows.FAILS)
+        return ask_in_new_chat(rt, claimed)
     with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, booked.claim)
-        still_open = session.get_one(Chat, booked.chat.id, with_for_update=True).status is ChatStatus.ONGOING
+        conversation_queue.verify_lease(session, claimed.lease)
+        still_open = session.get_one(Chat, claimed.chat.id, with_for_update=True).status is ChatStatus.ONGOING
         if still_open:
-            begin_asking(rt, session, booked, booked.chat)
-    return ask(rt, booked) if still_open else ask_in_new_chat(rt, booked)
+            begin_asking(rt, session, claimed, claimed.chat)
+    return ask(rt, claimed) if still_open else ask_in_new_chat(rt, claimed)

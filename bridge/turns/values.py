@@ -23,18 +23,18 @@ GIVE_UP_AFTER = 8
 class ClaimedTurn:
     """A turn that this worker has claimed, as plain values."""
 
-    claim: Lease
+    lease: Lease
     phone: str
     turn_id: int
     content: str
     attempts: int
-    answer_by: datetime
-    look_first: bool
+    expires_at: datetime
+    outcome_unknown: bool
     """It was said before, or may have been."""
     asked_at: datetime | None
-    call_over: bool
+    response_received: bool
     """The provider has answered that, with an error."""
-    looked_items: int | None
+    items_at_last_check: int | None
     probed: tuple[str, ...]
     """What of it is on hold, or the agent: this turn finds out whether that serves again."""
     failures: int
@@ -57,7 +57,7 @@ class ClaimedTurn:
 
     def next_try(self, now: datetime, retry_after: float | None = None) -> datetime:
         """After a pause, but no later than the moment at which the turn is given up: that is due then."""
-        return min(now + conversation_queue.backoff(self.attempts, retry_after), self.answer_by)
+        return min(now + conversation_queue.backoff(self.attempts, retry_after), self.expires_at)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Answer:
 
     chat: OpenChat
     items: tuple[Item, ...]
-    stands: Bookmark
+    bookmark: Bookmark
     ended: bool
 
     @property
@@ -79,11 +79,11 @@ class RetryAt(Exception):
     """There is nothing to do but to look again at ``due_at``."""
 
     def __init__(
-        self, why: str, due_at: datetime, *, looked_items: int | None = None, error: RemoteError | None = None
+        self, why: str, due_at: datetime, *, items_at_last_check: int | None = None, error: RemoteError | None = None
     ) -> None:
         super().__init__(why)
         self.due_at = due_at
-        self.looked_items = looked_items
+        self.items_at_last_check = items_at_last_check
         self.error = error
 
 

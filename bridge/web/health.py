@@ -60,7 +60,7 @@ class Fault:
 def find_faults(rt: Runtime) -> list[Fault]:
     """What is wrong, each with the part it belongs to; empty when all is well."""
     away = "can't be reached"
-    broker = [] if rt.bell.reachable() else [Fault("broker", away, "can't be reached; texts wait until it is back")]
+    broker = [] if rt.notifier.reachable() else [Fault("broker", away, "can't be reached; texts wait until it is back")]
     try:
         return _database(rt) + broker
     except AWAY as error:
@@ -77,8 +77,8 @@ def _database(rt: Runtime) -> list[Fault]:
         on_hold = circuit_breakers.open_circuits(session)
         failing = step_faults(session, rt.now())
     faults = [
-        Fault(hold.scope, "on hold", f"serves none of our messages since {hold.since}: {hold.cause}")
-        for hold in on_hold
+        Fault(breaker.scope, "on hold", f"serves none of our messages since {breaker.since}: {breaker.cause}")
+        for breaker in on_hold
     ]
     faults += failing
     if oldest and oldest < rt.now() - FORGOTTEN_AFTER:
@@ -90,7 +90,7 @@ def _database(rt: Runtime) -> list[Fault]:
 
 def step_faults(session: Session, now: datetime) -> list[Fault]:
     """The steps that fail again and again, because of a bug or a bad row."""
-    return [Fault(each.step, "fails", _fails(each)) for each in task_errors.failing(session, now)]
+    return [Fault(each.task, "fails", _fails(each)) for each in task_errors.failing(session, now)]
 
 
 def _fails(failing: Failing) -> str:

@@ -21,20 +21,20 @@ def upgrade() -> None:
     _turns()
     _messages()
     _workers()
-    _holds()
-    _step_errors()
+    _circuit_breakers()
+    _task_errors()
     _senders()
-    _catch_ups()
+    _inbound_cursors()
     _opt_outs()
 
 
 def downgrade() -> None:
     for table in (
         "opt_outs",
-        "catch_ups",
+        "inbound_cursors",
         "senders",
-        "step_errors",
-        "holds",
+        "task_errors",
+        "circuit_breakers",
         "workers",
         "messages",
         "turns",
@@ -53,20 +53,20 @@ def _conversations() -> None:
         sa.Column("service", sa.String(64)),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("turn_due_at", MOMENT),
-        sa.Column("turn_claim", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("turn_worker", sa.String(32)),
-        sa.Column("turn_rung_at", MOMENT),
-        sa.Column("turn_quiet_until", MOMENT),
+        sa.Column("turn_lease_token", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("turn_leased_by", sa.String(32)),
+        sa.Column("turn_notified_at", MOMENT),
+        sa.Column("turn_debounce_deadline", MOMENT),
         sa.Column("delivery_due_at", MOMENT),
-        sa.Column("delivery_claim", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("delivery_worker", sa.String(32)),
-        sa.Column("delivery_rung_at", MOMENT),
-        sa.Column("noticed_at", MOMENT),
-        sa.Column("paced_at", MOMENT),
+        sa.Column("delivery_lease_token", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("delivery_leased_by", sa.String(32)),
+        sa.Column("delivery_notified_at", MOMENT),
+        sa.Column("limit_notice_at", MOMENT),
+        sa.Column("throttled_at", MOMENT),
     )
     _index("uq_conversations_pair", "bridge_number", "phone")
     _index("ix_conversations_phone", "phone")
-    for column in ("turn_due_at", "turn_worker", "delivery_due_at", "delivery_worker"):
+    for column in ("turn_due_at", "turn_leased_by", "delivery_due_at", "delivery_leased_by"):
         _index(f"ix_conversations_{column}", column, where=f"{column} IS NOT NULL")
 
 
@@ -104,10 +104,10 @@ def _turns() -> None:
         sa.Column("status", STATE, nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("created_at", MOMENT, nullable=False),
-        sa.Column("answer_by", MOMENT, nullable=False),
+        sa.Column("expires_at", MOMENT, nullable=False),
         sa.Column("asked_at", MOMENT),
-        sa.Column("call_over", sa.Boolean(), nullable=False, server_default=sa.false()),
-        sa.Column("looked_items", sa.Integer()),
+        sa.Column("response_received", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("items_at_last_check", sa.Integer()),
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("failed_at", MOMENT),
         sa.Column("settled_at", MOMENT),
@@ -135,19 +135,19 @@ def _messages() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("carrier_id", sa.String(64)),
         sa.Column("reference", sa.String(32)),
-        sa.Column("despite_opt_out", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("is_opt_out_confirmation", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("send_by", MOMENT),
-        sa.Column("send_from", MOMENT),
+        sa.Column("expires_at", MOMENT),
+        sa.Column("not_before", MOMENT),
         sa.Column("first_attempt_at", MOMENT),
         sa.Column("attempted_at", MOMENT),
-        sa.Column("call_over", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("response_received", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("settled_at", MOMENT),
         sa.Column("delivery", STATE),
         sa.Column("error_code", sa.Integer()),
         sa.Column("error", sa.Text()),
-        sa.Column("twin_id", sa.String(64)),
-        sa.Column("confirm_at", MOMENT),
+        sa.Column("duplicate_carrier_id", sa.String(64)),
+        sa.Column("poll_status_at", MOMENT),
         sa.Column("resend_at", MOMENT),
         sa.Column("resent_as", ID, sa.ForeignKey("messages.id")),
         sa.Column("resends", sa.Integer(), nullable=False, server_default="0"),
@@ -163,9 +163,9 @@ def _messages() -> None:
     _index("ix_messages_answered_by_us", "conversation_id", "created_at", where="status IN ('refused', 'keyword')")
     _index("ix_messages_not_delivered", "settled_at", where="delivery IN ('undelivered', 'failed', 'canceled')")
     _index("ix_messages_unanswerable", "settled_at", where="status = 'unanswerable'")
-    for column in ("confirm_at", "resend_at", "reacts_to"):
+    for column in ("poll_status_at", "resend_at", "reacts_to"):
         _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
-    for column in ("twin_id", "resent_as"):
+    for column in ("duplicate_carrier_id", "resent_as"):
         _index(f"uq_messages_{column}", column, where=f"{column} IS NOT NULL")
 
 
@@ -173,28 +173,28 @@ def _workers() -> None:
     op.create_table(
         "workers",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("seen_at", MOMENT, nullable=False),
+        sa.Column("last_heartbeat_at", MOMENT, nullable=False),
     )
 
 
-def _holds() -> None:
+def _circuit_breakers() -> None:
     op.create_table(
-        "holds",
+        "circuit_breakers",
         sa.Column("scope", sa.String(300), primary_key=True),
         sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("since", MOMENT, nullable=False),
         sa.Column("probe_at", MOMENT, nullable=False),
         sa.Column("probes", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("late", sa.Boolean(), nullable=False, server_default=sa.false()),
-        sa.Column("refuted", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("from_receipt", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("probe_failed", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
 
 
-def _step_errors() -> None:
+def _task_errors() -> None:
     op.create_table(
-        "step_errors",
+        "task_errors",
         sa.Column("id", ID, primary_key=True),
-        sa.Column("step", sa.String(32), nullable=False),
+        sa.Column("task", sa.String(32), nullable=False),
         sa.Column("row_id", sa.BigInteger(), nullable=False),
         sa.Column("conversation_id", sa.BigInteger()),
         sa.Column("error", sa.Text(), nullable=False),
@@ -203,7 +203,7 @@ def _step_errors() -> None:
         sa.Column("last_at", MOMENT, nullable=False),
         sa.Column("stands_until", MOMENT, nullable=False),
     )
-    op.create_index("uq_step_errors", "step_errors", ["step", "row_id"], unique=True)
+    op.create_index("uq_task_errors", "task_errors", ["task", "row_id"], unique=True)
 
 
 def _senders() -> None:
@@ -211,18 +211,18 @@ def _senders() -> None:
         "senders",
         sa.Column("name", sa.String(255), primary_key=True),
         sa.Column("free_at", sa.BigInteger(), nullable=False),
-        sa.Column("full_until", MOMENT),
+        sa.Column("paused_until", MOMENT),
         sa.Column("refusals", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("texts", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("segments", sa.BigInteger(), nullable=False, server_default="0"),
     )
 
 
-def _catch_ups() -> None:
+def _inbound_cursors() -> None:
     op.create_table(
-        "catch_ups",
+        "inbound_cursors",
         sa.Column("bridge_number", sa.String(255), primary_key=True),
-        sa.Column("read_to", MOMENT, nullable=False),
+        sa.Column("read_until", MOMENT, nullable=False),
     )
 
 

@@ -165,7 +165,7 @@ def other_conversation(**columns: Any) -> Conversation:
 
 
 def turn(status: TurnStatus, conversation_id: int = 1) -> Turn:
-    return Turn(conversation_id=conversation_id, status=status, created_at=NOW, answer_by=NOW)
+    return Turn(conversation_id=conversation_id, status=status, created_at=NOW, expires_at=NOW)
 
 
 def text(status: MessageStatus, direction: Direction = Direction.IN) -> Message:
@@ -181,12 +181,12 @@ def chat(status: ChatStatus, name: str = "chat") -> Chat:
 LEFT: dict[str, list[Base]] = {
     "turns' lines due": [conversation(turn_due_at=NOW)],
     "deliveries' lines due": [conversation(delivery_due_at=NOW)],
-    "claims in hands": [conversation(turn_worker="w"), other_conversation(delivery_worker="w")],
+    "claims in hands": [conversation(turn_leased_by="w"), other_conversation(delivery_leased_by="w")],
     "open turns": [conversation(), other_conversation(), turn(TurnStatus.WAITING), turn(TurnStatus.ASKING, 2)],
     "texts not settled": [
         conversation(),
         text(MessageStatus.WAITING),
-        text(MessageStatus.TAKEN),
+        text(MessageStatus.IN_TURN),
         text(MessageStatus.QUEUED, Direction.OUT),
         text(MessageStatus.SENDING, Direction.OUT),
     ],
@@ -250,7 +250,7 @@ def test_what_is_left_undone_in_the_database_is_counted(what: str, sqlite_url: s
 def test_what_is_done_is_not_nor_is_a_worker_that_has_not_signed_off(sqlite_url: str) -> None:
     done = [text(MessageStatus.ANSWERED), text(MessageStatus.SENT, Direction.OUT), turn(TurnStatus.ANSWERED)]
     chats = [chat(ChatStatus.ENDED), chat(ChatStatus.ONGOING, "another")]
-    left(sqlite_url, conversation(), *done, *chats, Worker(id="w", seen_at=NOW))
+    left(sqlite_url, conversation(), *done, *chats, Worker(id="w", last_heartbeat_at=NOW))
     assert unsettled(sqlite_url) == {}
 
 

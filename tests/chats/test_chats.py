@@ -17,7 +17,7 @@ from bridge.queues.heartbeat import Heartbeat
 from bridge.runtime import Runtime
 from bridge.web.queries import chats, failures
 from bridge.web.queries.paging import LARGEST_ID, BadCursor, read_cursor, write_cursor
-from tests.fakes import FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
+from tests.fakes import FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -59,7 +59,7 @@ class Rows:
         return self._add(Chat(**{**values, **more}))
 
     def turn(self, conversation_id: int, **more) -> int:
-        values = {"status": TurnStatus.ANSWERED, "created_at": NOON, "answer_by": NOON + HOUR}
+        values = {"status": TurnStatus.ANSWERED, "created_at": NOON, "expires_at": NOON + HOUR}
         return self._add(Turn(conversation_id=conversation_id, **{**values, **more}))
 
     def message(self, conversation_id: int, body: str, **more) -> int:
@@ -79,8 +79,8 @@ def runtime(sessions, **settings) -> Runtime:
         sessions=sessions,
         agents=fake_agents(),
         carrier=FakeCarrier(),
-        bell=FakeBell(),
-        pulse=Heartbeat(sessions, clock),
+        notifier=FakeNotifier(),
+        heartbeat=Heartbeat(sessions, clock),
         now=clock,
     )
 
@@ -198,14 +198,14 @@ def test_stale_chats_are_marked_and_rung_for(rt, rows) -> None:
     row = chat_row(rt, stale)
     assert (row.status, row.due_at, row.end_reason, row.ended_at) == (ChatStatus.ENDING, NOON, "stale", None)
     assert chat_row(rt, fresh).status is ChatStatus.ONGOING
-    assert rt.bell.rings == [("end_chat", stale)]
+    assert rt.notifier.wakeups == [("end_chat", stale)]
 
 
 def test_a_dry_run_changes_and_rings_nothing(rt, rows) -> None:
     stale = rows.chat()
     assert ending.end_stale(rt, DAY, dry_run=True) == ending.StaleResult(matched=1, queued=0, chat_ids=[stale])
     assert chat_row(rt, stale).status is ChatStatus.ONGOING
-    assert rt.bell.rings == []
+    assert rt.notifier.wakeups == []
 
 
 @pytest.mark.parametrize("status", [ChatStatus.ENDING, ChatStatus.ENDED])
@@ -230,7 +230,7 @@ def test_ten_at_once_end_each_chat_once(rt, rows) -> None:
     with ThreadPoolExecutor(10) as pool:
         results = list(pool.map(lambda _: ending.end_stale(rt, DAY), range(10)))
     assert sorted(chat_id for result in results for chat_id in result.chat_ids) == ids
-    assert sorted(rt.bell.rings) == [("end_chat", chat_id) for chat_id in ids]
+    assert sorted(rt.notifier.wakeups) == [("end_chat", chat_id) for chat_id in ids]
 
 
 @pytest.mark.parametrize("touched", [Chat, Conversation])
@@ -253,14 +253,14 @@ def test_an_operator_ends_any_chat_once(rt, rows) -> None:
     assert [ending.end_one(rt, active) for _ in range(2)] == [Outcome.QUEUED, Outcome.ENDED_ALREADY]
     row = chat_row(rt, active)
     assert (row.status, row.due_at, row.end_reason) == (ChatStatus.ENDING, NOON, "ended by an operator")
-    assert rt.bell.rings == [("end_chat", active)]
+    assert rt.notifier.wakeups == [("end_chat", active)]
 
 
 def test_an_unknown_or_ended_chat_can_not_be_ended(rt, rows) -> None:
     ended = rows.chat(status=ChatStatus.ENDED)
     assert ending.end_one(rt, ended) is Outcome.ENDED_ALREADY
     assert ending.end_one(rt, ended + 1) is Outcome.UNKNOWN
-    assert rt.bell.rings == []
+    assert rt.notifier.wakeups == []
 
 
 def test_only_a_chat_that_is_to_end_is_told_of(rt, rows) -> None:

@@ -1,4 +1,4 @@
-"""``REPLY_QUIET``: people who type in pieces get one answer, soon after the last piece, and in any case some time."""
+"""``REPLY_DEBOUNCE``: people who type in pieces get one answer, soon after the last piece."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUIET = 4
 
 @pytest.fixture
 def scene(sessions: Sessions) -> Scene:
-    return Scene(sessions, reply_quiet=f"{QUIET}s")
+    return Scene(sessions, reply_debounce=f"{QUIET}s")
 
 
 def due_in(scene: Scene) -> float | None:
@@ -39,7 +39,7 @@ def type_every(scene: Scene, seconds: float, pieces: int) -> None:
 
 def test_nobody_is_rung_for_before_the_person_is_silent(scene: Scene) -> None:
     scene.text("hello")
-    assert scene.bell.rings == []
+    assert scene.notifier.wakeups == []
     scene.work(seconds=QUIET - 1)
     assert scene.agent.calls == []
     scene.work(seconds=1)
@@ -56,7 +56,7 @@ def test_a_ring_that_comes_all_the_same_starts_nothing(scene: Scene) -> None:
 def test_pieces_are_one_turn(scene: Scene) -> None:
     type_every(scene, QUIET - 1, 5)
     assert scene.agent.calls == []
-    scene.work_until_quiet(at_most=QUIET + 1)
+    scene.work_until_idle(at_most=QUIET + 1)
     assert scene.agent.heard == ["\n".join(f"piece {n}" for n in range(5))]
     assert len(scene.got()) == 1
 
@@ -106,7 +106,7 @@ def test_pieces_that_come_while_the_agent_thinks_are_waited_for_after_its_answer
     assert due_in(scene) == QUIET - 1
     scene.text("namely this")
     assert due_in(scene) == QUIET
-    scene.work_until_quiet(at_most=QUIET + 1)
+    scene.work_until_idle(at_most=QUIET + 1)
     assert scene.agent.heard[1:] == ["and one more thing\nnamely this"]
 
 
@@ -139,7 +139,7 @@ def test_what_comes_while_the_agent_is_on_hold_is_heard_in_order(scene: Scene) -
     scene.text("are you there?")
     scene.work(seconds=30)
     scene.agent.recover()
-    scene.work_until_quiet(at_most=40)
+    scene.work_until_idle(at_most=40)
     assert scene.agent.heard == ["hello", "are you there?"]
 
 
@@ -148,7 +148,7 @@ def test_an_unknown_outcome_is_looked_into_without_waiting_for_silence(scene: Sc
     scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=True)
     scene.work(seconds=QUIET)
     scene.text("hello?")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["hello", "hello?"]
 
 
@@ -162,12 +162,12 @@ def test_texts_found_in_the_carriers_list_are_not_taken_for_typing_for_long(scen
     long_ago = scene.clock() - timedelta(minutes=30)
     for n in range(3):
         receive.receive(scene.rt, InboundText(next(scene.sids), ANN, NUMBER, f"text {n}", sent_at=long_ago))
-    scene.work_until_quiet(at_most=QUIET + 1)
+    scene.work_until_idle(at_most=QUIET + 1)
     assert scene.agent.heard == ["text 0\ntext 1\ntext 2"]
 
 
 def test_more_texts_than_one_turn_takes_follow_at_once(sessions: Sessions) -> None:
-    scene = Scene(sessions, agent=FakeAgent(lambda said: []), reply_quiet=f"{QUIET}s")
+    scene = Scene(sessions, agent=FakeAgent(lambda said: []), reply_debounce=f"{QUIET}s")
     for n in range(13):
         scene.text(str(n))
     scene.work(seconds=QUIET)
@@ -183,11 +183,11 @@ def test_a_worker_that_dies_in_the_turn_leaves_no_silence_behind(scene: Scene) -
     scene.clock.tick(QUIET)
     sweep.sweep(scene.rt)
     with pytest.raises(KeyboardInterrupt):
-        scene.ring()
+        scene.wake()
     scene.agent.answer = answer
     scene.agent.chats["chat_1"].items.clear()
     scene.restart()
     scene.text("hello?")
-    scene.work_until_quiet(at_most=90)
+    scene.work_until_idle(at_most=90)
     assert "\n".join(scene.agent.heard).split("\n") == ["hello", "hello?"]
     assert len(scene.rows(Message)) == 2 + len(scene.rows(Turn))

@@ -63,7 +63,7 @@ def webhook(scene: Scene, **fields: str) -> bool:
 
 def nothing_follows(scene: Scene, before: int = 1) -> None:
     """No turn, no text, nothing that waits; and that was known without any work."""
-    assert scene.bell.rings == []
+    assert scene.notifier.wakeups == []
     assert not scene.waiting()
     scene.work(seconds=60)
     assert len(scene.rows(Turn)) == before

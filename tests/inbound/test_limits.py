@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.config import DEFAULT_MEDIA_REPLY, DEFAULT_OPT_OUT_REPLY, DEFAULT_PACE_REPLY, DEFAULT_TOO_LONG_REPLY
+from bridge.config import DEFAULT_MEDIA_REPLY, DEFAULT_OPT_OUT_REPLY, DEFAULT_RATE_LIMIT_REPLY, DEFAULT_TOO_LONG_REPLY
 from bridge.db.engine import Sessions
 from bridge.db.models import Direction, Message, MessageStatus, Turn
 from bridge.inbound.limits import NOT_SERVED, OUR_OWN, TOO_LONG, TOO_MANY
@@ -46,7 +46,7 @@ def hours_pass(scene: Scene, hours: float) -> None:
         scene.tick(600)
 
 
-def hours_pass_until_quiet(scene: Scene) -> None:
+def hours_pass_until_idle(scene: Scene) -> None:
     while scene.waiting():
         hours_pass(scene, 1 / 6)
 
@@ -62,10 +62,10 @@ def test_who_has_had_all_turns_of_an_hour_waits_for_the_end_of_it_and_is_told_on
     scene = limited(turns_per_hour=3)
     talk(scene, 5, every=20)
     assert scene.agent.heard == ["text 0", "text 1", "text 2"]
-    assert scene.got()[3:] == [DEFAULT_PACE_REPLY]
+    assert scene.got()[3:] == [DEFAULT_RATE_LIMIT_REPLY]
     hours_pass(scene, 1)
     assert scene.agent.heard[3:] == ["text 3\ntext 4"]
-    assert scene.got().count(DEFAULT_PACE_REPLY) == 1
+    assert scene.got().count(DEFAULT_RATE_LIMIT_REPLY) == 1
 
 
 def test_nothing_of_a_flood_is_lost_and_it_is_answered_ten_at_a_time_at_the_pace_of_the_limit(
@@ -76,7 +76,7 @@ def test_nothing_of_a_flood_is_lost_and_it_is_answered_ten_at_a_time_at_the_pace
         assert scene.text(f"text {n}")
     scene.work(seconds=60)
     assert len(scene.agent.heard) == 4
-    hours_pass_until_quiet(scene)
+    hours_pass_until_idle(scene)
     assert "\n".join(scene.agent.heard).split("\n") == [f"text {n}" for n in range(200)]
     assert all(len(heard.split("\n")) <= 10 for heard in scene.agent.heard)
     asked = [turn.asked_at for turn in scene.rows(Turn)]
@@ -88,16 +88,16 @@ def test_during_a_flood_that_lasts_for_hours_the_notice_comes_once_an_hour(limit
     scene = limited(turns_per_hour=1, **PATIENT)
     for n in range(45):
         scene.text(f"text {n}")
-    hours_pass_until_quiet(scene)
+    hours_pass_until_idle(scene)
     assert len(scene.agent.heard) == 5
-    assert 3 <= scene.got().count(DEFAULT_PACE_REPLY) <= 4
+    assert 3 <= scene.got().count(DEFAULT_RATE_LIMIT_REPLY) <= 4
 
 
 def test_what_can_not_be_answered_in_time_is_ignored_loudly(limited: Limited, caplog: pytest.LogCaptureFixture) -> None:
     scene = limited(turns_per_hour=1, answer_within="2h")
     for n in range(40):
         scene.text(f"text {n}")
-    hours_pass_until_quiet(scene)
+    hours_pass_until_idle(scene)
     assert len(scene.agent.heard) == 2
     assert states(scene) == [MessageStatus.ANSWERED] * 20 + [MessageStatus.IGNORED] * 20
     listed = failures.list_failures(scene.rt).failures
@@ -110,9 +110,9 @@ def test_nobody_is_told_of_each_text_that_is_ignored(limited: Limited) -> None:
     scene = limited(turns_per_hour=1, answer_within="2h", fallback_reply="no answer")
     for n in range(100):
         scene.text(f"text {n}")
-    hours_pass_until_quiet(scene)
+    hours_pass_until_idle(scene)
     assert "no answer" not in scene.got()
-    assert scene.got().count(DEFAULT_PACE_REPLY) <= 3
+    assert scene.got().count(DEFAULT_RATE_LIMIT_REPLY) <= 3
 
 
 def test_one_phone_at_two_of_our_numbers_has_one_budget(limited: Limited) -> None:
@@ -127,7 +127,7 @@ def test_one_phone_takes_nothing_from_another(limited: Limited) -> None:
     talk(scene, 4)
     talk(scene, 2, BOB)
     assert len(scene.got(BOB)) == 2
-    assert DEFAULT_PACE_REPLY not in scene.got(BOB)
+    assert DEFAULT_RATE_LIMIT_REPLY not in scene.got(BOB)
 
 
 def test_who_stays_below_the_limit_never_meets_it(limited: Limited) -> None:
@@ -136,12 +136,12 @@ def test_who_stays_below_the_limit_never_meets_it(limited: Limited) -> None:
         talk(scene, 1)
         hours_pass(scene, 1 / 3)
     assert len(scene.agent.heard) == 12
-    assert DEFAULT_PACE_REPLY not in scene.got()
+    assert DEFAULT_RATE_LIMIT_REPLY not in scene.got()
 
 
 def test_a_turn_that_the_agent_never_heard_costs_nothing(limited: Limited) -> None:
     scene = limited(turns_per_hour=1, answer_within="60s", fallback_reply="")
-    scene.rt.pulse.stopped = True
+    scene.rt.heartbeat.stopped = True
     scene.text("nobody is there")
     scene.clock.tick(61)
     scene.restart()
@@ -155,7 +155,7 @@ def test_a_limit_that_is_lifted_lets_the_waiting_go_on_at_their_time(limited: Li
     scene = limited(turns_per_hour=1)
     talk(scene, 2)
     scene.set(turns_per_hour=None, turns_per_minute=None)
-    hours_pass_until_quiet(scene)
+    hours_pass_until_idle(scene)
     assert scene.agent.heard == ["text 0", "text 1"]
 
 
@@ -163,7 +163,7 @@ def test_a_stop_ends_what_waits(limited: Limited) -> None:
     scene = limited(turns_per_hour=1)
     talk(scene, 3)
     scene.text("STOP")
-    scene.work_until_quiet(at_most=60)
+    scene.work_until_idle(at_most=60)
     assert scene.agent.heard == ["text 0"]
     assert states(scene)[1:3] == [MessageStatus.CANCELED] * 2
 
@@ -172,13 +172,13 @@ def test_a_worker_that_dies_while_it_makes_somebody_wait_leaves_nothing_behind(l
     scene = limited(turns_per_hour=1)
     talk(scene, 2)
     scene.restart()
-    hours_pass_until_quiet(scene)
+    hours_pass_until_idle(scene)
     assert scene.agent.heard == ["text 0", "text 1"]
-    assert scene.got().count(DEFAULT_PACE_REPLY) == 1
+    assert scene.got().count(DEFAULT_RATE_LIMIT_REPLY) == 1
 
 
 def test_without_a_notice_there_is_silence(limited: Limited) -> None:
-    scene = limited(turns_per_hour=1, pace_reply="")
+    scene = limited(turns_per_hour=1, rate_limit_reply="")
     talk(scene, 2)
     assert len(scene.got()) == 1
 
@@ -192,7 +192,7 @@ def test_a_notice_that_could_not_be_said_does_not_count(limited: Limited) -> Non
     scene.text("START")
     scene.text("hello?")
     scene.work(seconds=1)
-    assert scene.got()[1:] == [DEFAULT_PACE_REPLY]
+    assert scene.got()[1:] == [DEFAULT_RATE_LIMIT_REPLY]
 
 
 def test_the_last_stop_is_confirmed_where_the_confirmation_of_an_earlier_one_was_cancelled(limited: Limited) -> None:
@@ -201,7 +201,7 @@ def test_the_last_stop_is_confirmed_where_the_confirmation_of_an_earlier_one_was
     scene.carrier.fail("send", AccountRefused("no", provider="twilio", status=401), times=3)
     for word in ("STOP", "START", "STOP"):
         scene.text(word)
-        scene.bell.rings.clear()
+        scene.notifier.wakeups.clear()
     scene.work(seconds=120)
     assert scene.got()[1:] == [DEFAULT_OPT_OUT_REPLY]
 
@@ -212,7 +212,7 @@ def test_who_was_told_that_a_text_is_too_long_is_given_an_excuse_for_the_others_
     scene.text("x" * 101)
     scene.clock.tick(700)
     scene.restart()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert states(scene) == [MessageStatus.GIVEN_UP, MessageStatus.IGNORED]
     assert "no answer" in scene.got()
 
@@ -237,7 +237,7 @@ def answer_back(scene: Scene, times: int, *, media: int = 0) -> int:
 def test_two_machines_do_not_go_on_answering_one_another(limited: Limited) -> None:
     scene = limited(turns_per_minute=10)
     assert answer_back(scene, 100) <= 10 + 2
-    assert scene.got()[-1] == DEFAULT_PACE_REPLY
+    assert scene.got()[-1] == DEFAULT_RATE_LIMIT_REPLY
     hours_pass(scene, 5 / 6)
     assert len(scene.agent.heard) == 10
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation, Message, MessageStatus
 from bridge.providers.errors import RateLimited
-from bridge.queues.conversation_queue import CLOCKS_DIFFER
+from bridge.queues.conversation_queue import MAX_CLOCK_SKEW
 from tests.scene import ANN, BOB, Scene
 
 
@@ -28,7 +28,7 @@ def test_a_text_that_comes_again_changes_nothing(scene: Scene) -> None:
     scene.clock.tick(10)
     assert not scene.text("hello", sid="SM1")
     assert (scene.rows(Conversation)[0].turn_due_at, len(scene.rows(Message))) == before
-    assert scene.bell.rings == []
+    assert scene.notifier.wakeups == []
 
 
 def test_the_same_texts_brought_ten_times_at_once_are_stored_once(scene: Scene) -> None:
@@ -80,18 +80,18 @@ def test_an_empty_media_reply_is_silence(sessions: Sessions) -> None:
 def test_a_text_that_arrives_in_a_pause_does_not_shorten_it(scene: Scene) -> None:
     scene.agent.fail("complete", RateLimited("slow down", provider="retell", retry_after=60))
     scene.text("one")
-    scene.ring()
+    scene.wake()
     scene.text("two")
-    scene.ring()
+    scene.wake()
     assert scene.agent.heard == []
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one", "two"]
 
 
 def test_the_line_is_due_as_long_as_a_text_waits(scene: Scene) -> None:
     scene.text("hello")
     with scene.sessions() as session:
-        assert session.scalar(select(Conversation.turn_due_at)) == scene.clock() - CLOCKS_DIFFER
+        assert session.scalar(select(Conversation.turn_due_at)) == scene.clock() - MAX_CLOCK_SKEW
     scene.work()
     with scene.sessions() as session:
         assert session.scalar(select(Conversation.turn_due_at)) is None

@@ -66,9 +66,9 @@ def stored(scene: Scene) -> list[str]:
         return [row.body for row in session.scalars(came_in)]
 
 
-def read_to(scene: Scene, number: str = NUMBER) -> datetime | None:
+def read_until(scene: Scene, number: str = NUMBER) -> datetime | None:
     with scene.sessions() as session:
-        return session.scalar(select(InboundCursor.read_to).where(InboundCursor.bridge_number == number))
+        return session.scalar(select(InboundCursor.read_until).where(InboundCursor.bridge_number == number))
 
 
 def test_an_hour_away_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
@@ -77,7 +77,7 @@ def test_an_hour_away_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixtu
         lost(scene, f"text {n}", ANN if n % 2 else BOB)
         scene.clock.tick(HOUR / 6)
     catch_up(scene.rt)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["text 0\ntext 2\ntext 4", "text 1\ntext 3\ntext 5"]
     assert scene.got(BOB) == ["You said: text 0\ntext 2\ntext 4"]
     assert "6 texts came in by the carrier's list, and by no webhook" in caplog.messages
@@ -94,12 +94,12 @@ def test_texts_of_many_pages_come_in_by_their_age(scene: Scene) -> None:
 def test_what_is_known_is_left_alone(scene: Scene) -> None:
     for n in range(3):
         brought(scene, f"text {n}")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.clock.tick(60)
     before = [(row.id, row.status) for row in scene.rows(Message)]
     catch_up(scene.rt)
     assert [(row.id, row.status) for row in scene.rows(Message)] == before
-    assert scene.bell.rings == []
+    assert scene.notifier.wakeups == []
 
 
 def test_only_the_lost_ones_come_in(scene: Scene) -> None:
@@ -150,7 +150,7 @@ def test_a_picture_is_refused_as_if_the_webhook_had_brought_it(scene: Scene) -> 
     lost(scene, "look at this", media=1)
     scene.clock.tick(HOUR)
     catch_up(scene.rt)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.calls == []
     assert scene.got() == [scene.rt.settings.media_reply]
     assert scene.rows(Message)[0].status == MessageStatus.REFUSED
@@ -201,7 +201,7 @@ def test_texts_that_were_left_are_behind_the_mark(scene: Scene) -> None:
     scene.clock.tick(A_LITTLE_OLDER - 1)
     catch_up(scene.rt)
     assert text.sent_at
-    assert read_to(scene) == text.sent_at - timedelta(seconds=1)
+    assert read_until(scene) == text.sent_at - timedelta(seconds=1)
 
 
 def test_a_text_that_the_list_shows_late_is_found(scene: Scene) -> None:
@@ -229,10 +229,10 @@ def test_a_list_that_can_not_be_read_leaves_the_mark_where_it_was(
 ) -> None:
     lost(scene, "hello")
     scene.clock.tick(HOUR)
-    before = read_to(scene)
+    before = read_until(scene)
     scene.carrier.fail("received_by", kind("no", provider="twilio"))
     catch_up(scene.rt, pauses=())
-    assert (read_to(scene), stored(scene)) == (before, [])
+    assert (read_until(scene), stored(scene)) == (before, [])
     assert "could not be read: twilio: no" in caplog.text
     assert NUMBER[1:] not in caplog.text
     catch_up(scene.rt)
@@ -248,12 +248,12 @@ def test_a_burst_that_is_cut_off_goes_on_where_it_was(scene: Scene) -> None:
     scene.carrier.fail("next_page", OutcomeUnknown("cut", provider="twilio"))
     catch_up(scene.rt, pauses=())
     assert stored(scene) == ["text 0", "text 1"]
-    assert read_to(scene) == sent[1].sent_at
+    assert read_until(scene) == sent[1].sent_at
     lost(scene, "text 6")
     scene.clock.tick(60)
     catch_up(scene.rt)
     assert stored(scene) == [f"text {n}" for n in range(7)]
-    assert read_to(scene) == scene.clock() - LEAVE_TO_WEBHOOK
+    assert read_until(scene) == scene.clock() - LEAVE_TO_WEBHOOK
 
 
 def test_a_fault_in_the_middle_of_a_list_does_not_make_it_begin_anew(scene: Scene) -> None:
@@ -299,12 +299,12 @@ class Hiccup:
 def test_what_is_no_fault_of_the_carrier_is_told_and_leaves_the_mark_behind_the_text(scene: Scene) -> None:
     lost(scene, "hello")
     scene.clock.tick(HOUR)
-    before = read_to(scene)
+    before = read_until(scene)
     broken = replace(scene.rt, settings=scene.rt.settings.model_copy(update={"answer_within": None}))
     scene.carrier.received[0] = replace(scene.carrier.received[0], media=1)
     with pytest.raises(TypeError):
         catch_up(broken)
-    assert read_to(scene) == before
+    assert read_until(scene) == before
     catch_up(scene.rt)
     assert stored(scene) == ["hello"]
 
@@ -315,12 +315,12 @@ def test_one_number_that_can_not_be_read_does_not_hold_up_the_next(sessions: Ses
     for number in (NUMBER, OTHER_NUMBER):
         scene.carrier.receive(ANN, number, f"to {number}")
     scene.clock.tick(HOUR)
-    before = {number: read_to(scene, number) for number in (NUMBER, OTHER_NUMBER)}
+    before = {number: read_until(scene, number) for number in (NUMBER, OTHER_NUMBER)}
     scene.carrier.fail("received_by", Refused("no", provider="twilio", status=400))
     catch_up(scene.rt)
     [read] = stored(scene)
     unread = NUMBER if read == f"to {OTHER_NUMBER}" else OTHER_NUMBER
-    assert read_to(scene, unread) == before[unread]
+    assert read_until(scene, unread) == before[unread]
 
 
 @pytest.mark.parametrize(
@@ -363,14 +363,14 @@ def test_a_text_waits_since_it_was_sent(scene: Scene) -> None:
     assert scene.rows(Message)[0].created_at == sent_at
     assert sent_at
     [turn] = scene.rows(Turn)
-    assert (turn.status, turn.answer_by) == (TurnStatus.ANSWERED, sent_at + scene.rt.settings.answer_within)
+    assert (turn.status, turn.expires_at) == (TurnStatus.ANSWERED, sent_at + scene.rt.settings.answer_within)
 
 
 def test_a_text_that_is_too_old_is_given_up_loudly(scene: Scene) -> None:
     lost(scene, "hello")
     scene.clock.tick(5 * HOUR)
     catch_up(scene.rt)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.calls == []
     assert scene.rows(Message)[0].status == MessageStatus.GIVEN_UP
     assert scene.got() == [scene.rt.settings.fallback_reply]
@@ -423,7 +423,7 @@ class Overtaken(FakeCarrier):
 
 def test_a_look_that_was_overtaken_does_not_move_the_mark_back(scene: Scene) -> None:
     catch_up(replace(scene.rt, carrier=Overtaken(scene)))
-    assert read_to(scene) == scene.clock() - LEAVE_TO_WEBHOOK
+    assert read_until(scene) == scene.clock() - LEAVE_TO_WEBHOOK
 
 
 class Flood(FakeCarrier):
@@ -464,7 +464,7 @@ def test_a_list_without_an_end_is_told_and_the_mark_moves_on(scene: Scene, caplo
     scene.clock.tick(60)
     catch_up(replace(scene.rt, carrier=endless))
     assert stored(scene) == ["hello"]
-    assert read_to(scene) == scene.clock() - LEAVE_TO_WEBHOOK
+    assert read_until(scene) == scene.clock() - LEAVE_TO_WEBHOOK
     [told] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "is read no further back" in told and NUMBER not in told
 
@@ -508,5 +508,5 @@ def looked_an_hour_ago(settings: Settings) -> None:
     engine = build_engine(settings.database_url)
     with build_sessions(engine).begin() as session:
         [number] = settings.twilio_numbers
-        session.add(InboundCursor(bridge_number=number, read_to=datetime.now(UTC) - timedelta(hours=1)))
+        session.add(InboundCursor(bridge_number=number, read_until=datetime.now(UTC) - timedelta(hours=1)))
     engine.dispose()

@@ -22,7 +22,7 @@ from bridge.queues.heartbeat import LIVE_FOR, Heartbeat
 from bridge.turns.process import process_turns
 from bridge.web.queries import activity
 from testkit.waiting import until
-from tests.fakes import FakeBell
+from tests.fakes import FakeNotifier
 from tests.scene import ANN, BOB, Scene
 
 
@@ -32,9 +32,9 @@ def scene(sessions: Sessions) -> Scene:
 
 
 def swept(scene: Scene) -> list[tuple[str, int]]:
-    scene.bell.rings.clear()
+    scene.notifier.wakeups.clear()
     sweep.sweep(scene.rt)
-    return scene.bell.rings
+    return scene.notifier.wakeups
 
 
 def test_what_was_rung_for_just_now_is_left_alone(scene: Scene) -> None:
@@ -45,39 +45,41 @@ def test_what_was_rung_for_just_now_is_left_alone(scene: Scene) -> None:
 def test_a_lost_ring_is_rung_again_after_a_while_and_once(scene: Scene) -> None:
     scene.text("hello")
     scene.clock.tick(conversation_queue.RENOTIFY_AFTER.total_seconds() + 1)
-    assert swept(scene) == [("converse", 1)]
+    assert swept(scene) == [("process_turns", 1)]
     assert swept(scene) == []
 
 
 def test_somebody_who_texts_again_and_again_does_not_hide_that_no_ring_is_heard(scene: Scene) -> None:
-    rung = 0
+    woken = 0
     for n in range(6):
         scene.text(f"hello {n}")
         scene.clock.tick(15)
-        scene.rt.pulse.beat()
-        rung += len(swept(scene))
-    assert rung > 1
+        scene.rt.heartbeat.beat()
+        woken += len(swept(scene))
+    assert woken > 1
 
 
 def test_the_end_of_a_pause_is_rung_for_at_once(scene: Scene) -> None:
     scene.text("hello")
     scene.agent.fail("complete", RateLimited("busy", provider="retell", retry_after=30))
-    scene.ring()
+    scene.wake()
     scene.clock.tick(29)
     assert swept(scene) == []
     scene.clock.tick(1)
-    assert swept(scene) == [("converse", 1)]
+    assert swept(scene) == [("process_turns", 1)]
 
 
 def test_two_sweepers_at_once_ring_once(scene: Scene) -> None:
     for n in range(20):
         scene.text("hello", f"+1555123{n:04}")
     scene.clock.tick(60)
-    scene.rt.pulse.beat()
-    bells = [FakeBell() for _ in range(4)]
+    scene.rt.heartbeat.beat()
+    notifiers = [FakeNotifier() for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda bell: sweep.sweep(replace(scene.rt, bell=bell)), bells))
-    assert sorted(ring for bell in bells for ring in bell.rings) == [("converse", n) for n in range(1, 21)]
+        list(threads.map(lambda notifier: sweep.sweep(replace(scene.rt, notifier=notifier)), notifiers))
+    assert sorted(wake for notifier in notifiers for wake in notifier.wakeups) == [
+        ("process_turns", n) for n in range(1, 21)
+    ]
 
 
 def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(
@@ -96,10 +98,10 @@ def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(
     scene.agent.chats["chat_1"].items.clear()  # it died before the agent heard anything
     scene.restart()
     began = scene.clock()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["hello"]
     assert scene.clock() - began < timedelta(seconds=40)
-    assert "converse: the work of a dead worker is taken up again: 1 conversations" in caplog.messages
+    assert "process_turns: the work of a dead worker is taken up again: 1 conversations" in caplog.messages
 
 
 def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_the_dead(postgresql_url: str) -> None:
@@ -116,11 +118,11 @@ def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_th
     scene.clock.tick(1)
     with sessions() as halted:
         halted.get_one(Conversation, 1, with_for_update=True)
-        assert swept(scene) == [("converse", 2)]
+        assert swept(scene) == [("process_turns", 2)]
         with sessions.begin() as session:
             circuit_breakers.trip(session, NotReached("refused", provider="retell"), scene.clock())
             circuit_breakers.close(session, ("retell",), conversation_queue.TURNS, scene.clock())
-    assert sorted(swept(scene)) == [("converse", 1), ("converse", 2)]
+    assert sorted(swept(scene)) == [("process_turns", 1), ("process_turns", 2)]
     engine.dispose()
 
 
@@ -131,7 +133,7 @@ def test_the_work_of_a_living_worker_is_left_alone(scene: Scene) -> None:
             session,
             conversation_queue.TURNS,
             1,
-            worker=scene.rt.pulse.worker,
+            worker=scene.rt.heartbeat.worker,
             now=scene.clock(),
             booking=timedelta(minutes=5),
         )
@@ -184,10 +186,10 @@ def test_the_clock_ends_stale_chats_after_stale_after(sessions: Sessions) -> Non
     scene.work()
     scene.clock.tick(7100)
     stale_chats.end_stale(scene.rt)
-    assert scene.bell.rings == []
+    assert scene.notifier.wakeups == []
     scene.clock.tick(200)
     stale_chats.end_stale(scene.rt)
-    assert scene.bell.rings == [("end_chat", 1)]
+    assert scene.notifier.wakeups == [("end_chat", 1)]
 
 
 def test_an_empty_stale_after_ends_nothing(sessions: Sessions) -> None:
@@ -196,17 +198,17 @@ def test_an_empty_stale_after_ends_nothing(sessions: Sessions) -> None:
     scene.work()
     scene.clock.tick(10**7)
     stale_chats.end_stale(scene.rt)
-    assert scene.bell.rings == []
+    assert scene.notifier.wakeups == []
 
 
 # -- pulse ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_worker_may_begin_something_only_after_its_first_beat(scene: Scene) -> None:
-    pulse = Heartbeat(scene.sessions, scene.clock)
-    assert not pulse.in_charge(pulse.worker)
-    pulse.beat()
-    assert pulse.in_charge(pulse.worker)
+    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    assert not heartbeat.may_start_work(heartbeat.worker)
+    heartbeat.beat()
+    assert heartbeat.may_start_work(heartbeat.worker)
 
 
 def test_whoever_is_taken_for_dead_can_begin_no_call_any_more() -> None:
@@ -216,17 +218,17 @@ def test_whoever_is_taken_for_dead_can_begin_no_call_any_more() -> None:
 
 def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: Scene) -> None:
     elapsed = [0.0]
-    pulse = Heartbeat(scene.sessions, scene.clock, elapsed=lambda: elapsed[0])
-    pulse.beat()
-    before = pulse.worker
+    heartbeat = Heartbeat(scene.sessions, scene.clock, elapsed=lambda: elapsed[0])
+    heartbeat.beat()
+    before = heartbeat.worker
     elapsed[0] = 9.0
-    pulse.beat()
-    assert pulse.in_charge(before)
+    heartbeat.beat()
+    assert heartbeat.may_start_work(before)
     elapsed[0] = 60.0
-    assert not pulse.in_charge(before)
-    pulse.beat()
-    assert not pulse.in_charge(before)
-    assert pulse.in_charge(pulse.worker)
+    assert not heartbeat.may_start_work(before)
+    heartbeat.beat()
+    assert not heartbeat.may_start_work(before)
+    assert heartbeat.may_start_work(heartbeat.worker)
 
 
 def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
@@ -240,57 +242,57 @@ def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCa
 
     def beats() -> bool:
         with scene.sessions() as session:
-            return session.get(Worker, pulse.worker) is not None
+            return session.get(Worker, heartbeat.worker) is not None
 
-    pulse = Heartbeat(cast(Sessions, Faulty()), scene.clock, every=0.01)
-    pulse.start()
+    heartbeat = Heartbeat(cast(Sessions, Faulty()), scene.clock, every=0.01)
+    heartbeat.start()
     faults.append(OSError("too many open files"))
     until(lambda: "the beat failed" in caplog.text, "a beat has failed")
     with scene.sessions.begin() as session:
-        session.execute(delete(Worker).where(Worker.id == pulse.worker))
+        session.execute(delete(Worker).where(Worker.id == heartbeat.worker))
     until(beats, "it beats again")
-    pulse.stop()
+    heartbeat.stop()
 
 
 def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pulse = Heartbeat(scene.sessions, scene.clock)
-    rt = replace(scene.rt, pulse=pulse)
-    pulse.beat()
+    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    rt = replace(scene.rt, heartbeat=heartbeat)
+    heartbeat.beat()
     scene.text("hello")
 
     def bug(said: str) -> list[str]:
-        pulse.beat()  # while it is in hand, a beat changes nothing
+        heartbeat.beat()  # while it is in hand, a beat changes nothing
         with scene.sessions() as session:
-            assert session.scalar(select(Conversation.turn_worker)) == pulse.worker
+            assert session.scalar(select(Conversation.turn_leased_by)) == heartbeat.worker
         raise ZeroDivisionError
 
     scene.agent.answer = bug
     with pytest.raises(ZeroDivisionError):
         process_turns(rt, 1)
-    pulse.beat()
+    heartbeat.beat()
     with scene.sessions() as session:
-        assert session.scalar(select(Conversation.turn_worker)) is None
-        assert session.scalar(select(Conversation.turn_due_at)) == scene.clock() - conversation_queue.CLOCKS_DIFFER
-    assert "converse 1 was dropped in the middle, and is due again" in caplog.messages
+        assert session.scalar(select(Conversation.turn_leased_by)) is None
+        assert session.scalar(select(Conversation.turn_due_at)) == scene.clock() - conversation_queue.MAX_CLOCK_SKEW
+    assert "process_turns 1 was dropped in the middle, and is due again" in caplog.messages
 
 
 def test_without_a_database_nobody_is_in_charge(scene: Scene) -> None:
     nowhere = build_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
-    pulse = Heartbeat(build_sessions(nowhere), scene.clock)
-    pulse.beat()
-    assert not pulse.in_charge(pulse.worker)
-    pulse.stop()
+    heartbeat = Heartbeat(build_sessions(nowhere), scene.clock)
+    heartbeat.beat()
+    assert not heartbeat.may_start_work(heartbeat.worker)
+    heartbeat.stop()
 
 
 def test_a_worker_that_stops_signs_off(scene: Scene) -> None:
-    pulse = Heartbeat(scene.sessions, scene.clock)
-    pulse.start()
-    pulse.stop()
+    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    heartbeat.start()
+    heartbeat.stop()
     with scene.sessions() as session:
-        assert pulse.worker not in session.scalars(select(Worker.id)).all()
-    assert not pulse.in_charge(pulse.worker)
+        assert heartbeat.worker not in session.scalars(select(Worker.id)).all()
+    assert not heartbeat.may_start_work(heartbeat.worker)
 
 
 def test_the_rows_of_workers_long_dead_are_forgotten(scene: Scene) -> None:
@@ -306,10 +308,10 @@ def test_the_rows_of_workers_long_dead_are_forgotten(scene: Scene) -> None:
 def test_the_live_view_tells_what_waits_and_why(scene: Scene) -> None:
     scene.text("hello")
     scene.agent.fail("complete", RateLimited("busy", provider="retell", status=429, retry_after=30))
-    scene.ring()
+    scene.wake()
     [turn] = [row for row in activity.recent(scene.rt) if row.kind == "turn"]
     assert (turn.state, turn.detail) == ("waiting", "waits, next try in 30 s, retell (429): busy")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     kinds = {(row.kind, row.state) for row in activity.recent(scene.rt)}
     assert kinds == {("text in", "answered"), ("turn", "answered"), ("text out", "sent"), ("chat", "ongoing")}
 
@@ -320,23 +322,23 @@ def test_the_live_view_tells_what_waits_and_why(scene: Scene) -> None:
 def test_a_step_whose_rings_still_wait_in_the_broker_gets_no_more_of_them(scene: Scene) -> None:
     scene.text("hello")
     scene.clock.tick(conversation_queue.RENOTIFY_AFTER.total_seconds() + 1)
-    scene.bell.backlogs["converse"] = sweep.SWEEP_LIMIT
+    scene.notifier.backlogs["process_turns"] = sweep.SWEEP_LIMIT
     assert swept(scene) == []
-    scene.bell.backlogs["converse"] = sweep.SWEEP_LIMIT - 1
-    assert swept(scene) == [("converse", 1)]
+    scene.notifier.backlogs["process_turns"] = sweep.SWEEP_LIMIT - 1
+    assert swept(scene) == [("process_turns", 1)]
 
 
 def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> None:
-    pulse = Heartbeat(scene.sessions, scene.clock)
-    rt = replace(scene.rt, pulse=pulse)
+    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    rt = replace(scene.rt, heartbeat=heartbeat)
     scene.text("hello")
     with ThreadPoolExecutor() as worker:
-        heard = worker.submit(tasks.run_task, rt, "converse", 1)
+        heard = worker.submit(tasks.run_task, rt, "process_turns", 1)
         assert scene.agent.heard == []
-        pulse.beat()
+        heartbeat.beat()
         heard.result(5)
     assert scene.agent.heard == ["hello"]
 
 
 def test_a_pulse_that_does_not_come_back_is_not_waited_for_any_longer(scene: Scene) -> None:
-    assert not Heartbeat(scene.sessions, scene.clock).await_steady(0.01)
+    assert not Heartbeat(scene.sessions, scene.clock).wait_until_live(0.01)

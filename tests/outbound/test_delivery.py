@@ -50,7 +50,7 @@ def test_what_was_surely_not_taken_is_sent_again_and_the_rest_waits_for_it(
 ) -> None:
     scene.text("hi")
     scene.carrier.fail("send", error, times=times)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
     assert "sent_to" not in [call for call, _ in scene.carrier.calls]
 
@@ -60,7 +60,7 @@ def test_what_was_surely_not_taken_is_sent_again_and_the_rest_waits_for_it(
 def test_an_unknown_outcome_is_settled_by_the_carriers_list(scene: Scene, error: RemoteError, taken: bool) -> None:
     scene.text("hi")
     scene.carrier.fail("send", error, taken=taken, times=2)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
     assert len({row.carrier_id for row in outgoing(scene)}) == 3
 
@@ -70,7 +70,7 @@ def test_two_equal_texts_to_one_person_both_arrive_once(scene: Scene) -> None:
     for taken in (True, False):
         scene.text("hi")
         scene.carrier.fail("send", UNKNOWN[0], taken=taken, times=2)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert scene.got() == ["ok"] * 4
     assert len({row.carrier_id for row in outgoing(scene)}) == 4
 
@@ -87,9 +87,9 @@ def test_a_text_that_only_ends_with_our_words_is_not_ours(scene: Scene) -> None:
     scene.work()
     scene.text("hi")
     scene.carrier.fail("send", UNKNOWN[0])
-    scene.ring()
+    scene.wake()
     from_elsewhere(scene, "8 pm ok")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["ok", "8 pm ok", "ok"]
     assert [row.carrier_id for row in outgoing(scene)] == [scene.carrier.accepted[n].carried.id for n in (0, 2)]
 
@@ -109,7 +109,7 @@ def test_the_prefix_of_a_trial_account_does_not_hide_a_text_that_was_taken(scene
     scene.agent.answer = lambda _: [said]
     scene.text("hi")
     scene.carrier.fail("send", UNKNOWN[0], taken=True)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     [accepted] = scene.carrier.accepted
     assert [row.carrier_id for row in outgoing(scene)] == [accepted.carried.id]
 
@@ -117,11 +117,11 @@ def test_the_prefix_of_a_trial_account_does_not_hide_a_text_that_was_taken(scene
 def test_a_callback_settles_what_has_no_known_outcome(scene: Scene) -> None:
     scene.text("hi")
     scene.carrier.fail("send", UNKNOWN[0], taken=True)
-    scene.ring()
+    scene.wake()
     [accepted] = scene.carrier.accepted
     report = StatusReport(accepted.text.reference, accepted.carried.id, Delivery.SENT, ANN)
     assert receipts.report(scene.rt, report)
-    scene.ring()  # nobody had to wait for the next look
+    scene.wake()  # nobody had to wait for the next look
     assert scene.got() == ANSWERS
     assert outgoing(scene)[0].delivery is Delivery.SENT
     assert "sent_to" not in [call for call, _ in scene.carrier.calls]
@@ -158,7 +158,7 @@ def test_an_answer_with_the_id_of_another_text_leaves_the_outcome_open(scene: Sc
     scene.carrier = Mistaken(now=scene.clock)
     scene.rt = replace(scene.rt, carrier=scene.carrier)
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
     assert {row.status for row in outgoing(scene)} == {MessageStatus.SENT}
 
@@ -168,7 +168,7 @@ def test_a_look_that_fails_is_repeated_and_nothing_is_sent_meanwhile(scene: Scen
     scene.carrier.fail("send", UNKNOWN[0], taken=True)
     for error in (*UNKNOWN, *NOT_TAKEN, Refused("bad request", provider="twilio", status=400)):
         scene.carrier.fail("sent_to", error)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
 
 
@@ -177,7 +177,7 @@ def test_a_refused_text_is_given_up_loudly_and_the_next_one_goes_on(
 ) -> None:
     scene.text("hi")
     scene.carrier.fail("send", Refused("no mobile", provider="twilio", status=400, code=21614))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS[1:]
     first = outgoing(scene)[0]
     assert (first.status, first.error_code) == (MessageStatus.GIVEN_UP, 21614)
@@ -188,7 +188,7 @@ def test_a_text_that_cannot_be_sent_in_time_is_given_up(sessions: Sessions) -> N
     scene = Scene(sessions, answer_within="5m")
     scene.text("hi")
     scene.carrier.fail("send", NOT_TAKEN[0], times=10_000)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [row.status for row in outgoing(scene)] == [MessageStatus.GIVEN_UP]
     assert 290 < (outgoing(scene)[0].settled_at - outgoing(scene)[0].created_at).total_seconds() < 340
 
@@ -200,7 +200,7 @@ def test_a_text_of_which_nothing_can_be_found_out_is_given_up_and_a_late_report_
     scene.text("hi")
     scene.carrier.fail("send", UNKNOWN[0], taken=True)
     scene.carrier.fail("sent_to", UNKNOWN[0], times=10_000)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [row.status for row in outgoing(scene)] == [MessageStatus.GIVEN_UP]
     [accepted] = scene.carrier.accepted
     receipts.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.DELIVERED, ANN))
@@ -229,11 +229,11 @@ def test_a_long_answer_is_sent_in_parts_and_in_order(scene: Scene) -> None:
 def test_a_worker_that_was_halted_sends_nothing_any_more(scene: Scene) -> None:
     scene.text("hi")
     process_turns(scene.rt, 1)
-    scene.rt.pulse.stopped = True
+    scene.rt.heartbeat.stopped = True
     process_deliveries(scene.rt, 1)
     assert scene.carrier.calls == []
     scene.restart()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
 
 
@@ -244,9 +244,9 @@ def test_what_was_taken_is_noted_without_a_look_by_a_database_that_fails_twice(s
     scene.rt = replace(scene.rt, sessions=cast(Sessions, unsteady))
     scene.text("hi")
     scene.carrier.in_next_call(lambda: unsteady.fails(times=2, done=done))
-    scene.ring()
+    scene.wake()
     assert unsteady.left == 0
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
     assert [row.attempts for row in outgoing(scene)] == [1, 1, 1]
     assert "sent_to" not in [call for call, _ in scene.carrier.calls]
@@ -325,7 +325,7 @@ def test_a_report_counts_however_it_spells_the_phone(scene: Scene, phone: str, t
 def test_a_report_in_another_spelling_settles_what_has_no_known_outcome(scene: Scene, told: str) -> None:
     scene.text("hi", "+5215512345678")
     scene.carrier.fail("send", UNKNOWN[0], taken=True)
-    scene.ring()
+    scene.wake()
     row = outgoing(scene)[0]
     assert receipts.report(scene.rt, StatusReport(row.reference, "SM" + "e" * 32, Delivery.SENT, told))
     assert outgoing(scene)[0].status is MessageStatus.SENT
@@ -351,13 +351,13 @@ def test_a_report_that_names_another_persons_text_leaves_that_one_its_id(scene: 
     """Our reference proves that ours was taken, by whatever name."""
     scene.carrier.fail("send", UNKNOWN[0], taken=True)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     scene.text("there", BOB)
-    scene.ring()
+    scene.wake()
     [waits] = [row for row in outgoing(scene) if row.status is MessageStatus.SENDING]
     taken = next(row.carrier_id for row in outgoing(scene) if row.carrier_id)
     receipts.report(scene.rt, StatusReport(waits.reference, taken, Delivery.DELIVERED, ANN))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
     owners = [row.conversation_id for row in outgoing(scene) if row.carrier_id == taken]
     assert owners == [2]

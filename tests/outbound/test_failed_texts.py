@@ -145,7 +145,7 @@ LATER: dict[str, list[float]] = {
 }
 """Minutes after which a text that was not delivered goes again; of the classes that are not here, none does."""
 
-ON_HOLD = {"setup", "account", "sender"}
+OPEN_CIRCUITS = {"setup", "account", "sender"}
 WAITS = {"provider_busy", "sender_busy", "carrier_fault"}
 LOOKS = {"ambiguous"}
 
@@ -182,11 +182,11 @@ def newest_fails(scene: Scene, code: int | None, status: str = "undelivered") ->
     assert report(scene, outgoing(scene)[-1], status, code)
 
 
-def wait(scene: Scene, seconds: float, step: float = 20) -> None:
+def wait(scene: Scene, seconds: float, task: float = 20) -> None:
     """Let time pass with the sweeper at work, however little is due."""
     until = scene.clock() + timedelta(seconds=seconds)
     while scene.clock() < until:
-        scene.tick(min(step, (until - scene.clock()).total_seconds()))
+        scene.tick(min(task, (until - scene.clock()).total_seconds()))
 
 
 def on_hold(scene: Scene) -> bool:
@@ -252,10 +252,10 @@ def test_what_follows_a_refusal(quick: Scene, code: int | None, failure: str) ->
     """The first text is refused once; a second person's comes right behind it."""
     quick.carrier.fail("send", refused(code))
     quick.text("hi")
-    quick.ring()
+    quick.wake()
     first = outgoing(quick)[0]
-    assert on_hold(quick) == (failure in ON_HOLD)
-    if failure in ON_HOLD | WAITS | LOOKS:
+    assert on_hold(quick) == (failure in OPEN_CIRCUITS)
+    if failure in OPEN_CIRCUITS | WAITS | LOOKS:
         assert first.status in UNSENT
         wait(quick, 60)
         assert quick.got() == ["You said: hi"]
@@ -266,10 +266,10 @@ def test_what_follows_a_refusal(quick: Scene, code: int | None, failure: str) ->
     again = LATER.get(failure)
     assert first.resend_at == (quick.clock() + timedelta(minutes=again[0]) if again else None)
     quick.text("more")
-    quick.ring()
+    quick.wake()
     assert quick.got() == ["You said: more"]
     if again:
-        wait(quick, again[0] * MINUTE + 20, step=again[0] * MINUTE / 5)
+        wait(quick, again[0] * MINUTE + 20, task=again[0] * MINUTE / 5)
         assert quick.got() == ["You said: more", "You said: hi"]
 
 
@@ -310,10 +310,10 @@ def test_an_answer_to_the_send_that_tells_of_a_failure_counts_as_a_callback(scen
     send = scene.carrier.send
     scene.carrier.send = lambda text: replace(send(text), status=Delivery.FAILED, error_code=code)  # type: ignore[method-assign]
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     [row] = outgoing(scene)
     assert (row.status, row.delivery, row.error_code) == (MessageStatus.SENT, Delivery.FAILED, code)
-    assert row.confirm_at is None
+    assert row.poll_status_at is None
     assert on_hold(scene) == (code == 30034)
     assert bool(row.resend_at) == (code == 30034)
 
@@ -321,7 +321,7 @@ def test_an_answer_to_the_send_that_tells_of_a_failure_counts_as_a_callback(scen
 def test_a_failure_that_is_found_in_the_carriers_list_counts_as_a_callback(scene: Scene) -> None:
     scene.carrier.fail("send", OutcomeUnknown("cut", provider="twilio", status=500), taken=True)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     [accepted] = scene.carrier.accepted
     scene.carrier.becomes(accepted.carried.id, Delivery.FAILED, 30003)
     wait(scene, 30)
@@ -338,34 +338,34 @@ def test_what_follows_a_late_failure(quick: Scene, code: int | None, failure: st
     quick.text("hi")
     quick.work()
     newest_fails(quick, code)
-    assert on_hold(quick) == (failure in ON_HOLD)
+    assert on_hold(quick) == (failure in OPEN_CIRCUITS)
     for n, minutes in enumerate(LATER.get(failure, [])):
         failed = outgoing(quick)[-1]
         assert failed.resend_at == quick.clock() + timedelta(minutes=minutes)
         quick.clock.tick(minutes * MINUTE - 1)
-        quick.rt.pulse.beat()
+        quick.rt.heartbeat.beat()
         sweep.sweep(quick.rt)
         assert sent(quick) == n + 1, "not before its time"
         wait(quick, 10)
         assert sent(quick) == n + 2
         again = outgoing(quick)[-1]
-        assert (again.body, again.turn_id, again.send_by) == (failed.body, failed.turn_id, failed.send_by)
+        assert (again.body, again.turn_id, again.expires_at) == (failed.body, failed.turn_id, failed.expires_at)
         assert (again.resends, again.reference != failed.reference) == (n + 1, True)
         newest_fails(quick, code)
-    wait(quick, 30 * HOUR, step=HOUR)
+    wait(quick, 30 * HOUR, task=HOUR)
     assert sent(quick) == 1 + len(LATER.get(failure, []))
     assert [row.delivery for row in outgoing(quick)] == [Delivery.UNDELIVERED] * sent(quick)
     [shown] = failures.list_failures(quick.rt).failures
     assert (shown.id, shown.error_code, shown.resend_at) == (outgoing(quick)[-1].id, code, None)
 
 
-@pytest.mark.parametrize(("code", "failure"), [row for row in NOT_OPTED_OUT if row[1] not in ON_HOLD])
+@pytest.mark.parametrize(("code", "failure"), [row for row in NOT_OPTED_OUT if row[1] not in OPEN_CIRCUITS])
 def test_newer_texts_of_that_person_do_not_wait_for_one_that_failed(quick: Scene, code: int, failure: str) -> None:
     quick.text("hi")
     quick.work()
     newest_fails(quick, code)
     quick.text("more")
-    quick.ring()
+    quick.wake()
     assert quick.got() == ["You said: hi", "You said: more"]
     assert not quick.waiting()
 
@@ -385,7 +385,7 @@ def told_to_a_new_chat(scene: Scene) -> str:
 def said(scene: Scene, words: str) -> Scene:
     scene.agent.answer = lambda text: [words]
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     return scene
 
 
@@ -405,7 +405,7 @@ def test_a_text_that_is_too_large_goes_again_in_pieces_in_order_and_once(scene: 
     assert whole(scene.got()[1:]) == WIDE.split()
     assert len({row.reference for row in outgoing(scene)}) == 3
     assert (outgoing(scene)[0].resent_as, outgoing(scene)[0].resend_at) == (pieces[0].id, None)
-    wait(scene, 2 * HOUR, step=MINUTE)
+    wait(scene, 2 * HOUR, task=MINUTE)
     assert sent(scene) == 3
 
 
@@ -431,7 +431,7 @@ def test_pieces_that_are_too_large_are_halved_again_until_nothing_can_be_halved(
     assert sorted(whole([row.body for row in last])) == sorted(WIDE.split())
     assert len(failures.list_failures(scene.rt, limit=200).failures) == len(last)
     sent_before = sent(scene)
-    wait(scene, HOUR, step=MINUTE)
+    wait(scene, HOUR, task=MINUTE)
     assert sent(scene) == sent_before
 
 
@@ -502,11 +502,11 @@ def test_what_goes_again_goes_to_the_end_of_the_line(scene: Scene) -> None:
     scene.work()
     newest_fails(scene, 30003)
     scene.clock.tick(5 * MINUTE)
-    scene.rt.pulse.beat()
+    scene.rt.heartbeat.beat()
     scene.text("more")
     process_turns(scene.rt, 1)
     sweep.sweep(scene.rt)
-    scene.ring()
+    scene.wake()
     assert scene.got() == ["You said: hi", "You said: more", "You said: hi"]
 
 
@@ -516,7 +516,7 @@ def test_the_tries_of_one_text_are_counted_whatever_each_of_them_failed_of(scene
     for n, code in enumerate((30003, 30017, 30500, 30003)):
         assert [row.resends for row in outgoing(scene)] == list(range(n + 1))
         newest_fails(scene, code)
-        wait(scene, HOUR, step=5 * MINUTE)
+        wait(scene, HOUR, task=5 * MINUTE)
     assert sent(scene) == 4
 
 
@@ -534,7 +534,7 @@ def test_nothing_goes_again_that_would_come_too_late(sessions: Sessions) -> None
     newest_fails(scene, 30003)
     assert outgoing(scene)[-1].resend_at is not None
     scene.clock.tick(HOUR)  # nobody was there to send it
-    scene.rt.pulse.beat()
+    scene.rt.heartbeat.beat()
     scene.tick()
     assert sent(scene) == 3
     assert [row.resend_at for row in outgoing(scene)] == [None] * 3
@@ -545,7 +545,7 @@ def test_the_next_day_is_soon_enough_where_the_settings_say_so(sessions: Session
     scene.text("hi")
     scene.work()
     newest_fails(scene, 30023)
-    wait(scene, 24 * HOUR + 20, step=HOUR)
+    wait(scene, 24 * HOUR + 20, task=HOUR)
     assert sent(scene) == 2
 
 
@@ -580,9 +580,9 @@ def test_sweeps_at_once_send_again_once(scene: Scene) -> None:
         )
     scene.clock.tick(5 * MINUTE)
     with ThreadPoolExecutor(4) as threads:
-        rung = list(threads.map(lambda _: resend.send_again(scene.rt, 100), range(4)))
+        woken = list(threads.map(lambda _: resend.send_again(scene.rt, 100), range(4)))
     assert len(outgoing(scene)) == 40
-    assert sorted(conversation for each in rung for conversation in each) == list(range(1, 21))
+    assert sorted(conversation for each in woken for conversation in each) == list(range(1, 21))
 
 
 def test_a_hold_of_its_own_is_not_made_longer_by_what_fails_late(scene: Scene) -> None:
@@ -592,7 +592,7 @@ def test_a_hold_of_its_own_is_not_made_longer_by_what_fails_late(scene: Scene) -
     suspended = AccountRefused("suspended", provider="twilio", status=403, code=30002)
     scene.carrier.fail("send", suspended, times=100)
     scene.text("more")
-    scene.ring()
+    scene.wake()
     wait(scene, 30)
     scene.carrier.recover()
     assert report(scene, outgoing(scene)[0], "failed", 30002)
@@ -640,7 +640,7 @@ def test_a_late_fault_of_our_set_up_stops_the_others_and_one_at_a_time_tries(sce
     unregistered(scene)
     for n in range(20):
         scene.text(f"text {n}", f"+1555777{n:04}")
-    scene.ring()
+    scene.wake()
     assert len(scene.carrier.accepted) == 1
     for _ in range(60):
         scene.tick(5)
@@ -690,7 +690,7 @@ def test_without_any_callback_the_hold_ends_by_itself(scene: Scene) -> None:
     unregistered(scene)
     for n in range(5):
         scene.text(f"text {n}", f"+1555777{n:04}")
-    wait(scene, 60, step=5)
+    wait(scene, 60, task=5)
     assert not on_hold(scene)
     assert len(scene.carrier.accepted) == 6 + 1  # the failed one again, too
 
@@ -740,10 +740,10 @@ def test_reports_only_lead_forward(quick: Scene, said: list[str], at_last: str, 
         quick.carrier.fail("send", OutcomeUnknown("cut", provider="twilio", status=500), taken=True)
     quick.text("hi")
     process_turns(quick.rt, 1)
-    quick.ring()
+    quick.wake()
     if when != "before the answer":
         tell()
-    quick.ring()
+    quick.wake()
     row = outgoing(quick)[0]
     assert row.status is MessageStatus.SENT
     # Where nothing but the callbacks tells, "accepted" is all that is known.
@@ -763,7 +763,7 @@ def test_a_report_whose_id_is_another_texts_already_is_told_in_the_log(
     [anns] = outgoing(scene)
     scene.carrier.fail("send", OutcomeUnknown("cut", provider="twilio", status=500))
     receive.receive(scene.rt, InboundText("SM-other", ANN, other, "hi"))
-    scene.ring()
+    scene.wake()
     row = outgoing(scene)[-1]
     assert row.status is MessageStatus.SENDING
     assert anns.carrier_id
@@ -777,7 +777,7 @@ def test_a_report_whose_id_is_another_texts_already_is_told_in_the_log(
 def test_a_persons_text_is_never_taken_for_one_of_ours(scene: Scene) -> None:
     scene.carrier.fail("send", OutcomeUnknown("cut", provider="twilio", status=500))
     scene.text("hi", sid="SM-hers")
-    scene.ring()
+    scene.wake()
     [row] = outgoing(scene)
     assert receipts.report(scene.rt, StatusReport(row.reference, "SM-hers", Delivery.SENT, ANN))
     hers, ours = scene.rows(Message)
@@ -795,14 +795,14 @@ def test_an_id_that_a_look_took_for_another_text_goes_to_whom_it_belongs(scene: 
     scene.agent.answer = lambda said: ["ok"]
     scene.text("one")
     process_turns(scene.rt, 1)
-    scene.bell.rings.clear()
+    scene.notifier.wakeups.clear()
     with scene.sessions.begin() as session:
         first = session.get_one(Message, outgoing(scene)[0].id)
         first.status, first.settled_at = MessageStatus.GIVEN_UP, scene.clock()
         reference = first.reference
     scene.text("two")
     scene.carrier.fail("send", LOST)
-    scene.ring()
+    scene.wake()
     second = outgoing(scene)[1]
     assert second.status is MessageStatus.SENDING
     scene.carrier.send(replace(_text(scene, second), reference=reference or ""))  # the first one, late
@@ -826,9 +826,9 @@ def test_the_second_copy_of_a_text_is_not_taken_for_the_next_one(scene: Scene) -
     [first] = outgoing(scene)
     copy = scene.carrier.send(_text(scene, first))
     assert not receipts.report(scene.rt, StatusReport(first.reference, copy.id, Delivery.SENT, ANN))
-    assert outgoing(scene)[0].twin_id == copy.id
+    assert outgoing(scene)[0].duplicate_carrier_id == copy.id
     scene.clock.tick(10 * MINUTE)
-    scene.rt.pulse.beat()
+    scene.rt.heartbeat.beat()
     late = replace(scene.carrier.accepted[1].carried, created_at=scene.clock())  # the carrier has made it just now
     scene.carrier.accepted[1] = replace(scene.carrier.accepted[1], carried=late)
     scene.carrier.fail("send", LOST)
@@ -882,9 +882,9 @@ def asked(scene: Scene) -> list[str]:
 def pass_hours(scene: Scene, hours: float) -> None:
     for _ in range(int(hours)):
         scene.clock.tick(HOUR)
-        scene.rt.pulse.beat()
+        scene.rt.heartbeat.beat()
         sweep.sweep(scene.rt)
-        scene.ring()
+        scene.wake()
         status_poll.poll_statuses(scene.rt)
 
 
@@ -902,7 +902,7 @@ def test_a_text_of_which_no_end_was_told_is_asked_for_twice(scene: Scene) -> Non
     pass_hours(scene, 200)
     assert len(asked(scene)) == 2
     assert outgoing(scene)[0].delivery is Delivery.SENT
-    assert outgoing(scene)[0].confirm_at is None
+    assert outgoing(scene)[0].poll_status_at is None
 
 
 @pytest.mark.parametrize("status", ["delivered", "undelivered", "failed", "canceled", "read"])
@@ -948,7 +948,7 @@ def test_a_round_asks_for_one_page_the_oldest_first(scene: Scene, monkeypatch: p
         scene.work()
         scene.clock.tick(1)
     scene.clock.tick(13 * HOUR)
-    scene.rt.pulse.beat()
+    scene.rt.heartbeat.beat()
     ids = [row.carrier_id for row in outgoing(scene)]
     for expected in (ids[:3], ids, ids):
         status_poll.poll_statuses(scene.rt)
@@ -984,7 +984,7 @@ def test_a_text_of_which_nothing_can_be_told_is_not_asked_for_ever(scene: Scene)
     before = len(asked(scene))
     pass_hours(scene, 40)
     assert len(asked(scene)) == before
-    assert outgoing(scene)[0].confirm_at is None
+    assert outgoing(scene)[0].poll_status_at is None
 
 
 def test_nobody_is_asked_while_the_carrier_is_on_hold(scene: Scene) -> None:
@@ -1004,7 +1004,7 @@ def test_a_callback_between_the_booking_and_the_answer_counts(scene: Scene) -> N
     scene.clock.tick(13 * HOUR)
     scene.carrier.in_next_call(lambda: report(scene, row, "delivered"))
     status_poll.poll_statuses(scene.rt)
-    assert (outgoing(scene)[0].delivery, outgoing(scene)[0].confirm_at) == (Delivery.DELIVERED, None)
+    assert (outgoing(scene)[0].delivery, outgoing(scene)[0].poll_status_at) == (Delivery.DELIVERED, None)
 
 
 # -- for people to look at -----------------------------------------------------------------------------------------
@@ -1032,8 +1032,7 @@ def test_what_was_not_delivered_is_shown_in_plain_words(scene: Scene, caplog: py
             page="https://www.twilio.com/docs/api/errors/30003",
         )
     ]
-    line = caplog.messages[-1]
-    assert line == (
+    assert caplog.messages[-1] == (
         f"message {row.id} was not delivered: undelivered, error 30003 (unreachable): {MEANINGS[30003].sentence}"
         "; it goes again at 2026-11-02 12:05:00 UTC"
     )

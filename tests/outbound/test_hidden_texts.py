@@ -69,7 +69,7 @@ def test_words_that_are_not_hidden_are_not(body: str) -> None:
 def test_a_text_that_was_taken_is_settled_by_all_but_its_words(scene: Scene, error: RemoteError, body: str) -> None:
     scene.carrier.fail("send", error, taken=True)
     scene.text(body)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert {row.status for row in outgoing(scene)} == {MessageStatus.SENT}
     assert outgoing(scene)[0].carrier_id == scene.carrier.accepted[0].carried.id
     assert sends(scene) == len(outgoing(scene))
@@ -79,7 +79,7 @@ def test_a_text_that_was_taken_is_settled_by_all_but_its_words(scene: Scene, err
 def test_a_text_that_was_not_taken_is_sent_again(scene: Scene, error: RemoteError) -> None:
     scene.carrier.fail("send", error)
     scene.text(HELLO)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: hello"]
     assert outgoing(scene)[0].status is MessageStatus.SENT
 
@@ -87,10 +87,10 @@ def test_a_text_that_was_not_taken_is_sent_again(scene: Scene, error: RemoteErro
 def test_our_own_earlier_texts_are_no_reason_to_wait(scene: Scene) -> None:
     for n in range(3):
         scene.text(f"text {n}")
-        scene.ring()
+        scene.wake()
     scene.carrier.fail("send", CUT)
     scene.text(HELLO)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert len(scene.got()) == 4
 
 
@@ -124,7 +124,7 @@ def test_what_can_not_be_told_is_never_sent_twice(
     assert f"message {row.id} waits for its callback" in caplog.text
     receipts.report(scene.rt, StatusReport(row.reference, "SM" + "e" * 32, Delivery.DELIVERED, ANN))
     scene.text("next")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [row.status for row in outgoing(scene)] == [MessageStatus.SENT] * 2
     assert sends(scene) == 2
 
@@ -134,7 +134,7 @@ def test_what_no_callback_ever_tells_is_given_up_loudly_and_costs_few_looks(scen
     scene.carrier.fail("send", CUT)
     for seconds in (1, 2):
         of_another(scene, "something else", seconds)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     row = outgoing(scene)[0]
     assert (row.status, sends(scene)) == (MessageStatus.GIVEN_UP, 1)
     assert "no callback came" in str(row.error)
@@ -156,7 +156,7 @@ def test_a_text_that_is_surely_another_is_no_reason_to_wait(scene: Scene, fields
     scene.text(HELLO)
     scene.carrier.fail("send", CUT)
     of_another(scene, **{"body": "something else", **made})  # type: ignore[arg-type]
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert (outgoing(scene)[0].status, sends(scene)) == (MessageStatus.SENT, 2)
 
 
@@ -164,7 +164,7 @@ def test_an_equal_text_that_was_given_up_just_before_is_not_taken_for_this_one(s
     """Its own copy may turn up late: then nobody can tell the two apart."""
     scene.text(HELLO)
     scene.carrier.fail("send", Refused("no", provider="twilio", status=400, code=30007))
-    scene.ring()
+    scene.wake()
     first = outgoing(scene)[0]
     assert first.status is MessageStatus.GIVEN_UP
     scene.text("again")
@@ -194,11 +194,11 @@ def test_typography_that_the_account_swaps_hides_no_text(
     scene = Scene(sessions, agent=FakeAgent(lambda said: ["👍 " + written]))
     scene.carrier.fail("send", CUT, taken=True)
     scene.text(HELLO)
-    scene.ring()
+    scene.wake()
     [accepted] = scene.carrier.accepted
     shown = replace(accepted.carried, body=prefix + "👍 " + carried)
     scene.carrier.accepted[0] = replace(accepted, carried=shown)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert (outgoing(scene)[0].status, sends(scene)) == (MessageStatus.SENT, 1)
 
 
@@ -208,7 +208,7 @@ def test_other_words_stay_another_text(sessions: Sessions, other: str) -> None:
     scene.carrier.fail("send", CUT)
     scene.text(HELLO)
     of_another(scene, other, 1)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert (outgoing(scene)[0].status, sends(scene)) == (MessageStatus.SENT, 2)
 
 
@@ -222,7 +222,7 @@ def incoming(scene: Scene) -> list[Message]:
 def looked(scene: Scene) -> None:
     scene.clock.tick(60)
     catch_up(scene.rt, pauses=(0.0,))
-    scene.work_until_quiet()
+    scene.work_until_idle()
 
 
 def test_a_hidden_text_is_told_to_the_operator_and_never_answered_as_a_picture(
@@ -264,7 +264,7 @@ def test_words_that_the_webhook_brings_after_all_are_answered_once(scene: Scene)
     looked(scene)
     for new in (True, False):
         assert scene.text("my secret", sid=text.carrier_id) == new
-        scene.work_until_quiet()
+        scene.work_until_idle()
         looked(scene)
     [row] = incoming(scene)
     assert (row.status, row.body, row.error) == (MessageStatus.ANSWERED, "my secret", None)

@@ -94,7 +94,7 @@ def nothing_is_left(scene: Scene) -> None:
             held = (each.due_at.is_not(None)) | (each.worker.is_not(None))
             assert session.scalars(select(Conversation.id).where(held)).all() == []
     assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
-    unsettled = {MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT}
+    unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT}
     assert not [row for row in scene.rows(Message) if row.status in unsettled]
     assert not [row for row in scene.rows(Chat) if row.status is ChatStatus.ENDING]
 
@@ -106,7 +106,7 @@ def nothing_is_left(scene: Scene) -> None:
 def test_a_word_that_opts_out_is_stored_once_and_nobody_says_anything(scene: Scene, word: str) -> None:
     assert scene.text(word, sid="SM1")
     assert not scene.text(word, sid="SM1")
-    assert scene.work_until_quiet() == 0
+    assert scene.work_until_idle() == 0
     assert came(scene) == [(word, "keyword")]
     assert out(scene) == [(NUMBER, ANN)]
     assert (scene.agent.calls, scene.carrier.calls) == ([], [])
@@ -135,7 +135,7 @@ def test_a_picture_with_a_keyword_is_a_keyword(scene: Scene, word: str) -> None:
 @pytest.mark.parametrize("word", sorted(HELP_WORDS))
 def test_help_stays_with_the_carrier(scene: Scene, word: str) -> None:
     scene.text(word)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene) == [(word, "keyword")]
     assert (scene.agent.calls, scene.carrier.calls, out(scene)) == ([], [], [])
     nothing_is_left(scene)
@@ -144,7 +144,7 @@ def test_help_stays_with_the_carrier(scene: Scene, word: str) -> None:
 @pytest.mark.parametrize("word", ["STOP please", "stop?", "Help!", "Yes!", "start?", "I want to cancel"])
 def test_what_only_holds_a_word_is_for_the_agent(scene: Scene, word: str) -> None:
     scene.text(word)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == [word]
     assert out(scene) == []
 
@@ -158,10 +158,10 @@ def test_a_word_in_a_dress_to_which_the_carrier_is_deaf_is_confirmed_once(scene:
     scene.text("hi", to=number)
     process_turns(scene.rt, 1)
     scene.text(word, to=number)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.text(word, to=number)
     scene.text("hello?", to=number)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene) == [("hi", "answered"), (word, "keyword"), (word, "keyword"), ("hello?", "opted_out")]
     assert went(scene) == [*CANCELED, (scene.rt.settings.opt_out_reply, "sent")]
     assert scene.agent.heard == ["hi"]
@@ -170,18 +170,18 @@ def test_a_word_in_a_dress_to_which_the_carrier_is_deaf_is_confirmed_once(scene:
 
 def test_who_is_out_with_the_bridge_alone_comes_back_by_a_word_that_the_carrier_answers(scene: Scene) -> None:
     scene.text("Opt out")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.clock.tick(60)
     scene.text("START")
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == [scene.rt.settings.opt_out_reply, *ANSWERS]
 
 
 def test_who_is_out_with_the_carrier_is_not_told_so_again(scene: Scene) -> None:
     for word in ("STOP", "Stop!!", "Opt out"):
         scene.text(word)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert scene.carrier.calls == []
 
 
@@ -190,7 +190,7 @@ def test_a_word_that_opts_in_opens_nothing_in_any_dress(scene: Scene, dress: str
     scene.text("STOP")
     scene.clock.tick(60)
     scene.text(dress)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene)[-1] == (dress, "opted_out")
 
 
@@ -205,7 +205,7 @@ def test_words_of_ones_own_are_answered_by_the_bridge(sessions: Sessions) -> Non
     for word in ("reprendre", "Aide", "“arrêt”", "No-más", "encore?", "REPRENDRE", "aide"):
         scene.clock.tick(1)
         scene.text(word)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     opened = [f"reprendre {n}" for n in (1, 2, 3)]  # where nobody is out it is a text like others
     assert scene.got() == [*opened, said.help_reply, said.opt_out_reply, said.opt_in_reply, said.help_reply]
     assert [status for _, status in came(scene)] == ["answered", *["keyword"] * 3, "opted_out", *["keyword"] * 2]
@@ -220,7 +220,7 @@ def test_a_word_of_ones_own_does_not_open_what_the_carrier_keeps_shut(sessions: 
     scene.clock.tick(60)
     scene.carrier.fail("send", UNSUBSCRIBED)
     scene.text("reprendre")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert out(scene) == [(NUMBER, ANN)]
     assert went(scene) == [(scene.rt.settings.opt_in_reply, "canceled")]
     nothing_is_left(scene)
@@ -240,7 +240,7 @@ def test_a_late_stop_that_a_start_of_ones_own_has_overtaken_is_over(sessions: Se
 def test_a_word_that_opts_in_is_for_the_agent_where_nobody_is_out(scene: Scene, word: str) -> None:
     scene.text(word)
     scene.text("STOP", BOB)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == [word]
     assert came(scene)[0] == (word, "answered")
 
@@ -250,12 +250,12 @@ def test_a_word_that_opts_in_opens_again_and_is_not_for_the_agent(scene: Scene, 
     scene.text("STOP")
     scene.clock.tick(60)
     scene.text(word)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert out(scene) == []
     assert came(scene) == [("STOP", "keyword"), (word, "keyword")]
     assert (scene.agent.calls, scene.carrier.calls) == ([], [])
     scene.text(word)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == [word]
     assert scene.got() == [f"{word} {n}" for n in (1, 2, 3)]
     nothing_is_left(scene)
@@ -266,7 +266,7 @@ def test_yes_does_not_open_a_toll_free_number(scene: Scene, word: str, opens: bo
     scene.text("STOP", to=TOLL_FREE)
     scene.clock.tick(60)
     scene.text(word, to=TOLL_FREE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert (out(scene) == []) is opens
     assert came(scene)[-1] == (word, "keyword" if opens else "opted_out")
     assert scene.agent.calls == []
@@ -274,7 +274,7 @@ def test_yes_does_not_open_a_toll_free_number(scene: Scene, word: str, opens: bo
 
 def test_yes_is_an_answer_for_the_agent_on_a_toll_free_number(scene: Scene) -> None:
     scene.text("YES", to=TOLL_FREE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["YES"]
 
 
@@ -286,13 +286,13 @@ def test_a_text_of_who_is_out_is_stored_and_not_answered_not_even_later(scene: S
     scene.text("hello?")
     scene.text("look", media=1)
     scene.text("")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     unanswered = [("STOP", "keyword"), ("hello?", "opted_out"), ("look", "opted_out"), ("", "opted_out")]
     assert came(scene) == unanswered
     nothing_is_left(scene)
     scene.text("START")
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene)[:4] == unanswered
     assert scene.agent.heard == ["hi"]
     assert scene.got() == ANSWERS
@@ -303,7 +303,7 @@ def test_stop_again_changes_nothing(scene: Scene) -> None:
     since = scene.clock()
     scene.clock.tick(60)
     scene.text("STOP")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     with scene.sessions() as session:
         assert [(row.since, row.cause) for row in session.scalars(select(OptOut))] == [(since, opt_outs.BY_TEXT)]
 
@@ -317,20 +317,20 @@ def test_out_and_in_and_out_at_one_moment_ends_out(scene: Scene) -> None:
 def test_the_others_are_answered(scene: Scene) -> None:
     scene.text("hi", BOB)
     scene.text("STOP", ANN)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got(BOB) == ANSWERS
 
 
 def test_a_stop_survives_the_end_of_stale_chats(scene: Scene) -> None:
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.text("STOP")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.clock.tick(48 * 3600)
     assert ending.end_stale(scene.rt, scene.rt.settings.stale_after).matched == 1
     scene.work(seconds=5)
     scene.text("hello")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene)[-1] == ("hello", "opted_out")
 
 
@@ -338,9 +338,14 @@ def test_nothing_new_can_be_queued(scene: Scene) -> None:
     scene.text("STOP")
     scene.work()
     with scene.sessions.begin() as session:
-        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), send_by=scene.clock()) == 0
+        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), expires_at=scene.clock()) == 0
         confirmed = outbox.put(
-            scene.rt, session, 1, shape(["you are out"], Recipient(ANN)), send_by=scene.clock(), despite_opt_out=True
+            scene.rt,
+            session,
+            1,
+            shape(["you are out"], Recipient(ANN)),
+            expires_at=scene.clock(),
+            is_opt_out_confirmation=True,
         )
         assert confirmed == 1
 
@@ -360,7 +365,7 @@ def while_the_text_waits(scene: Scene) -> None:
 def while_texts_wait_behind_a_turn(scene: Scene) -> None:
     scene.agent.fail("complete", RateLimited("busy", provider="retell", retry_after=60))
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     scene.text("two")
     stop(scene)
 
@@ -369,7 +374,7 @@ def while_the_turn_is_claimed(scene: Scene) -> None:
     """The chat is being opened, and nothing has been said."""
     scene.agent.in_next_call(lambda: stop(scene))
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     assert scene.agent.heard == []
 
 
@@ -383,7 +388,7 @@ def while_the_agent_is_asked(scene: Scene) -> None:
 
     scene.agent.complete = complete  # type: ignore[method-assign]
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     scene.agent.complete = original  # type: ignore[method-assign]
     assert scene.agent.heard == ["hi"]
 
@@ -392,7 +397,7 @@ def while_the_agent_is_thinking(scene: Scene) -> None:
     """It was said, and no answer came in time."""
     scene.agent.thinks = True
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     stop(scene)
     scene.agent.thinks = False
     scene.agent.finish("chat_1")
@@ -401,14 +406,14 @@ def while_the_agent_is_thinking(scene: Scene) -> None:
 def while_it_is_not_known_whether_the_agent_heard_it(scene: Scene) -> None:
     scene.agent.fail("complete", CUT)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     stop(scene)
 
 
 def while_the_chat_is_looked_into(scene: Scene) -> None:
     scene.agent.fail("complete", CUT, heard=True)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     scene.agent.in_next_call(lambda: stop(scene))
     scene.work(seconds=3)
     assert out(scene)
@@ -419,7 +424,7 @@ def while_the_agent_refuses_the_turn(scene: Scene) -> None:
     scene.agent.fail("create_chat", Refused("malformed", provider="retell", status=400), heard=True)
     scene.agent.in_next_call(lambda: stop(scene))
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     assert out(scene)
 
 
@@ -458,7 +463,7 @@ def while_the_fallback_is_queued(scene: Scene) -> None:
 def while_the_first_reply_was_turned_away(scene: Scene) -> None:
     scene.carrier.fail("send", RateLimited("busy", provider="twilio", status=429, retry_after=60))
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     stop(scene)
 
 
@@ -473,7 +478,7 @@ def while_the_first_reply_is_turned_away(scene: Scene) -> None:
 
     scene.carrier.send = send  # type: ignore[method-assign]
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     assert ("hi 1", "queued") in went(scene)
 
 
@@ -494,7 +499,7 @@ def while_the_first_reply_puts_the_carrier_on_hold(scene: Scene) -> None:
 
     scene.carrier.send = send  # type: ignore[method-assign]
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     assert out(scene)
     scene.carrier.send = original  # type: ignore[method-assign]
 
@@ -503,27 +508,27 @@ def while_the_first_reply_is_handed_over(scene: Scene) -> None:
     scene.text("hi")
     process_turns(scene.rt, 1)
     scene.carrier.in_next_call(lambda: stop(scene))
-    scene.ring()
+    scene.wake()
 
 
 def while_the_second_reply_is_handed_over(scene: Scene) -> None:
     scene.text("hi")
     process_turns(scene.rt, 1)
     scene.carrier.in_next_call(lambda: scene.carrier.in_next_call(lambda: stop(scene)))
-    scene.ring()
+    scene.wake()
 
 
 def while_a_taken_reply_has_no_known_outcome(scene: Scene) -> None:
     scene.carrier.fail("send", LOST, taken=True)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     stop(scene)
 
 
 def while_a_lost_reply_has_no_known_outcome(scene: Scene) -> None:
     scene.carrier.fail("send", LOST, taken=False)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     stop(scene)
 
 
@@ -538,7 +543,7 @@ def while_the_carriers_list_is_read(scene: Scene) -> None:
 def while_a_lost_reply_has_no_known_outcome_before_stop(scene: Scene) -> None:
     scene.carrier.fail("send", LOST, taken=False)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
 
 
 def while_a_dead_worker_hands_over_a_reply(scene: Scene) -> None:
@@ -551,7 +556,7 @@ def while_a_dead_worker_hands_over_a_reply(scene: Scene) -> None:
 
 def after_everything(scene: Scene) -> None:
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     stop(scene)
 
 
@@ -604,7 +609,7 @@ def test_whenever_stop_comes_nothing_more_is_sent_and_nothing_stays_behind(
     moment(scene)
     sends = [call for call, _ in scene.carrier.calls].count("send")
     heard = list(scene.agent.heard)
-    scene.work_until_quiet(at_most=120)
+    scene.work_until_idle(at_most=120)
     scene.work(seconds=60)
     assert [call for call, _ in scene.carrier.calls].count("send") == sends
     assert scene.agent.heard == heard
@@ -628,7 +633,7 @@ def test_whenever_stop_has_come_the_next_text_after_start_is_answered_and_nothin
     scene.clock.tick(1)
     scene.text("START")
     scene.text("again")
-    scene.work_until_quiet(at_most=300)
+    scene.work_until_idle(at_most=300)
     assert scene.got()[before:] == ["again 1", "again 2", "again 3"]
     assert scene.agent.heard.count("again") == 1
     nothing_is_left(scene)
@@ -645,14 +650,14 @@ PAUSES = [
 @pytest.mark.parametrize("moment", PAUSES, ids=lambda moment: moment.__name__)
 def test_a_line_that_pauses_is_empty_at_once(scene: Scene, moment: Callable[[Scene], None]) -> None:
     moment(scene)
-    scene.ring()
+    scene.wake()
     assert not scene.waiting()
 
 
 def test_a_chat_that_may_have_heard_what_was_canceled_is_left(scene: Scene) -> None:
     """Else its late answer could be taken for the answer to the next text."""
     while_the_agent_is_thinking(scene)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.work(seconds=5)
     assert [(row.status, row.end_reason) for row in scene.rows(Chat)] == [(ChatStatus.ENDED, opt_outs.WHY)]
     assert ("end_chat", "chat_1") in scene.agent.calls
@@ -662,25 +667,25 @@ def test_a_chat_that_has_heard_nothing_of_it_stays(scene: Scene) -> None:
     after_everything(scene)
     scene.text("START")
     scene.text("again")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert len(scene.rows(Chat)) == 1
 
 
 def test_a_worker_that_outlived_the_stop_changes_nothing(scene: Scene) -> None:
     """It is halted with the answer in its hands, and settles when the person is back and has texted."""
     scene.text("one")
-    scene.work_until_quiet()
+    scene.work_until_idle()
 
     def out_and_in() -> None:
         stop(scene)
         scene.clock.tick(1)
         scene.text("START")
         scene.text("three")
-        scene.ring()
+        scene.wake()
 
     scene.agent.in_next_call(out_and_in)
     scene.text("two")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one", "two", "three"]
     assert scene.got() == [f"{said} {n}" for said in ("one", "three") for n in (1, 2, 3)]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED, TurnStatus.CANCELED, TurnStatus.ANSWERED]
@@ -692,14 +697,14 @@ def test_a_late_report_on_a_canceled_text_still_counts(scene: Scene) -> None:
     scene.carrier.fail("send", LOST, taken=True)
     scene.carrier.sent_to = lambda *_: []  # type: ignore[method-assign, assignment]
     scene.text("hi")
-    scene.ring()
+    scene.wake()
     stop(scene)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert went(scene) == CANCELED
     [accepted] = scene.carrier.accepted
     receipts.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.DELIVERED, ANN))
     assert went(scene) == ONE_SENT
-    scene.work_until_quiet()
+    scene.work_until_idle()
     nothing_is_left(scene)
 
 
@@ -718,7 +723,7 @@ def test_stop_on_two_numbers_while_both_are_being_answered(sessions: Sessions, r
         for number in pair:
             scene.text("hi", phone, to=number)
         ids = [row.id for row in scene.rows(Conversation) if row.phone == phone]
-        scene.bell.rings.clear()
+        scene.notifier.wakeups.clear()
         together = threading.Barrier(6)
 
         def at_once(work: Callable[[], object], together: threading.Barrier = together) -> None:
@@ -734,7 +739,7 @@ def test_stop_on_two_numbers_while_both_are_being_answered(sessions: Sessions, r
             for done in [threads.submit(at_once, work) for work in works]:
                 done.result()
         sent = len(scene.carrier.accepted)
-        scene.work_until_quiet()
+        scene.work_until_idle()
         assert len(scene.carrier.accepted) == sent
         nothing_is_left(scene)
     assert len(out(scene)) == 8
@@ -750,7 +755,7 @@ def test_answers_that_are_just_being_queued_are_canceled_once_they_are(sessions:
             assert conversation_queue.claim(
                 session, conversation_queue.TURNS, 1, worker="w", now=scene.clock(), booking=LEASE_FOR
             )
-            assert outbox.put(scene.rt, session, 1, shape(["late"], Recipient(ANN)), send_by=scene.clock()) == 1
+            assert outbox.put(scene.rt, session, 1, shape(["late"], Recipient(ANN)), expires_at=scene.clock()) == 1
             stopping = threads.submit(lambda: scene.text("STOP", to=to))
             _until_somebody_waits(scene)
         assert stopping.result()
@@ -778,7 +783,7 @@ def _until_somebody_waits(scene: Scene) -> None:
 def test_a_text_that_is_refused_because_of_an_opt_out_opts_out(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     scene.carrier.fail("send", UNSUBSCRIBED, times=10)
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert went(scene) == CANCELED
     assert [(row.error_code, row.error) for row in scene.rows(Message)[1:]] == [
         (21610, "twilio (400): Attempt to send to unsubscribed recipient"),
@@ -790,7 +795,7 @@ def test_a_text_that_is_refused_because_of_an_opt_out_opts_out(scene: Scene, cap
     assert "+155…01 has opted out of +155…11: the carrier refuses with 21610" in caplog.text.replace("+1555", "+155")
     assert "given up" not in caplog.text
     scene.text("hello?")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene)[-1] == ("hello?", "opted_out")
     nothing_is_left(scene)
 
@@ -804,7 +809,7 @@ def test_a_worker_that_dies_after_noting_the_refusal_leaves_nothing_behind(scene
     assert receipts.unsubscribed(scene.rt, Message.id == booked.message_id)
     scene.restart()
     scene.carrier.recover()
-    scene.work_until_quiet(at_most=120)
+    scene.work_until_idle(at_most=120)
     assert went(scene) == CANCELED
     assert scene.carrier.bodies == []
     nothing_is_left(scene)
@@ -822,7 +827,7 @@ def test_a_report_of_an_opt_out_opts_out(scene: Scene, status: Delivery) -> None
     assert receipts.report(scene.rt, report)
     assert not receipts.report(scene.rt, report)
     assert out(scene) == [(NUMBER, ANN)]
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert went(scene) == ONE_SENT
     nothing_is_left(scene)
 
@@ -832,7 +837,7 @@ def test_a_report_of_an_opt_out_settles_what_has_no_known_outcome(scene: Scene) 
     [accepted] = scene.carrier.accepted
     failed = StatusReport(accepted.text.reference, accepted.carried.id, Delivery.FAILED, ANN, error_code=21610)
     assert receipts.report(scene.rt, failed)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert went(scene) == ONE_SENT
     assert out(scene) == [(NUMBER, ANN)]
     nothing_is_left(scene)
@@ -841,7 +846,7 @@ def test_a_report_of_an_opt_out_settles_what_has_no_known_outcome(scene: Scene) 
 def while_a_taken_reply_has_no_known_outcome_before_stop(scene: Scene) -> None:
     scene.carrier.fail("send", LOST, taken=True)
     scene.text("hi")
-    scene.ring()
+    scene.wake()
 
 
 def test_reports_of_other_errors_and_for_others_opt_out_nobody(scene: Scene) -> None:
@@ -860,7 +865,7 @@ def test_reports_of_other_errors_and_for_others_opt_out_nobody(scene: Scene) -> 
 
 def test_a_refusal_from_before_the_opting_in_is_over(scene: Scene) -> None:
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.clock.tick(60)
     scene.text("STOP")
     scene.clock.tick(60)
@@ -870,7 +875,7 @@ def test_a_refusal_from_before_the_opting_in_is_over(scene: Scene) -> None:
     assert out(scene) == []
     scene.carrier.fail("send", UNSUBSCRIBED)
     scene.text("again")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert out(scene) == [(NUMBER, ANN)]
 
 
@@ -887,7 +892,7 @@ def test_who_opts_in_while_a_text_is_refused_stays_in(scene: Scene) -> None:
 
     scene.carrier.send = send  # type: ignore[method-assign]
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert out(scene) == []
     assert went(scene) == [("hi 1", "given_up"), *CANCELED[1:]]
     nothing_is_left(scene)
@@ -899,7 +904,7 @@ def test_who_opts_in_while_a_text_is_refused_stays_in(scene: Scene) -> None:
 def test_without_a_service_the_other_numbers_go_on(scene: Scene) -> None:
     scene.text("STOP")
     scene.text("hi", to=OTHER_NUMBER)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
 
 
@@ -908,13 +913,13 @@ def test_with_a_service_all_numbers_stop_and_start(sessions: Sessions) -> None:
     scene.text("hi", to=OTHER_NUMBER)
     scene.text("STOP")
     scene.text("hello", to=OTHER_NUMBER)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert out(scene) == [(opt_outs.EVERY_NUMBER, ANN)]
     assert came(scene) == [("hi", "canceled"), ("STOP", "keyword"), ("hello", "opted_out")]
     scene.clock.tick(1)
     scene.text("START", to=OTHER_NUMBER)
     scene.text("hi")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ANSWERS
     nothing_is_left(scene)
 
@@ -924,7 +929,7 @@ def test_a_refusal_reaches_as_far_as_a_stop(sessions: Sessions) -> None:
     scene.carrier.fail("send", UNSUBSCRIBED, times=10)
     scene.text("hi")
     scene.text("hi", to=OTHER_NUMBER)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert out(scene) == [(opt_outs.EVERY_NUMBER, ANN)]
     assert scene.carrier.accepted == []
     nothing_is_left(scene)
@@ -935,7 +940,7 @@ def test_an_opt_out_survives_another_set_up(sessions: Sessions, before: Any, aft
     three_answers(sessions, **before).text("STOP", sid="SM1")
     scene = three_answers(sessions, **after)
     scene.text("hello", sid="SM2")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene)[-1] == ("hello", "opted_out")
     scene.text("START", sid="SM3")
     assert out(scene) == []
@@ -946,7 +951,7 @@ def test_over_rcs_it_is_the_same_person(sessions: Sessions) -> None:
     scene.text("hi", ANN)
     scene.text("STOP", f"rcs:{ANN}", to="rcs:brand_agent")
     scene.text("hello", ANN)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene) == [("hi", "canceled"), ("STOP", "keyword"), ("hello", "opted_out")]
     nothing_is_left(scene)
 
@@ -968,7 +973,7 @@ def test_a_stop_on_one_channel_is_one_on_the_other_of_the_same_service(
     process_turns(scene.rt, 1)
     scene.text(word, one[0], to=one[1], **OF_THE_SERVICE)
     scene.text("hello", other[0], to=other[1], **OF_THE_SERVICE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene) == [("hi", "answered"), (word, "keyword"), ("hello", "opted_out")]
     assert went(scene)[:3] == CANCELED
     assert scene.got(other[0]) == []
@@ -977,7 +982,7 @@ def test_a_stop_on_one_channel_is_one_on_the_other_of_the_same_service(
     scene.text("START", other[0], to=other[1], **OF_THE_SERVICE)
     assert out(scene) == []
     scene.text("hi", one[0], to=one[1], **OF_THE_SERVICE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got(one[0])[-3:] == ANSWERS
 
 
@@ -985,17 +990,17 @@ def test_a_text_that_is_only_being_written_to_the_other_channel_is_canceled_too(
     scene.text("hi", *BY_SMS[:1], **OF_THE_SERVICE)
     scene.text("STOP", BY_RCS[0], to=BY_RCS[1], **OF_THE_SERVICE)
     with scene.sessions.begin() as session:
-        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), send_by=scene.clock()) == 0
+        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), expires_at=scene.clock()) == 0
 
 
 def test_a_refusal_on_one_channel_shuts_the_other(scene: Scene) -> None:
     scene.text("hi", ANN_ON_RCS, to="rcs:brand_agent", **OF_THE_SERVICE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.carrier.fail("send", UNSUBSCRIBED)
     scene.text("hi", **OF_THE_SERVICE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.text("hello?", ANN_ON_RCS, to="rcs:brand_agent", **OF_THE_SERVICE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert came(scene)[-1] == ("hello?", "opted_out")
 
 
@@ -1005,7 +1010,7 @@ def test_numbers_of_no_service_or_another_one_go_on(scene: Scene, more: Any) -> 
     scene.text("STOP", **OF_THE_SERVICE)
     scene.text("STOP", ANN, to=SHORT_CODE)
     scene.text("hello", to=OTHER_NUMBER, **more)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["hi\nhello"]
     scene.clock.tick(60)
     scene.text("STOP", to=OTHER_NUMBER, **more)
@@ -1030,28 +1035,28 @@ def test_a_number_is_the_same_over_rcs(scene: Scene) -> None:
     scene.clock.tick(60)
     scene.text("START")
     scene.text("hi", ANN_ON_RCS, to=f"rcs:{NUMBER}")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got(ANN_ON_RCS) == ANSWERS
 
 
 def test_whatsapp_is_another_address_in_the_same_service_too(scene: Scene) -> None:
     scene.text("STOP", **OF_THE_SERVICE)
     scene.text("hi", ANN_ON_WHATSAPP, to=WHATSAPP, **OF_THE_SERVICE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got(ANN_ON_WHATSAPP) == ANSWERS
 
 
 def test_others_in_the_same_service_go_on(scene: Scene) -> None:
     scene.text("STOP", **OF_THE_SERVICE)
     scene.text("hi", BOB, **OF_THE_SERVICE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got(BOB) == ANSWERS
 
 
 def test_whatsapp_is_another_address(scene: Scene) -> None:
     scene.text("STOP", ANN)
     scene.text("hi", ANN_ON_WHATSAPP, to=WHATSAPP)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got(ANN_ON_WHATSAPP) == ANSWERS
 
 
@@ -1069,7 +1074,7 @@ def test_where_the_carrier_does_not_answer_the_bridge_does_once(
     for word in ("HELP", "STOP", "STOP", "HELP", "hello", "START", "INFO"):
         scene.clock.tick(1)
         scene.text(word, phone, to=number)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert scene.got(phone) == [said.help_reply, said.opt_out_reply, said.opt_in_reply, said.help_reply]
     assert scene.agent.calls == []
     nothing_is_left(scene)
@@ -1083,14 +1088,14 @@ def test_where_the_carrier_answers_the_bridge_is_silent(sessions: Sessions, numb
     scene = three_answers(sessions, **settings)
     for word in ("HELP", "STOP", "START"):
         scene.text(word, to=number)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert scene.carrier.calls == []
 
 
 def test_what_the_carrier_has_named_it_has_answered(scene: Scene) -> None:
     for word in ("HELP", "STOP", "START"):
         scene.text(word, ANN_ON_WHATSAPP, to=WHATSAPP, opt_out=word)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert scene.carrier.calls == []
 
 
@@ -1098,7 +1103,7 @@ def test_empty_replies_are_silence(sessions: Sessions) -> None:
     scene = three_answers(sessions, opt_out_reply="", opt_in_reply="", help_reply="")
     for word in ("HELP", "STOP", "START"):
         scene.text(word, to=SHORT_CODE)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert (scene.carrier.calls, scene.agent.calls) == ([], [])
     nothing_is_left(scene)
 
@@ -1107,7 +1112,7 @@ def test_the_confirmation_takes_the_place_of_what_was_queued(scene: Scene) -> No
     scene.text("hi", to=SHORT_CODE)
     process_turns(scene.rt, 1)
     scene.text("STOP", to=SHORT_CODE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert went(scene) == [*CANCELED, (scene.rt.settings.opt_out_reply, "sent")]
     assert scene.got() == [scene.rt.settings.opt_out_reply]
 
@@ -1118,7 +1123,7 @@ def test_the_confirmation_is_as_stubborn_as_any_text(scene: Scene) -> None:
     scene.carrier.fail("send", LOST, taken=True)
     scene.text("STOP", to=SHORT_CODE)
     scene.text("STOP", to=SHORT_CODE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == [scene.rt.settings.opt_out_reply]
     nothing_is_left(scene)
 
@@ -1127,7 +1132,7 @@ def test_who_goes_comes_back_and_goes_is_told_once_where_it_ended(scene: Scene) 
     for word in ("STOP", "START", "STOP"):
         scene.clock.tick(1)
         scene.text(word, to=SHORT_CODE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == [scene.rt.settings.opt_out_reply]
     nothing_is_left(scene)
 
@@ -1136,7 +1141,7 @@ def test_a_confirmation_that_is_refused_because_of_the_opt_out_is_let_go(scene: 
     """The carrier has answered after all."""
     scene.carrier.fail("send", UNSUBSCRIBED)
     scene.text("STOP", to=SHORT_CODE)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert went(scene) == [(scene.rt.settings.opt_out_reply, "canceled")]
     nothing_is_left(scene)
 
@@ -1169,7 +1174,7 @@ def lost(scene: Scene, body: str) -> None:
 def look(scene: Scene) -> None:
     scene.clock.tick(60)
     catch_up(scene.rt)
-    scene.work_until_quiet()
+    scene.work_until_idle()
 
 
 def test_a_lost_stop_is_caught_up_with(listed: Scene) -> None:
@@ -1192,7 +1197,7 @@ def test_a_lost_stop_that_start_has_overtaken_is_over(listed: Scene, word: str) 
     """The person came back before the bridge knew that they were gone: the carrier sends to them."""
     lost(listed, "STOP")
     listed.text(word)
-    listed.work_until_quiet()
+    listed.work_until_idle()
     look(listed)
     assert out(listed) == []
     assert came(listed) == [(word, "answered"), ("STOP", "keyword")]
@@ -1245,5 +1250,5 @@ def test_the_live_view_tells_it(scene: Scene) -> None:
 
 def test_what_was_canceled_is_no_failure(scene: Scene) -> None:
     while_the_agent_is_asked(scene)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert failures.list_failures(scene.rt).failures == []

@@ -211,14 +211,14 @@ def test_a_slow_sender_sends_all_in_time_and_never_too_fast(scene: Scene) -> Non
     text_all(scene, 20)
     scene.work()
     assert len(scene.carrier.accepted) == AT_ONCE
-    scene.work_until_quiet(at_most=20)
+    scene.work_until_idle(at_most=20)
     assert [scene.got(phone) for phone in phones(20)] == [["You said: hi"]] * 20
     assert sent_at(scene, TOLL_FREE) == [0.0] * AT_ONCE + [float(n) for n in range(1, 10)]
 
 
 def test_waiting_for_a_place_is_no_attempt_and_no_fault(scene: Scene) -> None:
     text_all(scene, 15)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert {(row.status, row.attempts, row.error) for row in outgoing(scene)} == {(MessageStatus.SENT, 1, None)}
 
 
@@ -237,7 +237,7 @@ def test_the_parts_of_an_answer_keep_their_order_while_they_wait(sessions: Sessi
     scene.work(seconds=3)
     for phone in (ANN, BOB):
         scene.text("b", phone)
-    scene.work_until_quiet(at_most=60)
+    scene.work_until_idle(at_most=60)
     for phone in (ANN, BOB):
         assert scene.got(phone) == [f"{said} {n}" for said in "ab" for n in range(5)]
 
@@ -256,21 +256,21 @@ def test_a_line_that_is_woken_before_its_place_waits_on(scene: Scene) -> None:
     scene.agent.answer = lambda said: ["one", "two"]
     text_all(scene, 7)
     scene.work()
-    waiting = next(row for row in outgoing(scene) if row.status is MessageStatus.QUEUED and row.send_from)
-    assert waiting.send_from and waiting.send_from > scene.clock()
+    waiting = next(row for row in outgoing(scene) if row.status is MessageStatus.QUEUED and row.not_before)
+    assert waiting.not_before and waiting.not_before > scene.clock()
     with scene.sessions.begin() as session:
         session.get_one(Conversation, waiting.conversation_id).delivery_due_at = scene.clock()
     before = len(scene.carrier.accepted)
     process_deliveries(scene.rt, waiting.conversation_id)
     assert len(scene.carrier.accepted) == before
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["one", "two"]
 
 
 def test_a_place_is_kept_for_the_next_try(scene: Scene) -> None:
     scene.text("hi", to=TOLL_FREE)
     scene.carrier.fail("send", RateLimited("slow down", provider="twilio", status=429, code=20429), times=3)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     with scene.sessions() as session:
         free_at = session.scalar(select(Sender.free_at))
     first = outgoing(scene)[0].created_at.timestamp()
@@ -286,7 +286,7 @@ def test_what_can_not_be_sent_in_time_is_given_up_at_once_and_takes_nobodys_plac
     assert {row.error for row in given_up} == {
         "it could not be sent within ANSWER_WITHIN: too much waits for its sender"
     }
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert len(scene.carrier.accepted) == 15
 
 
@@ -304,9 +304,9 @@ def test_a_carrier_on_hold_gives_out_no_places(scene: Scene) -> None:
     text_all(scene, 15)
     scene.work(seconds=30)
     tried = sum(call == "send" for call, _ in scene.carrier.calls)
-    assert sum(row.send_from is not None for row in outgoing(scene)) <= tried < 10
+    assert sum(row.not_before is not None for row in outgoing(scene)) <= tried < 10
     scene.carrier.recover()
-    scene.work_until_quiet(at_most=30)
+    scene.work_until_idle(at_most=30)
     assert len(scene.carrier.accepted) == 15
 
 
@@ -317,7 +317,7 @@ def test_workers_at_once_send_no_more_than_one_may(scene: Scene) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda conversation_id: process_deliveries(scene.rt, conversation_id), range(1, 31)))
     assert len(scene.carrier.accepted) == AT_ONCE
-    places = sorted(row.send_from for row in outgoing(scene) if row.send_from)
+    places = sorted(row.not_before for row in outgoing(scene) if row.not_before)
     later = [(place - scene.clock()).total_seconds() for place in places[AT_ONCE:]]
     assert later == list(range(1, 20))
 
@@ -328,7 +328,7 @@ def test_workers_at_once_send_no_more_than_one_may(scene: Scene) -> None:
 def test_a_full_queue_costs_no_text_and_no_attempt(scene: Scene) -> None:
     text_all(scene, 5)
     scene.carrier.fail("send", FULL, times=3)
-    scene.work_until_quiet(at_most=120)
+    scene.work_until_idle(at_most=120)
     assert [scene.got(phone) for phone in phones(5)] == [["You said: hi"]] * 5
     assert {(row.status, row.attempts, row.error) for row in outgoing(scene)} == {(MessageStatus.SENT, 1, None)}
 
@@ -336,7 +336,7 @@ def test_a_full_queue_costs_no_text_and_no_attempt(scene: Scene) -> None:
 def test_a_full_queue_stops_its_sender_and_no_other(scene: Scene) -> None:
     text_all(scene, 5)
     scene.carrier.fail("send", FULL)
-    scene.ring()
+    scene.wake()
     asked = len(scene.carrier.calls)
     scene.text("hi", BOB, to=NUMBER)
     scene.work(seconds=14)
@@ -352,7 +352,7 @@ def test_a_place_from_before_a_pause_does_not_count_in_it(scene: Scene) -> None:
     scene.carrier.fail("send", FULL)
     scene.work(seconds=15)
     assert len(scene.carrier.accepted) == AT_ONCE
-    scene.work_until_quiet(at_most=60)
+    scene.work_until_idle(at_most=60)
     assert len(scene.carrier.accepted) == 16
 
 
@@ -362,7 +362,7 @@ def test_a_queue_that_stays_full_is_asked_ever_more_rarely(scene: Scene) -> None
     scene.work(seconds=900)
     assert sum(call == "send" for call, _ in scene.carrier.calls) <= 7
     scene.carrier.recover()
-    scene.work_until_quiet(at_most=310)
+    scene.work_until_idle(at_most=310)
     assert len(scene.carrier.accepted) == 3
 
 
@@ -370,20 +370,20 @@ def test_a_text_that_meets_a_full_queue_to_the_end_is_given_up(sessions: Session
     scene = Scene(sessions, answer_within="2m", fallback_reply="")
     scene.text("hi")
     scene.carrier.fail("send", FULL, times=10_000)
-    scene.work_until_quiet(at_most=130)
+    scene.work_until_idle(at_most=130)
     [row] = outgoing(scene)
     assert row.status is MessageStatus.GIVEN_UP
-    assert row.settled_at == row.send_by
+    assert row.settled_at == row.expires_at
     assert "queue full" in (row.error or "")
 
 
 def test_a_late_report_settles_what_meets_a_full_queue(scene: Scene) -> None:
     scene.text("hi")
     scene.carrier.fail("send", FULL)
-    scene.ring()
+    scene.wake()
     [row] = outgoing(scene)
     receipts.report(scene.rt, StatusReport(row.reference, "SM" + "e" * 32, Delivery.SENT, ANN))
-    scene.work_until_quiet(at_most=5)
+    scene.work_until_idle(at_most=5)
     assert [row.status for row in outgoing(scene)] == [MessageStatus.SENT]
     assert scene.got() == []
 
@@ -394,7 +394,7 @@ def test_too_many_calls_are_no_full_queue(scene: Scene) -> None:
     scene.carrier.fail("send", RateLimited("slow down", provider="twilio", status=429, code=20429, retry_after=30))
     scene.work(seconds=3)
     assert len(scene.carrier.accepted) == 1
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert sorted(row.attempts for row in outgoing(scene)) == [1, 2]
 
 
@@ -402,5 +402,5 @@ def test_a_refused_text_lets_the_next_one_go(scene: Scene) -> None:
     scene.agent.answer = lambda said: ["one", "two"]
     scene.text("hi")
     scene.carrier.fail("send", Refused("no mobile", provider="twilio", status=400, code=21614))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["two"]

@@ -31,17 +31,17 @@ AT_ONCE = 0.5
 
 A_FEW_SECONDS = 3 * PUBLISH_TIMEOUT
 
-Ring = tuple[str, list[Any]]
+WakeUp = tuple[str, list[Any]]
 
 
-class Rings:
+class WakeUps:
     """What has arrived at the broker."""
 
     def __init__(self, url: str) -> None:
         self.messages: list[Any] = []
         self._url = url
 
-    def __call__(self) -> list[Ring]:
+    def __call__(self) -> list[WakeUp]:
         """All of it so far. Of one queue it is in order."""
         with Broker(self._url) as broker, broker.channel() as channel:
             for queue in map(queue_name, TASKS):
@@ -49,26 +49,26 @@ class Rings:
                 self.messages += iter(lambda queue=queue: channel.basic_get(queue, no_ack=True), None)
         return [(message.headers["task"], json.loads(message.body)[0]) for message in self.messages]
 
-    def until_there_are(self, how_many: int) -> list[Ring]:
+    def until_there_are(self, how_many: int) -> list[WakeUp]:
         """All of it, once there is so much."""
         until(lambda: len(self()) >= how_many, f"{how_many} rings have arrived")
         return self()
 
 
 @pytest.fixture
-def rings(broker_url: str) -> Iterator[Rings]:
-    Rings(broker_url)()  # away with what others have left
-    yield Rings(broker_url)
-    Rings(broker_url)()
+def wakeups(broker_url: str) -> Iterator[WakeUps]:
+    WakeUps(broker_url)()  # away with what others have left
+    yield WakeUps(broker_url)
+    WakeUps(broker_url)()
 
 
 @contextmanager
-def bell_at(url: str) -> Iterator[CeleryNotifier]:
-    bell = CeleryNotifier(url)
+def notifier_at(url: str) -> Iterator[CeleryNotifier]:
+    notifier = CeleryNotifier(url)
     try:
-        yield bell
+        yield notifier
     finally:
-        bell.close()
+        notifier.close()
 
 
 class Gate:
@@ -166,115 +166,115 @@ def seconds(work: Callable[[], object]) -> float:
 # -- all is well ---------------------------------------------------------------------------------------------------
 
 
-def test_a_ring_arrives_as_a_task_with_one_id_and_nothing_else(broker_url: str, rings: Rings) -> None:
-    with bell_at(broker_url) as bell:
-        bell.ring("converse", 17)
-        until(rings, "the ring has arrived")
-    [message] = rings.messages
+def test_a_ring_arrives_as_a_task_with_one_id_and_nothing_else(broker_url: str, wakeups: WakeUps) -> None:
+    with notifier_at(broker_url) as notifier:
+        notifier.wake("process_turns", 17)
+        until(wakeups, "the ring has arrived")
+    [message] = wakeups.messages
     assert json.loads(message.body)[:2] == [[17], {}]
     assert message.content_type == "application/json"
-    assert [message.headers[name] for name in ("task", "eta", "expires", "retries")] == ["converse", None, None, 0]
+    assert [message.headers[name] for name in ("task", "eta", "expires", "retries")] == ["process_turns", None, None, 0]
 
 
-def test_rings_arrive_in_order_also_those_of_the_last_moment(broker_url: str, rings: Rings) -> None:
-    with bell_at(broker_url) as bell:
+def test_rings_arrive_in_order_also_those_of_the_last_moment(broker_url: str, wakeups: WakeUps) -> None:
+    with notifier_at(broker_url) as notifier:
         for row in range(100):
-            bell.ring("converse", row)
-    assert rings.until_there_are(100) == [("converse", [row]) for row in range(100)]
+            notifier.wake("process_turns", row)
+    assert wakeups.until_there_are(100) == [("process_turns", [row]) for row in range(100)]
 
 
-def test_rings_that_nobody_has_taken_are_counted(broker_url: str, rings: Rings) -> None:
-    with bell_at(broker_url) as bell:
-        assert bell.backlog("converse") == 0
+def test_rings_that_nobody_has_taken_are_counted(broker_url: str, wakeups: WakeUps) -> None:
+    with notifier_at(broker_url) as notifier:
+        assert notifier.backlog("process_turns") == 0
         for row in range(5):
-            bell.ring("converse", row)
-        until(lambda: bell.backlog("converse") == 5, "all of them wait")
-        assert bell.backlog("deliver") == 0
+            notifier.wake("process_turns", row)
+        until(lambda: notifier.backlog("process_turns") == 5, "all of them wait")
+        assert notifier.backlog("process_deliveries") == 0
 
 
-def test_rings_are_counted_again_after_an_outage(gate: Gate, rings: Rings) -> None:
+def test_rings_are_counted_again_after_an_outage(gate: Gate, wakeups: WakeUps) -> None:
     gate.open()
-    with bell_at(gate.url) as bell:
-        bell.ring("converse", 1)
-        until(lambda: bell.backlog("converse") == 1, "it waits")
+    with notifier_at(gate.url) as notifier:
+        notifier.wake("process_turns", 1)
+        until(lambda: notifier.backlog("process_turns") == 1, "it waits")
         gate.cut()
-        bell.ring("converse", 2)  # finds a connection that is gone
-        until(lambda: bell.backlog("converse") >= 1, "they are counted again")
+        notifier.wake("process_turns", 2)  # finds a connection that is gone
+        until(lambda: notifier.backlog("process_turns") >= 1, "they are counted again")
 
 
 def test_of_a_broker_of_no_use_no_ring_is_counted(silent_url: str, refusing_url: str) -> None:
     for url in (silent_url, refusing_url):
-        with bell_at(url) as bell:
-            assert seconds(lambda bell=bell: bell.backlog("converse")) < A_FEW_SECONDS
-            assert bell.backlog("converse") == 0
+        with notifier_at(url) as notifier:
+            assert seconds(lambda notifier=notifier: notifier.backlog("process_turns")) < A_FEW_SECONDS
+            assert notifier.backlog("process_turns") == 0
 
 
-def test_a_burst_is_rung_once(gate: Gate, rings: Rings) -> None:
-    with bell_at(gate.url) as bell:
-        bell.ring("converse", 1)
+def test_a_burst_is_rung_once(gate: Gate, wakeups: WakeUps) -> None:
+    with notifier_at(gate.url) as notifier:
+        notifier.wake("process_turns", 1)
         until(lambda: gate.besieged, "the bell is on its way with the first one")
         for _ in range(1000):
-            for step, row in (("converse", 2), ("deliver", 2), ("converse", 3)):
-                bell.ring(step, row)
+            for task, row in (("process_turns", 2), ("process_deliveries", 2), ("process_turns", 3)):
+                notifier.wake(task, row)
         gate.open()
-    assert sorted(rings.until_there_are(4)) == [
-        ("converse", [1]),
-        ("converse", [2]),
-        ("converse", [3]),
-        ("deliver", [2]),
+    assert sorted(wakeups.until_there_are(4)) == [
+        ("process_turns", [1]),
+        ("process_turns", [2]),
+        ("process_turns", [3]),
+        ("process_deliveries", [2]),
     ]
 
 
-def test_many_threads_ring_over_one_connection(broker_url: str, rings: Rings) -> None:
-    with bell_at(broker_url) as bell:
-        threads = [threading.Thread(target=bell.ring, args=("converse", row)) for row in range(50)]
+def test_many_threads_ring_over_one_connection(broker_url: str, wakeups: WakeUps) -> None:
+    with notifier_at(broker_url) as notifier:
+        threads = [threading.Thread(target=notifier.wake, args=("process_turns", row)) for row in range(50)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert [thread.name for thread in threading.enumerate()].count("bell") == 1
-    assert sorted(rings.until_there_are(50)) == [("converse", [row]) for row in range(50)]
+    assert sorted(wakeups.until_there_are(50)) == [("process_turns", [row]) for row in range(50)]
 
 
 def test_a_broker_that_answers_is_reachable(broker_url: str) -> None:
-    with bell_at(broker_url) as bell:
-        assert bell.reachable()
+    with notifier_at(broker_url) as notifier:
+        assert notifier.reachable()
 
 
 # -- all is not well -----------------------------------------------------------------------------------------------
 
 
 def test_a_broker_that_never_answers_holds_up_nobody(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    bell = CeleryNotifier(silent_url)
-    assert seconds(lambda: [bell.ring("converse", row) for row in range(100)]) < AT_ONCE
-    assert seconds(lambda: bell.ring("converse", 100)) < AT_ONCE
-    assert seconds(bell.close) < A_FEW_SECONDS
+    notifier = CeleryNotifier(silent_url)
+    assert seconds(lambda: [notifier.wake("process_turns", row) for row in range(100)]) < AT_ONCE
+    assert seconds(lambda: notifier.wake("process_turns", 100)) < AT_ONCE
+    assert seconds(notifier.close) < A_FEW_SECONDS
     until(lambda: "bell" not in [thread.name for thread in threading.enumerate()], "the thread has ended")
     assert "the broker is away" in caplog.text
 
 
 def test_a_broker_that_never_answers_is_soon_known_to_be_out_of_reach(silent_url: str) -> None:
-    with bell_at(silent_url) as bell:
-        assert seconds(lambda: bell.reachable()) < A_FEW_SECONDS
-        assert not bell.reachable()
+    with notifier_at(silent_url) as notifier:
+        assert seconds(lambda: notifier.reachable()) < A_FEW_SECONDS
+        assert not notifier.reachable()
 
 
 def test_a_broker_that_refuses_costs_a_warning_and_the_rings(
     refusing_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bell = CeleryNotifier(refusing_url)
-    assert not bell.reachable()
-    assert seconds(lambda: bell.ring("converse", 1)) < AT_ONCE
-    assert seconds(bell.close) < A_FEW_SECONDS
+    notifier = CeleryNotifier(refusing_url)
+    assert not notifier.reachable()
+    assert seconds(lambda: notifier.wake("process_turns", 1)) < AT_ONCE
+    assert seconds(notifier.close) < A_FEW_SECONDS
     [warning] = caplog.records
     assert warning.levelno == logging.WARNING
     assert warning.getMessage().endswith("the sweeper will bring 1 rings")
 
 
 def test_rings_that_nobody_takes_do_not_fill_the_memory(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    with bell_at(silent_url) as bell:
+    with notifier_at(silent_url) as notifier:
         for row in range(2 * MAX_WAITING + 2):
-            bell.ring("converse", row)
+            notifier.wake("process_turns", row)
     assert 1 <= caplog.text.count("too many rings wait") <= 5  # once for each batch, and not for each ring
 
 
@@ -284,9 +284,9 @@ def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_sa
     try:
         with build_consumer(gate.url).connection_for_read() as connection, connection.channel() as channel:
             channel.basic_qos(0, 1, False)
-            with bell_at(gate.url) as bell:
-                bell.ring("converse", 1)
-            until(lambda: channel.basic_get(queue_name("converse")), "the ring was taken")
+            with notifier_at(gate.url) as notifier:
+                notifier.wake("process_turns", 1)
+            until(lambda: channel.basic_get(queue_name("process_turns")), "the ring was taken")
             assert not channel.qos.can_consume()
             [taken] = channel.qos._delivered.values()
             gate.shut()
@@ -296,37 +296,37 @@ def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_sa
         gate.close()
 
 
-def test_a_broker_that_comes_back_is_rung_again(gate: Gate, rings: Rings, caplog: pytest.LogCaptureFixture) -> None:
-    with bell_at(gate.url) as bell:
-        bell.ring("converse", 1)
+def test_a_broker_that_comes_back_is_rung_again(gate: Gate, wakeups: WakeUps, caplog: pytest.LogCaptureFixture) -> None:
+    with notifier_at(gate.url) as notifier:
+        notifier.wake("process_turns", 1)
         until(lambda: "the broker is away" in caplog.text, "the ring was given up")
         gate.open()
-        bell.ring("converse", 2)
-        until(lambda: ("converse", [2]) in rings(), "the next one has arrived")
+        notifier.wake("process_turns", 2)
+        until(lambda: ("process_turns", [2]) in wakeups(), "the next one has arrived")
 
 
-def test_after_a_cut_the_bell_connects_again(gate: Gate, rings: Rings) -> None:
+def test_after_a_cut_the_bell_connects_again(gate: Gate, wakeups: WakeUps) -> None:
     gate.open()
-    with bell_at(gate.url) as bell:
-        bell.ring("converse", 1)
-        until(rings, "the first ring has arrived")
+    with notifier_at(gate.url) as notifier:
+        notifier.wake("process_turns", 1)
+        until(wakeups, "the first ring has arrived")
         gate.cut()
 
-        def rung_again() -> bool:
-            bell.ring("converse", 2)  # the first one after a cut may be lost on the way
-            return ("converse", [2]) in rings()
+        def woken_again() -> bool:
+            notifier.wake("process_turns", 2)  # the first one after a cut may be lost on the way
+            return ("process_turns", [2]) in wakeups()
 
-        until(rung_again, "another ring has arrived")
+        until(woken_again, "another ring has arrived")
 
 
 @pytest.mark.parametrize("wrong", [{"password": "wrong"}, {"database": "nowhere"}])
 def test_a_broker_that_does_not_let_us_in_is_away(
     rabbitmq_url: str, wrong: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with bell_at(make_url(rabbitmq_url).set(**wrong).render_as_string(False)) as bell:
-        assert not bell.reachable()
+    with notifier_at(make_url(rabbitmq_url).set(**wrong).render_as_string(False)) as notifier:
+        assert not notifier.reachable()
         for row in (1, 2):
-            bell.ring("converse", row)
+            notifier.wake("process_turns", row)
             until(lambda row=row: caplog.text.count("the broker is away") == row, "it has tried, each time")
 
 
@@ -341,10 +341,10 @@ def full_url(redis_url: str) -> Iterator[str]:
 
 
 def test_a_broker_that_takes_nothing_is_away(full_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    with bell_at(full_url) as bell:
-        assert bell.reachable()
+    with notifier_at(full_url) as notifier:
+        assert notifier.reachable()
         for row in (1, 2):
-            bell.ring("converse", row)
+            notifier.wake("process_turns", row)
             until(lambda row=row: caplog.text.count("the broker is away") == row, "it has tried, each time")
 
 
@@ -352,11 +352,11 @@ def test_a_broker_that_takes_nothing_is_away(full_url: str, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("bell", [NullNotifier(), CeleryNotifier("redis://nobody.invalid:1")])
-def test_a_bell_that_was_never_rung_needs_no_broker(bell: Notifier) -> None:
-    assert seconds(bell.close) < AT_ONCE
+def test_a_bell_that_was_never_rung_needs_no_broker(notifier: Notifier) -> None:
+    assert seconds(notifier.close) < AT_ONCE
 
 
 def test_where_there_is_no_bell_a_ring_is_nothing() -> None:
-    bell = NullNotifier()
-    bell.ring("converse", 1)
-    assert not bell.reachable()
+    notifier = NullNotifier()
+    notifier.wake("process_turns", 1)
+    assert not notifier.reachable()

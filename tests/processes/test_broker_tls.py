@@ -52,29 +52,29 @@ def a_bell(url: str, verify: str) -> CeleryNotifier:
     return CeleryNotifier(*settings(url, verify))
 
 
-def rings(url: str, verify: str = "") -> bool:
+def wakeups(url: str, verify: str = "") -> bool:
     """Does a ring arrive at a consumer with the same settings?"""
-    bell = a_bell(url, verify)
+    notifier = a_bell(url, verify)
     try:
-        if not bell.reachable():
+        if not notifier.reachable():
             return False
-        bell.ring("converse", 17)
+        notifier.wake("process_turns", 17)
         with (
             build_consumer(*settings(url, verify)).connection_for_read() as connection,
             connection.channel() as channel,
         ):
-            until(lambda: channel.basic_get(queue_name("converse"), no_ack=True), "the ring has arrived")
+            until(lambda: channel.basic_get(queue_name("process_turns"), no_ack=True), "the ring has arrived")
     finally:
-        bell.close()
+        notifier.close()
     return True
 
 
 def refused(url: str, caplog: pytest.LogCaptureFixture, verify: str = "") -> bool:
     """Is the broker taken for away, with the reason in the log?"""
-    bell = a_bell(url, verify)
-    reachable = bell.reachable()
-    bell.ring("converse", 17)
-    bell.close()
+    notifier = a_bell(url, verify)
+    reachable = notifier.reachable()
+    notifier.wake("process_turns", 17)
+    notifier.close()
     return not reachable and NOT_TRUSTED in caplog.text
 
 
@@ -95,14 +95,14 @@ def refused(url: str, caplog: pytest.LogCaptureFixture, verify: str = "") -> boo
 def test_the_default_fits_a_certificate_that_nobody_has_signed(
     url: str, query: str, verify: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert rings(url + query, verify)
+    assert wakeups(url + query, verify)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_that_nothing_is_checked_is_told_by_the_front_door_alone(url: str, caplog: pytest.LogCaptureFixture) -> None:
     tell_of_no_check(*settings(url))
     for _ in range(5):
-        assert rings(url)
+        assert wakeups(url)
     assert caplog.text.count(NOT_CHECKED) == 1
     assert "REDIS_TLS_VERIFY" in caplog.text
 
@@ -117,7 +117,7 @@ def test_where_there_is_nothing_to_check_nothing_is_told(broker: str, caplog: py
 
 
 def test_a_certificate_is_checked_against_a_file_by_the_setting(url: str, certificates: Certificates) -> None:
-    assert rings(url, str(certificates["here"].file))
+    assert wakeups(url, str(certificates["here"].file))
 
 
 @pytest.mark.parametrize("required", ["required", "CERT_REQUIRED", "optional"])
@@ -125,13 +125,13 @@ def test_a_certificate_is_checked_against_a_file_by_the_address(
     url: str, certificates: Certificates, required: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     query = f"?ssl_cert_reqs={required}&ssl_ca_certs={quote(str(certificates['here'].file), safe='')}"
-    assert rings(url + query)
+    assert wakeups(url + query)
     tell_of_no_check(*settings(url + query))
     assert NOT_CHECKED not in caplog.text
 
 
 def test_the_setting_and_the_file_in_the_address_go_together(url: str, certificates: Certificates) -> None:
-    assert rings(f"{url}?ssl_ca_certs={certificates['here'].file}", "true")
+    assert wakeups(f"{url}?ssl_ca_certs={certificates['here'].file}", "true")
 
 
 @pytest.mark.parametrize(("query", "verify"), [("", "true"), ("", "YES"), ("?ssl_cert_reqs=required", "")])
@@ -152,15 +152,15 @@ def test_the_certificate_of_another_machine_is_refused(
 ) -> None:
     trusted = str(certificates["elsewhere"].file)
     assert refused(elsewhere, caplog, trusted)
-    assert rings(f"{elsewhere}?ssl_check_hostname=false", trusted)
-    assert rings(elsewhere)  # nothing is checked
+    assert wakeups(f"{elsewhere}?ssl_check_hostname=false", trusted)
+    assert wakeups(elsewhere)  # nothing is checked
 
 
 def test_a_server_may_want_to_know_us(certificates: Certificates) -> None:
     us = certificates["elsewhere"]
     with tls_redis(certificates["here"], clients=us) as url:
-        assert not rings(url)
-        assert rings(f"{url}?ssl_certfile={us.file}&ssl_keyfile={us.key}", str(certificates["here"].file))
+        assert not wakeups(url)
+        assert wakeups(f"{url}?ssl_certfile={us.file}&ssl_keyfile={us.key}", str(certificates["here"].file))
 
 
 # -- what is a fault at the start ----------------------------------------------------------------------------------

@@ -205,13 +205,13 @@ class Door:
         self._lock = threading.Lock()
 
     @contextmanager
-    def holding(self, line: object, conversation_id: int) -> Iterator[None]:
+    def working_on(self, line: object, conversation_id: int) -> Iterator[None]:
         yield
 
-    def await_steady(self, within: float) -> bool:
+    def wait_until_live(self, within: float) -> bool:
         return True
 
-    def in_charge(self, worker: str) -> bool:
+    def may_start_work(self, worker: str) -> bool:
         with self._lock:
             self.came += 1
             fault = self.faults.pop() if self.faults else None
@@ -227,92 +227,92 @@ def door() -> Door:
 
 
 @pytest.fixture
-def bell(door: Door) -> Iterator[ThreadNotifier]:
+def notifier(door: Door) -> Iterator[ThreadNotifier]:
     """One thread answers it, and comes to the door."""
-    bell = ThreadNotifier(1)
+    notifier = ThreadNotifier(1)
     nowhere: Any = None
-    bell.answer_with(Runtime(fake_settings(), nowhere, fake_agents(), FakeCarrier(), bell, cast(Any, door)))
-    yield bell
+    notifier.answer_with(Runtime(fake_settings(), nowhere, fake_agents(), FakeCarrier(), notifier, cast(Any, door)))
+    yield notifier
     door.open.set()
-    bell.close()
+    notifier.close()
 
 
 def test_a_text_rings_itself_through_to_the_phone(sessions: Sessions) -> None:
     scene = Scene(sessions)
-    bell = ThreadNotifier(4)
-    scene.rt = replace(scene.rt, bell=bell)
-    bell.answer_with(scene.rt)
+    notifier = ThreadNotifier(4)
+    scene.rt = replace(scene.rt, notifier=notifier)
+    notifier.answer_with(scene.rt)
     for text in ("one", "two"):
         scene.text(text)
         scene.text(text, BOB)
     until(lambda: not scene.waiting(), "all is quiet")
-    bell.close()
+    notifier.close()
     for phone in (ANN, BOB):
         assert "\n".join(scene.got(phone)).replace("You said: ", "") == "one\ntwo"
 
 
-def test_a_ring_that_waits_already_is_not_rung_twice(bell: ThreadNotifier, door: Door) -> None:
+def test_a_ring_that_waits_already_is_not_rung_twice(notifier: ThreadNotifier, door: Door) -> None:
     door.open.clear()
-    bell.ring(TURNS.step, 1)
+    notifier.wake(TURNS.task, 1)
     until(lambda: door.came == 1, "the only thread is busy")
     for _ in range(5):
-        bell.ring(TURNS.step, 2)
+        notifier.wake(TURNS.task, 2)
     door.open.set()
     until(lambda: door.came == 2, "one more has come")
-    bell.ring(TURNS.step, 3)
+    notifier.wake(TURNS.task, 3)
     until(lambda: door.came == 3, "and then only who was rung for later")
 
 
-def test_texts_go_out_while_the_agent_keeps_every_turn_waiting(bell: ThreadNotifier, door: Door) -> None:
+def test_texts_go_out_while_the_agent_keeps_every_turn_waiting(notifier: ThreadNotifier, door: Door) -> None:
     door.open.clear()
     for row in (1, 2):
-        bell.ring(TURNS.step, row)
+        notifier.wake(TURNS.task, row)
     until(lambda: door.came == 1, "the only thread for turns is busy")
-    bell.ring(DELIVERIES.step, 1)
+    notifier.wake(DELIVERIES.task, 1)
     until(lambda: door.came == 2, "the delivery has come")
 
 
-def test_a_ring_for_what_is_under_way_is_answered_afterwards(bell: ThreadNotifier, door: Door) -> None:
+def test_a_ring_for_what_is_under_way_is_answered_afterwards(notifier: ThreadNotifier, door: Door) -> None:
     door.open.clear()
-    bell.ring(TURNS.step, 1)
+    notifier.wake(TURNS.task, 1)
     until(lambda: door.came == 1, "it is under way")
-    bell.ring(TURNS.step, 1)
+    notifier.wake(TURNS.task, 1)
     door.open.set()
     until(lambda: door.came == 2, "somebody has come again")
 
 
 def test_a_step_that_fails_is_told_and_the_next_one_is_taken(
-    bell: ThreadNotifier, door: Door, caplog: pytest.LogCaptureFixture
+    notifier: ThreadNotifier, door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     door.faults.append(RuntimeError("a bug"))
     for row in (1, 2):
-        bell.ring(TURNS.step, row)
+        notifier.wake(TURNS.task, row)
     until(lambda: door.came == 2, "both have come")
-    bell.close()
-    assert [(record.message, record.levelno) for record in caplog.records] == [("converse failed", logging.ERROR)]
+    notifier.close()
+    assert [(record.message, record.levelno) for record in caplog.records] == [("process_turns failed", logging.ERROR)]
 
 
-def test_at_the_end_what_is_under_way_is_finished_and_the_rest_is_dropped(bell: ThreadNotifier, door: Door) -> None:
+def test_at_the_end_what_is_under_way_is_finished_and_the_rest_is_dropped(notifier: ThreadNotifier, door: Door) -> None:
     door.open.clear()
     for row in (1, 2, 3):
-        bell.ring(TURNS.step, row)
+        notifier.wake(TURNS.task, row)
     until(lambda: door.came == 1, "the first one is under way")
-    closing = threading.Thread(target=bell.close)
+    closing = threading.Thread(target=notifier.close)
     closing.start()
-    until(lambda: not bell.reachable(), "it is being closed")
+    until(lambda: not notifier.reachable(), "it is being closed")
     assert closing.is_alive()
-    bell.ring(TURNS.step, 4)
+    notifier.wake(TURNS.task, 4)
     door.open.set()
     closing.join()
     assert door.came == 1
 
 
 def test_nobody_hears_a_bell_that_nobody_answers() -> None:
-    bell = ThreadNotifier(1)
-    assert not bell.reachable()
-    bell.ring(TURNS.step, 1)
-    bell.close()
-    bell.ring(TURNS.step, 1)
+    notifier = ThreadNotifier(1)
+    assert not notifier.reachable()
+    notifier.wake(TURNS.task, 1)
+    notifier.close()
+    notifier.wake(TURNS.task, 1)
 
 
 # -- the clock -----------------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_nobody_hears_a_bell_that_nobody_answers() -> None:
 def forgotten(scene: Scene) -> Scene:
     """A text whose ring was lost."""
     scene.text("one")
-    scene.bell.rings.clear()
+    scene.notifier.wakeups.clear()
     scene.clock.tick(60)
     return scene
 
@@ -337,8 +337,8 @@ def run_until(rt: Runtime, look: Any) -> None:
 
 def test_the_clock_brings_what_was_forgotten(sessions: Sessions) -> None:
     scene = forgotten(Scene(sessions))
-    run_until(scene.rt, lambda: scene.bell.rings)
-    assert scene.bell.rings == [(TURNS.step, scene.rows(Conversation)[0].id)]
+    run_until(scene.rt, lambda: scene.notifier.wakeups)
+    assert scene.notifier.wakeups == [(TURNS.task, scene.rows(Conversation)[0].id)]
     assert not {thread.name for thread in threading.enumerate()} & set(SCHEDULE)
 
 
@@ -361,7 +361,7 @@ class Away:
 
 def test_the_clock_goes_on_when_the_database_is_back(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
     scene = forgotten(Scene(sessions, stale_after=""))
-    run_until(replace(scene.rt, sessions=Away(sessions, 2)), lambda: scene.bell.rings)  # type: ignore[arg-type]
+    run_until(replace(scene.rt, sessions=Away(sessions, 2)), lambda: scene.notifier.wakeups)  # type: ignore[arg-type]
     assert "sweep failed" in caplog.text
 
 
@@ -370,7 +370,7 @@ def test_two_clocks_ring_once(sessions: Sessions) -> None:
     one, other = Clock(scene.rt), Clock(scene.rt)
     for clock in (one, other):
         clock.start()
-    until(lambda: scene.rows(Conversation)[0].turn_rung_at == scene.clock(), "one of them has rung")
+    until(lambda: scene.rows(Conversation)[0].turn_notified_at == scene.clock(), "one of them has rung")
     for clock in (one, other):
         clock.stop()
-    assert scene.bell.rings == [(TURNS.step, scene.rows(Conversation)[0].id)]
+    assert scene.notifier.wakeups == [(TURNS.task, scene.rows(Conversation)[0].id)]

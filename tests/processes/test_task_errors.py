@@ -44,17 +44,17 @@ class Buggy(FakeAgent):
 def answer_rings(scene: Scene) -> None:
     """As the front doors do it: what is raised is told, and nothing else."""
 
-    def heard(step: str, rt: Any, row: int) -> None:
+    def heard(task: str, rt: Any, row: int) -> None:
         with suppress(Exception):
-            tasks.run_task(rt, step, row)
+            tasks.run_task(rt, task, row)
 
-    scene.bell.drain(scene.rt, {step: partial(heard, step) for step in tasks.TASKS})
+    scene.notifier.drain(scene.rt, {task: partial(heard, task) for task in tasks.TASKS})
 
 
 class Guarded(Scene):
     """Rings are answered as in a real process."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         answer_rings(self)
 
 
@@ -69,13 +69,13 @@ def scene(sessions: Sessions, agent: Buggy) -> Guarded:
 
 
 def metric(scene: Scene) -> dict[str, float]:
-    [family] = [family for family in build_registry(scene.rt).collect() if family.name == "bridge_failing_steps"]
+    [family] = [family for family in build_registry(scene.rt).collect() if family.name == "bridge_failing_tasks"]
     return {sample.labels["step"]: sample.value for sample in family.samples}
 
 
 def parts(scene: Scene) -> list[str]:
     with scene.sessions() as session:
-        return [each.step for each in task_errors.failing(session, scene.clock())]
+        return [each.task for each in task_errors.failing(session, scene.clock())]
 
 
 def test_after_a_few_in_a_row_it_stands_everywhere(scene: Guarded, caplog: pytest.LogCaptureFixture) -> None:
@@ -86,11 +86,11 @@ def test_after_a_few_in_a_row_it_stands_everywhere(scene: Guarded, caplog: pytes
     [failure] = failures.list_failures(scene.rt).failures
     assert (failure.kind, failure.conversation_id, failure.phone, failure.at) == ("step", 1, ANN, row.last_at)
     assert failure.error
-    assert failure.error.startswith("converse: ValueError at bridge/turns/")
-    assert metric(scene) == {"converse": 1}
+    assert failure.error.startswith("process_turns: ValueError at bridge/turns/")
+    assert metric(scene) == {"process_turns": 1}
     [told] = [record for record in caplog.records if "in a row" in record.message and "3 times" in record.message]
     assert told.levelname == "ERROR"
-    assert told.message.startswith("converse 1 has failed 3 times in a row: ValueError at bridge/")
+    assert told.message.startswith("process_turns 1 has failed 3 times in a row: ValueError at bridge/")
 
 
 def test_readyz_says_so(scene: Guarded) -> None:
@@ -98,7 +98,7 @@ def test_readyz_says_so(scene: Guarded) -> None:
     scene.work(seconds=LONG)
     [row] = scene.rows(TaskError)
     [fault] = faults(scene)
-    assert fault["part"] == "converse"
+    assert fault["part"] == "process_turns"
     assert fault["what"].startswith(f"fails again and again in conversation 1 since {row.since}: ValueError at bridge/")
 
 
@@ -122,7 +122,7 @@ def test_an_accident_is_no_alarm(scene: Guarded, agent: Buggy, times: int) -> No
     while not scene.rows(TaskError) or scene.rows(TaskError)[0].times < times:
         scene.tick()
     agent.bug = None
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == [f"You said: {SECRET}"]
     assert (parts(scene), metric(scene), failures.list_failures(scene.rt).failures) == ([], {}, [])
 
@@ -146,7 +146,7 @@ def test_when_it_is_mended_nothing_is_lost_and_the_alarm_ends(scene: Guarded, ag
     scene.text(SECRET)
     scene.work(seconds=LONG)
     agent.bug = None
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert agent.heard == [SECRET]
     assert scene.got() == [f"You said: {SECRET}"]
     scene.clock.tick(STANDS_FOR.total_seconds())
@@ -157,11 +157,11 @@ def test_what_comes_back_later_is_counted_anew(scene: Guarded, agent: Buggy) -> 
     scene.text(SECRET)
     scene.work(seconds=LONG)
     agent.bug = None
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.clock.tick(STANDS_FOR.total_seconds() + 60)
     agent.bug = KeyError("new")
     scene.text(SECRET)
-    scene.ring()
+    scene.wake()
     [row] = scene.rows(TaskError)
     assert (row.times, row.since) == (1, scene.clock())
     assert row.error.startswith("KeyError")
@@ -172,7 +172,7 @@ def test_a_turn_that_meets_a_bug_for_too_long_is_given_up_like_others(sessions: 
     scene.text(SECRET)
     scene.work(seconds=LONG)
     scene.text("next")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == [scene.rt.settings.fallback_reply, "You said: next"]
 
 
@@ -187,10 +187,10 @@ def test_a_bad_row_is_seen_and_others_go_on(scene: Guarded, engine: Engine) -> N
     scene.text("again")
     run(engine, "UPDATE messages SET direction = 'sideways' WHERE status = 'waiting'")
     scene.work(seconds=LONG)
-    assert metric(scene) == {"converse": 1}
+    assert metric(scene) == {"process_turns": 1}
     [failure] = failures.list_failures(scene.rt).failures
     assert failure.error
-    assert failure.error.startswith("converse: LookupError at bridge/turns/claim.py:")
+    assert failure.error.startswith("process_turns: LookupError at bridge/turns/claim.py:")
     scene.text("hi", BOB)
     scene.work()
     assert scene.got(BOB) == ["You said: hi"]
@@ -203,7 +203,7 @@ def test_a_delivery_that_fails_is_seen_too(scene: Guarded) -> None:
     scene.carrier.send = bug  # type: ignore[method-assign, assignment]
     scene.text("hello")
     scene.work(seconds=LONG)
-    assert metric(scene) == {"deliver": 1}
+    assert metric(scene) == {"process_deliveries": 1}
 
 
 def test_a_chat_that_can_not_be_ended_is_told_with_its_conversation(scene: Guarded) -> None:
@@ -252,12 +252,12 @@ def test_a_database_that_is_away_is_no_bug(scene: Guarded, monkeypatch: pytest.M
 
 def test_an_error_that_can_not_be_noted_is_raised_all_the_same(scene: Guarded, engine: Engine) -> None:
     scene.text(SECRET)
-    run(engine, "ALTER TABLE step_errors RENAME TO step_errors_gone")
+    run(engine, "ALTER TABLE task_errors RENAME TO step_errors_gone")
     try:
         with pytest.raises(ValueError, match="secret"):
-            tasks.run_task(scene.rt, "converse", 1)
+            tasks.run_task(scene.rt, "process_turns", 1)
     finally:
-        run(engine, "ALTER TABLE step_errors_gone RENAME TO step_errors")
+        run(engine, "ALTER TABLE step_errors_gone RENAME TO task_errors")
 
 
 def test_what_is_long_over_is_forgotten(scene: Guarded, agent: Buggy) -> None:
@@ -265,7 +265,7 @@ def test_what_is_long_over_is_forgotten(scene: Guarded, agent: Buggy) -> None:
     scene.work(seconds=10)
     scene.clock.tick(timedelta(days=2).total_seconds())
     scene.text(SECRET, BOB)
-    scene.ring()
+    scene.wake()
     assert BOB in {row.phone for row in scene.rows(Conversation)}
     assert [row.conversation_id for row in scene.rows(TaskError)] == [2]
 
@@ -274,7 +274,7 @@ def test_a_step_that_works_says_nothing_more_to_the_database(scene: Guarded, eng
     scene.text("hello")
     said: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cur, statement, *_: said.append(statement))
-    scene.ring()
+    scene.wake()
     tasks.tick(scene.rt, "sweep")
     assert scene.got() == ["You said: hello"]
-    assert not [statement for statement in said if "step_errors" in statement]
+    assert not [statement for statement in said if "task_errors" in statement]

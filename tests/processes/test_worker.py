@@ -177,9 +177,9 @@ def names_that_are_rung() -> Iterator[tuple[str, str]]:
                     yield str(path.relative_to(ROOT)), name
 
 
-@pytest.mark.parametrize("step", [conversation_queue.TURNS.step, conversation_queue.DELIVERIES.step, ending.STEP])
-def test_every_name_that_is_rung_belongs_to_a_step(step: str) -> None:
-    assert step in TASKS
+@pytest.mark.parametrize("step", [conversation_queue.TURNS.task, conversation_queue.DELIVERIES.task, ending.TASK])
+def test_every_name_that_is_rung_belongs_to_a_step(task: str) -> None:
+    assert task in TASKS
 
 
 def test_no_name_is_rung_that_belongs_to_no_step() -> None:

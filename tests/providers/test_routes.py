@@ -97,8 +97,8 @@ def test_what_is_wrong_with_a_route_is_told_in_plain_words(route: str, words: li
 def test_all_faults_are_told_at_once_also_those_of_other_settings() -> None:
     text = f'{{"+1 555": 1, "{OTHER}": {json.dumps(AGENT_X)}, "{OTHER}": {{"provider": "x", "agent_id": ""}}}}'
     with pytest.raises(SettingsError) as caught:
-        Settings.load({"AGENT_ROUTES": text, "REPLY_QUIET": "often"})
-    told = [fault for fault in caught.value.faults if fault.startswith(("AGENT_ROUTES", "REPLY_QUIET"))]
+        Settings.load({"AGENT_ROUTES": text, "REPLY_DEBOUNCE": "often"})
+    told = [fault for fault in caught.value.faults if fault.startswith(("AGENT_ROUTES", "REPLY_DEBOUNCE"))]
     assert told == [
         "AGENT_ROUTES at its entry 1 (…): provider is not set; set it",
         "AGENT_ROUTES at its entry 1 (…): agent_id is not set; set it",
@@ -106,7 +106,7 @@ def test_all_faults_are_told_at_once_also_those_of_other_settings() -> None:
         "AGENT_ROUTES at its entry 3 (+1555…22): provider is none of the choices; write 'retell'",
         "AGENT_ROUTES at its entry 3 (+1555…22): agent_id is empty; set it",
         "AGENT_ROUTES at its entry 3 (+1555…22): this number stands there twice; keep one of them",
-        "REPLY_QUIET is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d",
+        "REPLY_DEBOUNCE is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d",
     ]
     assert len(caught.value.faults) == len(told) + 5
 
@@ -188,9 +188,9 @@ def test_a_turn_that_may_have_been_heard_is_looked_for_in_the_chat_in_which_it_w
 ) -> None:
     scene.text("one", to=OTHER)
     scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=heard)
-    scene.ring()
+    scene.wake()
     scene.set()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.text("two", to=OTHER)
     scene.work(seconds=3)
     assert opened(scene) == [("agent_x", "one"), ("agent_1", "two")]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.providers.agents.contract import Item, Speaker
-from bridge.providers.agents.transcript import HIDDEN, NOT_HEARD, Bookmark, advance, bookmark, find_turn
+from bridge.providers.agents.transcript import HIDDEN, NOT_RECEIVED, Bookmark, advance, bookmark, find_turn
 
 SPEECH = st.sampled_from(["ok", "yes", "ok"])
 AGENT_SIDE = st.lists(
@@ -36,7 +36,7 @@ def test_what_was_said_is_found_with_its_answer_however_often_it_was_said_before
 @given(TURNS, st.booleans())
 def test_what_was_not_said_is_not_found(before: list[tuple[str, list[Item]]], ids: bool) -> None:
     items = chat(before, ids=ids)
-    assert find_turn(items, bookmark(items)) == NOT_HEARD
+    assert find_turn(items, bookmark(items)) == NOT_RECEIVED
 
 
 @given(TURNS, st.booleans())
@@ -50,7 +50,7 @@ def test_a_bookmark_that_is_advanced_turn_by_turn_stands_where_the_chat_does(
         found = find_turn(items, stands)
         assert found.heard
         stands = advance(stands, found.answer)
-    assert find_turn(chat(turns, ids=ids), stands) == NOT_HEARD
+    assert find_turn(chat(turns, ids=ids), stands) == NOT_RECEIVED
 
 
 @given(TURNS.filter(bool), st.booleans())
@@ -61,7 +61,7 @@ def test_a_chat_that_does_not_show_its_items_tells_nothing(turns: list[tuple[str
 
 
 def test_a_fresh_chat_without_items_has_heard_nothing() -> None:
-    assert find_turn(None, Bookmark()) == NOT_HEARD
+    assert find_turn(None, Bookmark()) == NOT_RECEIVED
 
 
 @given(TURNS, st.booleans())

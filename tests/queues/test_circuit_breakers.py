@@ -250,11 +250,11 @@ def test_an_outage_costs_no_message_a_try_and_all_flows_in_order_after_it(releas
     if outage.in_the_middle:
         for phone in (ANN, BOB):
             scene.text("zero", phone)
-        scene.ring()
+        scene.wake()
     outage.begin(scene)
     for phone in (ANN, BOB):
         scene.text("one", phone)
-    scene.ring()
+    scene.wake()
     tried = moments_of_tries(scene, outage, 12)
     for phone in (ANN, BOB):
         scene.text("two", phone)
@@ -328,13 +328,13 @@ def routed(sessions: Sessions) -> Scene:
     return Scene(sessions, agent=Choosy(), agent_routes=ROUTES)
 
 
-def put_on_hold(scene: Scene, scope: str, probe_in: float, **more: Any) -> None:
+def trip_circuit(scene: Scene, scope: str, probe_in: float, **more: Any) -> None:
     probe_at = scene.clock() + timedelta(seconds=probe_in)
     with scene.sessions.begin() as session:
         session.add(CircuitBreaker(scope=scope, cause="", since=scene.clock(), probe_at=probe_at, **more))
 
 
-def scopes_on_hold(scene: Scene) -> list[str]:
+def open_scopes(scene: Scene) -> list[str]:
     with scene.sessions() as session:
         return [hold.scope for hold in open_circuits(session)]
 
@@ -344,7 +344,7 @@ def test_a_wrong_agent_holds_up_its_own_numbers_and_no_other(routed: Scene) -> N
         routed.text(f"one to {number}", to=number)
     routed.work(seconds=60)
     assert sorted(routed.agent.heard) == [f"one to {number}" for number in (NUMBER, RIGHT)]
-    assert scopes_on_hold(routed) == ["retell agent_wrong"]
+    assert open_scopes(routed) == ["retell agent_wrong"]
     assert sum(call == "create_chat" for call, _ in routed.agent.calls) < 15
     assert sum(row.attempts for row in routed.rows(Turn)) == 2
 
@@ -356,7 +356,7 @@ def test_when_it_is_known_its_texts_flow(routed: Scene) -> None:
     routed.agent.unknown = set()
     routed.work(seconds=12)
     assert sorted(routed.agent.heard) == [f"one to {number}" for number in (WRONG, ALSO_WRONG)]
-    assert scopes_on_hold(routed) == []
+    assert open_scopes(routed) == []
 
 
 def test_when_the_setting_is_mended_its_texts_flow_and_nothing_of_the_hold_is_left(routed: Scene) -> None:
@@ -366,7 +366,7 @@ def test_when_the_setting_is_mended_its_texts_flow_and_nothing_of_the_hold_is_le
     routed.work(seconds=21)
     assert routed.agent.heard == ["one"]
     routed.tick(2)
-    assert scopes_on_hold(routed) == []
+    assert open_scopes(routed) == []
 
 
 def test_chats_that_are_open_with_an_agent_that_was_deleted_go_on(routed: Scene) -> None:
@@ -387,7 +387,7 @@ def test_a_wrong_agent_in_the_settings_for_all_leaves_the_routes_alone(routed: S
         routed.text(f"one to {number}", to=number)
     routed.work(seconds=30)
     assert routed.agent.heard == [f"one to {WRONG}"]
-    assert scopes_on_hold(routed) == ["retell agent_1"]
+    assert open_scopes(routed) == ["retell agent_1"]
     routed.agent.unknown = set()
     routed.work(seconds=12)
     assert sorted(routed.agent.heard) == [f"one to {number}" for number in (NUMBER, WRONG)]
@@ -400,12 +400,12 @@ def test_an_account_that_is_refused_stops_all_agents_and_its_end_is_found_beside
     routed.text("one", to=RIGHT)
     routed.text("one", to=NUMBER)
     routed.work(seconds=60)
-    assert scopes_on_hold(routed) == ["retell", "retell agent_wrong"]
+    assert open_scopes(routed) == ["retell", "retell agent_wrong"]
     assert routed.agent.heard == []
     routed.agent.recover()
     routed.work(seconds=30)
     assert routed.agent.heard == ["one", "one"]
-    assert scopes_on_hold(routed) == ["retell agent_wrong"]
+    assert open_scopes(routed) == ["retell agent_wrong"]
 
 
 @pytest.mark.parametrize("texted", [(NUMBER, WRONG), (WRONG, NUMBER)], ids=["default first", "route first"])
@@ -427,12 +427,12 @@ def test_the_one_who_probes_is_the_oldest_whom_the_hold_stops(
     for number in texted:
         routed.text("one", to=number)
         routed.clock.tick(1)
-    put_on_hold(routed, scope, 0)
-    routed.bell.rings.clear()
+    trip_circuit(routed, scope, 0)
+    routed.notifier.wakeups.clear()
     sweep.sweep(routed.rt)
-    oldest = [("converse", place) for place, number in enumerate(texted, start=1) if number in stopped][:1]
-    assert routed.bell.rings == oldest
-    assert scopes_on_hold(routed) == ([scope] if stopped else [])
+    oldest = [("process_turns", place) for place, number in enumerate(texted, start=1) if number in stopped][:1]
+    assert routed.notifier.wakeups == oldest
+    assert open_scopes(routed) == ([scope] if stopped else [])
 
 
 # -- one sender of several -----------------------------------------------------------------------------------------
@@ -468,7 +468,7 @@ def test_a_sender_that_is_refused_holds_up_its_own_texts_and_no_others(sending: 
     assert answers_from(sending, GOOD) == ["You said: to the good one"] * len(PHONES)
     assert answers_from(sending, BAD) == []
     assert 5 < sending.carrier.refused < 15
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert open_scopes(sending) == [BAD_SHOWN]
     assert {row.attempts for row in sending.rows(Message) if row.reference and row.status in UNSENT} == {0}
 
 
@@ -500,7 +500,7 @@ def test_when_the_sender_is_mended_its_texts_flow_in_order(sending: Scene) -> No
     sending.carrier.refuses.clear()
     sending.work(seconds=LONGEST_PROBE.total_seconds() + 2)
     assert answers_from(sending, BAD) == ["You said: one", "You said: two"]
-    assert scopes_on_hold(sending) == []
+    assert open_scopes(sending) == []
 
 
 def test_what_is_too_old_for_a_sender_on_hold_is_given_up_all_the_same(sessions: Sessions) -> None:
@@ -519,17 +519,17 @@ def test_a_sender_whose_texts_fail_later_holds_up_its_own_texts_and_no_others(se
         sending.text("one", to=number)
     sending.work()
     told(sending, BAD, Delivery.UNDELIVERED, 30034)
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert open_scopes(sending) == [BAD_SHOWN]
     for number in (BAD, GOOD):
         sending.text("two", to=number)
-    sending.ring()
+    sending.wake()
     assert answers_from(sending, BAD) == ["You said: one"]
     assert answers_from(sending, GOOD) == ["You said: one", "You said: two"]
     told(sending, GOOD, Delivery.DELIVERED)
-    assert scopes_on_hold(sending) == [BAD_SHOWN], "that another sender's text has arrived proves nothing"
+    assert open_scopes(sending) == [BAD_SHOWN], "that another sender's text has arrived proves nothing"
     sending.work(seconds=15)
     told(sending, BAD, Delivery.DELIVERED)
-    assert scopes_on_hold(sending) == []
+    assert open_scopes(sending) == []
 
 
 def test_an_account_that_is_refused_is_found_to_serve_again_beside_a_sender_that_is_not_in_order(
@@ -541,12 +541,12 @@ def test_an_account_that_is_refused_is_found_to_serve_again_beside_a_sender_that
     for phone in PHONES:
         sending.text("one", phone, to=GOOD)
     sending.work(seconds=60)
-    assert scopes_on_hold(sending) == ["twilio", BAD_SHOWN]
+    assert open_scopes(sending) == ["twilio", BAD_SHOWN]
     assert sending.carrier.accepted == []
     sending.carrier.recover()
     sending.work(seconds=30)
     assert answers_from(sending, GOOD) == ["You said: one"] * len(PHONES)
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert open_scopes(sending) == [BAD_SHOWN]
 
 
 def test_a_service_that_is_refused_holds_up_all_its_numbers_and_no_channel_beside_it(sending: Scene) -> None:
@@ -556,11 +556,11 @@ def test_a_service_that_is_refused_holds_up_all_its_numbers_and_no_channel_besid
         sending.text("one", to=number)
     sending.work(seconds=30)
     assert [each.text.sender for each in sending.carrier.accepted] == [f"whatsapp:{GOOD}"]
-    assert scopes_on_hold(sending) == [f"twilio {SERVICE}"]
+    assert open_scopes(sending) == [f"twilio {SERVICE}"]
     sending.carrier.refuses.clear()
     sending.work(seconds=LONGEST_PROBE.total_seconds() + 2)
     assert sorted(each.text.sender for each in sending.carrier.accepted) == [NUMBER, GOOD, f"whatsapp:{GOOD}"]
-    assert scopes_on_hold(sending) == []
+    assert open_scopes(sending) == []
 
 
 def test_a_text_of_unknown_outcome_is_looked_for_while_its_sender_is_on_hold_and_that_ends_no_hold(
@@ -569,15 +569,15 @@ def test_a_text_of_unknown_outcome_is_looked_for_while_its_sender_is_on_hold_and
     sending.carrier.refuses.clear()
     sending.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"), taken=True)
     sending.text("one", ANN, to=BAD)
-    sending.ring()
+    sending.wake()
     sending.carrier.refuses = {BAD}
     sending.text("one", BOB, to=BAD)
-    sending.ring()
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    sending.wake()
+    assert open_scopes(sending) == [BAD_SHOWN]
     sending.work(seconds=5)
     first, second = [row.status for row in sending.rows(Message) if row.reference]
     assert (first, second) == (MessageStatus.SENT, MessageStatus.QUEUED)
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert open_scopes(sending) == [BAD_SHOWN]
     assert answers_from(sending, BAD) == ["You said: one"]
 
 
@@ -594,81 +594,81 @@ def test_the_one_who_probes_a_sender_is_the_oldest_whom_it_stops(
     sending: Scene, scope: str, stopped: tuple[str, ...]
 ) -> None:
     """And a hold that stops nobody is forgotten."""
-    put_on_hold(sending, "twilio", 3600)
+    trip_circuit(sending, "twilio", 3600)
     for number in (BAD, GOOD):
         sending.text("one", to=number)
-        sending.ring()
+        sending.wake()
         sending.clock.tick(1)
     with sending.sessions.begin() as session:
         session.execute(delete(CircuitBreaker))
-    put_on_hold(sending, scope, 0)
-    sending.bell.rings.clear()
+    trip_circuit(sending, scope, 0)
+    sending.notifier.wakeups.clear()
     sweep.sweep(sending.rt)
-    assert sending.bell.rings == [("deliver", (BAD, GOOD).index(number) + 1) for number in stopped[:1]]
-    assert scopes_on_hold(sending) == ([mask_numbers(scope)] if stopped else [])
+    assert sending.notifier.wakeups == [("process_deliveries", (BAD, GOOD).index(number) + 1) for number in stopped[:1]]
+    assert open_scopes(sending) == ([mask_numbers(scope)] if stopped else [])
 
 
 # -- several holds at once -----------------------------------------------------------------------------------------
 
 
-def hold_of(scene: Scene, scope: str) -> CircuitBreaker | None:
+def circuit_of(scene: Scene, scope: str) -> CircuitBreaker | None:
     with scene.sessions() as session:
         return session.get(CircuitBreaker, scope)
 
 
 def knock(scene: Scene, conversation: int) -> None:
     """A ring for its answers."""
-    scene.bell.rings.append(("deliver", conversation))
-    scene.ring()
+    scene.notifier.wakeups.append(("process_deliveries", conversation))
+    scene.wake()
 
 
 def test_what_is_given_up_untried_tells_nothing_of_the_account(sessions: Sessions) -> None:
     scene = Scene(sessions, answer_within="60s")
-    put_on_hold(scene, "twilio", 61, late=True, probes=1, refuted=True)
+    trip_circuit(scene, "twilio", 61, late=True, probes=1, probe_failed=True)
     scene.text("one", to=BAD)
-    scene.ring()
+    scene.wake()
     scene.clock.tick(61)
-    put_on_hold(scene, f"twilio {BAD}", 3600)
+    trip_circuit(scene, f"twilio {BAD}", 3600)
     knock(scene, 1)
     assert [row.status for row in scene.rows(Message) if row.reference] == [MessageStatus.GIVEN_UP]
-    account = hold_of(scene, "twilio")
+    account = circuit_of(scene, "twilio")
     assert account
-    assert (account.probes, account.refuted) == (1, True)
+    assert (account.probes, account.probe_failed) == (1, True)
 
 
 def test_an_account_and_a_sender_whose_texts_fail_later_are_probed_at_once_and_judged_apart(sending: Scene) -> None:
     sending.carrier.refuses.clear()
-    put_on_hold(sending, "twilio", 0)
-    put_on_hold(sending, f"twilio {BAD}", 0, late=True)
+    trip_circuit(sending, "twilio", 0)
+    trip_circuit(sending, f"twilio {BAD}", 0, late=True)
     sending.text("one", to=BAD)
-    sending.ring()
+    sending.wake()
     assert answers_from(sending, BAD) == ["You said: one"]
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert open_scopes(sending) == [BAD_SHOWN]
 
 
 def test_the_account_is_probed_by_a_text_that_nothing_else_holds_up(sending: Scene) -> None:
-    put_on_hold(sending, "twilio", 5)
-    put_on_hold(sending, f"twilio {BAD}", 3600)
+    trip_circuit(sending, "twilio", 5)
+    trip_circuit(sending, f"twilio {BAD}", 3600)
     for number in (BAD, GOOD):
         sending.text("one", to=number)
-        sending.ring()
+        sending.wake()
         sending.clock.tick(1)
     sending.clock.tick(3)
-    sending.bell.rings.clear()
+    sending.notifier.wakeups.clear()
     sweep.sweep(sending.rt)
-    assert sending.bell.rings[0] == ("deliver", 2)
-    sending.ring()
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert sending.notifier.wakeups[0] == ("process_deliveries", 2)
+    sending.wake()
+    assert open_scopes(sending) == [BAD_SHOWN]
     assert answers_from(sending, GOOD) == ["You said: one"]
 
 
 def test_an_account_whose_work_all_waits_for_its_senders_stays_on_hold(sending: Scene) -> None:
-    put_on_hold(sending, "twilio", 5)
-    put_on_hold(sending, f"twilio {BAD}", 3600)
+    trip_circuit(sending, "twilio", 5)
+    trip_circuit(sending, f"twilio {BAD}", 3600)
     sending.text("one", to=BAD)
-    sending.ring()
+    sending.wake()
     sending.work(seconds=10)
-    assert scopes_on_hold(sending) == ["twilio", BAD_SHOWN]
+    assert open_scopes(sending) == ["twilio", BAD_SHOWN]
 
 
 PROVE_NOTHING = [
@@ -683,11 +683,11 @@ PROVE_NOTHING = [
 def test_an_error_that_is_not_the_senders_does_not_end_its_hold(sending: Scene, error: RemoteError) -> None:
     for phone in PHONES:
         sending.text("one", phone, to=BAD)
-    sending.ring()
+    sending.wake()
     began = sending.clock()
     sending.carrier.fail("send", error)
     sending.work(seconds=20)
-    hold = hold_of(sending, f"twilio {BAD}")
+    hold = circuit_of(sending, f"twilio {BAD}")
     assert hold
     assert hold.since == began
     assert sending.carrier.accepted == []
@@ -703,15 +703,15 @@ def test_a_sender_that_is_refused_at_the_last_try_stays_on_hold(sessions: Sessio
     knock(scene, 1)
     assert [row.status for row in scene.rows(Message) if row.reference] == [MessageStatus.GIVEN_UP]
     assert scene.carrier.refused == refused + 1
-    assert scopes_on_hold(scene) == [BAD_SHOWN]
+    assert open_scopes(scene) == [BAD_SHOWN]
 
 
 def test_a_text_that_was_not_taken_does_not_go_again_while_its_sender_is_on_hold(sending: Scene) -> None:
     sending.carrier.refuses.clear()
     sending.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"))
     sending.text("one", to=BAD)
-    sending.ring()
-    put_on_hold(sending, f"twilio {BAD}", 100, late=True)
+    sending.wake()
+    trip_circuit(sending, f"twilio {BAD}", 100, late=True)
     sending.work(seconds=90)
     assert sending.carrier.accepted == []
     assert [row.status for row in sending.rows(Message) if row.reference] == [MessageStatus.QUEUED]
@@ -729,7 +729,7 @@ def test_a_late_hold_of_a_sender_that_is_used_no_more_is_forgotten(sending: Scen
     told(sending, GOOD, Delivery.UNDELIVERED, 30008)
     sending.carrier.service = SERVICE
     sending.work(seconds=30)
-    assert scopes_on_hold(sending) == []
+    assert open_scopes(sending) == []
 
 
 def test_a_late_hold_waits_for_what_its_own_sender_sends_again(sending: Scene) -> None:
@@ -738,7 +738,7 @@ def test_a_late_hold_waits_for_what_its_own_sender_sends_again(sending: Scene) -
     sending.work()
     told(sending, BAD, Delivery.UNDELIVERED, 30034)
     sending.work(seconds=50)
-    assert scopes_on_hold(sending) == [BAD_SHOWN]
+    assert open_scopes(sending) == [BAD_SHOWN]
     sending.work(seconds=30)
     assert len(answers_from(sending, BAD)) == 2
 

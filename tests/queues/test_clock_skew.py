@@ -16,7 +16,7 @@ from bridge.runtime import Runtime
 from bridge.turns.process import process_turns
 from bridge.web.app import build_web
 from tests.fakes import SETTINGS, FakeClock
-from tests.scene import ANN, NUMBER, FakePulse, Scene
+from tests.scene import ANN, NUMBER, FakeHeartbeat, Scene
 
 AHEAD = [0.05, 0.9]
 """Seconds: of two machines whose clocks are set by the network, and of two that are not set well."""
@@ -37,7 +37,7 @@ def later(request: pytest.FixtureRequest, scene: Scene) -> FakeClock:
 @pytest.fixture
 def ahead(scene: Scene, later: FakeClock) -> Runtime:
     """Another process of the same bridge, by whose clock it is later."""
-    return replace(scene.rt, pulse=FakePulse(scene.sessions, later), now=later)
+    return replace(scene.rt, heartbeat=FakeHeartbeat(scene.sessions, later), now=later)
 
 
 def texts(web: FlaskClient, body: str, sid: int) -> None:
@@ -60,15 +60,15 @@ def test_a_text_is_taken_by_the_ring_of_the_webhook_though_the_webs_clock_is_ahe
     web = build_web(ahead).test_client()
     for n, body in enumerate(("one", "two")):
         texts(web, body, n)
-        scene.ring()
+        scene.wake()
         assert scene.agent.heard[n:] == [body]
 
 
 def test_an_answer_is_taken_by_the_ring_of_a_worker_whose_clock_is_ahead(scene: Scene, ahead: Runtime) -> None:
     scene.text("one")
-    scene.bell.rings.clear()
+    scene.notifier.wakeups.clear()
     process_turns(ahead, 1)
-    assert scene.bell.rings == [("deliver", 1)]
+    assert scene.notifier.wakeups == [("process_deliveries", 1)]
     process_deliveries(scene.rt, 1)
     assert scene.got() == ["You said: one"]
 
@@ -80,19 +80,19 @@ def test_the_text_behind_is_taken_at_once_though_it_was_made_due_by_a_worker_who
     scene.text("one")
     scene.agent.in_next_call(lambda: scene.text("two"))
 
-    class Once(FakePulse):
-        def in_charge(self, worker: str) -> bool:
-            return super().in_charge(worker) and not scene.agent.heard
+    class Once(FakeHeartbeat):
+        def may_start_work(self, worker: str) -> bool:
+            return super().may_start_work(worker) and not scene.agent.heard
 
-    process_turns(replace(ahead, pulse=Once(scene.sessions, scene.clock)), 1)
+    process_turns(replace(ahead, heartbeat=Once(scene.sessions, scene.clock)), 1)
     assert scene.agent.heard == ["one"]
-    scene.ring()
+    scene.wake()
     assert scene.agent.heard == ["one", "two"]
 
 
-@pytest.mark.parametrize("step", ["converse", "deliver"])
+@pytest.mark.parametrize("step", ["process_turns", "process_deliveries"])
 def test_what_a_sweeper_whose_clock_is_ahead_takes_from_the_dead_is_taken_by_its_ring(
-    scene: Scene, ahead: Runtime, later: FakeClock, step: str
+    scene: Scene, ahead: Runtime, later: FakeClock, task: str
 ) -> None:
     class Died(Exception):
         """Nothing that the bridge knows how to meet."""
@@ -101,15 +101,15 @@ def test_what_a_sweeper_whose_clock_is_ahead_takes_from_the_dead_is_taken_by_its
         raise Died
 
     scene.text("one")
-    (scene.agent if step == "converse" else scene.carrier).in_next_call(dies)
+    (scene.agent if task == "process_turns" else scene.carrier).in_next_call(dies)
     with pytest.raises(Died):
-        scene.ring()
+        scene.wake()
     scene.clock.tick(STALLED_AFTER.total_seconds() + 1)
     later.tick(STALLED_AFTER.total_seconds() + 1)
     scene.restart()
-    ahead.pulse.beat()
+    ahead.heartbeat.beat()
     calls = len(scene.agent.calls) + len(scene.carrier.calls)
     sweep.sweep(ahead)
-    assert [rung for rung, _ in scene.bell.rings] == [step]
-    scene.ring()
+    assert [woken for woken, _ in scene.notifier.wakeups] == [task]
+    scene.wake()
     assert len(scene.agent.calls) + len(scene.carrier.calls) > calls

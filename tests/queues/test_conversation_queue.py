@@ -112,9 +112,9 @@ def test_who_has_waited_longest_is_rung_for_first(sessions: Sessions, waited: tu
             due = NOW - timedelta(seconds=seconds)
             session.add(Conversation(bridge_number="+1", phone=f"+{n}", created_at=NOW, turn_due_at=due))
         session.flush()
-        rung = conversation_queue.find_unnotified(session, TURNS, NOW, 10)
+        woken = conversation_queue.find_unnotified(session, TURNS, NOW, 10)
         phones = dict(session.execute(select(Conversation.id, Conversation.phone)).all())
-    assert [phones[id_] for id_ in rung] == [f"+{waited.index(seconds)}" for seconds in (3, 2, 1)]
+    assert [phones[id_] for id_ in woken] == [f"+{waited.index(seconds)}" for seconds in (3, 2, 1)]
 
 
 def test_lines_that_are_rung_for_again_and_again_do_not_keep_out_others(sessions: Sessions) -> None:
@@ -124,10 +124,10 @@ def test_lines_that_are_rung_for_again_and_again_do_not_keep_out_others(sessions
             told = NOW - timedelta(seconds=30 + n)
             due = NOW - timedelta(hours=1)
             session.add(
-                Conversation(bridge_number="+1", phone=f"+{n}", created_at=NOW, turn_due_at=due, turn_rung_at=told)
+                Conversation(bridge_number="+1", phone=f"+{n}", created_at=NOW, turn_due_at=due, turn_notified_at=told)
             )
         session.add(Conversation(bridge_number="+1", phone="+new", created_at=NOW, turn_due_at=NOW))
         session.flush()
         phones = dict(session.execute(select(Conversation.id, Conversation.phone)).all())
-        rung = [phones[conversation_queue.find_unnotified(session, TURNS, NOW, 1)[0]] for _ in range(3)]
-    assert rung == ["+new", "+4", "+3"]
+        woken = [phones[conversation_queue.find_unnotified(session, TURNS, NOW, 1)[0]] for _ in range(3)]
+    assert woken == ["+new", "+4", "+3"]

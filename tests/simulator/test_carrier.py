@@ -11,7 +11,6 @@ import pytest
 from flask import Response
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.simulator.test_twilio import Receiver, connected, receiving, refused, send, twiml
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
@@ -22,6 +21,7 @@ from bridge.simulator.ledger import CarrierReply, Failed, Refused, Sent, Text
 from bridge.simulator.opt_out import HELP_WORDS, START_WORDS, STOP_WORDS
 from bridge.simulator.reasons import REASONS, failing_phone, fate, reason
 from testkit.waiting import until
+from tests.simulator.test_twilio import Receiver, connected, receiving, refused, send, twiml
 
 ANA, BEN = "+15551230001", "+15551230002"
 OURS, OTHER, TOLL_FREE = "+15550001111", "+15550002222", "+18885550000"

@@ -131,7 +131,7 @@ class Place:
             for table in reversed(Base.metadata.sorted_tables):
                 if table.name != Worker.__tablename__:
                     connection.exec_driver_sql(f"DELETE FROM {table.name}")
-        self.scene.bell.rings.clear()
+        self.scene.notifier.wakeups.clear()
         self.scene.agent.__dict__.get("chats", {}).clear()
         self.scene.carrier.accepted.clear()
         self.log.clear()
@@ -172,17 +172,17 @@ class Place:
 
     def nothing_is_stuck(self) -> None:
         """All that waits is worked off."""
-        self.scene.ring()
+        self.scene.wake()
         waited = 0
         while self.scene.waiting():
             self.scene.tick(10)
             waited += 10
             assert waited < 900
         assert not [turn for turn in self.rows(Turn) if turn.status in OPEN_TURN]
-        under_way = {MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT}
+        under_way = {MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT}
         assert not {text.status for text in self.rows(Message)} & under_way
 
-    def keeps_quiet(self, *private: str) -> None:
+    def stays_idle(self, *private: str) -> None:
         """Nothing of a person in the log, no secret, and no error that nobody expected."""
         told = self.log.text
         assert "Traceback" not in told, told
@@ -274,7 +274,7 @@ def sent(place: Place, path: str, post: Post) -> Sent:
     answer, again = (place.ask("POST", path, post.body, post.query, **more) for _ in range(2))
     assert answer == again
     assert answer.status in CONTRACT, (answer, place.log.text)
-    place.keeps_quiet(good, *[value for name in ("From", "To", "Body") for value in form.getlist(name)])
+    place.stays_idle(good, *[value for name in ("From", "To", "Body") for value in form.getlist(name)])
     ours = post.signature == "good" and form.get("AccountSid") == ACCOUNT
     no_form = post.mimetype.partition(";")[0].strip().lower() != FORM
     return Sent(answer, form, 415 if no_form else unread or (None if ours else 403))
@@ -349,7 +349,7 @@ def test_any_text_is_stored_once_and_answered_or_refused_by_the_contract(new_pla
         shown = [text["body"] for chat in place.show_all().values() for text in chat["messages"]]
         if stored.status is MessageStatus.WAITING:
             assert stored.body in shown or fault == "the agent refuses"
-        place.keeps_quiet(pair.phone, stored.body)
+        place.stays_idle(pair.phone, stored.body)
 
     for_all("inbound", database, st.tuples(nasty.posts(TEXT, "Body"), faults), check)
 
@@ -399,9 +399,9 @@ def _sent_text(rt: Runtime, status: MessageStatus) -> None:
     carrier_id = SID if status is MessageStatus.SENT else None
     of = {"id": 1, "conversation_id": 1}
     chat = of | {"provider": "retell", "provider_chat_id": "chat_1", "status": ChatStatus.ONGOING}
-    turn = of | {"chat_id": 1, "status": TurnStatus.ANSWERED, "created_at": now, "answer_by": now}
+    turn = of | {"chat_id": 1, "status": TurnStatus.ANSWERED, "created_at": now, "expires_at": now}
     text = of | {"turn_id": 1, "direction": Direction.OUT, "status": status, "body": "Hi", "created_at": now}
-    text |= {"attempted_at": now - timedelta(minutes=1), "send_by": now + timedelta(hours=1)}
+    text |= {"attempted_at": now - timedelta(minutes=1), "expires_at": now + timedelta(hours=1)}
     rows: dict[type[Base], dict[str, Any]] = {
         Conversation: {"id": 1, "phone": ANN, "bridge_number": NUMBER, "created_at": now, "delivery_due_at": due_at},
         Chat: chat | {"started_at": now, "last_activity_at": now},
@@ -543,7 +543,7 @@ def test_whatever_the_agent_s_provider_answers_the_turn_comes_to_an_end(new_plac
             must_fit_the_tables(text.body)
             assert text.body.strip()
         place.show_all()
-        place.keeps_quiet(SAID, ANN, KEY, "What else?", FAREWELL)
+        place.stays_idle(SAID, ANN, KEY, "What else?", FAREWELL)
 
     for_all("turns", database, retell_answers, check)
     place.scene.rt.agents.close()
@@ -635,7 +635,7 @@ def test_whatever_the_carrier_answers_the_text_comes_to_an_end(new_place: NewPla
             assert len(text.carrier_id) <= 64
         [chat] = place.show_all().values()
         assert [shown["body"] for shown in chat["messages"]] == ["hello", "You said: hello"]
-        place.keeps_quiet(ANN, "You said: hello")
+        place.stays_idle(ANN, "You said: hello")
 
     for_all("deliveries", database, twilio_answers, check)
 
@@ -654,7 +654,7 @@ def test_whatever_the_carrier_lists_is_stored_once_or_left_out(new_place: NewPla
         assert len({text.carrier_id for text in came}) == len(came)
         place.nothing_is_stuck()
         place.show_all()
-        place.keeps_quiet(ANN, SAID)
+        place.stays_idle(ANN, SAID)
 
     for_all("catch_up", database, lists, check)
 
@@ -700,6 +700,6 @@ def test_whatever_an_operator_asks_for_is_answered_or_refused(new_place: NewPlac
         if answer.body and answer.status != 308:
             _strict(answer.body)
         assert (answer.status == 401) <= (key != f"Bearer {ADMIN}")
-        place.keeps_quiet()
+        place.stays_idle()
 
     for_all("admin", database, asked, check)

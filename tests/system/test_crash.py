@@ -50,10 +50,10 @@ def act(
     prepare(scene)
     scene.text("a")
     scene.text("b")
-    scene.ring()
+    scene.wake()
     for body in later:
         scene.text(body)
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     return scene
 
 
@@ -72,10 +72,10 @@ def heard(scene: Scene) -> list[str]:
 def nothing_is_left(scene: Scene) -> None:
     """Nothing waits, is in anybody's hands or on hold, and a chat that has ended here has ended at its provider."""
     assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
-    unsettled = {MessageStatus.WAITING, MessageStatus.TAKEN, *UNSENT}
+    unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT}
     assert not [row for row in scene.rows(Message) if row.status in unsettled]
-    for line in scene.rows(Conversation):
-        assert (line.turn_due_at, line.turn_worker, line.delivery_due_at, line.delivery_worker) == (None,) * 4
+    for queue in scene.rows(Conversation):
+        assert (queue.turn_due_at, queue.turn_leased_by, queue.delivery_due_at, queue.delivery_leased_by) == (None,) * 4
     for chat in scene.rows(Chat):
         assert chat.status is not ChatStatus.ENDING
         over = scene.agent.chats[chat.provider_chat_id].state is ChatState.ENDED
@@ -156,7 +156,7 @@ def test_no_two_deaths_lose_or_double_anything(hasty_engine: Engine) -> None:
                 judge(act(hasty_engine, Fate(first, second), later=""), "ab")
 
 
-def agent_on_hold(scene: Scene) -> None:
+def agent_circuit_open(scene: Scene) -> None:
     scene.agent.fail("create_chat", AccountRefused("no key", provider="retell", status=401), times=2)
 
 
@@ -168,7 +168,7 @@ what a single death meets too.
 
 
 @pytest.mark.parametrize(
-    "fault", [lost_answer, lost_question, lost_receipt, lost_text, agent_on_hold], ids=lambda fault: fault.__name__
+    "fault", [lost_answer, lost_question, lost_receipt, lost_text, agent_circuit_open], ids=lambda fault: fault.__name__
 )
 def test_no_two_deaths_beside_a_fault_lose_or_double_anything(
     hasty_engine: Engine, fault: Callable[[Scene], None]
@@ -195,7 +195,7 @@ def one_text(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None])
     scene = empty_scene(hasty_engine, fate, line_by_line)
     prepare(scene)
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     return scene
 
 
@@ -225,15 +225,15 @@ TWO_PHONES = {ANN: "a", BOB: "b"}
 def two_phones(scene: MortalScene) -> None:
     scene.text("a", ANN)
     scene.text("b", BOB)
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def agent_refuses_in_a_chat(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.agent.fail("complete", AGENT_REFUSES, times=2)
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def agent_is_not_reached(scene: MortalScene) -> None:
@@ -260,14 +260,14 @@ def carrier_has_no_room(scene: MortalScene) -> None:
 def sender_that_fails_later(scene: MortalScene) -> None:
     """Taken at first, and not delivered: until it is tried again, what waits behind it is not sent."""
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     for callback in told(scene, Delivery.UNDELIVERED, error_code=30034):
         scene.call(callback)
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     for callback in told(scene, Delivery.DELIVERED):
         scene.call(callback)
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def agent_that_is_silent_for_too_long(scene: MortalScene) -> None:
@@ -275,27 +275,27 @@ def agent_that_is_silent_for_too_long(scene: MortalScene) -> None:
     lost_answer(scene)
     scene.agent.fail("get_chat", OutcomeUnknown("cut", provider="retell"), times=1000)
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.agent.recover()
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def chat_closed_silently(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     close_chats(scene)
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def chat_closed_silently_and_lost_answer(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     close_chats(scene)
     scene.agent.in_next_call(lambda: lost_answer(scene))
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def close_chats(scene: Scene) -> None:
@@ -305,20 +305,20 @@ def close_chats(scene: Scene) -> None:
 
 def stale_chat(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.pass_time(48 * 3600)
     scene.call(stale_chats.end_stale)
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def chat_ended_by_an_operator(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     [chat] = scene.rows(Chat)
     scene.call(lambda rt: ending.end_one(rt, chat.id))
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def texts_no_webhook_brought(scene: MortalScene) -> None:
@@ -331,7 +331,7 @@ def texts_no_webhook_brought(scene: MortalScene) -> None:
     scene.call(catch_up.catch_up)
     scene.text("c", sid=sent[2].carrier_id)
     scene.call(catch_up.catch_up)
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def told(scene: MortalScene, *statuses: Delivery, error_code: int | None = None) -> list[Callable[[Runtime], object]]:
@@ -348,14 +348,14 @@ def callbacks_in_any_order(scene: MortalScene) -> None:
     lost_receipt(scene)
     scene.text("a")
     scene.text("b")
-    scene.ring()
+    scene.wake()
     for callback in told(scene, Delivery.SENT, Delivery.DELIVERED):
         scene.call_once(callback)
     scene.text("c")
-    scene.ring()
+    scene.wake()
     for callback in told(scene, Delivery.DELIVERED, Delivery.SENT):
         scene.call_once(callback)
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def callback_inside_the_send(scene: MortalScene) -> None:
@@ -369,24 +369,24 @@ def callback_inside_the_send(scene: MortalScene) -> None:
     scene.carrier.in_next_call(meanwhile)
     for body in "abc":
         scene.text(body)
-        scene.work_until_quiet(at_most=600)
+        scene.work_until_idle(at_most=600)
 
 
 def text_that_fails_later(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     for callback in told(scene, Delivery.UNDELIVERED, error_code=30003):
         scene.call(callback)
     [resend_at] = [row.resend_at for row in scene.rows(Message) if row.resend_at]
     scene.pass_time((resend_at - scene.clock()).total_seconds())
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def no_callback_at_all(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     for accepted in scene.carrier.accepted:
         scene.carrier.becomes(accepted.carried.id, Delivery.DELIVERED)
     scene.pass_time(13 * 3600)
@@ -395,46 +395,46 @@ def no_callback_at_all(scene: MortalScene) -> None:
     scene.call(status_poll.poll_statuses)
     assert [row.delivery for row in scene.rows(Message) if row.reference] == [Delivery.DELIVERED]
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def picture(scene: MortalScene) -> None:
     scene.text("a")
     scene.text("", media=1)
-    scene.ring()
+    scene.wake()
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def writer_who_pauses(scene: MortalScene) -> None:
     scene.text("a")
     scene.tick(1)
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.text("c")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def refused_turn(scene: MortalScene) -> None:
     scene.agent.fail("complete", Refused("no", provider="retell", status=400), times=3)
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.agent.recover()
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def poisoned_text(scene: MortalScene) -> None:
     """The agent's API fails at one text each time, and serves somebody else."""
     scene.agent.poison = {"x"}
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.text("x")
-    scene.ring()
+    scene.wake()
     fails_since_long_ago(scene)
     beside_somebody_who_is_served(scene)
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def fails_since_long_ago(scene: MortalScene) -> None:
@@ -445,26 +445,26 @@ def fails_since_long_ago(scene: MortalScene) -> None:
 
 def poisoned_chat(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.agent.poisoned = set(scene.agent.chats)
     scene.text("b")
     beside_somebody_who_is_served(scene)
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 def beside_somebody_who_is_served(scene: MortalScene) -> None:
-    scene.ring()
+    scene.wake()
     scene.work(seconds=30)  # also a lost ring, and a dead worker, are made up for
     scene.text("c", BOB)
-    scene.ring()
+    scene.wake()
 
 
 def chat_that_refuses(scene: MortalScene) -> None:
     scene.text("a")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.agent.fail("complete", Refused("no", provider="retell", status=400))
     scene.text("b")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
 
 
 ONE_MORE = [ChatStatus.ENDED, ChatStatus.ONGOING]
@@ -493,7 +493,7 @@ PLAYS = [
     Play(text_that_fails_later, {ANN: "ab"}, got=["re: a", "re: a", "re: b"]),
     Play(no_callback_at_all, {ANN: "ab"}),
     Play(picture, {ANN: "ab"}, anywhere=MEDIA_REPLY),
-    Play(writer_who_pauses, settings={"reply_quiet": "4s"}),
+    Play(writer_who_pauses, settings={"reply_debounce": "4s"}),
     Play(refused_turn, {ANN: "b"}, got=[FALLBACK, "re: b"]),
     Play(poisoned_text, {ANN: "ab", BOB: "c"}, got=["re: a", FALLBACK, "re: b"]),
     Play(poisoned_chat, {ANN: "ab", BOB: "c"}),
@@ -544,13 +544,13 @@ def stopped(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) 
     scene = empty_scene(hasty_engine, fate, lambda said: [f"re: {said}", "and more"])
     prepare(scene)
     scene.text("a")
-    scene.ring()
+    scene.wake()
     scene.text("b")
     scene.text("STOP")
     sent = len(scene.carrier.accepted)
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     scene.text("START")
-    scene.work_until_quiet(at_most=600)
+    scene.work_until_idle(at_most=600)
     assert scene.got() == ["re: a", "and more"][:sent]
     assert scene.agent.heard in ([], ["a"])
     nothing_is_left(scene)
@@ -571,7 +571,7 @@ def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:
 LEFT = [
     insert(CircuitBreaker).values(scope="retell", cause="no key", since=func.now(), probe_at=func.now()),
     update(Chat).values(status=ChatStatus.ENDING),
-    update(Conversation).values(turn_worker="dead"),
+    update(Conversation).values(turn_leased_by="dead"),
     update(Conversation).values(delivery_due_at=func.now()),
 ]
 

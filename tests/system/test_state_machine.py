@@ -62,7 +62,7 @@ class Bridge(RuleBasedStateMachine):
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
         agent = FakeAgent(lambda said: [f"re: {line}" for line in said.split("\n")])
-        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_quiet=quiet, sender_rate=rate, **MORE)
+        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_debounce=quiet, sender_rate=rate, **MORE)
         self.numbers = itertools.count()
         self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
         self.missed: dict[str, list[str]] = {phone: [] for phone in PHONES}
@@ -117,17 +117,17 @@ class Bridge(RuleBasedStateMachine):
 
     @rule()
     def answer_one_ring(self) -> None:
-        if self.scene.bell.rings:
-            step, row = self.scene.bell.rings.pop(0)
-            TASKS[step](self.scene.rt, row)
+        if self.scene.notifier.wakeups:
+            task, row = self.scene.notifier.wakeups.pop(0)
+            TASKS[task](self.scene.rt, row)
 
     @rule()
     def a_ring_is_lost(self) -> None:
-        del self.scene.bell.rings[:1]
+        del self.scene.notifier.wakeups[:1]
 
     @rule()
     def a_ring_is_doubled(self) -> None:
-        self.scene.bell.rings += self.scene.bell.rings[:1]
+        self.scene.notifier.wakeups += self.scene.notifier.wakeups[:1]
 
     @rule()
     def the_worker_dies(self) -> None:
@@ -139,7 +139,7 @@ class Bridge(RuleBasedStateMachine):
         halted = self.scene.rt
 
         def meanwhile() -> None:
-            halted.pulse.stopped = True  # type: ignore[attr-defined]
+            halted.heartbeat.stopped = True  # type: ignore[attr-defined]
             self.scene.restart()
             for _ in range(data.draw(st.integers(1, 4))):
                 self.scene.tick(25)
@@ -158,14 +158,14 @@ class Bridge(RuleBasedStateMachine):
         self.scene.carrier.recover()
         self.scene.tick(LEAVE_TO_WEBHOOK.total_seconds())
         catch_up.catch_up(self.scene.rt)
-        self.scene.work_until_quiet(at_most=900)
+        self.scene.work_until_idle(at_most=900)
         assert sorted(self._heard()) == sorted(itertools.chain(*self.sent.values(), *self.missed.values()))
         for phone in PHONES:
             assert self._heard(self.sent[phone]) == self.sent[phone]
             assert self._heard(self.missed[phone]) == self.missed[phone]
             assert self.scene.got(phone) == self._answers(phone)
         assert not [row for row in self.scene.rows(Turn) if row.status in OPEN_TURN]
-        unsettled = {MessageStatus.WAITING, MessageStatus.TAKEN, MessageStatus.GIVEN_UP, *UNSENT}
+        unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.GIVEN_UP, *UNSENT}
         assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
 
     @invariant()

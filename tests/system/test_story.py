@@ -200,7 +200,7 @@ def disaster(standing: Standing, broker: str) -> Disaster:
 def begin_turns_at_both_workers(standing: Standing) -> Said:
     said: Said = {}
     standing.simulator.faults.set("agent_slow", seconds=THINKS_TOO_LONG)
-    holders = select(Conversation.turn_worker).where(Conversation.turn_worker.is_not(None)).distinct()
+    holders = select(Conversation.turn_leased_by).where(Conversation.turn_leased_by.is_not(None)).distinct()
     while len(standing.rows(holders)) < 2:
         more = standing.text(standing.people(4))
         until(lambda more=more: all(map(standing.heard, more)), "all are heard")
@@ -213,7 +213,7 @@ def text_without_being_heard(standing: Standing, broker: str, people: int) -> tu
     """One after the other texts, and the broker loses what it has, until it has lost the rings of so many people."""
     said: Said = {}
     lost: list[Lost] = []
-    while len({ring.arguments[0] for ring in lost if ring.task == TURNS.step}) < people:
+    while len({wake.arguments[0] for wake in lost if wake.task == TURNS.task}) < people:
         more = standing.text(standing.people(1), times=2)
         until(lambda more=more: standing.stored(more), "the texts are stored")
         said |= more
@@ -286,10 +286,10 @@ class Halt:
     def everybody(self) -> Said:
         return {**self.thinking, **self.overbooked, **self.sending}
 
-    def threw_away(self, standing: Standing, line: ConversationQueue, said: Said) -> bool:
+    def threw_away(self, standing: Standing, queue: ConversationQueue, said: Said) -> bool:
         """Does the worker say so, of this line of each of them?"""
         ids = standing.rows(select(Conversation.id).where(Conversation.phone.in_(said)))
-        taken = f"another worker has taken over {line.step} of conversation"
+        taken = f"another worker has taken over {queue.task} of conversation"
         return all(self.worker.until_it_says(f"{taken} {number}; .* is thrown away") for number in ids)
 
 
@@ -302,7 +302,7 @@ def halt(standing: Standing) -> Halt:
     standing.put_up()
     halted = Halt(standing.only("worker"), *begin_calls(standing))
     with halted.worker.halted():
-        standing.end_bookings(TURNS, halted.overbooked)
+        standing.end_leases(TURNS, halted.overbooked)
         other = standing.another_worker()
         standing.must_have_answered(halted.everybody)
     assert other.stop() == 0

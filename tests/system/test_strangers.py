@@ -18,7 +18,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.processes.test_http_server import BROKEN, TOO_MUCH, all_of, status
 from twilio.request_validator import RequestValidator
 
 from bridge.db import migrate
@@ -26,6 +25,7 @@ from bridge.processes.embedded import free_port
 from bridge.web.app import MAX_BYTES
 from testkit.procfile import Process, Processes
 from testkit.waiting import PATIENCE, until
+from tests.processes.test_http_server import BROKEN, TOO_MUCH, all_of, status
 from tests.vendor import closed_port
 
 HERE = "127.0.0.1"

@@ -66,7 +66,7 @@ def test_a_poisoned_text_is_given_up_within_minutes_and_the_next_one_goes_on(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     poisoned_text(scene)
-    scene.ring()
+    scene.wake()
     scene.text("next")
     beside_others(scene)
     assert GIVE_UP_AFTER <= asked(scene, "a poison") <= GIVE_UP_AFTER + UNCOUNTED
@@ -85,7 +85,7 @@ def test_what_follows_a_poisoned_text_is_said_in_a_chat_that_knows_the_conversat
     poisoned_text(scene)
     beside_others(scene)
     scene.text("next")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     [chat] = [chat for chat in scene.agent.chats.values() if chat.heard == ["next"]]
     assert "You said: hello" in chat.about.previous_conversation
     assert "poison" not in chat.about.previous_conversation
@@ -143,7 +143,7 @@ def test_it_does_not_matter_how_the_provider_fails(sessions: Sessions, error: Re
     scene = Scene(sessions, agent=(agent := Choosy()))
     agent.error = error
     scene.text("poison")
-    scene.ring()
+    scene.wake()
     scene.text("next")
     beside_others(scene, minutes=10, every=30)
     assert GIVE_UP_AFTER <= asked(scene, "poison") <= GIVE_UP_AFTER + UNCOUNTED
@@ -157,7 +157,7 @@ def test_too_many_requests_are_not_the_fault_of_a_text(sessions: Sessions) -> No
     scene.text("poison")
     beside_others(scene, minutes=15, every=30)
     agent.error = None
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: poison"]
     assert len([row for row in scene.rows(Chat) if row.conversation_id == 1]) == 1
 
@@ -181,7 +181,7 @@ def test_a_text_is_not_said_again_elsewhere_while_its_chat_can_not_be_read(sessi
     agent.hidden = {"chat_1"}
     agent.fail("complete", server_fault(), heard=True)
     scene.text("book a table")
-    scene.ring()
+    scene.wake()
     scene.text("next")
     beside_others(scene)
     assert agent.heard.count("book a table") == 1
@@ -200,7 +200,7 @@ def test_a_chat_that_has_heard_after_all_is_not_left(sessions: Sessions) -> None
     while turn_of(scene).failures < LEAVE_CHAT_AFTER:
         beside_others(scene, minutes=0.2, every=12)
     agent.hidden = set()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert agent.heard.count("book a table") == 1
     assert scene.got() == ["You said: hello", "You said: book a table"]
 
@@ -255,7 +255,7 @@ def test_while_nobody_is_served_everything_waits(scene: Scene, every: float) -> 
     assert scene.got() == ["You said: hello"]
     assert [row.failures for row in scene.rows(Turn)] == [0] * len(scene.rows(Turn))
     scene.agent.poison = set()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: hello", "You said: important"]
     assert len(scene.agent.chats) == 2, "each person is still in the same chat"
     assert not [row for row in scene.rows(Turn) if row.status is TurnStatus.GIVEN_UP]
@@ -267,14 +267,14 @@ def test_service_before_the_outage_proves_nothing_in_it(scene: Scene) -> None:
     scene.work()
     scene.agent.fail("complete", server_fault())
     scene.text("important")
-    scene.ring()
+    scene.wake()
     scene.clock.tick(1)
     scene.text("hi", BOB)
     scene.work()
     scene.text("and now?", BOB)
     everybody_fails(scene, minutes=20, every=60)
     scene.agent.poison = set()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: hello", "You said: important"]
 
 
@@ -283,7 +283,7 @@ def test_who_is_alone_with_a_poisoned_text_waits_as_in_an_outage(scene: Scene) -
     scene.work(seconds=1800)
     assert scene.got() == ["You said: hello"]
     scene.agent.poison = set()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: hello", "You said: a poison"]
 
 
@@ -297,7 +297,7 @@ def test_one_who_is_served_once_is_proof_for_a_while_where_hardly_anybody_texts(
 
 def test_service_that_is_long_ago_is_no_proof(scene: Scene) -> None:
     poisoned_text(scene)
-    scene.ring()
+    scene.wake()
     scene.clock.tick(1)
     scene.text("hi", BOB)
     scene.work()
@@ -346,7 +346,7 @@ def test_a_hundred_texts_among_which_every_fourth_call_fails_are_all_answered(sc
         for phone in phones:
             scene.text(f"{n}", phone)
         scene.work(seconds=5)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED] * len(scene.rows(Turn))
     said = [line for content in scene.agent.heard for line in content.split("\n")]
     assert sorted(said) == sorted(f"{n}" for n in range(10) for _ in phones)
@@ -373,7 +373,7 @@ def test_a_chat_that_refuses_what_a_new_one_takes_costs_no_text(sessions: Sessio
     scene.work()
     agent.chat = "chat_1"
     scene.text("two")
-    scene.ring()
+    scene.wake()
     assert scene.got() == ["You said: one", "You said: two"]
     scene.tick()
     assert agent.chats["chat_1"].state is ChatState.ENDED
@@ -385,10 +385,10 @@ def test_a_text_that_is_refused_everywhere_is_given_up_at_once(sessions: Session
     scene.work()
     agent.text = "bad"
     scene.text("bad")
-    scene.ring()
+    scene.wake()
     assert asked(scene, "bad") == 2
     scene.text("three")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: one", scene.rt.settings.fallback_reply, "You said: three"]
 
 
@@ -396,9 +396,9 @@ def test_a_new_chat_that_refuses_its_first_text_does_not_refuse_the_next_ones_to
     scene = Scene(sessions, agent=(agent := Refuses()))
     agent.chat = "chat_1"
     scene.text("one")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.text("two")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == [scene.rt.settings.fallback_reply, "You said: two"]
 
 
@@ -447,7 +447,7 @@ def test_the_proof_of_service_is_looked_for_among_the_newest_turns(scene: Scene,
                 conversation_id=turn.conversation_id,
                 status=TurnStatus.ANSWERED,
                 created_at=scene.clock(),
-                answer_by=scene.clock(),
+                expires_at=scene.clock(),
             )
         )
     assert not served()

@@ -119,14 +119,14 @@ def test_ten_people_at_once_get_each_their_own_answer(scene: Scene) -> None:
     assert len(scene.agent.chats) == 10
 
 
-SURELY_NOT_HEARD = [
+SURELY_NOT_RECEIVED = [
     NotReached("refused", provider="retell"),
     RateLimited("slow down", provider="retell", status=429, retry_after=3),
     AccountRefused("no such key", provider="retell", status=401),
 ]
 
 
-@pytest.mark.parametrize("error", SURELY_NOT_HEARD, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", SURELY_NOT_RECEIVED, ids=lambda error: type(error).__name__)
 def test_what_was_surely_not_heard_is_said_again_without_a_look(scene: Scene, error: RemoteError) -> None:
     scene.text("hello")
     scene.agent.fail("complete", error, times=2)
@@ -152,7 +152,7 @@ def test_an_unknown_outcome_is_settled_by_a_look(sessions: Sessions, heard: bool
     for text in ("ok", "ok"):  # equal texts, of which the first is in the chat already
         scene.text(text)
         scene.agent.fail("complete", unknown(), heard=heard)
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert scene.agent.heard == ["ok", "ok"]
     assert scene.got() == ["You said: ok", "You said: ok"]
 
@@ -164,7 +164,7 @@ def test_an_answer_after_a_silent_turn_is_not_taken_for_an_older_one(scene: Scen
     scene.agent.answer = lambda said: ["Yes?"]
     scene.text("ok")
     scene.agent.fail("complete", unknown(), heard=False)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["ok", "ok"]
     assert scene.got() == ["Yes?"]
 
@@ -202,10 +202,10 @@ def test_an_answer_that_still_grows_is_not_taken_in_half(scene: Scene) -> None:
     scene.work()
     chat = scene.agent.chats["chat_1"]
     chat.items.append(Item(Speaker.AGENT, "One moment.", "x1"))
-    while not any(row.looked_items for row in scene.rows(Turn)):
+    while not any(row.items_at_last_check for row in scene.rows(Turn)):
         scene.tick()
     chat.items.append(Item(Speaker.AGENT, "We are open.", "x2"))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["One moment.", "We are open."]
 
 
@@ -218,7 +218,7 @@ def test_an_answer_with_an_open_tool_call_is_not_taken_yet(scene: Scene) -> None
     scene.work(seconds=60)
     assert scene.got() == []
     chat.items[-1:] = [Item(Speaker.OTHER, "", "x2"), Item(Speaker.AGENT, "Two are free.", "x3")]
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["Let me look.", "Two are free."]
 
 
@@ -235,7 +235,7 @@ def test_after_such_a_turn_the_next_text_goes_into_another_chat(scene: Scene) ->
     test_what_was_heard_and_never_answered_is_given_up_and_never_said_again(scene)
     scene.agent.thinks = False
     scene.text("are you there?")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [chat.heard for chat in scene.agent.chats.values()] == [["hello"], ["are you there?"]]
     assert scene.got()[1:] == ["You said: are you there?"]
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED, ChatStatus.ONGOING]
@@ -244,9 +244,9 @@ def test_after_such_a_turn_the_next_text_goes_into_another_chat(scene: Scene) ->
 def test_a_look_that_fails_is_repeated_and_nothing_is_said_meanwhile(scene: Scene) -> None:
     scene.text("hello")
     scene.agent.fail("complete", unknown(), heard=True)
-    for error in (*SURELY_NOT_HEARD, unknown(status=500), Refused("bad request", provider="retell", status=400)):
+    for error in (*SURELY_NOT_RECEIVED, unknown(status=500), Refused("bad request", provider="retell", status=400)):
         scene.agent.fail("get_chat", error)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["hello"]
     assert scene.got() == ["You said: hello"]
 
@@ -258,7 +258,7 @@ def test_a_provider_that_hides_its_items_is_never_told_twice(sessions: Sessions)
     scene.agent.shows_items = False
     scene.text("two")
     scene.agent.fail("complete", unknown(), heard=True)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one", "two"]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED, TurnStatus.GIVEN_UP]
 
@@ -277,7 +277,7 @@ def test_words_before_a_tool_call_that_never_ends_are_sent_when_the_chat_has_end
     scene.work(seconds=60)
     assert scene.got() == []
     scene.agent.end("chat_1")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["book a table"]
     assert scene.got() == ["Let me look.", "One moment."]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
@@ -301,7 +301,7 @@ def test_a_tool_that_runs_for_nearly_ten_minutes_is_waited_for(scene: Scene) -> 
     assert [call for call, _ in scene.agent.calls].count("complete") == 1
     chat = scene.agent.chats["chat_1"]
     chat.items[-1:] = [Item(Speaker.OTHER, "", "x1"), Item(Speaker.AGENT, "Two are free.", "x2")]
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [call for call, _ in scene.agent.calls].count("complete") == 1
     assert scene.got() == ["Two are free."]
 
@@ -309,7 +309,7 @@ def test_a_tool_that_runs_for_nearly_ten_minutes_is_waited_for(scene: Scene) -> 
 def test_what_was_heard_and_answered_with_a_server_fault_is_looked_for(scene: Scene) -> None:
     scene.text("hello")
     scene.agent.fail("complete", unknown(status=500), heard=True)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [call for call, _ in scene.agent.calls].count("complete") == 1
     assert scene.agent.heard == ["hello"]
     assert scene.got() == ["You said: hello"]
@@ -321,9 +321,9 @@ def test_a_chat_that_is_not_found_after_an_unknown_outcome_is_replaced(scene: Sc
     scene.work()
     scene.text("two")
     scene.agent.fail("complete", unknown(), heard=False)
-    scene.ring()
+    scene.wake()
     scene.agent.fail("get_chat", ChatEnded("not found", provider="retell", status=404))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [chat.heard for chat in scene.agent.chats.values()] == [["one"], ["two"]]
     assert scene.agent.chats["chat_2"].about.previous_conversation == "User: one\nAgent: You said: one"
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED, ChatStatus.ONGOING]
@@ -396,9 +396,9 @@ def test_a_chat_that_ended_before_it_heard_is_replaced_after_an_unknown_outcome(
     scene.work()
     scene.text("two")
     scene.agent.fail("complete", unknown(), heard=False)
-    scene.ring()
+    scene.wake()
     scene.agent.end("chat_1")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert [chat.heard for chat in scene.agent.chats.values()] == [["one"], ["two"]]
     assert scene.got() == ["You said: one", "You said: two"]
 
@@ -406,9 +406,9 @@ def test_a_chat_that_ended_before_it_heard_is_replaced_after_an_unknown_outcome(
 def test_a_chat_that_ended_after_it_heard_is_taken_at_its_word(scene: Scene) -> None:
     scene.text("one")
     scene.agent.fail("complete", unknown(), heard=True)
-    scene.ring()
+    scene.wake()
     scene.agent.end("chat_1")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one"]
     assert scene.got() == ["You said: one"]
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED]
@@ -417,9 +417,9 @@ def test_a_chat_that_ended_after_it_heard_is_taken_at_its_word(scene: Scene) -> 
 def test_a_chat_that_was_closed_while_the_agent_was_thinking_is_no_answer(scene: Scene) -> None:
     scene.agent.thinks = True
     scene.text("one")
-    scene.ring()
+    scene.wake()
     scene.agent.end("chat_1")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one"]
     assert scene.got() == [scene.rt.settings.fallback_reply]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.GIVEN_UP]
@@ -430,7 +430,7 @@ def test_an_agent_that_hung_up_without_a_word_has_answered(scene: Scene) -> None
     scene.agent.hangs_up_on = {"bye"}
     scene.text("bye")
     scene.agent.fail("complete", unknown(), heard=True)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == []
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
 
@@ -440,7 +440,7 @@ def test_a_chat_that_vanished_is_replaced(scene: Scene) -> None:
     scene.work()
     del scene.agent.chats["chat_1"]
     scene.text("two")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: one", "You said: two"]
 
 
@@ -466,9 +466,9 @@ def test_new_chats_that_end_at_once_are_tried_again_later_and_not_for_ever(scene
     ended = ChatEnded("Chat already ended", provider="retell", status=400)
     scene.text("one")
     scene.agent.fail("complete", ended, times=NEW_CHATS - 1)
-    scene.ring()
+    scene.wake()
     assert len(scene.agent.chats) == 1
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one"]
     assert scene.got() == ["You said: one"]
 
@@ -476,7 +476,7 @@ def test_new_chats_that_end_at_once_are_tried_again_later_and_not_for_ever(scene
 def test_an_agent_whose_chats_always_end_at_once_does_not_cost_a_chat_after_the_other(scene: Scene) -> None:
     scene.text("one")
     scene.agent.fail("complete", ChatEnded("Chat already ended", provider="retell", status=400), times=1000)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert len(scene.agent.chats) == NEW_CHATS
     assert scene.got() == [scene.rt.settings.fallback_reply]
 
@@ -500,7 +500,7 @@ def test_a_refused_turn_is_given_up_at_once_and_the_person_is_told_once(
 ) -> None:
     scene.text("one")
     scene.agent.fail("complete", Refused("malformed", provider="retell", status=400))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == [scene.rt.settings.fallback_reply]
     [turn] = scene.rows(Turn)
     assert (turn.status, turn.error) == (TurnStatus.GIVEN_UP, "retell (400): malformed")
@@ -517,7 +517,7 @@ def test_a_text_that_waits_too_long_is_given_up_and_the_next_one_goes_on(session
     assert scene.got() == [scene.rt.settings.fallback_reply]
     scene.agent.recover()
     scene.text("two")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["two"]
 
 
@@ -525,7 +525,7 @@ def test_a_text_that_is_too_old_does_not_drag_a_fresh_one_along(scene: Scene) ->
     long_ago = scene.clock() - timedelta(hours=5)
     for body, sent_at in (("stale", long_ago), ("fresh", scene.clock())):
         receive.receive(scene.rt, InboundText(next(scene.sids), ANN, NUMBER, body, sent_at=sent_at))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["fresh"]
     assert scene.got() == [scene.rt.settings.fallback_reply, "You said: fresh"]
 
@@ -534,7 +534,7 @@ def test_an_empty_fallback_reply_is_silence(sessions: Sessions) -> None:
     scene = Scene(sessions, fallback_reply="")
     scene.text("one")
     scene.agent.fail("complete", Refused("malformed", provider="retell", status=400))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == []
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.GIVEN_UP]
 
@@ -542,7 +542,7 @@ def test_an_empty_fallback_reply_is_silence(sessions: Sessions) -> None:
 def test_a_chat_that_cannot_be_made_costs_no_text(scene: Scene) -> None:
     scene.text("one")
     scene.agent.fail("create_chat", unknown(status=500), times=3)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one"]
     assert scene.got() == ["You said: one"]
 
@@ -562,7 +562,7 @@ def test_a_new_chat_that_is_somebody_elses_is_never_spoken_in(sessions: Sessions
     scene.work()
     agent.mistakes = 2
     scene.text("two", BOB)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert agent.chats["chat_1"].heard == ["one"]
     assert agent.heard == ["one", "two"]
     assert scene.got(BOB) == ["You said: two"]
@@ -573,11 +573,11 @@ def test_a_new_chat_that_is_somebody_elses_is_never_spoken_in(sessions: Sessions
 
 def test_a_worker_that_was_halted_says_nothing_any_more(scene: Scene) -> None:
     scene.text("one")
-    scene.rt.pulse.stopped = True
-    scene.ring()
+    scene.rt.heartbeat.stopped = True
+    scene.wake()
     assert scene.agent.calls == []
     scene.restart()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["You said: one"]
 
 
@@ -586,7 +586,7 @@ def test_a_late_worker_throws_its_answer_away(scene: Scene) -> None:
     late = scene.rt
 
     def answer(said: str) -> list[str]:
-        late.pulse.stopped = True
+        late.heartbeat.stopped = True
         scene.restart()
         scene.work(seconds=60)
         return [f"You said: {said}"]
@@ -595,7 +595,7 @@ def test_a_late_worker_throws_its_answer_away(scene: Scene) -> None:
     scene.text("one")
     process_turns(late, 1)
     assert scene.got() == []
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.agent.heard == ["one"]
     assert scene.got() == ["You said: one"]
 
@@ -612,7 +612,7 @@ def test_an_answer_in_hand_outlives_a_database_that_fails_twice(scene: Scene, do
 
     scene.agent.answer = answer
     scene.text("hello")
-    scene.ring()
+    scene.wake()
     assert unsteady.left == 0
     assert scene.agent.heard == ["hello"]
     assert scene.got() == ["You said: hello"], "at once, by the rings alone"

@@ -18,7 +18,7 @@ from bridge.runtime import Runtime
 from bridge.web import admin, openapi, problems
 from bridge.web.auth import ADMIN, PUBLIC, bears, declared, declares, undeclared
 from bridge.web.queries.paging import write_cursor
-from tests.fakes import FakeBell, FakeCarrier, FakeClock, fake_agents, fake_settings
+from tests.fakes import FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
 
 TOKEN = "correct-horse"
 KEY = {"Authorization": f"Bearer {TOKEN}"}
@@ -42,8 +42,8 @@ def runtime(sessions, **settings) -> Runtime:
         sessions=sessions,
         agents=fake_agents(),
         carrier=FakeCarrier(),
-        bell=FakeBell(),
-        pulse=Heartbeat(sessions, clock),
+        notifier=FakeNotifier(),
+        heartbeat=Heartbeat(sessions, clock),
         now=clock,
     )
 
@@ -96,10 +96,12 @@ def chat(rt) -> int:
         session.add(chat)
         session.flush()
         about = {"conversation_id": conversation.id, "created_at": NOON}
-        turn = Turn(chat_id=chat.id, status=TurnStatus.GIVEN_UP, answer_by=NOON, settled_at=NOON, error="why", **about)
+        turn = Turn(chat_id=chat.id, status=TurnStatus.GIVEN_UP, expires_at=NOON, settled_at=NOON, error="why", **about)
         session.add(turn)
         session.flush()
-        session.add(Message(turn_id=turn.id, direction=Direction.IN, status=MessageStatus.TAKEN, body="Hello", **about))
+        session.add(
+            Message(turn_id=turn.id, direction=Direction.IN, status=MessageStatus.IN_TURN, body="Hello", **about)
+        )
         out = {"direction": Direction.OUT, "status": MessageStatus.SENT, "segments": 1}
         session.add(Message(turn_id=turn.id, body="Hi é", **out, **about))
         return chat.id
@@ -317,7 +319,7 @@ def test_a_chat_is_ended_once(rt, call, chat) -> None:
     assert answer.status_code == 202
     assert answer.get_json()["status"] == "ending"
     assert call("POST", f"/admin/chats/{chat}/end").status_code == 409
-    assert rt.bell.rings == [("end_chat", chat)]
+    assert rt.notifier.wakeups == [("end_chat", chat)]
 
 
 @pytest.mark.parametrize(
@@ -336,14 +338,14 @@ def test_stale_chats_are_ended(rt, call, chat, sent) -> None:
     answer = call("POST", "/admin/chats/end-stale", **sent)
     assert answer.status_code == 202
     assert answer.get_json() == {"matched": 1, "queued": 1, "chats": [chat]}
-    assert rt.bell.rings == [("end_chat", chat)]
+    assert rt.notifier.wakeups == [("end_chat", chat)]
 
 
 def test_a_dry_run_only_shows(rt, call, chat) -> None:
     answer = call("POST", "/admin/chats/end-stale", json={"dry_run": True})
     assert answer.status_code == 200
     assert answer.get_json() == {"matched": 1, "queued": 0, "chats": [chat]}
-    assert rt.bell.rings == []
+    assert rt.notifier.wakeups == []
 
 
 @pytest.mark.parametrize(("stale_after", "matched"), [("71h", 0), ("1h", 1), (None, 1)])
@@ -385,7 +387,7 @@ def test_a_body_that_does_not_fit_is_refused_and_the_field_named(rt, call, chat,
     problem = answer.get_json(force=True)
     assert problem["errors"][0]["field"].startswith(field)
     assert len(answer.data) < 5000
-    assert rt.bell.rings == []
+    assert rt.notifier.wakeups == []
 
 
 @pytest.mark.parametrize(
@@ -405,7 +407,7 @@ def test_a_body_that_does_not_fit_is_refused_and_the_field_named(rt, call, chat,
 def test_a_body_that_can_not_be_read_is_refused(rt, call, chat, data, mimetype, status) -> None:
     answer = call("POST", "/admin/chats/end-stale", data=data, content_type=mimetype)
     assert answer.status_code == status
-    assert rt.bell.rings == []
+    assert rt.notifier.wakeups == []
 
 
 def test_what_was_given_up_is_listed(call, chat) -> None:

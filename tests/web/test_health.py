@@ -16,12 +16,12 @@ from bridge.db import migrate
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import CircuitBreaker
 from bridge.processes.broker import CeleryNotifier
-from bridge.queues.conversation_queue import CLOCKS_DIFFER
+from bridge.queues.conversation_queue import MAX_CLOCK_SKEW
 from bridge.runtime import Runtime
 from bridge.web.app import build_web
 from bridge.web.auth import undeclared
 from bridge.web.health import FORGOTTEN_AFTER
-from tests.fakes import FakeBell, FakeCarrier, fake_agents, fake_settings
+from tests.fakes import FakeCarrier, FakeNotifier, fake_agents, fake_settings
 from tests.scene import ANN, Scene
 from tests.vendor import closed_port
 
@@ -68,9 +68,9 @@ def nowhere(kind: str = "postgresql+psycopg") -> str:
 
 def test_a_process_is_healthy_while_it_answers_whatever_else_is_away() -> None:
     engine = build_engine(nowhere())
-    bell = CeleryNotifier(nowhere("redis").replace("name", "0"))
-    pulse: Any = None
-    rt = Runtime(fake_settings(), build_sessions(engine), fake_agents(), FakeCarrier(), bell, pulse)
+    notifier = CeleryNotifier(nowhere("redis").replace("name", "0"))
+    heartbeat: Any = None
+    rt = Runtime(fake_settings(), build_sessions(engine), fake_agents(), FakeCarrier(), notifier, heartbeat)
     assert ask(rt, "/healthz") == (200, {"status": "ok"})
 
 
@@ -83,9 +83,9 @@ def test_all_is_well(scene: Scene) -> None:
 
 def test_a_database_and_a_broker_that_are_away_are_both_told_soon(scene: Scene) -> None:
     engine = build_engine(nowhere())
-    bell = CeleryNotifier(nowhere("redis").replace("name", "0"))
+    notifier = CeleryNotifier(nowhere("redis").replace("name", "0"))
     began = time.monotonic()
-    assert faults(replace(scene.rt, sessions=build_sessions(engine), bell=bell)) == ["database", "broker"]
+    assert faults(replace(scene.rt, sessions=build_sessions(engine), notifier=notifier)) == ["database", "broker"]
     assert time.monotonic() - began < SOON
 
 
@@ -99,9 +99,9 @@ def test_a_database_of_no_use_is_told_with_the_reason(scene: Scene, postgres: An
 
 
 def test_a_broker_that_is_there_is_no_fault(scene: Scene, broker_url: str) -> None:
-    bell = CeleryNotifier(broker_url)
-    assert faults(replace(scene.rt, bell=bell)) == []
-    bell.close()
+    notifier = CeleryNotifier(broker_url)
+    assert faults(replace(scene.rt, notifier=notifier)) == []
+    notifier.close()
 
 
 def test_a_database_without_tables_is_told(scene: Scene, tmp_path: Any) -> None:
@@ -124,12 +124,12 @@ def test_a_database_that_a_newer_release_took_further_is_no_fault(scene: Scene) 
 
 def test_work_that_nobody_takes_is_told_after_a_while(scene: Scene) -> None:
     scene.text("hello")
-    scene.clock.tick((FORGOTTEN_AFTER - CLOCKS_DIFFER).total_seconds())
+    scene.clock.tick((FORGOTTEN_AFTER - MAX_CLOCK_SKEW).total_seconds())
     assert faults(scene.rt) == []
     scene.clock.tick(1)
     assert faults(scene.rt) == ["work"]
-    scene.rt.pulse.beat()
-    scene.work_until_quiet()
+    scene.rt.heartbeat.beat()
+    scene.work_until_idle()
     assert faults(scene.rt) == []
 
 
@@ -191,5 +191,5 @@ def test_nobody_s_number_or_text_is_told(scene: Scene) -> None:
 
 def test_every_route_says_who_may_call_it() -> None:
     nothing: Any = None
-    rt = Runtime(fake_settings(), nothing, fake_agents(), FakeCarrier(), FakeBell(), nothing)
+    rt = Runtime(fake_settings(), nothing, fake_agents(), FakeCarrier(), FakeNotifier(), nothing)
     assert undeclared(build_web(rt)) == []

@@ -34,7 +34,7 @@ from bridge.providers.errors import (
     Refused,
     RemoteError,
 )
-from bridge.queues.conversation_queue import CLOCKS_DIFFER
+from bridge.queues.conversation_queue import MAX_CLOCK_SKEW
 from bridge.queues.task_errors import A_FEW
 from bridge.turns.process import process_turns
 from bridge.web.app import build_web
@@ -121,8 +121,8 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_not_delivered": {"": 0},
         "bridge_ignored": {"": 0},
         "bridge_unanswerable": {"": 0},
-        "bridge_failing_steps": {},
-        "bridge_on_hold": {},
+        "bridge_failing_tasks": {},
+        "bridge_circuit_open": {},
     }
 
 
@@ -133,7 +133,7 @@ def test_it_is_the_text_that_prometheus_reads(scene: Scene) -> None:
     assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert "# TYPE bridge_segments_total counter\n" in answer.text
     assert f'bridge_segments_total{{sender="{OURS}"}} 1.0\n' in answer.text
-    assert "# TYPE bridge_on_hold gauge\n" in answer.text
+    assert "# TYPE bridge_circuit_open gauge\n" in answer.text
 
 
 def test_nothing_is_told_of_the_process_that_happens_to_answer(scene: Scene) -> None:
@@ -146,7 +146,7 @@ def test_the_readme_tells_every_metric_and_no_other(scene: Scene) -> None:
     scene.work()
     told = re.findall(r"^\| `(bridge_\w+)(?:\{(\w+)\})?` \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     hold(scene, "twilio")
-    fails(scene, "converse")
+    fails(scene, "process_turns")
     assert sorted(told) == sorted(
         {
             (sample.name, next(iter(sample.labels), ""))
@@ -162,7 +162,7 @@ def test_the_readme_tells_every_metric_and_no_other(scene: Scene) -> None:
 def test_texts_and_their_segments_are_counted(scene: Scene) -> None:
     scene.agent.answer = lambda said: [LONG, "short"]
     scene.text("hello")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     values = read(scene)
     assert values["bridge_texts_total"] == {OURS: 2}
     assert values["bridge_segments_total"] == {OURS: 4}
@@ -172,7 +172,7 @@ def test_texts_and_their_segments_are_counted(scene: Scene) -> None:
 def test_off_sms_a_message_counts_as_one(scene: Scene, channel: str) -> None:
     scene.agent.answer = lambda said: [LONG]
     scene.text("hello", channel + ANN, to=channel + NUMBER)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     values = read(scene)
     assert values["bridge_texts_total"] == values["bridge_segments_total"] == {channel + OURS: 1}
 
@@ -180,7 +180,7 @@ def test_off_sms_a_message_counts_as_one(scene: Scene, channel: str) -> None:
 def test_senders_that_look_the_same_are_added_up(scene: Scene) -> None:
     for number in (NUMBER, "+15559992211", "+447700900111", "12345", "MG" + "0" * 32):
         scene.text("hello", to=number)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert read(scene)["bridge_texts_total"] == {OURS: 2, "+4477…11": 1, "…45": 1, "…00": 1}
 
 
@@ -188,7 +188,7 @@ def test_all_the_numbers_of_a_service_are_one_sender(scene: Scene) -> None:
     scene.carrier.service = "MG" + "0" * 31 + "7"
     for number in (NUMBER, "+18005550000"):
         scene.text("hello", to=number)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert read(scene)["bridge_texts_total"] == {"…07": 2}
 
 
@@ -209,7 +209,7 @@ def test_a_text_counts_once_however_often_it_is_tried(scene: Scene, fault: Remot
     scene.agent.answer = lambda said: [LONG]
     scene.text("hello")
     scene.carrier.fail("send", fault, taken=taken, times=1 if taken else 3)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert len(scene.got()) == 1
     assert sent(scene) == (1, 3)
 
@@ -225,7 +225,7 @@ def test_a_text_whose_worker_dies_in_the_middle_counts_once(scene: Scene) -> Non
     with pytest.raises(KeyboardInterrupt):
         process_deliveries(scene.rt, 1)
     scene.restart()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert len(scene.got()) == 1
     assert sent(scene) == (1, 1)
 
@@ -233,7 +233,7 @@ def test_a_text_whose_worker_dies_in_the_middle_counts_once(scene: Scene) -> Non
 def test_what_comes_while_the_carrier_is_on_hold_counts_when_it_is_over(scene: Scene) -> None:
     scene.carrier.fail("send", AccountRefused("suspended", provider="twilio", status=401), times=1000)
     scene.text("hello")
-    scene.ring()
+    scene.wake()
     for n in range(5):
         scene.text("hello", f"+1555123{n:04}")
     for n in range(6):
@@ -241,7 +241,7 @@ def test_what_comes_while_the_carrier_is_on_hold_counts_when_it_is_over(scene: S
         process_deliveries(scene.rt, n + 1)
     assert sent(scene) == (1, 1)
     scene.carrier.recover()
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert sent(scene) == (len(scene.carrier.accepted), 6) == (6, 6)
 
 
@@ -252,7 +252,7 @@ def test_what_waits_for_its_place_counts_already_and_what_gets_none_does_not(ses
     scene.work()
     assert len(scene.carrier.accepted) == 11
     assert sent(scene) == (15, 15)
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert sent(scene) == (len(scene.carrier.accepted), 15) == (15, 15)
 
 
@@ -276,7 +276,7 @@ def test_the_counters_only_grow(scene: Scene) -> None:
         for _ in range(10):
             scene.tick(n)
             seen.append(sent(scene))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     seen.append(sent(scene))
     assert seen == sorted(seen)
     assert seen == sorted(seen, key=lambda each: each[1])
@@ -307,11 +307,11 @@ def test_lines_that_nobody_takes_are_counted_and_the_oldest_tells_its_age(scene:
     scene.text("hello", BOB)
     scene.text("and this", BOB)
     scene.clock.tick(12.5)
-    assert waits(scene) == (2, 0, 42.5 + CLOCKS_DIFFER.total_seconds())
+    assert waits(scene) == (2, 0, 42.5 + MAX_CLOCK_SKEW.total_seconds())
     process_turns(scene.rt, 1)
     scene.clock.tick(1)
-    assert waits(scene) == (1, 1, 13.5 + CLOCKS_DIFFER.total_seconds())
-    scene.work_until_quiet()
+    assert waits(scene) == (1, 1, 13.5 + MAX_CLOCK_SKEW.total_seconds())
+    scene.work_until_idle()
     assert waits(scene) == (0, 0, 0)
 
 
@@ -319,7 +319,7 @@ def test_what_is_in_hands_does_not_wait(scene: Scene) -> None:
     seen = []
     scene.agent.in_next_call(lambda: seen.append(waits(scene)))
     scene.text("hello")
-    scene.ring()
+    scene.wake()
     assert seen == [(0, 0, 0)]
 
 
@@ -353,15 +353,15 @@ def listed(scene: Scene) -> tuple[int, int, int]:
 def test_what_failed_is_counted_as_it_is_listed(scene: Scene) -> None:
     scene.agent.fail("complete", Refused("no", provider="retell", status=400))
     scene.text("one")  # its turn is given up, and the fallback reply is sent
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert failed(scene) == listed(scene) == (1, 0, 0)
     scene.carrier.fail("send", refused(21614), times=2)
     for _ in range(2):
         scene.text("two")
-        scene.work_until_quiet()
+        scene.work_until_idle()
     assert failed(scene) == listed(scene) == (1, 2, 0)
     scene.text("three")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     is_reported(scene, Delivery.UNDELIVERED, 30005)
     assert failed(scene) == listed(scene) == (1, 2, 1)
 
@@ -386,9 +386,9 @@ def hold(scene: Scene, scope: str) -> None:
         )
 
 
-def fails(scene: Scene, step: str) -> None:
+def fails(scene: Scene, task: str) -> None:
     for _ in range(A_FEW):
-        with suppress(ValueError), noted(scene.rt, step, 1):
+        with suppress(ValueError), noted(scene.rt, task, 1):
             raise ValueError
 
 
@@ -396,23 +396,23 @@ def fails(scene: Scene, step: str) -> None:
 def test_whoever_is_on_hold_is_named(scene: Scene, scope: str) -> None:
     hold(scene, "retell")
     hold(scene, scope)
-    assert read(scene)["bridge_on_hold"] == {"retell": 1, scope: 1}
+    assert read(scene)["bridge_circuit_open"] == {"retell": 1, scope: 1}
     assert "no such key" not in ask(scene).text
 
 
 def test_senders_on_hold_whose_masked_names_are_the_same_are_one(scene: Scene) -> None:
     for sender in ("+15550001111", "+15550002211", "whatsapp:+15550001111"):
         hold(scene, f"twilio {sender}")
-    assert read(scene)["bridge_on_hold"] == {"twilio +1555…11": 1, "twilio whatsapp:+1555…11": 1}
+    assert read(scene)["bridge_circuit_open"] == {"twilio +1555…11": 1, "twilio whatsapp:+1555…11": 1}
 
 
 def test_a_hold_that_is_over_is_gone(scene: Scene) -> None:
     scene.carrier.fail("send", AccountRefused("suspended", provider="twilio", status=401))
     scene.text("hello")
-    scene.ring()
-    assert read(scene)["bridge_on_hold"] == {"twilio": 1}
-    scene.work_until_quiet()
-    assert read(scene)["bridge_on_hold"] == {}
+    scene.wake()
+    assert read(scene)["bridge_circuit_open"] == {"twilio": 1}
+    scene.work_until_idle()
+    assert read(scene)["bridge_circuit_open"] == {}
 
 
 def test_no_number_and_no_word_of_anybody_is_told(scene: Scene) -> None:
@@ -421,7 +421,7 @@ def test_no_number_and_no_word_of_anybody_is_told(scene: Scene) -> None:
     for number in addresses:
         scene.text("mandarin", number.partition(":")[0] + ":" + ANN if ":" in number else ANN, to=number)
     scene.carrier.fail("send", refused(21614))
-    scene.work_until_quiet()
+    scene.work_until_idle()
     told = ask(scene).text
     assert len(read(scene)["bridge_texts_total"]) == len(addresses)
     for secret in (ANN, *addresses, "tangerine", "mandarin"):
@@ -534,7 +534,7 @@ def test_who_asks_often_takes_no_connection_from_the_webhooks(scene: Scene, engi
 def test_every_process_says_the_same(scene: Scene) -> None:
     first, second = (build_web(scene.rt).test_client() for _ in range(2))
     scene.text("hello")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert first.get("/metrics").data == second.get("/metrics").data
 
 
@@ -558,12 +558,12 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
     assert len(plans) == 12
-    assert whole <= {"senders", "holds", "step_errors"}
+    assert whole <= {"senders", "circuit_breakers", "task_errors"}
 
 
 def test_a_new_text_takes_its_place_by_one_update_as_before(scene: Scene, engine: Engine) -> None:
     scene.text("hello")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     scene.text("hello", BOB)
     process_turns(scene.rt, 2)
     statements: list[str] = []
@@ -578,7 +578,7 @@ def long_history(scene: Scene, length: int = 3000) -> None:
     done = {"created_at": now, "settled_at": now}
     ids = range(1, length + 1)
     people = [{"phone": f"+1{n:010}", "bridge_number": NUMBER, "created_at": now, "turn_due_at": None} for n in ids]
-    asked = [{"conversation_id": n, "status": TurnStatus.ANSWERED, "answer_by": now, **done} for n in ids]
+    asked = [{"conversation_id": n, "status": TurnStatus.ANSWERED, "expires_at": now, **done} for n in ids]
     out = {"direction": Direction.OUT, "status": MessageStatus.SENT, "body": "x" * 100, "delivery": Delivery.DELIVERED}
     texts = [{"conversation_id": n, **out, **done} for n in ids for _ in range(3)]
     people[7]["turn_due_at"] = now

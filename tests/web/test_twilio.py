@@ -78,14 +78,14 @@ def test_a_text_is_stored_before_twilio_is_told_so(scene: Scene, web: FlaskClien
     assert (answer.status_code, answer.mimetype, answer.text) == (200, "text/xml", "<Response/>")
     [row] = scene.rows(Message)
     assert (row.body, row.carrier_id, row.status) == (FORM["Body"], FORM["MessageSid"], MessageStatus.WAITING)
-    assert scene.bell.rings == [("converse", row.conversation_id)]
+    assert scene.notifier.wakeups == [("process_turns", row.conversation_id)]
 
 
 def test_the_same_text_again_is_answered_the_same_and_changes_nothing(scene: Scene, web: FlaskClient) -> None:
     for _ in range(3):
         assert post(web, FORM).status_code == 200
     assert len(scene.rows(Message)) == 1
-    assert len(scene.bell.rings) == 1
+    assert len(scene.notifier.wakeups) == 1
 
 
 def test_either_token_is_good_while_they_are_changed(web: FlaskClient) -> None:
@@ -121,7 +121,7 @@ def test_a_bad_request_is_refused_and_leaves_no_trace_of_a_person(
     assert answer.status_code == status
     assert answer.text.strip()
     assert scene.rows(Message) == []
-    assert scene.bell.rings == []
+    assert scene.notifier.wakeups == []
     assert f"refused with {status}" in caplog.text
     for private in (ANN, "5551230001", str(FORM["Body"])):
         assert private not in caplog.text + answer.text
@@ -229,7 +229,7 @@ def test_one_id_under_two_names_is_fine(scene: Scene, web: FlaskClient, caplog: 
     for row, phone in zip(both, (ANN, "+15551230002"), strict=True):
         form = {"AccountSid": ACCOUNT, "MessageSid": "SM" + "f" * 32, "MessageStatus": "sent", "To": phone}
         assert post(web, form, url=f"{STATUS}?message={row.reference}").status_code == 204
-    assert [row.twin_id for row in scene.rows(Message) if row.reference] == ["SM" + "f" * 32, None]
+    assert [row.duplicate_carrier_id for row in scene.rows(Message) if row.reference] == ["SM" + "f" * 32, None]
     assert "is left out" in caplog.text
     assert ANN not in caplog.text
 
@@ -310,10 +310,10 @@ def useless_broker(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_broker_of_no_use_makes_no_webhook_slow(scene: Scene, useless_broker: str) -> None:
-    bell = CeleryNotifier(useless_broker)
-    web = build_web(replace(scene.rt, bell=bell))
+    notifier = CeleryNotifier(useless_broker)
+    web = build_web(replace(scene.rt, notifier=notifier))
     answers = [timed(web, n) for n in range(20)]
-    bell.close()
+    notifier.close()
     assert {status for status, _ in answers} == {200}
     assert len(scene.rows(Message)) == 20
     assert median(seconds for _, seconds in answers) < 0.1
@@ -332,8 +332,8 @@ def test_a_text_that_was_stored_too_late_for_an_answer_is_not_stored_twice(scene
 
 
 def test_a_broker_that_is_away_costs_no_text(scene: Scene) -> None:
-    bell = CeleryNotifier("redis://127.0.0.1:1/0")
-    web = build_web(replace(scene.rt, bell=bell)).test_client()
+    notifier = CeleryNotifier("redis://127.0.0.1:1/0")
+    web = build_web(replace(scene.rt, notifier=notifier)).test_client()
     assert post(web, FORM).status_code == 200
-    bell.close()
+    notifier.close()
     assert [row.status for row in scene.rows(Message)] == [MessageStatus.WAITING]

@@ -27,40 +27,40 @@ STILL_ON_ITS_WAY = timedelta(seconds=45)
 
 def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
     """Book the line, and say in the same commit that the text is being sent, so that it is known whatever happens."""
-    worker = rt.pulse.worker
-    if not rt.pulse.in_charge(worker):
+    worker = rt.heartbeat.worker
+    if not rt.heartbeat.may_start_work(worker):
         return None
     with rt.sessions.begin() as session:
-        claimed = conversation_queue.claim(
-            session, DELIVERIES, conversation_id, worker=worker, now=rt.now(), booking=LEASE_FOR
+        lease = conversation_queue.claim(
+            session, DELIVERIES, conversation_id, worker=worker, now=rt.now(), lease_for=LEASE_FOR
         )
-        if claimed is None:
+        if lease is None:
             return None
         message = _permitted(rt, session, conversation_id)
         if message is None:
-            conversation_queue.settle(session, claimed, rt.now())
+            conversation_queue.settle(session, lease, rt.now())
             return None
         pair = session.get_one(Conversation, conversation_id)
         place = _slot(rt, session, pair, message)
         if place and place > rt.now():
-            message.send_from = place
-            conversation_queue.postpone(session, claimed, place)
+            message.not_before = place
+            conversation_queue.postpone(session, lease, place)
             return None
         probed: tuple[str, ...] | None = ()
-        hopeless = None if place else f"{NOT_IN_TIME}: too much waits for its sender"
-        if not hopeless:
+        give_up_reason = None if place else f"{NOT_IN_TIME}: too much waits for its sender"
+        if not give_up_reason:
             probed = circuit_breakers.admit(session, _needed(rt, pair, message), rt.now())
         if probed is None:
             if not _too_old(rt, message):
                 session.rollback()
                 return None
-            hopeless = f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
-        message.send_from = place
+            give_up_reason = f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
+        message.not_before = place
         message.attempts += 1
-        booked = _claimed(rt, claimed, pair, message, probed or (), hopeless)
-        if not booked.look_first and not booked.hopeless:
+        claimed = _claimed(rt, lease, pair, message, probed or (), give_up_reason)
+        if not claimed.outcome_unknown and not claimed.give_up_reason:
             begin_sending(rt, message)
-        return booked
+        return claimed
 
 
 def _slot(rt: Runtime, session: Session, pair: Conversation, message: Message) -> datetime | None:
@@ -69,20 +69,20 @@ def _slot(rt: Runtime, session: Session, pair: Conversation, message: Message) -
     A look needs no place, nor does the last try, which comes when the text gets too old in a pause of its sender.
     """
     if message.status is MessageStatus.SENDING or _too_old(rt, message):
-        return message.send_from or rt.now()
-    assert message.send_by
+        return message.not_before or rt.now()
+    assert message.expires_at
     sender = rt.carrier.queue_of(pair.bridge_number)
-    if message.send_from:
-        place: datetime | None = rate_limiter.kept_slot(session, sender, message.send_from)
+    if message.not_before:
+        place: datetime | None = rate_limiter.kept_slot(session, sender, message.not_before)
     else:
         segments = message.segments or 1
         length = rate_limiter.airtime(rt.settings, sender, segments)
-        place = rate_limiter.reserve(session, sender, segments, length, rt.now(), message.send_by)
-    return place and min(place, message.send_by)
+        place = rate_limiter.reserve(session, sender, segments, length, rt.now(), message.expires_at)
+    return place and min(place, message.expires_at)
 
 
 def _too_old(rt: Runtime, message: Message) -> bool:
-    return message.send_by is not None and rt.now() >= message.send_by
+    return message.expires_at is not None and rt.now() >= message.expires_at
 
 
 def _head(session: Session, conversation_id: int) -> Message | None:
@@ -112,24 +112,25 @@ def _needed(rt: Runtime, pair: Conversation, message: Message) -> tuple[str, ...
 
 
 def _claimed(
-    rt: Runtime, claim: Lease, pair: Conversation, message: Message, probed: tuple[str, ...], hopeless: str | None
+    rt: Runtime, lease: Lease, pair: Conversation, message: Message, probed: tuple[str, ...], give_up_reason: str | None
 ) -> ClaimedDelivery:
-    assert message.reference and message.send_by
+    assert message.reference and message.expires_at
     return ClaimedDelivery(
-        claim=claim,
+        lease=lease,
         message_id=message.id,
         text=OutgoingText(message.reference, pair.bridge_number, pair.phone, message.body),
         attempts=message.attempts,
         first_attempt_at=message.first_attempt_at or rt.now(),
-        send_by=message.send_by,
-        look_first=message.status is MessageStatus.SENDING,
-        taken_by=(message.attempted_at or rt.now()) + (NOT_ACCEPTED_AFTER if message.call_over else STILL_ON_ITS_WAY),
+        expires_at=message.expires_at,
+        outcome_unknown=message.status is MessageStatus.SENDING,
+        absent_after=(message.attempted_at or rt.now())
+        + (NOT_ACCEPTED_AFTER if message.response_received else STILL_ON_ITS_WAY),
         probed=probed,
-        hopeless=hopeless,
+        give_up_reason=give_up_reason,
     )
 
 
 def begin_sending(rt: Runtime, message: Message) -> None:
     """Committed before the call: from then on the text may have been handed over."""
-    message.status, message.attempted_at, message.call_over = MessageStatus.SENDING, rt.now(), False
+    message.status, message.attempted_at, message.response_received = MessageStatus.SENDING, rt.now(), False
     message.first_attempt_at = message.first_attempt_at or rt.now()

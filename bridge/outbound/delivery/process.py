@@ -4,8 +4,8 @@
     send     hand it over. When it may have been handed over before, ask the carrier first           no session open
     settle   the carrier's id into the row, the line moved on                                        [one commit]
 
-One module for each of them, and ``look`` for asking the carrier. What lives here: the step ``deliver``, and which way
-an attempt goes. What the carrier tells later: ``bridge.outbound.receipts.report``.
+One module for each of them, and ``look`` for asking the carrier. What lives here: the step ``process_deliveries``, and
+which way an attempt goes. What the carrier tells later: ``bridge.outbound.receipts.report``.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ log = logging.getLogger(__name__)
 def process_deliveries(rt: Runtime, conversation_id: int) -> None:
     """Send what waits for this phone, in order, until nothing is due any more."""
     try:
-        with rt.pulse.holding(DELIVERIES, conversation_id):
-            while booked := claim_delivery(rt, conversation_id):
-                _take(rt, booked)
+        with rt.heartbeat.working_on(DELIVERIES, conversation_id):
+            while claimed := claim_delivery(rt, conversation_id):
+                _take(rt, claimed)
     except LeaseLost as late:
         log.warning("%s; what this worker found out is thrown away", late)
-        rt.bell.ring(DELIVERIES.step, conversation_id)  # or it was stored, and only the commit's outcome was lost
+        rt.notifier.wake(DELIVERIES.task, conversation_id)  # or it was stored, and only the commit's outcome was lost
 
 
-def _take(rt: Runtime, booked: ClaimedDelivery) -> None:
+def _take(rt: Runtime, claimed: ClaimedDelivery) -> None:
     """One attempt at one text. Every way out leaves it settled or due again."""
-    if booked.hopeless:
-        give_up(rt, booked, booked.hopeless)
+    if claimed.give_up_reason:
+        give_up(rt, claimed, claimed.give_up_reason)
         return
     try:
-        if booked.look_first:
-            reconcile(rt, booked)
+        if claimed.outcome_unknown:
+            reconcile(rt, claimed)
         else:
-            send(rt, booked)
+            send(rt, claimed)
     except RemoteError as error:
-        outcome_unknown(rt, booked, error)
+        outcome_unknown(rt, claimed, error)

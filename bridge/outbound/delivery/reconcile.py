@@ -15,7 +15,7 @@ from bridge.db.models import UNSENT, Message, MessageStatus
 from bridge.outbound import opt_outs
 from bridge.outbound.delivery import redacted
 from bridge.outbound.delivery.claim import begin_sending, cancel
-from bridge.outbound.delivery.redacted import TRIAL_PREFIX, TWIN_SKEW
+from bridge.outbound.delivery.redacted import DUPLICATE_SKEW, TRIAL_PREFIX
 from bridge.outbound.delivery.send import send
 from bridge.outbound.delivery.settle import give_up, postpone, settle_accepted
 from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery, GivenUp
@@ -31,73 +31,75 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far the carrier's clock may be behind ours."""
 
 
-def reconcile(rt: Runtime, booked: ClaimedDelivery) -> None:
+def reconcile(rt: Runtime, claimed: ClaimedDelivery) -> None:
     """The carrier's list tells whether it was taken. Only what it surely has not is sent again."""
-    since = booked.first_attempt_at - CLOCK_SKEW
-    listed = rt.carrier.sent_to(booked.text.recipient, booked.text.sender, since)
+    since = claimed.first_attempt_at - CLOCK_SKEW
+    listed = rt.carrier.sent_to(claimed.text.recipient, claimed.text.sender, since)
     owned = _owned(rt, listed)
     free = [text for text in listed if text.id not in owned]
-    others = _given_up(rt, booked, since)
-    if found := _by_words(booked, free, others, since):
-        settle_accepted(rt, booked, found, proven=False)
-    elif rt.now() < booked.taken_by:
-        look_again = min(booked.taken_by, rt.now() + RECHECK_AFTER)
-        postpone(rt, booked, look_again, "it is not in the carrier's list yet")
-    elif found := redacted.only_one(rt, booked, free, others):
-        settle_accepted(rt, booked, found, proven=False)
-    elif any(redacted.may_be(rt, booked, text) for text in free):
-        _await_callback(rt, booked)
+    others = _given_up(rt, claimed, since)
+    if found := _by_words(claimed, free, others, since):
+        settle_accepted(rt, claimed, found, proven=False)
+    elif rt.now() < claimed.absent_after:
+        recheck_at = min(claimed.absent_after, rt.now() + RECHECK_AFTER)
+        postpone(rt, claimed, recheck_at, "it is not in the carrier's list yet")
+    elif found := redacted.only_one(rt, claimed, free, others):
+        settle_accepted(rt, claimed, found, proven=False)
+    elif any(redacted.may_be(rt, claimed, text) for text in free):
+        _await_callback(rt, claimed)
     else:
-        _send_again(rt, booked)
+        _send_again(rt, claimed)
 
 
-def _await_callback(rt: Runtime, booked: ClaimedDelivery) -> None:
+def _await_callback(rt: Runtime, claimed: ClaimedDelivery) -> None:
     """It can't be told by the list, and a text that may have been taken is never sent again: only its callback, which
     has our name for it, can tell. The list is asked again more and more rarely.
     """
-    if rt.now() >= booked.send_by:
-        give_up(rt, booked, f"{redacted.WHY}, and no callback came within ANSWER_WITHIN")
+    if rt.now() >= claimed.expires_at:
+        give_up(rt, claimed, f"{redacted.WHY}, and no callback came within ANSWER_WITHIN")
         return
-    log.warning("message %s waits for its callback: %s", booked.message_id, redacted.WHY)
-    pause = max(RECHECK_AFTER, (rt.now() - booked.first_attempt_at) / 2)
-    postpone(rt, booked, min(rt.now() + pause, booked.send_by), f"{redacted.WHY}; its callback will tell")
+    log.warning("message %s waits for its callback: %s", claimed.message_id, redacted.WHY)
+    pause = max(RECHECK_AFTER, (rt.now() - claimed.first_attempt_at) / 2)
+    postpone(rt, claimed, min(rt.now() + pause, claimed.expires_at), f"{redacted.WHY}; its callback will tell")
 
 
-def _send_again(rt: Runtime, booked: ClaimedDelivery) -> None:
-    if rt.now() >= booked.send_by:
-        give_up(rt, booked, NOT_IN_TIME)
+def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> None:
+    if rt.now() >= claimed.expires_at:
+        give_up(rt, claimed, NOT_IN_TIME)
         return
     with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, booked.claim)
-        message = session.get_one(Message, booked.message_id, with_for_update=True)
+        conversation_queue.verify_lease(session, claimed.lease)
+        message = session.get_one(Message, claimed.message_id, with_for_update=True)
         if message.status in UNSENT and opt_outs.forbid(session, message):
             cancel(rt, session, message)
-        circuit_breakers.close(session, booked.probed, DELIVERIES, rt.now())  # the carrier has shown its list
+        circuit_breakers.close(session, claimed.probed, DELIVERIES, rt.now())  # the carrier has shown its list
         goes = message.status in UNSENT  # or it was settled by a callback, meanwhile
         if not goes:
-            conversation_queue.settle(session, booked.claim, rt.now())
-        elif circuit_breakers.is_open(session, scopes(rt.carrier, booked.text.sender)):
+            conversation_queue.settle(session, claimed.lease, rt.now())
+        elif circuit_breakers.is_open(session, scopes(rt.carrier, claimed.text.sender)):
             goes, message.status = False, MessageStatus.QUEUED  # it is claimed anew, as one that must be admitted
-            conversation_queue.postpone(session, booked.claim, rt.now())
+            conversation_queue.postpone(session, claimed.lease, rt.now())
         else:
             begin_sending(rt, message)
     if goes:
-        send(rt, booked)
+        send(rt, claimed)
 
 
 def _owned(rt: Runtime, listed: Sequence[CarriedText]) -> set[str]:
     """Those of the carrier's texts that are known to be another row's, also as its second copy."""
     ids = [text.id for text in listed]
-    rows = select(Message.carrier_id, Message.twin_id).where(or_(Message.carrier_id.in_(ids), Message.twin_id.in_(ids)))
+    rows = select(Message.carrier_id, Message.duplicate_carrier_id).where(
+        or_(Message.carrier_id.in_(ids), Message.duplicate_carrier_id.in_(ids))
+    )
     with rt.sessions() as session:
         return {carrier_id for row in session.execute(rows) for carrier_id in row if carrier_id}
 
 
-def _given_up(rt: Runtime, booked: ClaimedDelivery, since: datetime) -> Sequence[GivenUp]:
+def _given_up(rt: Runtime, claimed: ClaimedDelivery, since: datetime) -> Sequence[GivenUp]:
     """Texts of this pair that were given up or cancelled shortly before, and may yet turn up in the list."""
     given_up = select(Message.body, Message.attempted_at).where(
-        Message.conversation_id == booked.claim.conversation_id,
-        Message.id < booked.message_id,
+        Message.conversation_id == claimed.lease.conversation_id,
+        Message.id < claimed.message_id,
         Message.status.in_((MessageStatus.GIVEN_UP, MessageStatus.CANCELED)),
         Message.settled_at >= since,
         Message.attempted_at.is_not(None),
@@ -107,7 +109,7 @@ def _given_up(rt: Runtime, booked: ClaimedDelivery, since: datetime) -> Sequence
 
 
 def _by_words(
-    booked: ClaimedDelivery, free: Sequence[CarriedText], others: Sequence[GivenUp], since: datetime
+    claimed: ClaimedDelivery, free: Sequence[CarriedText], others: Sequence[GivenUp], since: datetime
 ) -> CarriedText | None:
     """The oldest one with these words that no row owns: texts of one pair are sent one after the other.
 
@@ -115,9 +117,9 @@ def _by_words(
     are trusted to be set. Words that differ by typography alone count where none are equal to the letter.
     """
     for same in (_same_words, _same_letters):
-        twin = any(same(other.body, booked.text.body) for other in others)
-        not_before = booked.first_attempt_at.replace(microsecond=0) - TWIN_SKEW if twin else since
-        fits = [text for text in free if same(text.body, booked.text.body)]
+        twin = any(same(other.body, claimed.text.body) for other in others)
+        not_before = claimed.first_attempt_at.replace(microsecond=0) - DUPLICATE_SKEW if twin else since
+        fits = [text for text in free if same(text.body, claimed.text.body)]
         fits = [text for text in fits if text.created_at is None or text.created_at >= not_before]
         if fits:
             return fits[-1]

@@ -11,16 +11,16 @@ from bridge.queues.conversation_queue import LeaseLost
 from bridge.runtime import Runtime
 
 
-def send(rt: Runtime, booked: ClaimedDelivery) -> None:
+def send(rt: Runtime, claimed: ClaimedDelivery) -> None:
     """The one call that must never be made twice. ``SENDING`` has been committed just before."""
-    if not rt.pulse.in_charge(booked.claim.worker):
+    if not rt.heartbeat.may_start_work(claimed.lease.worker):
         raise LeaseLost("this worker has had no pulse")
     try:
-        carried = rt.carrier.send(replace(booked.text, valid_for=booked.send_by - rt.now()))
+        carried = rt.carrier.send(replace(claimed.text, valid_for=claimed.expires_at - rt.now()))
     except RemoteError as error:
         if error.maybe_done:
-            outcome_unknown(rt, booked, error, call_over=error.call_over)
+            outcome_unknown(rt, claimed, error, response_received=error.response_received)
         else:
-            not_accepted(rt, booked, error)
+            not_accepted(rt, claimed, error)
     else:
-        settle_accepted(rt, booked, carried)
+        settle_accepted(rt, claimed, carried)

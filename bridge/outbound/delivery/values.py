@@ -18,19 +18,19 @@ NOT_IN_TIME = "it could not be sent within ANSWER_WITHIN"
 class ClaimedDelivery:
     """A text that this worker has claimed, as plain values."""
 
-    claim: Lease
+    lease: Lease
     message_id: int
     text: OutgoingText
     attempts: int
     first_attempt_at: datetime
-    send_by: datetime
-    look_first: bool
+    expires_at: datetime
+    outcome_unknown: bool
     """It was handed over before, or may have been."""
-    taken_by: datetime
+    absent_after: datetime
     """What is not in the carrier's list by then was not taken at the last attempt."""
     probed: tuple[str, ...]
     """What of the carrier and the sender is on hold: this text finds out whether that serves again."""
-    hopeless: str | None
+    give_up_reason: str | None
     """Why no try is worth it."""
 
 

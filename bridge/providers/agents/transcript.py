@@ -46,7 +46,7 @@ class Finding:
 
 
 HIDDEN = Finding(heard=None)
-NOT_HEARD = Finding(heard=False)
+NOT_RECEIVED = Finding(heard=False)
 
 
 def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "") -> Finding:
@@ -61,7 +61,7 @@ def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "")
     said = [n for n, item in enumerate(items) if item.speaker is Speaker.USER][before.user_items :]
     said = [n for n in said if n >= start]
     if not said:
-        return NOT_HEARD
+        return NOT_RECEIVED
     ours = next((n for n in said if items[n].content == content), said[0])
     rest = items[ours + 1 :]
     until = next((n for n, item in enumerate(rest) if item.speaker is Speaker.USER), len(rest))

@@ -49,7 +49,7 @@ def _text(message: Message, phone: str) -> Activity:
 
 def _turns(session: Session, now: datetime) -> list[Activity]:
     newest = (
-        select(Turn, Conversation.phone, Conversation.turn_due_at, Conversation.turn_worker)
+        select(Turn, Conversation.phone, Conversation.turn_due_at, Conversation.turn_leased_by)
         .join(Conversation)
         .order_by(Turn.id.desc())
         .limit(NEWEST)

@@ -36,7 +36,7 @@ _UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
 
 class Kind(StrEnum):
     MESSAGE = "message"
-    STEP = "step"
+    TASK = "task"
     TURN = "turn"
 
 
@@ -149,12 +149,12 @@ def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
 def _steps(now: datetime) -> Select[*tuple[Any, ...]]:
     return (
         select(
-            literal(Kind.STEP.value).label("kind"),
+            literal(Kind.TASK.value).label("kind"),
             TaskError.id,
             TaskError.conversation_id,
             Conversation.phone,
             TaskError.last_at.label("at"),
-            (TaskError.step + ": " + TaskError.error).label("error"),
+            (TaskError.task + ": " + TaskError.error).label("error"),
             null().label("error_code"),
             type_coerce(null(), Message.delivery.type).label("delivery"),
             type_coerce(null(), Message.resend_at.type).label("resend_at"),

@@ -1,4 +1,4 @@
-"""What Prometheus is told: how much is sent, what waits, what failed, who is on hold.
+"""What Prometheus is told: how much is sent, what waits, what failed, who is on breaker.
 
 Several processes do the work, and any of the web's may be asked. So nothing is counted in a process: the tables are
 read each time, and everybody says the same. No query reads the history. What waits and what failed is found by partial
@@ -92,15 +92,17 @@ def _failed(session: Session) -> tuple[Metric, ...]:
 
 def _failing(session: Session, now: datetime) -> Metric:
     failing = GaugeMetricFamily(
-        "bridge_failing_steps", "Conversations in which a step fails again and again.", labels=["step"]
+        "bridge_failing_tasks", "Conversations in which a step fails again and again.", labels=["task"]
     )
-    for step, number in sorted(task_errors.count(session, now).items()):
-        failing.add_metric([step], number)
+    for task, number in sorted(task_errors.count(session, now).items()):
+        failing.add_metric([task], number)
     return failing
 
 
 def _on_hold(session: Session) -> Metric:
-    on_hold = GaugeMetricFamily("bridge_on_hold", "1: a vendor, agent or sender that serves nobody.", labels=["scope"])
-    for scope in sorted({hold.scope for hold in circuit_breakers.open_circuits(session)}):
+    on_hold = GaugeMetricFamily(
+        "bridge_circuit_open", "1: a vendor, agent or sender that serves nobody.", labels=["scope"]
+    )
+    for scope in sorted({breaker.scope for breaker in circuit_breakers.open_circuits(session)}):
         on_hold.add_metric([scope], 1)
     return on_hold

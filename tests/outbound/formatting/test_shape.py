@@ -235,7 +235,7 @@ def test_shaped_words_are_found_in_the_carriers_list(sessions: Sessions) -> None
     scene = a_scene(sessions, "It’s **open**\t– come…")
     scene.carrier.fail("send", OutcomeUnknown("cut off", provider="twilio"), taken=True)
     scene.text("hello")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["It's open - come..."]
 
 
@@ -268,7 +268,7 @@ def test_an_answer_found_by_looking_is_read_the_same_way(sessions: Sessions) -> 
     scene = a_scene(sessions, "<think>hm</think>Nine【4:0†source】.\\nBye")
     scene.agent.fail("complete", OutcomeUnknown("cut off", provider="retell"), heard=True)
     scene.text("hello")
-    scene.work_until_quiet()
+    scene.work_until_idle()
     assert scene.got() == ["Nine.\nBye"]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.outbound.formatting.test_plain import DOCUMENTS, LOOKALIKES
 
 from bridge.outbound.formatting.plain import plain
+from tests.outbound.formatting.test_plain import DOCUMENTS, LOOKALIKES
 
 
 def shown(text: str) -> str:
