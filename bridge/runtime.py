@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 
 from bridge.config import Settings
-from bridge.db.engine import SILENCE, Sessions, build_engine, build_sessions
+from bridge.db.engine import SILENCE, build_engine, build_sessions
+from bridge.db.transaction import Database
 from bridge.providers.agents.routes import Agents, build_agents
 from bridge.providers.carriers.contract import Carrier
 from bridge.providers.carriers.registry import build_carrier
@@ -26,7 +27,7 @@ class Runtime:
     """The settings and the doors to everything outside."""
 
     settings: Settings
-    sessions: Sessions
+    database: Database
     agents: Agents
     carrier: Carrier
     notifier: Notifier
@@ -37,13 +38,14 @@ class Runtime:
     def build(cls, settings: Settings, notifier: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
         """The real one. Nothing is connected yet and no thread runs: safe to build before a fork."""
         sessions = build_sessions(build_engine(settings.database_url, pool_size=pool_size, silence=silence))
+        database = Database(sessions, notifier.wake, utc_now)
         return cls(
             settings=settings,
-            sessions=sessions,
+            database=database,
             agents=build_agents(settings),
             carrier=build_carrier(settings),
             notifier=notifier,
-            heartbeat=Heartbeat(sessions, utc_now),
+            heartbeat=Heartbeat(database),
         )
 
     def close(self) -> None:
@@ -55,6 +57,5 @@ class Runtime:
 
     @property
     def engine(self) -> Engine:
-        """The engine of the sessions."""
-        engine: Engine = self.sessions.kw["bind"]
-        return engine
+        """The engine of the database."""
+        return self.database.engine

@@ -6,18 +6,19 @@ What lives here: where a process may die, and the scene in which it does. What i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session
 
 from bridge.db.engine import Sessions, build_sessions
 from bridge.db.models import Base, Chat, CircuitBreaker, Message
 from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
+from tests.databases import database
 from tests.fakes import FakeAgent, fake_agents
 from tests.scene import ANN, Scene, earliest
 
@@ -42,29 +43,27 @@ class Fate:
             raise Died(name)
 
 
-class MortalSessions:
-    """Sessions whose commits may be the last thing that happens, or may just not happen any more."""
+def mortal_commit(fate: Fate) -> Callable[[Session], None]:
+    """A commit that may be the last thing that happens, or may just not happen any more."""
 
-    def __init__(self, sessions: Sessions, fate: Fate) -> None:
-        self._sessions = sessions
-        self._fate = fate
-
-    def __call__(self) -> Session:
-        return self._sessions()
-
-    @contextmanager
-    def begin(self) -> Iterator[Session]:
-        with self._sessions.begin() as session:
-            before = _changes(session)
-            yield session
-            wrote = False
-            if session.get_transaction() is not None:  # else it was rolled back inside: there is nothing to commit
-                session.flush()
-                wrote = _changes(session) > before
-            if wrote:
-                self._fate.boundary("before commit")
+    def commit(session: Session) -> None:
+        if session.get_transaction() is None:  # it was rolled back inside: there is nothing to commit
+            return
+        session.flush()
+        wrote = _changes(session) > session.info.get("changes", 0)
         if wrote:
-            self._fate.boundary("after commit")
+            fate.boundary("before commit")
+        session.commit()
+        if wrote:
+            fate.boundary("after commit")
+
+    return commit
+
+
+@event.listens_for(Session, "after_begin")
+def _count_changes(session: Session, _transaction: object, connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        session.info["changes"] = connection.connection.driver_connection.total_changes
 
 
 def _changes(session: Session) -> int:
@@ -104,7 +103,7 @@ class MortalScene(Scene):
         super().__init__(sessions, agent=agent, **settings)
         self.rt = replace(
             self.rt,
-            sessions=MortalSessions(sessions, fate),  # type: ignore[arg-type]
+            database=database(sessions, self.clock, self.notifier.wake, mortal_commit(fate)),
             agents=fake_agents(Mortal(self.agent, fate), self.rt.settings),  # type: ignore[arg-type]
             carrier=Mortal(self.carrier, fate),
         )

@@ -15,8 +15,8 @@ from typing import Any
 
 from sqlalchemy import Select, func, select
 
-from bridge.db.engine import Sessions
 from bridge.db.models import Base, Worker
+from bridge.db.transaction import Database, Sessions
 from bridge.inbound import receive
 from bridge.maintenance import sweep
 from bridge.processes.tasks import TASKS
@@ -77,7 +77,7 @@ class Scene:
         known = fake_settings(**settings)
         self.rt = Runtime(
             settings=known,
-            sessions=sessions,
+            database=Database(sessions, self.notifier.wake, self.clock),
             agents=fake_agents(self.agent, known),
             carrier=self.carrier,
             notifier=self.notifier,

@@ -8,7 +8,6 @@ What lives here: rows and their states. Telling the provider: ``bridge.maintenan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, exists, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from bridge.db.models import Chat, ChatStatus, Conversation, Turn, TurnStatus
+from bridge.db.transaction import Transaction
 from bridge.runtime import Runtime
 
 TASK = "end_chat"
@@ -66,7 +66,7 @@ def end_stale(rt: Runtime, idle: timedelta, *, limit: int = 1000, dry_run: bool 
     """End the chats in which nothing has happened for so long, those first that are idle the longest."""
     cutoff = rt.now() - idle
     if dry_run:
-        with rt.sessions() as session:
+        with rt.database.read() as session:
             found = list(session.scalars(_stale(cutoff, limit)))
         return StaleResult(matched=len(found), queued=0, chat_ids=found)
     ended = mark_ending(rt, cutoff, limit)
@@ -80,23 +80,17 @@ def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
     """
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
     chosen = _stale(cutoff, limit).with_for_update(skip_locked=True).cte("chosen")
-    with rt.sessions.begin() as session:
-        marked = sorted(session.scalars(ending_of(Chat.id.in_(select(chosen.c.id)), STALE, rt.now())))
-    for chat_id in marked:
-        rt.notifier.wake(TASK, chat_id)
-    return marked
+    with rt.database.transaction() as tx:
+        return mark(tx, Chat.id.in_(select(chosen.c.id)), STALE)
 
 
 def end_one(rt: Runtime, chat_id: int) -> Outcome:
     """End this chat, stale or not: somebody who can see it wants it so."""
-    with rt.sessions.begin() as session:
-        ongoing = (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING)
-        marked = session.scalar(ending_of(ongoing, BY_OPERATOR, rt.now()))
-        known = marked or session.scalar(select(Chat.id).where(Chat.id == chat_id))
-    if marked is None:
-        return Outcome.ENDED_ALREADY if known else Outcome.UNKNOWN
-    rt.notifier.wake(TASK, chat_id)
-    return Outcome.QUEUED
+    with rt.database.transaction() as tx:
+        if mark(tx, (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING), BY_OPERATOR):
+            return Outcome.QUEUED
+        known = tx.session.scalar(select(Chat.id).where(Chat.id == chat_id))
+    return Outcome.ENDED_ALREADY if known else Outcome.UNKNOWN
 
 
 def ending(rt: Runtime, chat_id: int) -> Ending | None:
@@ -106,15 +100,18 @@ def ending(rt: Runtime, chat_id: int) -> Ending | None:
     """
     being_said = exists().where(Turn.chat_id == chat_id, Turn.status == TurnStatus.ASKING)
     which = (Chat.id == chat_id, Chat.status == ChatStatus.ENDING, ~being_said)
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         chat = session.execute(select(Chat.provider, Chat.provider_chat_id).where(*which)).first()
     return Ending(*chat) if chat else None
 
 
-def ending_of(which: ColumnElement[bool], reason: str, now: datetime) -> ReturningUpdate[int]:
-    """What marks chats to be ended, and gives their ids. Who runs it rings for each, or leaves that to the sweeper."""
-    ending = {"status": ChatStatus.ENDING, "end_reason": reason, "due_at": now}
-    return update(Chat).where(which).values(ending).returning(Chat.id)
+def mark(tx: Transaction, which: ColumnElement[bool], reason: str) -> list[int]:
+    """Mark chats to be ended, and wake a worker for each. Return their ids, in order."""
+    ending = {"status": ChatStatus.ENDING, "end_reason": reason, "due_at": tx.now}
+    marked = sorted(tx.session.scalars(update(Chat).where(which).values(ending).returning(Chat.id)))
+    for chat_id in marked:
+        tx.wake(TASK, chat_id)
+    return marked
 
 
 def mark_ended(rt: Runtime, chat_id: int) -> bool:
@@ -125,20 +122,24 @@ def mark_ended(rt: Runtime, chat_id: int) -> bool:
         .values(status=ChatStatus.ENDED, ended_at=rt.now(), due_at=None)
         .returning(Chat.id)
     )
-    with rt.sessions.begin() as session:
-        return session.scalar(ended) is not None
+    with rt.database.transaction() as tx:
+        return tx.session.scalar(ended) is not None
 
 
-def book_endings(rt: Runtime, limit: int) -> Sequence[int]:
-    """Chats whose provider is still to be told. Their next try is booked, so that two sweepers do not ring twice."""
+def wake_for_endings(rt: Runtime, limit: int) -> None:
+    """Wake workers for chats whose provider is still to be told.
+
+    Their next try is set, so that two sweepers wake once.
+    """
     now = rt.now()
     values = {"now": now, "next_try": now + TELL_AGAIN_AFTER, "most": limit}
-    with rt.sessions.begin() as session:
-        return sorted(session.scalars(_book_endings(), values))
+    with rt.database.transaction() as tx:
+        for chat_id in sorted(tx.session.scalars(_due_endings(), values)):
+            tx.wake(TASK, chat_id)
 
 
 @cache
-def _book_endings() -> ReturningUpdate[int]:
+def _due_endings() -> ReturningUpdate[int]:
     """Built once, because every sweep runs it."""
     ending = (Chat.status == ChatStatus.ENDING, Chat.due_at <= bindparam("now"))
     due = select(Chat.id).where(*ending).order_by(Chat.due_at).limit(bindparam("most"))

@@ -71,18 +71,18 @@ def recap(session: Session, settings: Settings, conversation: Conversation, now:
 
 def write(said: Iterable[tuple[str, str]]) -> str:
     """The recap of these, each with who said it, the newest first. What came first is what is left out."""
-    queues: list[str] = []
+    lines: list[str] = []
     room = ROOM
     for speaker, body in said:
         words = one_line(body)
-        queue = f"{speaker}: {words}"
-        if len(queue) > room:
-            queues += _tail(speaker, words, room)
+        line = f"{speaker}: {words}"
+        if len(line) > room:
+            lines += _tail(speaker, words, room)
             break
         if words:
-            queues.append(queue)
-            room -= len(queue) + 1
-    return "\n".join(reversed(queues))
+            lines.append(line)
+            room -= len(line) + 1
+    return "\n".join(reversed(lines))
 
 
 def one_line(body: str) -> str:

@@ -16,10 +16,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, select, union_all, update
-from sqlalchemy.orm import Session
 
 from bridge.config import Settings
 from bridge.db.models import ANSWERED_BY_US, Conversation, Message, MessageStatus, Turn, one_of
+from bridge.db.transaction import Transaction
 from bridge.lib.countries import country_of
 from bridge.lib.phone import SHORT_CODE, is_name, without_channel
 from bridge.outbound import outbox
@@ -65,39 +65,39 @@ def too_long(settings: Settings, body: str) -> str | None:
     return TOO_LONG if most and len(body) > most else None
 
 
-def free_at(rt: Runtime, session: Session, phone: str) -> datetime:
+def free_at(rt: Runtime, tx: Transaction, phone: str) -> datetime:
     """When this phone may be answered again, by the agent or by the bridge itself: now or later."""
     hour, minute = rt.settings.turns_per_hour, rt.settings.turns_per_minute
     most = max(hour or 0, minute or 0)
     if not most:
         return rt.now()
-    had = session.scalars(_had(phone, rt.now() - HOUR).limit(most)).all()
+    had = tx.session.scalars(_had(phone, rt.now() - HOUR).limit(most)).all()
     if minute and len(had) >= minute and had[minute - 1] > rt.now() - MINUTE:
         return rt.now() + LOOP_PAUSE
     return had[hour - 1] + HOUR if hour and len(had) >= hour else rt.now()
 
 
-def notify(rt: Runtime, session: Session, conversation_id: int, words: str) -> int:
+def notify(rt: Runtime, tx: Transaction, conversation_id: int, words: str) -> int:
     """Say so, unless something of the kind was said within the hour. Returns how many messages that is.
 
     The caller has the conversation locked.
     """
     this = Conversation.id == conversation_id
-    last = session.scalar(select(Conversation.limit_notice_at).where(this))
+    last = tx.session.scalar(select(Conversation.limit_notice_at).where(this))
     if last and last > rt.now() - HOUR:
         return 0
-    said = outbox.say(rt, session, conversation_id, words)
+    said = outbox.say(rt, tx, conversation_id, words)
     if said:
-        session.execute(update(Conversation).where(this).values(limit_notice_at=rt.now()))
+        tx.session.execute(update(Conversation).where(this).values(limit_notice_at=rt.now()))
     return said
 
 
-def ignore_waiting(session: Session, conversation_id: int, until: datetime, now: datetime) -> int:
+def ignore_waiting(tx: Transaction, conversation_id: int, until: datetime, now: datetime) -> int:
     """What came before that moment and waits for the agent will not be answered. Returns how many texts that are."""
     waiting = (Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING)
     ignored = update(Message).where(*waiting, Message.created_at <= until)
     values = {"status": MessageStatus.IGNORED, "settled_at": now, "error": TOO_MANY}
-    return len(session.scalars(ignored.values(values).returning(Message.id)).all())
+    return len(tx.session.scalars(ignored.values(values).returning(Message.id)).all())
 
 
 def _had(phone: str, since: datetime) -> Select[datetime]:

@@ -8,7 +8,6 @@ ours a reaction is to. What becomes of the others: ``bridge.turns.process``. Wha
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import NEVER_ANSWERED, Conversation, Direction, Message, MessageStatus
+from bridge.db.transaction import Transaction
 from bridge.inbound import limits
 from bridge.inbound.reactions import Reaction, reaction
 from bridge.inbound.readable import readable
@@ -26,7 +26,7 @@ from bridge.lib.phone import RCS, masked
 from bridge.outbound import opt_outs, outbox
 from bridge.outbound.opt_outs import Reach
 from bridge.providers.carriers.contract import Attachment, InboundText
-from bridge.queues.conversation_queue import DELIVERIES, QUEUES, TURNS, ConversationQueue, enqueue
+from bridge.queues.conversation_queue import DELIVERIES, TURNS, ConversationQueue, with_work
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -85,44 +85,45 @@ def receive(rt: Runtime, text: InboundText) -> bool:
     order, also when several webhooks bring them at once. Only an opt-out goes before it: see
     ``bridge.outbound.opt_outs``.
     """
-    canceled: Sequence[int] = ()
     try:
-        with rt.sessions.begin() as session:
-            fate = _fate(rt, session, text)
-            heeded = fate.heeded
-            conversation_id = _conversation(rt, session, text, fate.queue)
-            _insert(session, text, conversation_id, fate, rt.now())
-            if heeded.word is Keyword.STOP and heeded.changed:
-                canceled = opt_outs.cancel(session, _reach(rt, text), rt.now())
-            if fate.ignored:
-                _say_why(rt, session, conversation_id, fate.ignored)
-            elif heeded.word:
-                _confirm(rt, session, text, conversation_id, heeded)
-            elif fate.queue is DELIVERIES:
-                outbox.say(rt, session, conversation_id, _unread(rt.settings, text))
+        with rt.database.transaction() as tx:
+            fate = _fate(rt, tx, text)
+            conversation_id = _conversation(rt, tx, text, fate.queue)
+            _insert(tx, text, conversation_id, fate)
+            _follow(rt, tx, text, conversation_id, fate)
     except _Duplicate:
         return False
     _tell(text, fate)
-    may_still_type = fate.queue is TURNS and rt.settings.reply_debounce is not None  # then the sweeper rings
-    if fate.queue and not may_still_type:
-        rt.notifier.wake(fate.queue.task, conversation_id)
-    for each in canceled:
-        for busy in QUEUES:
-            rt.notifier.wake(busy.task, each)
     return True
 
 
-def _fate(rt: Runtime, session: Session, text: InboundText) -> _Fate:
+def _follow(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, fate: _Fate) -> None:
+    """Do what follows from the text besides storing it."""
+    word = fate.heeded.word
+    if word is Keyword.STOP and fate.heeded.changed:
+        opt_outs.cancel(tx, _reach(rt, text))
+    if fate.ignored:
+        _say_why(rt, tx, conversation_id, fate.ignored)
+    elif word:
+        _confirm(rt, tx, text, conversation_id, fate.heeded)
+    elif fate.queue is DELIVERIES:
+        outbox.say(rt, tx, conversation_id, _unread(rt.settings, text))
+    may_still_type = fate.queue is TURNS and rt.settings.reply_debounce is not None  # then the sweeper wakes a worker
+    if fate.queue and not may_still_type:
+        tx.wake(fate.queue.task, conversation_id)
+
+
+def _fate(rt: Runtime, tx: Transaction, text: InboundText) -> _Fate:
     if nobody := limits.unanswerable(rt.settings, text):
         return _Fate(MessageStatus.UNANSWERABLE, ignored=nobody)
-    heeded = _heed(rt, session, text)
-    tap = None if heeded.word else _tap(session, text)
+    heeded = _heed(rt, tx, text)
+    tap = None if heeded.word else _tap(tx.session, text)
     reacts_to = tap.reacts_to if tap else None
     if tap and rt.settings.reactions == "ignore":
         return _Fate(MessageStatus.REACTION, reacts_to=reacts_to)
     pictures_alone = text.media and not text.aside
     for_us = bool(heeded.word or pictures_alone) or not readable(text.said)
-    ignored = _ignored(rt, session, text, heeded, for_us)
+    ignored = _ignored(rt, tx, text, heeded, for_us)
     queue = DELIVERIES if for_us or ignored else TURNS
     return _Fate(_status(queue, heeded, ignored), queue, heeded, ignored, reacts_to)
 
@@ -167,14 +168,14 @@ def _unread(settings: Settings, text: InboundText) -> str:
     return words.get(text.attachment) or settings.media_reply
 
 
-def _heed(rt: Runtime, session: Session, text: InboundText) -> _Heeded:
+def _heed(rt: Runtime, tx: Transaction, text: InboundText) -> _Heeded:
     """Opt the person out or in, if that is what the text asks for. A word that opts in nobody is a text like others."""
     word = keyword(text.body, text.bridge_number, text.opt_out, rt.settings.extra_words)
     at = _moment(text, rt.now())
     if word is Keyword.STOP:
-        overtaken = text.sent_at is not None and _started_since(rt, session, text)
-        return _Heeded(word, not overtaken and opt_outs.record(session, _reach(rt, text), opt_outs.BY_TEXT, at))
-    if word is Keyword.START and not opt_outs.opt_in(session, _reach(rt, text), at):
+        overtaken = text.sent_at is not None and _started_since(rt, tx, text)
+        return _Heeded(word, not overtaken and opt_outs.record(tx, _reach(rt, text), opt_outs.BY_TEXT, at))
+    if word is Keyword.START and not opt_outs.opt_in(tx, _reach(rt, text), at):
         return _Heeded()
     return _Heeded(word, word is Keyword.START)
 
@@ -183,13 +184,13 @@ def _reach(rt: Runtime, text: InboundText) -> Reach:
     return opt_outs.reach(rt.settings, text.bridge_number, text.phone, text.service)
 
 
-def _started_since(rt: Runtime, session: Session, text: InboundText) -> bool:
+def _started_since(rt: Runtime, tx: Transaction, text: InboundText) -> bool:
     """A STOP that comes late, by the carrier's list, may be over: then START came to us as a text like others."""
     later = (Message.direction == Direction.IN, Message.created_at > text.sent_at)
     theirs = opt_outs.conversations(_reach(rt, text))
     said = select(Message.body, Conversation.bridge_number).join(Conversation).where(*theirs, *later)
     extra = rt.settings.extra_words
-    return any(keyword(body, number, extra=extra) is Keyword.START for body, number in session.execute(said))
+    return any(keyword(body, number, extra=extra) is Keyword.START for body, number in tx.session.execute(said))
 
 
 def _moment(text: InboundText, now: datetime) -> datetime:
@@ -197,44 +198,46 @@ def _moment(text: InboundText, now: datetime) -> datetime:
     return min(text.sent_at or now, now)
 
 
-def _ignored(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded, for_us: bool) -> str | None:
+def _ignored(rt: Runtime, tx: Transaction, text: InboundText, heeded: _Heeded, for_us: bool) -> str | None:
     """Why it gets no answer; ``None`` where it may get one. ``for_us``: the bridge answers it, and not the agent."""
     if never := limits.shut_out(rt.settings, text):
         return never
     if text.hidden:
         return limits.HIDDEN
     if for_us:
-        over = limits.free_at(rt, session, text.phone) > rt.now()
-        return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, session, text, heeded) else None
+        over = limits.free_at(rt, tx, text.phone) > rt.now()
+        return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, tx, text, heeded) else None
     return limits.too_long(rt.settings, text.said)
 
 
-def _confirmed_in_any_case(rt: Runtime, session: Session, text: InboundText, heeded: _Heeded) -> bool:
+def _confirmed_in_any_case(rt: Runtime, tx: Transaction, text: InboundText, heeded: _Heeded) -> bool:
     """Who opts out is told so over a limit too, but a machine that opts in and out not more than once an hour."""
     if heeded.word is not Keyword.STOP or not heeded.changed:
         return False
     since = rt.now() - limits.HOUR
-    return not opt_outs.was_confirmed(session, _reach(rt, text), since)
+    return not opt_outs.was_confirmed(tx, _reach(rt, text), since)
 
 
-def _conversation(rt: Runtime, session: Session, text: InboundText, queue: ConversationQueue | None) -> int:
+def _conversation(rt: Runtime, tx: Transaction, text: InboundText, queue: ConversationQueue | None) -> int:
     """The conversation of this pair of numbers, made when needed and locked, with its line due."""
     now = rt.now()
-    due = enqueue(queue, now, rt.settings.reply_debounce) if queue else {Conversation.phone: text.phone}
+    due = with_work(queue, now, rt.settings.reply_debounce) if queue else {Conversation.phone: text.phone}
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
     told = {"service": text.service} if text.service else {}
     touch = update(Conversation).filter_by(**pair).values({**due, **told}).returning(Conversation.id)
-    known = session.scalar(touch)
+    known = tx.session.scalar(touch)
     if known is None:
-        session.execute(insert_if_new(session, Conversation).values(**pair, created_at=now).on_conflict_do_nothing())
-        known = session.scalars(touch).one()
+        tx.session.execute(
+            insert_if_new(tx.session, Conversation).values(**pair, created_at=now).on_conflict_do_nothing()
+        )
+        known = tx.session.scalars(touch).one()
     return known
 
 
-def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fate, now: datetime) -> None:
+def _insert(tx: Transaction, text: InboundText, conversation_id: int, fate: _Fate) -> None:
     """A text that is known stays as it is, but one whose words the carrier's list has hidden gets them."""
     out = opt_outs.is_out(conversation_id)
-    row = insert_if_new(session, Message).values(
+    row = insert_if_new(tx.session, Message).values(
         conversation_id=conversation_id,
         direction=Direction.IN,
         status=fate.status if fate.lasts else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
@@ -243,7 +246,7 @@ def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fa
         extras=dict(text.extras) or None,
         reacts_to=fate.reacts_to,
         carrier_id=text.carrier_id,
-        created_at=_moment(text, now),
+        created_at=_moment(text, tx.now),
         error=fate.ignored,
     )
     told = row.excluded
@@ -252,24 +255,24 @@ def _insert(session: Session, text: InboundText, conversation_id: int, fate: _Fa
         set_={name: told[name] for name in ("status", "body", "media", "extras", "reacts_to", "error")},
         where=and_(Message.error == limits.HIDDEN, literal(not text.hidden)),
     )
-    if session.scalar(row.returning(Message.id)) is None:
+    if tx.session.scalar(row.returning(Message.id)) is None:
         raise _Duplicate
 
 
-def _say_why(rt: Runtime, session: Session, conversation_id: int, ignored: str) -> None:
+def _say_why(rt: Runtime, tx: Transaction, conversation_id: int, ignored: str) -> None:
     """To who may be answered at all."""
     words = {limits.TOO_LONG: rt.settings.too_long_reply, limits.TOO_MANY: rt.settings.rate_limit_reply}
     if ignored in words:
-        limits.notify(rt, session, conversation_id, words[ignored])
+        limits.notify(rt, tx, conversation_id, words[ignored])
 
 
-def _confirm(rt: Runtime, session: Session, text: InboundText, conversation_id: int, heeded: _Heeded) -> None:
+def _confirm(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, heeded: _Heeded) -> None:
     """What Twilio says by itself elsewhere. STOP and START are confirmed once, and not when they change nothing."""
     answered_by, heard = rt.settings.opt_out_answered_by, carrier_hears(text.body, text.opt_out)
     if not bridge_answers(answered_by, text.bridge_number, text.opt_out, heard=heard):
         return
     stop = heeded.word is Keyword.STOP
-    outbox.say(rt, session, conversation_id, _reply(rt.settings, heeded), is_opt_out_confirmation=stop)
+    outbox.say(rt, tx, conversation_id, _reply(rt.settings, heeded), is_opt_out_confirmation=stop)
 
 
 def _reply(settings: Settings, heeded: _Heeded) -> str:

@@ -121,19 +121,19 @@ def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
     """Those that are not stored yet: mostly none, which costs one look-up for the page."""
     if not texts:
         return []
-    with rt.sessions.begin() as session:
+    with rt.database.transaction() as tx:
         asked = Message.carrier_id.in_([text.carrier_id for text in texts])
-        known = set(session.scalars(select(Message.carrier_id).where(asked)))
+        known = set(tx.session.scalars(select(Message.carrier_id).where(asked)))
     return [text for text in texts if text.carrier_id not in known]
 
 
 def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
     """Where the last look ended. The first one notes its own beginning, so that nothing is lost if it fails."""
-    with rt.sessions.begin() as session:
-        read_until = session.scalar(select(InboundCursor.read_until).where(InboundCursor.bridge_number == number))
+    with rt.database.transaction() as tx:
+        read_until = tx.session.scalar(select(InboundCursor.read_until).where(InboundCursor.bridge_number == number))
         if read_until is None:
-            first = insert_if_new(session, InboundCursor).values(bridge_number=number, read_until=beginning)
-            session.execute(first.on_conflict_do_nothing())
+            first = insert_if_new(tx.session, InboundCursor).values(bridge_number=number, read_until=beginning)
+            tx.session.execute(first.on_conflict_do_nothing())
         return read_until or beginning
 
 
@@ -141,5 +141,5 @@ def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
 def _advance(rt: Runtime, number: str, read_until: datetime) -> None:
     """Never back: another look may be ahead of this one."""
     behind = (InboundCursor.bridge_number == number, InboundCursor.read_until < read_until)
-    with rt.sessions.begin() as session:
-        session.execute(update(InboundCursor).where(*behind).values(read_until=read_until))
+    with rt.database.transaction() as tx:
+        tx.session.execute(update(InboundCursor).where(*behind).values(read_until=read_until))

@@ -79,23 +79,23 @@ def _lease_page(rt: Runtime) -> Sequence[Asked]:
         .values(poll_status_at=case((too_old, None), else_=now + LEASE_FOR))
         .returning(Message.id, Message.carrier_id, Message.settled_at)
     )
-    with rt.sessions.begin() as session:
-        if rt.carrier.provider in {breaker.scope for breaker in circuit_breakers.open_circuits(session)}:
+    with rt.database.transaction() as tx:
+        if rt.carrier.provider in {breaker.scope for breaker in circuit_breakers.open_circuits(tx.session)}:
             return []
-        rows = sorted(session.execute(claimed).all())
+        rows = sorted(tx.session.execute(claimed).all())
     return [Asked(id_, carrier_id, sent_at) for id_, carrier_id, sent_at in rows if carrier_id and sent_at]
 
 
 def _settle(rt: Runtime, asked: Asked, carried: CarriedText | None) -> None:
     """A text that the carrier has forgotten is not asked for any more."""
     news = False
-    with rt.sessions.begin() as session:
-        message = session.get_one(Message, asked.message_id, with_for_update=True)
+    with rt.database.transaction() as tx:
+        message = tx.session.get_one(Message, asked.message_id, with_for_update=True)
         if message.poll_status_at is not None:  # else a callback came meanwhile, or this was the last time
             last = carried is None or rt.now() >= asked.sent_at + ASK_AGAIN
             message.poll_status_at = None if last else rt.now() + ASK_AGAIN
         if carried and carried.id == message.carrier_id:
-            news = receipts.note(rt, session, message, carried.status, carried.error_code)
+            news = receipts.note(rt, tx, message, carried.status, carried.error_code)
     if news:
         receipts.tell(rt, message)
     elif carried is None:

@@ -1,7 +1,6 @@
-"""The upkeep: the sweep, stale chats, and the ending of chats.
+"""The sweep: it finds work that is due and that no worker was woken for.
 
-The sweeper does no work of its own: it finds what is due and that nobody was told of, and rings. Texts that were not
-delivered and are to go again it puts back into their lines.
+It does no work itself. Undelivered texts that are to be sent again it puts back into their queues.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ import logging
 from datetime import timedelta
 
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 
 from bridge.chats import ending
 from bridge.db.models import Conversation, Message, Worker
+from bridge.db.transaction import Transaction
 from bridge.maintenance import resend
 from bridge.providers.agents import routes
 from bridge.providers.carriers import contract
@@ -32,43 +31,40 @@ FORGET_WORKERS_AFTER = timedelta(hours=1)
 
 
 def sweep(rt: Runtime) -> None:
-    """Ring for every line that is due and that nobody was told of; first take the work of the dead from them."""
-    for each in QUEUES:
-        room = _room(rt, each.task)
-        with rt.sessions.begin() as session:
-            released = conversation_queue.reclaim_stalled(session, each, rt.now())
-            due = [*_probes(rt, session, each), *conversation_queue.find_unnotified(session, each, rt.now(), room)]
-        if released:
-            log.warning("%s: the work of a dead worker is taken up again: %s conversations", each.task, released)
-        for conversation_id in due:
-            rt.notifier.wake(each.task, conversation_id)
-    for conversation_id in resend.send_again(rt, SWEEP_LIMIT):
-        rt.notifier.wake(DELIVERIES.task, conversation_id)
-    for chat_id in ending.book_endings(rt, _room(rt, ending.TASK)):
-        rt.notifier.wake(ending.TASK, chat_id)
+    """Wake workers for every queue that is due and without a wake-up. First give back what stalled workers hold."""
+    for queue in QUEUES:
+        room = _room(rt, queue.task)
+        with rt.database.transaction() as tx:
+            reclaimed = conversation_queue.reclaim_stalled(tx, queue)
+            for conversation_id in [*_probes(rt, tx, queue), *conversation_queue.find_unnotified(tx, queue, room)]:
+                tx.wake(queue.task, conversation_id)
+        if reclaimed:
+            log.warning("%s: %s leases of stalled workers are taken over", queue.task, reclaimed)
+    resend.send_again(rt, SWEEP_LIMIT)
+    ending.wake_for_endings(rt, _room(rt, ending.TASK))
     _forget_workers(rt)
 
 
-def _probes(rt: Runtime, session: Session, each: ConversationQueue) -> list[int]:
+def _probes(rt: Runtime, tx: Transaction, each: ConversationQueue) -> list[int]:
     """Whom to ring for, to find out whether what is on hold serves again."""
     return [
         conversation_id
-        for scope in circuit_breakers.to_probe(session, rt.now())
+        for scope in circuit_breakers.to_probe(tx.session, rt.now())
         if each is (DELIVERIES if provider_of(scope) == rt.carrier.provider else TURNS)
-        for conversation_id in _probe_by(rt, session, scope, each)
+        for conversation_id in _probe_by(rt, tx, scope, each)
     ]
 
 
-def _probe_by(rt: Runtime, session: Session, scope: str, each: ConversationQueue) -> list[int]:
+def _probe_by(rt: Runtime, tx: Transaction, scope: str, each: ConversationQueue) -> list[int]:
     """The conversation whose work is to probe this hold, if there is one."""
     number = Conversation.bridge_number
     due = select(number).where(each.due_at <= rt.now())
     goes_again = select(number).join(Message).where(Message.resend_at.is_not(None))
-    needs = {its: set(_needs(rt, each, its)) for its in session.scalars(due.union(goes_again))}
+    needs = {its: set(_needs(rt, each, its)) for its in tx.session.scalars(due.union(goes_again))}
     stopped = [its for its, scopes in needs.items() if scope in scopes]
-    pausing = set(circuit_breakers.pausing(session, rt.now()))
+    pausing = set(circuit_breakers.pausing(tx.session, rt.now()))
     free = [its for its in stopped if not needs[its] & pausing]
-    return circuit_breakers.probe_by(session, scope, each, number.in_(stopped), number.in_(free), rt.now())
+    return circuit_breakers.probe_by(tx, scope, each, number.in_(stopped), number.in_(free))
 
 
 def _needs(rt: Runtime, each: ConversationQueue, number: str) -> tuple[str, str]:
@@ -82,5 +78,5 @@ def _room(rt: Runtime, task: str) -> int:
 
 
 def _forget_workers(rt: Runtime) -> None:
-    with rt.sessions.begin() as session:
-        session.execute(delete(Worker).where(Worker.last_heartbeat_at < rt.now() - FORGET_WORKERS_AFTER))
+    with rt.database.transaction() as tx:
+        tx.session.execute(delete(Worker).where(Worker.last_heartbeat_at < rt.now() - FORGET_WORKERS_AFTER))

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute
 
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import OPEN_TURN, Chat, ChatStatus, Conversation, Message, MessageStatus, OptOut, Turn, TurnStatus
+from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, resume, revoke
 
@@ -69,40 +70,40 @@ def is_out(conversation_id: int) -> ColumnElement[bool]:
     return exists().where(*_of(conversation_id), OptOut.ended_at.is_(None))
 
 
-def has_opted_out(session: Session, conversation_id: int) -> bool:
+def has_opted_out(tx: Transaction, conversation_id: int) -> bool:
     """The caller has the conversation locked."""
-    return bool(session.scalar(select(is_out(conversation_id))))
+    return bool(tx.session.scalar(select(is_out(conversation_id))))
 
 
-def forbid(session: Session, text: Message) -> bool:
+def forbid(tx: Transaction, text: Message) -> bool:
     """May this text not be handed over (again)? One from before an opt-out may not, also when the person is back."""
     if text.is_opt_out_confirmation:
         return False
     out = or_(OptOut.ended_at.is_(None), OptOut.since >= text.created_at)
-    return bool(session.scalar(select(exists().where(*_of(text.conversation_id), out))))
+    return bool(tx.session.scalar(select(exists().where(*_of(text.conversation_id), out))))
 
 
-def record(session: Session, reach: Reach, cause: str, at: datetime) -> bool:
+def record(tx: Transaction, reach: Reach, cause: str, at: datetime) -> bool:
     """Note an opt-out; False where it is known, or older than the person's opting in again."""
     opt_out = {"since": at, "cause": cause, "ended_at": None, "service": reach.service}
     new = (
-        insert_if_new(session, OptOut)
+        insert_if_new(tx.session, OptOut)
         .values(scope=reach.scope, phone=reach.person, **opt_out)
         .on_conflict_do_update(index_elements=["scope", "phone"], set_=opt_out, where=OptOut.ended_at <= at)
         .returning(OptOut.scope)
     )
-    return session.scalar(new) is not None
+    return tx.session.scalar(new) is not None
 
 
-def opt_in(session: Session, reach: Reach, at: datetime) -> bool:
+def opt_in(tx: Transaction, reach: Reach, at: datetime) -> bool:
     """The person opts in again; False where there is nothing to opt in to, or the opt-out is newer."""
     of_it = [OptOut.scope.in_([reach.number, EVERY_NUMBER]), *_of_service(OptOut.service, reach)]
     out = (OptOut.phone == reach.person, or_(*of_it), OptOut.ended_at.is_(None))
     ended = update(OptOut).where(*out, OptOut.since <= at).values(ended_at=at).returning(OptOut.scope)
-    return bool(session.scalars(ended).all())
+    return bool(tx.session.scalars(ended).all())
 
 
-def was_confirmed(session: Session, reach: Reach, since: datetime) -> bool:
+def was_confirmed(tx: Transaction, reach: Reach, since: datetime) -> bool:
     """Have we confirmed an opt-out of this person since that moment? What still waits is cancelled by the next one."""
     said = (
         Message.conversation_id == Conversation.id,
@@ -110,23 +111,21 @@ def was_confirmed(session: Session, reach: Reach, since: datetime) -> bool:
         Message.created_at > since,
         Message.status.in_((MessageStatus.SENDING, MessageStatus.SENT)),
     )
-    return bool(session.scalar(select(exists().where(*conversations(reach), *said))))
+    return bool(tx.session.scalar(select(exists().where(*conversations(reach), *said))))
 
 
-def cancel(session: Session, reach: Reach, now: datetime) -> Sequence[int]:
+def cancel(tx: Transaction, reach: Reach) -> None:
     """Nothing that waits within the reach is said or sent any more. Returns the conversations; their lines are due.
 
     The claims on turns are revoked: what the agent answers at this moment counts no longer. The claims on texts stay,
     because what became of a text that is being handed over is to be known.
     """
     theirs = select(Conversation.id).where(*conversations(reach)).order_by(Conversation.id)
-    ids = session.scalars(theirs.with_for_update()).all()
-    _cancel_turns(session, ids, now)
-    _cancel_texts(session, ids, now)
-    for queue, sets in ((TURNS, revoke(TURNS, now)), (DELIVERIES, resume(DELIVERIES, now))):
-        busy = (Conversation.id.in_(ids), queue.due_at.is_not(None))
-        session.execute(update(Conversation).where(*busy).values(sets))
-    return ids
+    ids = tx.session.scalars(theirs.with_for_update()).all()
+    _cancel_turns(tx, ids)
+    _cancel_texts(tx, ids)
+    revoke(tx, TURNS, ids)
+    resume(tx, DELIVERIES, ids)
 
 
 def conversations(reach: Reach) -> list[ColumnElement[bool]]:
@@ -156,24 +155,24 @@ def _without_rcs(address: str) -> str:
     return address.removeprefix(RCS)
 
 
-def _cancel_turns(session: Session, ids: Sequence[int], now: datetime) -> None:
+def _cancel_turns(tx: Transaction, ids: Sequence[int]) -> None:
     """What a chat may have heard must not be taken for part of what comes after: it is retired."""
     heard = select(Turn.chat_id).where(Turn.conversation_id.in_(ids), Turn.status == TurnStatus.ASKING)
-    session.execute(
+    tx.session.execute(
         update(Chat)
         .where(Chat.id.in_(heard), Chat.status == ChatStatus.ONGOING)
-        .values(status=ChatStatus.ENDING, end_reason=WHY, due_at=now),
+        .values(status=ChatStatus.ENDING, end_reason=WHY, due_at=tx.now),
     )
-    session.execute(
+    tx.session.execute(
         update(Turn)
         .where(Turn.conversation_id.in_(ids), Turn.status.in_(OPEN_TURN))
-        .values(status=TurnStatus.CANCELED, settled_at=now, items_at_last_check=None, error=WHY),
+        .values(status=TurnStatus.CANCELED, settled_at=tx.now, items_at_last_check=None, error=WHY),
     )
 
 
-def _cancel_texts(session: Session, ids: Sequence[int], now: datetime) -> None:
-    session.execute(
+def _cancel_texts(tx: Transaction, ids: Sequence[int]) -> None:
+    tx.session.execute(
         update(Message)
         .where(Message.conversation_id.in_(ids), Message.status.in_(NEVER_BEGUN))
-        .values(status=MessageStatus.CANCELED, settled_at=now, error=WHY),
+        .values(status=MessageStatus.CANCELED, settled_at=tx.now, error=WHY),
     )

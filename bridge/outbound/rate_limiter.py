@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import Sender
+from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS, SHORT_CODE, TOLL_FREE, WHATSAPP, masked
 
 log = logging.getLogger(__name__)
@@ -112,41 +113,39 @@ def airtime(settings: Settings, sender: str, segments: int) -> timedelta:
     return timedelta(seconds=segments / (settings.sender_rate or RATES[kind_of(sender)]))
 
 
-def reserve(
-    session: Session, sender: str, segments: int, length: timedelta, now: datetime, expires_at: datetime
-) -> datetime | None:
+def reserve(tx: Transaction, sender: str, segments: int, length: timedelta, expires_at: datetime) -> datetime | None:
     """The moment from which a text of so many segments may go, now or later. ``length``: its airtime.
 
     ``None`` where so much has a place before it that it would be too late; then it takes none itself. The row stays
     locked until the commit.
     """
-    times = {"now": _micros(now), "length": length // _MICRO, "end": _micros(expires_at + BURST)}
+    times = {"now": _micros(tx.now), "length": length // _MICRO, "end": _micros(expires_at + BURST)}
     asked: dict[str, str | int] = {"sender": sender, "size": segments, **times}
-    place = _take_slot(session, asked)
+    place = _take_slot(tx, asked)
     if place is None:
-        _ensure_row(session, sender, now)
-        place = _take_slot(session, asked)
-    return place and max(now, place)
+        _ensure_row(tx, sender)
+        place = _take_slot(tx, asked)
+    return place and max(tx.now, place)
 
 
-def kept_slot(session: Session, sender: str, place: datetime) -> datetime:
+def kept_slot(tx: Transaction, sender: str, place: datetime) -> datetime:
     """A place that was given out before: as it was, or at the end of the pause that the sender makes."""
-    paused_until = session.scalar(select(Sender.paused_until).where(Sender.name == sender))
+    paused_until = tx.session.scalar(select(Sender.paused_until).where(Sender.name == sender))
     return max(place, paused_until or place)
 
 
-def pause_sender(session: Session, sender: str, tried_at: datetime, now: datetime) -> datetime:
+def pause_sender(tx: Transaction, sender: str, tried_at: datetime) -> datetime:
     """The queue of this sender is full: it pauses. Returns until when.
 
     What was on its way when the pause began does not make it longer.
     """
-    _ensure_row(session, sender, now)
-    row = session.get_one(Sender, sender, with_for_update=True)
+    _ensure_row(tx, sender)
+    row = tx.session.get_one(Sender, sender, with_for_update=True)
     if row.paused_until and tried_at < row.paused_until:
         return row.paused_until
     again = row.paused_until is not None and tried_at < row.paused_until + LONGEST_PAUSE
     row.refusals = row.refusals + 1 if again else 1
-    row.paused_until = now + min(SHORTEST_PAUSE * 2 ** min(row.refusals - 1, 10), LONGEST_PAUSE)
+    row.paused_until = tx.now + min(SHORTEST_PAUSE * 2 ** min(row.refusals - 1, 10), LONGEST_PAUSE)
     log.warning("the queue of %s is full; it pauses until %s", masked(sender), row.paused_until)
     return row.paused_until
 
@@ -157,8 +156,8 @@ def totals(session: Session) -> list[Total]:
     return [Total(*row) for row in rows]
 
 
-def _take_slot(session: Session, asked: Mapping[str, str | int]) -> datetime | None:
-    taken = session.connection().execute(_TAKE, asked).first()
+def _take_slot(tx: Transaction, asked: Mapping[str, str | int]) -> datetime | None:
+    taken = tx.session.connection().execute(_TAKE, asked).first()
     if taken is None:
         return None
     begin, paused_until = taken
@@ -166,9 +165,9 @@ def _take_slot(session: Session, asked: Mapping[str, str | int]) -> datetime | N
     return max(place, paused_until or place)
 
 
-def _ensure_row(session: Session, sender: str, now: datetime) -> None:
-    first = insert_if_new(session, Sender).values(name=sender, free_at=_micros(now))
-    session.execute(first.on_conflict_do_nothing())
+def _ensure_row(tx: Transaction, sender: str) -> None:
+    first = insert_if_new(tx.session, Sender).values(name=sender, free_at=_micros(tx.now))
+    tx.session.execute(first.on_conflict_do_nothing())
 
 
 def _micros(moment: datetime) -> int:

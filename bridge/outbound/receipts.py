@@ -8,13 +8,13 @@ and the treatment of what was not delivered. Where no report comes: ``bridge.mai
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from bridge.db.models import UNSENT, Conversation, Direction, Message, MessageStatus
+from bridge.db.transaction import Transaction
 from bridge.lib.phone import masked
 from bridge.outbound import opt_outs
 from bridge.providers.carriers.contract import (
@@ -30,7 +30,7 @@ from bridge.providers.carriers.contract import (
 from bridge.providers.carriers.spellings import same_phone
 from bridge.providers.errors import AccountRefused
 from bridge.queues import circuit_breakers
-from bridge.queues.conversation_queue import DELIVERIES, QUEUES, resume
+from bridge.queues.conversation_queue import DELIVERIES, make_due
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -63,25 +63,23 @@ def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") 
     transaction of its own, before the text itself is settled: opt-outs are locked before conversations.
     """
     pair = (Conversation.bridge_number, Conversation.phone, Conversation.service)
-    with rt.sessions.begin() as session:
+    with rt.database.transaction() as tx:
         about = select(Message.conversation_id, Message.attempted_at, *pair)
-        text = session.execute(about.join(Conversation).where(*which)).first()
+        text = tx.session.execute(about.join(Conversation).where(*which)).first()
         if text is None or not same_phone(recipient, text.phone):
             return False
         reach = opt_outs.reach(rt.settings, text.bridge_number, text.phone, text.service)
-        new = opt_outs.record(session, reach, opt_outs.BY_CARRIER, text.attempted_at or rt.now())
-        canceled = opt_outs.cancel(session, reach, rt.now()) if new else ()
-        is_out = opt_outs.has_opted_out(session, text.conversation_id)
+        new = opt_outs.record(tx, reach, opt_outs.BY_CARRIER, text.attempted_at or rt.now())
+        if new:
+            opt_outs.cancel(tx, reach)
+        is_out = opt_outs.has_opted_out(tx, text.conversation_id)
     if new:
         log.warning("%s has opted out of %s: %s", masked(text.phone), masked(text.bridge_number), opt_outs.BY_CARRIER)
-    for conversation_id in canceled:
-        for queue in QUEUES:
-            rt.notifier.wake(queue.task, conversation_id)
     return is_out
 
 
 def record_accepted(
-    rt: Runtime, session: Session, message: Message, carried: CarriedText, *, proven: bool = True
+    rt: Runtime, tx: Transaction, message: Message, carried: CarriedText, *, proven: bool = True
 ) -> bool:
     """The carrier has it, under this id and as far as this; False when that is not news. The line is locked.
 
@@ -89,17 +87,17 @@ def record_accepted(
     Call :func:`tell` once the transaction has ended.
     """
     if message.status in UNSETTLED:
-        owned = _owned(session, message, carried.id, rt.now()) if proven else carried.id
+        owned = _owned(tx, message, carried.id) if proven else carried.id
         message.status, message.carrier_id, message.settled_at = MessageStatus.SENT, owned, rt.now()
         message.error, message.resend_at = None, None
         message.poll_status_at = rt.now() + POLL_STATUS_AFTER if owned else None
     elif message.carrier_id not in (None, carried.id):
-        _record_duplicate(rt, session, message, carried)
+        _record_duplicate(tx, message, carried)
         return False
-    return note(rt, session, message, carried.status, carried.error_code)
+    return note(rt, tx, message, carried.status, carried.error_code)
 
 
-def note(rt: Runtime, session: Session, message: Message, status: Delivery, code: int | None) -> bool:
+def note(rt: Runtime, tx: Transaction, message: Message, status: Delivery, code: int | None) -> bool:
     """How far the carrier has brought a text, and what follows from it; False when that is not news."""
     if status in ARRIVED:
         message.resend_at = None
@@ -110,14 +108,14 @@ def note(rt: Runtime, session: Session, message: Message, status: Delivery, code
         message.poll_status_at = None
     if status in NOT_DELIVERED:
         message.settled_at = rt.now()
-        failed(rt, session, message)
+        failed(rt, tx, message)
     elif status in ARRIVED and message.attempted_at:
-        needed = scopes(rt.carrier, _number(session, message))
-        circuit_breakers.close_proven(session, needed, DELIVERIES, message.attempted_at, rt.now())
+        needed = scopes(rt.carrier, _number(tx, message))
+        circuit_breakers.close_proven(tx, needed, DELIVERIES, message.attempted_at)
     return True
 
 
-def failed(rt: Runtime, session: Session, message: Message) -> None:
+def failed(rt: Runtime, tx: Transaction, message: Message) -> None:
     """Here every text comes by that was refused for good or not delivered, with the carrier's code if it gave one.
 
     A text that was sent and met a fault of our own set-up puts the carrier on hold, or its sender there. Some go again
@@ -125,9 +123,9 @@ def failed(rt: Runtime, session: Session, message: Message) -> None:
     """
     meaning = rt.carrier.meaning(message.error_code)
     if message.status is MessageStatus.SENT and meaning.treatment.concerns_others:
-        sender = rt.carrier.queue_of(_number(session, message)) if meaning.treatment.sender_only else None
+        sender = rt.carrier.queue_of(_number(tx, message)) if meaning.treatment.sender_only else None
         cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code, part=sender)
-        circuit_breakers.trip(session, cause, rt.now(), from_receipt=True)
+        circuit_breakers.trip(tx, cause, from_receipt=True)
     pauses = meaning.treatment.send_again[message.resends :]
     if meaning.treatment.in_pieces and (message.segments or 1) < 2:
         return
@@ -138,9 +136,9 @@ def failed(rt: Runtime, session: Session, message: Message) -> None:
         message.resend_at = resend_at
 
 
-def _number(session: Session, message: Message) -> str:
+def _number(tx: Transaction, message: Message) -> str:
     """The number of ours that the text is from."""
-    return session.get_one(Conversation, message.conversation_id).bridge_number
+    return tx.session.get_one(Conversation, message.conversation_id).bridge_number
 
 
 def tell(rt: Runtime, message: Message) -> None:
@@ -153,27 +151,22 @@ def tell(rt: Runtime, message: Message) -> None:
 
 
 def _report(rt: Runtime, said: StatusReport) -> bool:
-    with rt.sessions.begin() as session:
-        message = _find(session, said)
+    with rt.database.transaction() as tx:
+        message = _find(tx, said)
         if message is None:
             return False
         settles = message.status in UNSETTLED
-        news = record_accepted(
-            rt, session, message, CarriedText(said.carrier_id, said.status, error_code=said.error_code)
-        )
+        news = record_accepted(rt, tx, message, CarriedText(said.carrier_id, said.status, error_code=said.error_code))
         if settles:
-            _wake(session, message.conversation_id, rt.now())
-        conversation_id = message.conversation_id
+            make_due(tx, DELIVERIES, message.conversation_id)
     if news:
         tell(rt, message)
-    if settles:
-        rt.notifier.wake(DELIVERIES.task, conversation_id)
     return news
 
 
-def _find(session: Session, said: StatusReport) -> Message | None:
+def _find(tx: Transaction, said: StatusReport) -> Message | None:
     """Our row, locked. The carrier may spell the phone otherwise than we do, but a wholly other one is not meant."""
-    named = session.execute(select(Message, Conversation.phone).join(Conversation).where(*_named(said))).first()
+    named = tx.session.execute(select(Message, Conversation.phone).join(Conversation).where(*_named(said))).first()
     if named is None:
         return None
     message, phone = named
@@ -184,8 +177,8 @@ def _find(session: Session, said: StatusReport) -> Message | None:
         return None
     # Its line may have to move: the conversation is always locked before its texts.
     if message.status in UNSETTLED or message.carrier_id != said.carrier_id:
-        session.get_one(Conversation, message.conversation_id, with_for_update=True)
-    session.refresh(message, with_for_update=True)
+        tx.session.get_one(Conversation, message.conversation_id, with_for_update=True)
+    tx.session.refresh(message, with_for_update=True)
     return message
 
 
@@ -205,37 +198,32 @@ def _is_news(message: Message, status: Delivery, code: int | None) -> bool:
     return status is known and status in NOT_DELIVERED and message.error_code is None and code is not None
 
 
-def _record_duplicate(rt: Runtime, session: Session, message: Message, copy: CarriedText) -> None:
+def _record_duplicate(tx: Transaction, message: Message, copy: CarriedText) -> None:
     """The second id is kept, so that no look takes it for another text with the same words."""
     if copy.status in ARRIVED:
         message.resend_at = None
     if message.duplicate_carrier_id is None:
-        message.duplicate_carrier_id = _owned(session, message, copy.id, rt.now())
+        message.duplicate_carrier_id = _owned(tx, message, copy.id)
         log.error("message %s stands twice at the carrier: %s, %s", message.id, message.carrier_id, copy.id)
 
 
-def _owned(session: Session, message: Message, carrier_id: str, now: datetime) -> str | None:
+def _owned(tx: Transaction, message: Message, carrier_id: str) -> str | None:
     """The id, free to be this text's; ``None`` where a text has it that is not ours to change: a person's, or one in
     another line.
 
     A look may have taken it for another text with the same words. That one was never found, and is looked for again.
     """
-    other = session.scalar(select(Message).where(Message.carrier_id == carrier_id, Message.id != message.id))
+    other = tx.session.scalar(select(Message).where(Message.carrier_id == carrier_id, Message.id != message.id))
     if other is None:
         return carrier_id
     log.error("%s was taken for message %s, and is message %s", carrier_id, other.id, message.id)
     if other.direction is Direction.IN or other.conversation_id != message.conversation_id:
         return None
-    session.refresh(other, with_for_update=True)
+    tx.session.refresh(other, with_for_update=True)
     other.carrier_id, other.duplicate_carrier_id = other.duplicate_carrier_id, None
     if other.carrier_id is None and other.resent_as is None:
         other.status, other.delivery, other.error_code = MessageStatus.SENDING, None, None
         other.settled_at, other.poll_status_at, other.resend_at = None, None, None
-    session.flush()  # the id must be free before it is given away
-    _wake(session, message.conversation_id, now)
+    tx.session.flush()  # the id must be free before it is given away
+    make_due(tx, DELIVERIES, message.conversation_id)
     return carrier_id
-
-
-def _wake(session: Session, conversation_id: int, now: datetime) -> None:
-    """What waits in the line need not wait any longer."""
-    session.execute(update(Conversation).where(Conversation.id == conversation_id).values(resume(DELIVERIES, now)))

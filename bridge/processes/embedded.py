@@ -208,8 +208,8 @@ def _alone(database_url: str) -> Iterator[None]:
 def _take_over(rt: Runtime) -> None:
     """No other bridge runs on this file: what is claimed there belongs to the dead."""
     if rt.settings.database_url.startswith("sqlite"):
-        with rt.sessions.begin() as session:
-            session.execute(delete(Worker))
+        with rt.database.transaction() as tx:
+            tx.session.execute(delete(Worker))
 
 
 def _guarded(name: str, work: Callable[[], None]) -> None:

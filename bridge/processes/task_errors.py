@@ -11,13 +11,14 @@ from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from bridge.chats import ending
 from bridge.db.engine import AWAY
 from bridge.db.models import Chat
-from bridge.queues.conversation_queue import QUEUES, LeaseLost, backoff, leases_of, postpone
+from bridge.db.transaction import Transaction
+from bridge.queues.conversation_queue import QUEUES, LeaseLost, leases_of, postpone
 from bridge.queues.task_errors import A_FEW, STANDS_FOR, record
+from bridge.queues.timing import backoff
 from bridge.runtime import Runtime
 
 CALLS_MISSED = 3
@@ -51,9 +52,9 @@ def _told(error: Exception) -> str:
 
 
 def _note(rt: Runtime, task: str, row: int, error: str, lasting: timedelta) -> None:
-    with rt.sessions.begin() as session:
-        times = record(session, task, row, _conversation(task, row), error, rt.now(), lasting)
-        _pause(rt, session, task, row, times)
+    with rt.database.transaction() as tx:
+        times = record(tx, task, row, _conversation(task, row), error, rt.now(), lasting)
+        _pause(rt, tx, task, row, times)
     if times >= A_FEW:
         log.error("%s %s has failed %s times in a row: %s", task, row or "of the clock", times, error)
 
@@ -64,10 +65,10 @@ def _conversation(task: str, row: int) -> object:
     return chats_own if task == ending.TASK else row or None
 
 
-def _pause(rt: Runtime, session: Session, task: str, row: int, times: int) -> None:
+def _pause(rt: Runtime, tx: Transaction, task: str, row: int, times: int) -> None:
     """What this worker has claimed for the step comes due again after a pause, and holds up nobody else meanwhile."""
     for line in QUEUES:
         if line.task == task:
-            for lease in leases_of(session, line, rt.heartbeat.worker, row):
+            for lease in leases_of(tx, line, rt.heartbeat.worker, row):
                 with suppress(LeaseLost):
-                    postpone(session, lease, rt.now() + backoff(times))
+                    postpone(tx, lease, rt.now() + backoff(times))

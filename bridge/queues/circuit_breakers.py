@@ -24,9 +24,12 @@ from sqlalchemy.orm import Session
 
 from bridge.db.engine import insert_if_new
 from bridge.db.models import CircuitBreaker, Conversation, Message
+from bridge.db.transaction import Transaction
 from bridge.lib.phone import mask_numbers
 from bridge.providers.errors import RemoteError, provider_of
-from bridge.queues.conversation_queue import ConversationQueue, backoff
+from bridge.queues import conversation_queue
+from bridge.queues.conversation_queue import ConversationQueue
+from bridge.queues.timing import backoff
 
 log = logging.getLogger(__name__)
 
@@ -51,28 +54,28 @@ class OpenCircuit:
     since: datetime
 
 
-def admit(session: Session, scopes: Sequence[str], now: datetime) -> tuple[str, ...] | None:
+def admit(tx: Transaction, scopes: Sequence[str]) -> tuple[str, ...] | None:
     """May work be tried that needs all of these? If so, the holds that its success ends, the wide before the narrow.
 
     At the end of a hold's pause the first one who asks becomes the probe. Where two are on hold, it probes both. None:
     one of them is on hold, and nothing was written.
     """
-    count = session.scalar(select(func.count()).where(CircuitBreaker.scope.in_(scopes)))
+    count = tx.session.scalar(select(func.count()).where(CircuitBreaker.scope.in_(scopes)))
     if not count:
         return ()
     due = (
         select(CircuitBreaker)
-        .where(CircuitBreaker.scope.in_(scopes), CircuitBreaker.probe_at <= now)
+        .where(CircuitBreaker.scope.in_(scopes), CircuitBreaker.probe_at <= tx.now)
         .order_by(CircuitBreaker.scope)
     )
     # Who is locked has just become the probe of somebody else.
-    breakers = session.scalars(due.with_for_update(skip_locked=True).execution_options(populate_existing=True)).all()
+    breakers = tx.session.scalars(due.with_for_update(skip_locked=True).execution_options(populate_existing=True)).all()
     if len(breakers) < count:
         return None
     ended = tuple(breaker.scope for breaker in breakers if not breaker.from_receipt or _is_proven(breaker))
     for breaker in breakers:
-        breaker.probe_at, breaker.probes, breaker.probe_failed = now + _pause(breaker), breaker.probes + 1, False
-    session.flush()
+        breaker.probe_at, breaker.probes, breaker.probe_failed = tx.now + _pause(breaker), breaker.probes + 1, False
+    tx.session.flush()
     return ended
 
 
@@ -92,58 +95,58 @@ def pausing(session: Session, now: datetime) -> Sequence[str]:
 
 
 def probe_by(
-    session: Session,
+    tx: Transaction,
     scope: str,
     queue: ConversationQueue,
     whose: ColumnElement[bool],
     free: ColumnElement[bool],
-    now: datetime,
 ) -> list[int]:
     """The conversation to ring for, of those ``whose`` work the hold stops: the one that has waited longest, and that
     is ``free`` of other holds.
     """
-    due = select(Conversation.id).where(queue.due_at <= now, whose)
-    if session.scalar(due.limit(1)) is None:
+    due = select(Conversation.id).where(queue.due_at <= tx.now, whose)
+    if tx.session.scalar(due.limit(1)) is None:
         from_receipt = exists().where(CircuitBreaker.scope == scope, CircuitBreaker.from_receipt)
         goes_again = exists().where(Message.resend_at.is_not(None), Message.conversation_id == Conversation.id, whose)
-        if not session.scalar(select(from_receipt & goes_again)):  # nobody is left; the next piece of work finds out
-            session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope == scope))
+        if not tx.session.scalar(select(from_receipt & goes_again)):  # nobody is left; the next piece of work finds out
+            tx.session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope == scope))
         return []
-    return list(session.scalars(due.where(free).order_by(queue.due_at).limit(1)))
+    return list(tx.session.scalars(due.where(free).order_by(queue.due_at).limit(1)))
 
 
-def trip(session: Session, error: RemoteError, now: datetime, *, from_receipt: bool = False) -> None:
+def trip(tx: Transaction, error: RemoteError, *, from_receipt: bool = False) -> None:
     """Put on hold what the error concerns; what is on hold already keeps its pauses.
 
     ``late``: the message that met the cause had been taken.
     """
     told = {"cause": str(error), "probe_failed": from_receipt}
-    known = (
-        told if from_receipt else {**told, "from_receipt": False}
-    )  # one that refuses at once will prove by taking that it is over
+    # A provider that refuses at once proves by accepting that the cause is gone.
+    known = told if from_receipt else {**told, "from_receipt": False}
     renew = (
         update(CircuitBreaker).where(CircuitBreaker.scope == error.scope).values(known).returning(CircuitBreaker.scope)
     )
-    if session.scalar(renew) is None:
+    if tx.session.scalar(renew) is None:
         first = FIRST_LATE_PROBE if from_receipt else backoff(1)
-        breaker = {"scope": error.scope, **told, "from_receipt": from_receipt, "since": now, "probe_at": now + first}
-        session.execute(insert_if_new(session, CircuitBreaker).values(breaker).on_conflict_do_nothing())
+        breaker = {
+            "scope": error.scope,
+            **told,
+            "from_receipt": from_receipt,
+            "since": tx.now,
+            "probe_at": tx.now + first,
+        }
+        tx.session.execute(insert_if_new(tx.session, CircuitBreaker).values(breaker).on_conflict_do_nothing())
         log.error("%s is on hold, all its work waits: %s", mask_numbers(error.scope), error)
 
 
-def close_proven(
-    session: Session, scopes: Sequence[str], queue: ConversationQueue, tried_at: datetime, now: datetime
-) -> None:
+def close_proven(tx: Transaction, scopes: Sequence[str], queue: ConversationQueue, tried_at: datetime) -> None:
     """A message that was tried then has arrived: late holds that are older have lost their cause."""
     older = select(CircuitBreaker.scope).where(
         CircuitBreaker.scope.in_(scopes), CircuitBreaker.from_receipt, CircuitBreaker.since <= tried_at
     )
-    close(session, session.scalars(older).all(), queue, now)
+    close(tx, tx.session.scalars(older).all(), queue)
 
 
-def close(
-    session: Session, probed: Sequence[str], queue: ConversationQueue, now: datetime, error: RemoteError | None = None
-) -> None:
+def close(tx: Transaction, probed: Sequence[str], queue: ConversationQueue, error: RemoteError | None = None) -> None:
     """What a probe has found to serve again: what is due is rung for at the next sweep.
 
     Where the answer was an error, the account was still served, unless it is what was refused. Of the agent or the
@@ -158,20 +161,17 @@ def close(
         .order_by(CircuitBreaker.scope)
         .with_for_update()
     )
-    closed = session.scalars(found).all() if probed else []
+    closed = tx.session.scalars(found).all() if probed else []
     if not closed:
         return
-    session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope.in_(closed)))
-    # Who is locked is being rung for, worked on, or halted; none of them may hold up the others.
-    due = select(Conversation.id).where(queue.due_at <= now).with_for_update(skip_locked=True).cte("due")
-    unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({queue.notified_at: None})
-    session.execute(unmark)
+    tx.session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope.in_(closed)))
+    conversation_queue.forget_notifications(tx, queue)
     log.warning("%s serves again; its work goes on", mask_numbers(" and ".join(closed)))
 
 
-def is_open(session: Session, scopes: Sequence[str]) -> bool:
+def is_open(tx: Transaction, scopes: Sequence[str]) -> bool:
     """Is one of these?"""
-    return bool(session.scalar(select(exists().where(CircuitBreaker.scope.in_(scopes)))))
+    return bool(tx.session.scalar(select(exists().where(CircuitBreaker.scope.in_(scopes)))))
 
 
 def open_circuits(session: Session) -> list[OpenCircuit]:

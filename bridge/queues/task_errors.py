@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from bridge.db.engine import insert_if_new
 from bridge.db.models import TaskError
+from bridge.db.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +70,12 @@ def count(session: Session, now: datetime) -> dict[str, int]:
 
 
 def record(
-    session: Session, task: str, row: int, conversation: object, error: str, now: datetime, lasting: timedelta
+    tx: Transaction, task: str, row: int, conversation: object, error: str, now: datetime, lasting: timedelta
 ) -> int:
     """Note one more, and forget what is long over. ``conversation``: its id, or how the database finds it. Returns how
     many in a row that makes.
     """
-    session.execute(delete(TaskError).where(TaskError.stands_until < now - FORGET_AFTER))
+    tx.session.execute(delete(TaskError).where(TaskError.stands_until < now - FORGET_AFTER))
     new = {"task": task, "row_id": row, "conversation_id": conversation, "since": now, "times": 1}
     latest = {"error": error, "last_at": now, "stands_until": now + lasting}
     goes_on = TaskError.stands_until > now
@@ -83,6 +84,6 @@ def record(
         "since": case((goes_on, TaskError.since), else_=now),
         **latest,
     }
-    noted = insert_if_new(session, TaskError).values(**new, **latest)
+    noted = insert_if_new(tx.session, TaskError).values(**new, **latest)
     noted = noted.on_conflict_do_update(index_elements=[TaskError.task, TaskError.row_id], set_=again)
-    return session.scalars(noted.returning(TaskError.times)).one()
+    return tx.session.scalars(noted.returning(TaskError.times)).one()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
 
 from bridge.chats import rows
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.transaction import Transaction
 from bridge.inbound import limits
 from bridge.providers.agents.routes import scopes
 from bridge.queues import circuit_breakers, conversation_queue
-from bridge.queues.conversation_queue import DELIVERIES, TURNS, Lease
+from bridge.queues.conversation_queue import TURNS, Lease
+from bridge.queues.timing import TURN_LEASE_MARGIN
 from bridge.runtime import Runtime
 from bridge.turns.values import ClaimedTurn
 
@@ -31,86 +32,79 @@ AS_SENT = (Message.created_at, Message.id)
 LONGEST_TURN = 2
 """Whole answers of the agent that one attempt may wait for: an old chat that turns out to have ended, and a new one."""
 
-LEASE_MARGIN = timedelta(seconds=120)
-"""On top of that: making a chat, looking into one, and a commit that waits. A booking must outlast them all."""
-
 
 def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
     """Book the line, and say in the same commit what will be asked where, so that it is known whatever happens."""
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
         return None
-    lease_for = LONGEST_TURN * rt.settings.agent_timeout + LEASE_MARGIN
-    with rt.sessions.begin() as session:
-        lease = conversation_queue.claim(
-            session, TURNS, conversation_id, worker=worker, now=rt.now(), lease_for=lease_for
-        )
+    lease_for = LONGEST_TURN * rt.settings.agent_timeout + TURN_LEASE_MARGIN
+    with rt.database.transaction() as tx:
+        lease = conversation_queue.claim(tx, TURNS, conversation_id, worker=worker, lease_for=lease_for)
         if lease is None:
             return None
-        pair = session.get_one(Conversation, conversation_id)
-        turn = _open_turn(session, conversation_id) or _next_turn(rt, session, lease, pair)
+        pair = tx.session.get_one(Conversation, conversation_id)
+        turn = _open_turn(tx, conversation_id) or _next_turn(rt, tx, lease, pair)
         if turn is None:
             return None
         route = rt.agents.route(pair.bridge_number)
-        chat = _chat(rt, session, turn, route)
+        chat = _chat(rt, tx, turn, route)
         needed = (chat.provider,) if chat else scopes(route)
         too_old = rt.now() >= turn.expires_at
-        probed = () if too_old else circuit_breakers.admit(session, needed, rt.now())
+        probed = () if too_old else circuit_breakers.admit(tx, needed)
         if probed is None:
-            session.rollback()
+            tx.roll_back()
             return None
         agent = (chat.provider, chat.agent_id) if chat else (route.provider, route.agent_id)
-        claimed = _booked(session, lease, pair, turn, chat, agent, probed)
+        claimed = _booked(tx, lease, pair, turn, chat, agent, probed)
         if claimed.chat and not claimed.outcome_unknown:
-            begin_asking(rt, session, claimed, claimed.chat)
+            begin_asking(tx, claimed, claimed.chat)
         return claimed
 
 
-def _open_turn(session: Session, conversation_id: int) -> Turn | None:
-    return session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
+def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
+    return tx.session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
 
 
-def _next_turn(rt: Runtime, session: Session, lease: Lease, pair: Conversation) -> Turn | None:
+def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -> Turn | None:
     """Of the texts that wait. ``None``, and the claim let go, where there are none or the person had too many turns."""
     if pair.throttled_at:
-        _ignore_too_old(rt, session, pair.id, pair.throttled_at)
+        _ignore_too_old(rt, tx, pair.id, pair.throttled_at)
     waiting = select(Message).where(*_waiting(lease.conversation_id)).order_by(*AS_SENT)
-    texts = session.scalars(waiting.limit(MAX_TEXTS)).all()
+    texts = tx.session.scalars(waiting.limit(MAX_TEXTS)).all()
     if not texts:
-        conversation_queue.settle(session, lease, rt.now())
+        conversation_queue.settle(tx, lease)
         return None
-    free_at = limits.free_at(rt, session, pair.phone)
+    free_at = limits.free_at(rt, tx, pair.phone)
     if free_at > rt.now():
         pair.throttled_at = rt.now()
-        _keep_waiting(rt, session, lease, free_at)
+        _keep_waiting(rt, tx, lease, free_at)
         return None
-    return _merge(rt, session, lease.conversation_id, texts)
+    return _merge(rt, tx, lease.conversation_id, texts)
 
 
 def _waiting(conversation_id: int) -> tuple[ColumnElement[bool], ...]:
     return Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING
 
 
-def _keep_waiting(rt: Runtime, session: Session, lease: Lease, free_at: datetime) -> None:
+def _keep_waiting(rt: Runtime, tx: Transaction, lease: Lease, free_at: datetime) -> None:
     """Until the person may have a turn again, or until the oldest text is too old for one."""
     conversation_id = lease.conversation_id
-    _ignore_too_old(rt, session, conversation_id, rt.now())
-    oldest = session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
-    conversation_queue.postpone(session, lease, oldest and min(free_at, oldest + rt.settings.answer_within))
-    if limits.notify(rt, session, conversation_id, rt.settings.rate_limit_reply):
-        unrung = update(Conversation).where(Conversation.id == conversation_id)  # so that the sweeper rings
-        session.execute(unrung.values({DELIVERIES.notified_at: None}))
+    _ignore_too_old(rt, tx, conversation_id, rt.now())
+    oldest = tx.session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
+    conversation_queue.postpone(tx, lease, oldest and min(free_at, oldest + rt.settings.answer_within))
+    limits.notify(rt, tx, conversation_id, rt.settings.rate_limit_reply)
 
 
-def _ignore_too_old(rt: Runtime, session: Session, conversation_id: int, throttled_at: datetime) -> None:
+def _ignore_too_old(rt: Runtime, tx: Transaction, conversation_id: int, throttled_at: datetime) -> None:
     """What waited because the person had had too many turns is not given up with an excuse each."""
     until = min(throttled_at, rt.now() - rt.settings.answer_within)
-    ignored = limits.ignore_waiting(session, conversation_id, until, rt.now())
+    ignored = limits.ignore_waiting(tx, conversation_id, until, rt.now())
     if ignored:
         log.warning("%s texts in conversation %s are ignored: %s", ignored, conversation_id, limits.TOO_MANY)
 
 
-def _merge(rt: Runtime, session: Session, conversation_id: int, texts: Sequence[Message]) -> Turn:
+def _merge(rt: Runtime, tx: Transaction, conversation_id: int, texts: Sequence[Message]) -> Turn:
     """A new turn of these, in order. One that is too old is not to drag a fresh one along."""
     too_old_from = rt.now() - rt.settings.answer_within
     texts = [text for text in texts if text.created_at <= too_old_from] or texts
@@ -121,23 +115,23 @@ def _merge(rt: Runtime, session: Session, conversation_id: int, texts: Sequence[
         created_at=rt.now(),
         expires_at=min(text.created_at for text in texts) + rt.settings.answer_within,
     )
-    session.add(turn)
-    session.flush()
+    tx.session.add(turn)
+    tx.session.flush()
     for text in texts:
         text.turn_id, text.status = turn.id, MessageStatus.IN_TURN
-    session.flush()
+    tx.session.flush()
     return turn
 
 
-def _chat(rt: Runtime, session: Session, turn: Turn, route: Route) -> OpenChat | None:
+def _chat(rt: Runtime, tx: Transaction, turn: Turn, route: Route) -> OpenChat | None:
     """Where it was said, or may have been; else where it is to be said, if that is open."""
     if turn.status is TurnStatus.ASKING:
-        return rows.find(session, Chat.id == turn.chat_id)
-    return rows.find_ongoing(rt, session, turn.conversation_id, route)
+        return rows.find(tx, Chat.id == turn.chat_id)
+    return rows.find_ongoing(tx, turn.conversation_id, route)
 
 
 def _booked(
-    session: Session,
+    tx: Transaction,
     lease: Lease,
     pair: Conversation,
     turn: Turn,
@@ -146,7 +140,7 @@ def _booked(
     probed: tuple[str, ...],
 ) -> ClaimedTurn:
     said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
-    bodies = session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
+    bodies = tx.session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
     turn.attempts += 1
     return ClaimedTurn(
         lease=lease,
@@ -167,8 +161,8 @@ def _booked(
     )
 
 
-def begin_asking(rt: Runtime, session: Session, claimed: ClaimedTurn, chat: OpenChat) -> None:
-    turn = session.get_one(Turn, claimed.turn_id)
-    turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, rt.now()
+def begin_asking(tx: Transaction, claimed: ClaimedTurn, chat: OpenChat) -> None:
+    turn = tx.session.get_one(Turn, claimed.turn_id)
+    turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, tx.now
     turn.response_received, turn.items_at_last_check = False, None
-    session.get_one(Chat, chat.id).last_activity_at = rt.now()
+    tx.session.get_one(Chat, chat.id).last_activity_at = tx.now

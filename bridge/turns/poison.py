@@ -16,6 +16,7 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from bridge.db.models import OPEN_TURN, Chat, Turn, TurnStatus, one_of
+from bridge.db.transaction import Transaction
 
 LATELY = timedelta(minutes=10)
 """Service that is longer ago says nothing about the provider's state."""
@@ -24,12 +25,12 @@ NEWEST_TURNS = 1000
 """Among so many the proof is looked for, by their ids. The search costs the same however long the history is."""
 
 
-def count(session: Session, turn: Turn, agent: tuple[str, str], now: datetime) -> None:
+def count(tx: Transaction, turn: Turn, agent: tuple[str, str]) -> None:
     """The provider has failed at this turn once more. It counts against the turn and its chat if others are served."""
-    if _serves_others(session, turn, agent, now):
+    if _serves_others(tx.session, turn, agent, tx.now):
         turn.failures += 1
-        session.execute(update(Chat).where(Chat.id == turn.chat_id).values(failures=Chat.failures + 1))
-    turn.failed_at = now
+        tx.session.execute(update(Chat).where(Chat.id == turn.chat_id).values(failures=Chat.failures + 1))
+    turn.failed_at = tx.now
 
 
 def _serves_others(session: Session, turn: Turn, agent: tuple[str, str], now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""What passes through a turn: plain values, no rows."""
+"""The values that pass through a turn. None of them is a row."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from bridge.chats.rows import OpenChat
 from bridge.providers.agents.contract import Item, Speaker
 from bridge.providers.agents.transcript import Bookmark
 from bridge.providers.errors import RemoteError
-from bridge.queues import conversation_queue
 from bridge.queues.conversation_queue import Lease
+from bridge.queues.timing import backoff
 
 UNTOLD_AFTER = 6
-"""Failures after which a new chat is told nothing of the conversation so far: perhaps the provider fails at that."""
+"""Failures after which a new chat gets no recap: the provider may fail at the recap."""
 
 GIVE_UP_AFTER = 8
-"""Failures after which a turn is given up. A call in four may fail by chance: eight in a row are one in 65,000."""
+"""Failures after which a turn is given up. One call in four may fail by chance: eight in a row are one in 65,000."""
 
 
 @dataclass(frozen=True)
 class ClaimedTurn:
-    """A turn that this worker has claimed, as plain values."""
+    """A turn that this worker has leased."""
 
     lease: Lease
     phone: str
@@ -30,70 +30,77 @@ class ClaimedTurn:
     attempts: int
     expires_at: datetime
     outcome_unknown: bool
-    """It was said before, or may have been."""
+    """The agent was asked before, or may have been."""
     asked_at: datetime | None
     response_received: bool
-    """The provider has answered that, with an error."""
+    """The provider answered the last request with an error: nothing of it is on its way any more."""
     items_at_last_check: int | None
     probed: tuple[str, ...]
-    """What of it is on hold, or the agent: this turn finds out whether that serves again."""
+    """Open circuits that this turn probes."""
     failures: int
-    """How often the provider has failed at it while it served others."""
+    """How often the provider has failed at this turn while it served others."""
     error: str | None
     """Why the last attempt failed."""
     agent: tuple[str, str]
-    """Who is asked: the provider, and the agent there."""
+    """The provider, and the agent there."""
     chat: OpenChat | None
 
     @property
     def spent(self) -> bool:
-        """It is a poison message: whoever waits behind it must not wait any longer."""
+        """It is a poison message: texts behind it must not wait any longer."""
         return self.failures >= GIVE_UP_AFTER
 
     @property
     def untold(self) -> bool:
-        """A new chat is told nothing of the conversation so far."""
+        """A new chat gets no recap."""
         return self.failures >= UNTOLD_AFTER
 
     def next_try(self, now: datetime, retry_after: float | None = None) -> datetime:
-        """After a pause, but no later than the moment at which the turn is given up: that is due then."""
-        return min(now + conversation_queue.backoff(self.attempts, retry_after), self.expires_at)
+        """Return the end of the backoff, but no later than the moment at which the turn expires."""
+        return min(now + backoff(self.attempts, retry_after), self.expires_at)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the agent did with a turn."""
+    """The agent's answer to a turn."""
 
     chat: OpenChat
     items: tuple[Item, ...]
     bookmark: Bookmark
     ended: bool
+    """The agent has ended the chat."""
 
     @property
     def texts(self) -> list[str]:
-        """What goes to the phone: nothing but what the agent itself said."""
+        """What goes to the phone: only what the agent itself said."""
         return [item.content for item in self.items if item.speaker is Speaker.AGENT]
 
 
-class RetryAt(Exception):
-    """There is nothing to do but to look again at ``due_at``."""
+@dataclass(frozen=True)
+class RetryAt:
+    """Nothing can be done now. The turn is due again at ``due_at``."""
 
-    def __init__(
-        self, why: str, due_at: datetime, *, items_at_last_check: int | None = None, error: RemoteError | None = None
-    ) -> None:
-        super().__init__(why)
-        self.due_at = due_at
-        self.items_at_last_check = items_at_last_check
-        self.error = error
-
-
-class GiveUp(Exception):
-    """No further try is worth it."""
+    reason: str
+    due_at: datetime
+    items_at_last_check: int | None = None
+    error: RemoteError | None = None
+    response_received: bool = False
+    """The provider answered the request itself, with this error."""
 
 
-class NotReceived(Exception):
-    """The agent was asked and has surely not heard it."""
+@dataclass(frozen=True)
+class GiveUp:
+    """No further attempt makes sense."""
 
-    def __init__(self, error: RemoteError) -> None:
-        super().__init__(str(error))
-        self.error = error
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotReceived:
+    """The agent was asked and has surely not received it."""
+
+    error: RemoteError
+
+
+Outcome = Answer | RetryAt | GiveUp | NotReceived
+"""How an attempt ends. A provider's error that leaves the outcome open is raised, as is ``LeaseLost``."""

@@ -69,7 +69,7 @@ def find_faults(rt: Runtime) -> list[Fault]:
 
 
 def _database(rt: Runtime) -> list[Fault]:
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         if not at_head(session.connection()):
             newer = "the tables are not the newest; run: python -m bridge db upgrade"
             return [Fault("migration", "is missing", newer)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +16,7 @@ from bridge.queues.heartbeat import Heartbeat
 from bridge.runtime import Runtime
 from bridge.web.queries import chats, failures
 from bridge.web.queries.paging import LARGEST_ID, BadCursor, read_cursor, write_cursor
+from tests.databases import database
 from tests.fakes import FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -37,9 +37,9 @@ class Rows:
         self._chats = 0
 
     def _add(self, row):
-        with self._rt.sessions.begin() as session:
-            session.add(row)
-            session.flush()
+        with self._rt.database.transaction() as tx:
+            tx.session.add(row)
+            tx.session.flush()
             return row.id
 
     def conversation(self, phone: str = "+15551230001", **more) -> int:
@@ -73,20 +73,21 @@ def rows(rt: Runtime) -> Rows:
 
 
 def runtime(sessions, **settings) -> Runtime:
-    clock = FakeClock(NOON)
+    clock, notifier = FakeClock(NOON), FakeNotifier()
+    base = database(sessions, clock, notifier.wake)
     return Runtime(
         settings=fake_settings(**settings),
-        sessions=sessions,
+        database=base,
         agents=fake_agents(),
         carrier=FakeCarrier(),
-        notifier=FakeNotifier(),
-        heartbeat=Heartbeat(sessions, clock),
+        notifier=notifier,
+        heartbeat=Heartbeat(base),
         now=clock,
     )
 
 
 def chat_row(rt: Runtime, chat_id: int) -> Chat:
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         return session.get_one(Chat, chat_id)
 
 
@@ -240,9 +241,9 @@ def test_a_chat_that_somebody_is_busy_with_is_left_alone(postgresql_url, touched
     rt = runtime(build_sessions(engine))
     rows = Rows(rt)
     busy, idle = rows.chat(), rows.chat()
-    with rt.sessions.begin() as session:
-        row = session.get_one(Chat, busy)
-        session.get_one(touched, row.id if touched is Chat else row.conversation_id, with_for_update=True)
+    with rt.database.transaction() as tx:
+        row = tx.session.get_one(Chat, busy)
+        tx.session.get_one(touched, row.id if touched is Chat else row.conversation_id, with_for_update=True)
         assert ending.end_stale(rt, DAY).chat_ids == [idle]
     assert ending.end_stale(rt, DAY).chat_ids == [busy]
     engine.dispose()
@@ -276,16 +277,23 @@ def test_only_a_chat_that_is_to_end_is_told_of(rt, rows) -> None:
     assert row.end_reason == "ended by an operator"
 
 
+def woken(rt: Runtime, limit: int) -> list[int]:
+    """The chats for which a sweep wakes a worker."""
+    rt.notifier.wakeups.clear()
+    ending.wake_for_endings(rt, limit)
+    return [row for task, row in rt.notifier.wakeups if task == ending.TASK]
+
+
 def test_endings_that_are_due_are_booked_once(rt, rows) -> None:
     first, second = rows.chat(), rows.chat()
     rows.chat()
     ending.end_one(rt, first), ending.end_one(rt, second)
-    assert ending.book_endings(rt, 1) == [first]
-    assert ending.book_endings(rt, 9) == [second]
-    assert ending.book_endings(rt, 9) == []
+    assert woken(rt, 1) == [first]
+    assert woken(rt, 9) == [second]
+    assert woken(rt, 9) == []
     assert chat_row(rt, first).due_at == NOON + ending.TELL_AGAIN_AFTER
-    later = replace(rt, now=lambda: NOON + ending.TELL_AGAIN_AFTER)
-    assert ending.book_endings(later, 9) == [first, second]
+    rt.now.tick(ending.TELL_AGAIN_AFTER.total_seconds())
+    assert woken(rt, 9) == [first, second]
 
 
 # -- failures ------------------------------------------------------------------------------------------------------

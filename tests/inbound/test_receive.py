@@ -12,7 +12,7 @@ from sqlalchemy import select
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation, Message, MessageStatus
 from bridge.providers.errors import RateLimited
-from bridge.queues.conversation_queue import MAX_CLOCK_SKEW
+from bridge.queues.timing import MAX_CLOCK_SKEW
 from tests.scene import ANN, BOB, Scene
 
 

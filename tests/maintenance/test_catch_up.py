@@ -12,11 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import event, select
-from sqlalchemy.exc import OperationalError
 
 from bridge.config import Settings
 from bridge.db import migrate
@@ -29,6 +27,7 @@ from bridge.providers.carriers.contract import InboundText
 from bridge.providers.carriers.twilio.inbound_pages import Page, Received
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
+from tests.databases import Away, database
 from tests.fakes import FakeCarrier
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -277,23 +276,9 @@ def test_a_page_that_will_never_come_is_not_asked_for_again(scene: Scene) -> Non
 def test_a_database_that_is_away_for_a_moment_does_not_make_a_look_begin_anew(scene: Scene) -> None:
     lost(scene, "hello")
     scene.clock.tick(HOUR)
-    catch_up(replace(scene.rt, sessions=Hiccup(scene.sessions, at=2)))  # type: ignore[arg-type]
+    catch_up(replace(scene.rt, database=database(Away(scene.sessions, 2), scene.clock)))  # type: ignore[arg-type]
     assert stored(scene) == ["hello"]
     assert scene.carrier.calls == [("received_by", NUMBER)]
-
-
-class Hiccup:
-    """Sessions of which one can't be had."""
-
-    def __init__(self, sessions: Sessions, at: int) -> None:
-        self._sessions = sessions
-        self._left = at
-
-    def begin(self) -> Any:
-        self._left -= 1
-        if self._left == 0:
-            raise OperationalError("the database restarts", None, Exception())
-        return self._sessions.begin()
 
 
 def test_what_is_no_fault_of_the_carrier_is_told_and_leaves_the_mark_behind_the_text(scene: Scene) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from bridge.chats import ending
 from bridge.db.engine import Sessions, build_engine, build_sessions
@@ -18,10 +19,12 @@ from bridge.processes import tasks
 from bridge.providers.errors import AccountRefused, NotReached, RateLimited
 from bridge.providers.http.deadline import BEGIN_WITHIN
 from bridge.queues import circuit_breakers, conversation_queue
-from bridge.queues.heartbeat import LIVE_FOR, Heartbeat
+from bridge.queues.heartbeat import Heartbeat
+from bridge.queues.timing import LIVE_FOR, MAX_CLOCK_SKEW, RENOTIFY_AFTER, STALLED_AFTER
 from bridge.turns.process import process_turns
 from bridge.web.queries import activity
 from testkit.waiting import until
+from tests.databases import database
 from tests.fakes import FakeNotifier
 from tests.scene import ANN, BOB, Scene
 
@@ -44,7 +47,7 @@ def test_what_was_rung_for_just_now_is_left_alone(scene: Scene) -> None:
 
 def test_a_lost_ring_is_rung_again_after_a_while_and_once(scene: Scene) -> None:
     scene.text("hello")
-    scene.clock.tick(conversation_queue.RENOTIFY_AFTER.total_seconds() + 1)
+    scene.clock.tick(RENOTIFY_AFTER.total_seconds() + 1)
     assert swept(scene) == [("process_turns", 1)]
     assert swept(scene) == []
 
@@ -101,7 +104,7 @@ def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(
     scene.work_until_idle()
     assert scene.got() == ["hello"]
     assert scene.clock() - began < timedelta(seconds=40)
-    assert "process_turns: the work of a dead worker is taken up again: 1 conversations" in caplog.messages
+    assert "process_turns: 1 leases of stalled workers are taken over" in caplog.messages
 
 
 def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_the_dead(postgresql_url: str) -> None:
@@ -111,32 +114,26 @@ def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_th
     scene = Scene(sessions)
     for phone in (ANN, BOB):
         scene.text("hello", phone)
-    with sessions.begin() as session:
+    with scene.rt.database.transaction() as tx:
         for conversation_id in (1, 2):
-            leased = {"worker": "dead", "now": scene.clock(), "lease_for": timedelta(minutes=5)}
-            assert conversation_queue.claim(session, conversation_queue.TURNS, conversation_id, **leased)
+            leased = {"worker": "dead", "lease_for": timedelta(minutes=5)}
+            assert conversation_queue.claim(tx, conversation_queue.TURNS, conversation_id, **leased)
     scene.clock.tick(1)
     with sessions() as halted:
         halted.get_one(Conversation, 1, with_for_update=True)
         assert swept(scene) == [("process_turns", 2)]
-        with sessions.begin() as session:
-            circuit_breakers.trip(session, NotReached("refused", provider="retell"), scene.clock())
-            circuit_breakers.close(session, ("retell",), conversation_queue.TURNS, scene.clock())
+        with scene.rt.database.transaction() as tx:
+            circuit_breakers.trip(tx, NotReached("refused", provider="retell"))
+            circuit_breakers.close(tx, ("retell",), conversation_queue.TURNS)
     assert sorted(swept(scene)) == [("process_turns", 1), ("process_turns", 2)]
     engine.dispose()
 
 
 def test_the_work_of_a_living_worker_is_left_alone(scene: Scene) -> None:
     scene.text("hello")
-    with scene.sessions.begin() as session:
-        conversation_queue.claim(
-            session,
-            conversation_queue.TURNS,
-            1,
-            worker=scene.rt.heartbeat.worker,
-            now=scene.clock(),
-            lease_for=timedelta(minutes=5),
-        )
+    with scene.rt.database.transaction() as tx:
+        lease_for = timedelta(minutes=5)
+        conversation_queue.claim(tx, conversation_queue.TURNS, 1, worker=scene.rt.heartbeat.worker, lease_for=lease_for)
     for _ in range(10):
         scene.tick(20)
     assert scene.agent.calls == []
@@ -205,7 +202,7 @@ def test_an_empty_stale_after_ends_nothing(sessions: Sessions) -> None:
 
 
 def test_a_worker_may_begin_something_only_after_its_first_beat(scene: Scene) -> None:
-    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    heartbeat = Heartbeat(scene.rt.database)
     assert not heartbeat.may_start_work(heartbeat.worker)
     heartbeat.beat()
     assert heartbeat.may_start_work(heartbeat.worker)
@@ -213,12 +210,12 @@ def test_a_worker_may_begin_something_only_after_its_first_beat(scene: Scene) ->
 
 def test_whoever_is_taken_for_dead_can_begin_no_call_any_more() -> None:
     """The last moment to begin one is that of the last beat, and so long again as a call may take to its first byte."""
-    assert timedelta(seconds=LIVE_FOR + BEGIN_WITHIN) < conversation_queue.STALLED_AFTER
+    assert timedelta(seconds=LIVE_FOR + BEGIN_WITHIN) < STALLED_AFTER
 
 
 def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: Scene) -> None:
     elapsed = [0.0]
-    heartbeat = Heartbeat(scene.sessions, scene.clock, elapsed=lambda: elapsed[0])
+    heartbeat = Heartbeat(scene.rt.database, elapsed=lambda: elapsed[0])
     heartbeat.beat()
     before = heartbeat.worker
     elapsed[0] = 9.0
@@ -234,20 +231,19 @@ def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: 
 def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     faults: list[OSError] = []
 
-    class Faulty:
-        def begin(self) -> Any:
-            if faults:
-                raise faults.pop()
-            return scene.sessions.begin()
+    def sessions() -> Session:
+        if faults:
+            raise faults.pop()
+        return scene.sessions()
 
     def beats() -> bool:
         with scene.sessions() as session:
             return session.get(Worker, heartbeat.worker) is not None
 
-    heartbeat = Heartbeat(cast(Sessions, Faulty()), scene.clock, every=0.01)
+    heartbeat = Heartbeat(database(cast(Sessions, sessions), scene.clock), every=0.01)
     heartbeat.start()
     faults.append(OSError("too many open files"))
-    until(lambda: "the beat failed" in caplog.text, "a beat has failed")
+    until(lambda: "the heartbeat failed" in caplog.text, "a beat has failed")
     with scene.sessions.begin() as session:
         session.execute(delete(Worker).where(Worker.id == heartbeat.worker))
     until(beats, "it beats again")
@@ -257,7 +253,7 @@ def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCa
 def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    heartbeat = Heartbeat(scene.rt.database)
     rt = replace(scene.rt, heartbeat=heartbeat)
     heartbeat.beat()
     scene.text("hello")
@@ -274,20 +270,20 @@ def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(
     heartbeat.beat()
     with scene.sessions() as session:
         assert session.scalar(select(Conversation.turn_leased_by)) is None
-        assert session.scalar(select(Conversation.turn_due_at)) == scene.clock() - conversation_queue.MAX_CLOCK_SKEW
-    assert "process_turns 1 was dropped in the middle, and is due again" in caplog.messages
+        assert session.scalar(select(Conversation.turn_due_at)) == scene.clock() - MAX_CLOCK_SKEW
+    assert "process_turns 1 was abandoned, and is due again" in caplog.messages
 
 
 def test_without_a_database_nobody_is_in_charge(scene: Scene) -> None:
     nowhere = build_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
-    heartbeat = Heartbeat(build_sessions(nowhere), scene.clock)
+    heartbeat = Heartbeat(database(build_sessions(nowhere)))
     heartbeat.beat()
     assert not heartbeat.may_start_work(heartbeat.worker)
     heartbeat.stop()
 
 
 def test_a_worker_that_stops_signs_off(scene: Scene) -> None:
-    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    heartbeat = Heartbeat(scene.rt.database)
     heartbeat.start()
     heartbeat.stop()
     with scene.sessions() as session:
@@ -321,7 +317,7 @@ def test_the_live_view_tells_what_waits_and_why(scene: Scene) -> None:
 
 def test_a_step_whose_rings_still_wait_in_the_broker_gets_no_more_of_them(scene: Scene) -> None:
     scene.text("hello")
-    scene.clock.tick(conversation_queue.RENOTIFY_AFTER.total_seconds() + 1)
+    scene.clock.tick(RENOTIFY_AFTER.total_seconds() + 1)
     scene.notifier.backlogs["process_turns"] = sweep.SWEEP_LIMIT
     assert swept(scene) == []
     scene.notifier.backlogs["process_turns"] = sweep.SWEEP_LIMIT - 1
@@ -329,7 +325,7 @@ def test_a_step_whose_rings_still_wait_in_the_broker_gets_no_more_of_them(scene:
 
 
 def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> None:
-    heartbeat = Heartbeat(scene.sessions, scene.clock)
+    heartbeat = Heartbeat(scene.rt.database)
     rt = replace(scene.rt, heartbeat=heartbeat)
     scene.text("hello")
     with ThreadPoolExecutor() as worker:
@@ -341,4 +337,4 @@ def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> 
 
 
 def test_a_pulse_that_does_not_come_back_is_not_waited_for_any_longer(scene: Scene) -> None:
-    assert not Heartbeat(scene.sessions, scene.clock).wait_until_live(0.01)
+    assert not Heartbeat(scene.rt.database).wait_until_live(0.01)

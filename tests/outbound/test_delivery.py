@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
 
 import pytest
 from sqlalchemy import select
@@ -15,9 +14,9 @@ from bridge.outbound.delivery.process import process_deliveries
 from bridge.providers.carriers.contract import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.turns.process import process_turns
+from tests.databases import Unsteady, database
 from tests.fakes import FakeAgent, FakeCarrier
 from tests.scene import ANN, BOB, Scene
-from tests.unsteady import Unsteady
 
 
 @pytest.fixture
@@ -240,8 +239,9 @@ def test_a_worker_that_was_halted_sends_nothing_any_more(scene: Scene) -> None:
 @pytest.mark.parametrize("done", [True, False], ids=["committed", "rolled back"])
 def test_what_was_taken_is_noted_without_a_look_by_a_database_that_fails_twice(scene: Scene, done: bool) -> None:
     """Also where the commit was carried out, and only its outcome was lost."""
-    unsteady = Unsteady(scene.sessions)
-    scene.rt = replace(scene.rt, sessions=cast(Sessions, unsteady))
+    unsteady = Unsteady()
+    base = database(scene.sessions, scene.clock, scene.notifier.wake, unsteady.commit)
+    scene.rt = replace(scene.rt, database=base)
     scene.text("hi")
     scene.carrier.in_next_call(lambda: unsteady.fails(times=2, done=done))
     scene.wake()

@@ -991,8 +991,8 @@ def test_nobody_is_asked_while_the_carrier_is_on_hold(scene: Scene) -> None:
     scene.text("hi")
     scene.work()
     scene.clock.tick(13 * HOUR)
-    with scene.sessions.begin() as session:
-        circuit_breakers.trip(session, AccountRefused("no such key", provider="twilio", status=401), scene.clock())
+    with scene.rt.database.transaction() as tx:
+        circuit_breakers.trip(tx, AccountRefused("no such key", provider="twilio", status=401))
     status_poll.poll_statuses(scene.rt)
     assert asked(scene) == []
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,14 +30,16 @@ from bridge.db.models import (
 from bridge.lib.keywords import HELP_WORDS, START_WORDS, STOP_WORDS
 from bridge.maintenance.catch_up import catch_up
 from bridge.outbound import opt_outs, outbox, receipts
-from bridge.outbound.delivery.claim import LEASE_FOR, claim_delivery
+from bridge.outbound.delivery.claim import claim_delivery
 from bridge.outbound.delivery.process import process_deliveries
 from bridge.outbound.delivery.send import send
 from bridge.outbound.formatting.shape import Recipient, shape
+from bridge.outbound.outbox import Draft
 from bridge.providers.carriers.contract import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused
 from bridge.queues import conversation_queue
 from bridge.queues.conversation_queue import QUEUES
+from bridge.queues.timing import DELIVERY_LEASE
 from bridge.turns.claim import claim_turn
 from bridge.turns.process import process_turns
 from bridge.web.queries import activity, failures
@@ -334,20 +337,17 @@ def test_a_stop_survives_the_end_of_stale_chats(scene: Scene) -> None:
     assert came(scene)[-1] == ("hello", "opted_out")
 
 
+def draft(scene: Scene, words: str) -> Draft:
+    return Draft(shape([words], Recipient(ANN)), expires_at=scene.clock())
+
+
 def test_nothing_new_can_be_queued(scene: Scene) -> None:
     scene.text("STOP")
     scene.work()
-    with scene.sessions.begin() as session:
-        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), expires_at=scene.clock()) == 0
-        confirmed = outbox.put(
-            scene.rt,
-            session,
-            1,
-            shape(["you are out"], Recipient(ANN)),
-            expires_at=scene.clock(),
-            is_opt_out_confirmation=True,
-        )
-        assert confirmed == 1
+    with scene.rt.database.transaction() as tx:
+        assert outbox.put(tx, 1, draft(scene, "news")) == 0
+        confirmation = replace(draft(scene, "you are out"), is_opt_out_confirmation=True)
+        assert outbox.put(tx, 1, confirmation) == 1
 
 
 # -- the moment at which STOP comes --------------------------------------------------------------------------------
@@ -751,11 +751,9 @@ def test_answers_that_are_just_being_queued_are_canceled_once_they_are(sessions:
     scene = three_answers(sessions, **SERVICE)
     scene.text("hi")
     with ThreadPoolExecutor(1) as threads:
-        with scene.sessions.begin() as session:
-            assert conversation_queue.claim(
-                session, conversation_queue.TURNS, 1, worker="w", now=scene.clock(), lease_for=LEASE_FOR
-            )
-            assert outbox.put(scene.rt, session, 1, shape(["late"], Recipient(ANN)), expires_at=scene.clock()) == 1
+        with scene.rt.database.transaction() as tx:
+            assert conversation_queue.claim(tx, conversation_queue.TURNS, 1, worker="w", lease_for=DELIVERY_LEASE)
+            assert outbox.put(tx, 1, draft(scene, "late")) == 1
             stopping = threads.submit(lambda: scene.text("STOP", to=to))
             _until_somebody_waits(scene)
         assert stopping.result()
@@ -989,8 +987,8 @@ def test_a_stop_on_one_channel_is_one_on_the_other_of_the_same_service(
 def test_a_text_that_is_only_being_written_to_the_other_channel_is_canceled_too(scene: Scene) -> None:
     scene.text("hi", *BY_SMS[:1], **OF_THE_SERVICE)
     scene.text("STOP", BY_RCS[0], to=BY_RCS[1], **OF_THE_SERVICE)
-    with scene.sessions.begin() as session:
-        assert outbox.put(scene.rt, session, 1, shape(["news"], Recipient(ANN)), expires_at=scene.clock()) == 0
+    with scene.rt.database.transaction() as tx:
+        assert outbox.put(tx, 1, draft(scene, "news")) == 0
 
 
 def test_a_refusal_on_one_channel_shuts_the_other(scene: Scene) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select
 from bridge.config import Settings
 from bridge.db.engine import Sessions, build_sessions
 from bridge.db.models import Conversation, Message, MessageStatus, Sender
+from bridge.db.transaction import Transaction
 from bridge.lib.phone import masked
 from bridge.outbound import rate_limiter, receipts
 from bridge.outbound.delivery.process import process_deliveries
@@ -20,6 +21,7 @@ from bridge.outbound.rate_limiter import BURST, LONGEST_PAUSE, SHORTEST_PAUSE, K
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, QueueFull, RateLimited, Refused
 from bridge.turns.process import process_turns
+from tests.databases import transaction
 from tests.fakes import FakeAgent, fake_settings
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -98,8 +100,8 @@ def test_the_setting_goes_before_every_kind() -> None:
 
 
 def reserve(sessions: Sessions, length: timedelta, now: datetime = NOW, sender: str = NUMBER) -> datetime | None:
-    with sessions.begin() as session:
-        return rate_limiter.reserve(session, sender, 1, length, now, LATER)
+    with transaction(sessions, now) as tx:
+        return rate_limiter.reserve(tx, sender, 1, length, LATER)
 
 
 def test_some_seconds_worth_go_at_once_and_the_rest_one_after_the_other(sessions: Sessions) -> None:
@@ -121,8 +123,8 @@ def test_senders_do_not_know_each_other(sessions: Sessions) -> None:
 
 def test_what_would_come_too_late_takes_no_place(sessions: Sessions) -> None:
     soon = NOW + timedelta(seconds=5)
-    with sessions.begin() as session:
-        places = [rate_limiter.reserve(session, NUMBER, 1, SECOND, NOW, soon) for _ in range(30)]
+    with transaction(sessions, NOW) as tx:
+        places = [rate_limiter.reserve(tx, NUMBER, 1, SECOND, soon) for _ in range(30)]
     assert [place for place in places if place] == [NOW] * 11 + [NOW + n * SECOND for n in (1, 2, 3, 4)]
     assert reserve(sessions, SECOND) == soon
 
@@ -135,9 +137,8 @@ def test_nobody_ever_sends_more_than_his_rate_and_a_burst(
     with build_sessions(hasty_engine).begin() as session:
         for wait, segments in texts:
             now += timedelta(seconds=wait)
-            place = rate_limiter.reserve(
-                session, NUMBER, segments, segments * SECOND / rate, now, now + timedelta(days=1)
-            )
+            tx = Transaction(session, now)
+            place = rate_limiter.reserve(tx, NUMBER, segments, segments * SECOND / rate, now + timedelta(days=1))
             assert place is not None and place >= now
             sent.append((place, segments))
         session.rollback()
@@ -162,8 +163,8 @@ def test_threads_that_ask_at_once_get_each_their_own_place(sessions: Sessions) -
 
 def refuse(sessions: Sessions, tried_at: datetime) -> float:
     """Seconds that the sender pauses from then on."""
-    with sessions.begin() as session:
-        return (rate_limiter.pause_sender(session, NUMBER, tried_at, tried_at) - tried_at).total_seconds()
+    with transaction(sessions, tried_at) as tx:
+        return (rate_limiter.pause_sender(tx, NUMBER, tried_at) - tried_at).total_seconds()
 
 
 def test_pauses_grow_while_the_queue_stays_full_and_are_forgotten(
@@ -187,8 +188,8 @@ def test_who_has_a_place_in_a_pause_goes_at_its_end_and_who_has_a_later_one_keep
     places = [reserve(sessions, SECOND) for _ in range(30)]
     refuse(sessions, NOW)
     end = NOW + SHORTEST_PAUSE
-    with sessions() as session:
-        kept = [rate_limiter.kept_slot(session, NUMBER, place) for place in places if place]
+    with transaction(sessions) as tx:
+        kept = [rate_limiter.kept_slot(tx, NUMBER, place) for place in places if place]
     assert kept == [end] * 26 + [end + n * SECOND for n in (1, 2, 3, 4)]
     assert reserve(sessions, SECOND) == end + 5 * SECOND
 

@@ -14,17 +14,18 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation
 from bridge.processes.embedded import GRACE, Clock, ThreadNotifier, free_port
 from bridge.processes.tasks import SCHEDULE
-from bridge.queues.conversation_queue import DELIVERIES, STALLED_AFTER, TURNS
+from bridge.queues.conversation_queue import DELIVERIES, TURNS
+from bridge.queues.timing import STALLED_AFTER
 from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from testkit.procfile import Process, Processes
 from testkit.waiting import until
+from tests.databases import Away, database
 from tests.fakes import FakeCarrier, fake_agents, fake_settings
 from tests.scene import ANN, BOB, Scene
 
@@ -342,26 +343,10 @@ def test_the_clock_brings_what_was_forgotten(sessions: Sessions) -> None:
     assert not {thread.name for thread in threading.enumerate()} & set(SCHEDULE)
 
 
-class Away:
-    """Sessions on a database that is away at first."""
-
-    def __init__(self, sessions: Sessions, times: int) -> None:
-        self._sessions = sessions
-        self._times = times
-
-    def __call__(self) -> Any:
-        return self._sessions()
-
-    def begin(self) -> Any:
-        if self._times:
-            self._times -= 1
-            raise OperationalError("SELECT 1", {}, Exception("away"))
-        return self._sessions.begin()
-
-
 def test_the_clock_goes_on_when_the_database_is_back(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
     scene = forgotten(Scene(sessions, stale_after=""))
-    run_until(replace(scene.rt, sessions=Away(sessions, 2)), lambda: scene.notifier.wakeups)  # type: ignore[arg-type]
+    base = database(Away(sessions, 1, 2), scene.clock, scene.notifier.wake)  # type: ignore[arg-type]
+    run_until(replace(scene.rt, database=base), lambda: scene.notifier.wakeups)
     assert "sweep failed" in caplog.text
 
 

@@ -23,6 +23,7 @@ from bridge.db.engine import Sessions
 from bridge.processes.broker import CLOCK_QUEUE, queue_name
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time
 from bridge.queues import conversation_queue
+from bridge.queues.timing import RENOTIFY_AFTER
 from bridge.runtime import Runtime
 from testkit.procfile import ROOT, environment
 from testkit.waiting import PATIENCE
@@ -162,7 +163,7 @@ def test_the_worker_is_set_up_as_it_should_be(worker: dict[str, Any], name: str)
 
 def test_the_sweep_comes_more_often_than_a_lost_ring_is_noticed() -> None:
     _, every = SCHEDULE["sweep"]
-    assert timedelta(0) < every < conversation_queue.RENOTIFY_AFTER / 4
+    assert timedelta(0) < every < RENOTIFY_AFTER / 4
 
 
 # -- who can be rung -----------------------------------------------------------------------------------------------

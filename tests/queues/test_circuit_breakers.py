@@ -140,8 +140,8 @@ def test_a_hold_says_whose_it_is_since_when_and_why(scene: Scene) -> None:
 
 def test_a_hold_that_nobody_is_left_to_probe_is_lifted(scene: Scene) -> None:
     """The next piece of work finds out by itself; /readyz must not show a fault for ever."""
-    with scene.sessions.begin() as session:
-        circuit_breakers.trip(session, NotReached("refused", provider="retell"), scene.clock())
+    with scene.rt.database.transaction() as tx:
+        circuit_breakers.trip(tx, NotReached("refused", provider="retell"))
     scene.work(seconds=30)
     with scene.sessions() as session:
         assert session.scalars(select(CircuitBreaker)).all() == []

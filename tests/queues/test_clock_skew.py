@@ -11,7 +11,7 @@ from twilio.request_validator import RequestValidator
 from bridge.db.engine import Sessions
 from bridge.maintenance import sweep
 from bridge.outbound.delivery.process import process_deliveries
-from bridge.queues.conversation_queue import STALLED_AFTER
+from bridge.queues.timing import STALLED_AFTER
 from bridge.runtime import Runtime
 from bridge.turns.process import process_turns
 from bridge.web.app import build_web

@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation
+from bridge.db.transaction import Transaction
 from bridge.queues import conversation_queue
 from bridge.queues.conversation_queue import (
     DELIVERIES,
-    LONGEST_BACKOFF,
-    LONGEST_RETRY_AFTER,
     TURNS,
     Lease,
     LeaseLost,
-    backoff,
 )
+from bridge.queues.timing import LONGEST_BACKOFF, LONGEST_RETRY_AFTER, backoff
+from tests.databases import transaction
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=1)
@@ -36,25 +35,24 @@ def conversation(sessions: Sessions) -> int:
         return row.id
 
 
-def claim(session: Session, conversation: int, worker: str, now: datetime = NOW) -> Lease | None:
-    return conversation_queue.claim(session, TURNS, conversation, worker=worker, now=now, lease_for=LEASE)
+def claim(sessions: Sessions, conversation: int, worker: str, now: datetime = NOW) -> Lease | None:
+    with transaction(sessions, now) as tx:
+        return conversation_queue.claim(tx, TURNS, conversation, worker=worker, lease_for=LEASE)
 
 
 def test_a_line_is_claimed_once(sessions: Sessions, conversation: int) -> None:
-    with sessions.begin() as session:
-        assert claim(session, conversation, "a")
-        assert claim(session, conversation, "b") is None
+    assert claim(sessions, conversation, "a")
+    assert claim(sessions, conversation, "b") is None
 
 
 def test_a_line_that_is_not_due_is_not_claimed(sessions: Sessions, conversation: int) -> None:
-    with sessions.begin() as session:
-        assert claim(session, conversation, "a", NOW - timedelta(seconds=1)) is None
+    assert claim(sessions, conversation, "a", NOW - timedelta(seconds=1)) is None
 
 
 def test_the_two_lines_of_a_conversation_do_not_know_each_other(sessions: Sessions, conversation: int) -> None:
-    with sessions.begin() as session:
-        assert conversation_queue.claim(session, DELIVERIES, conversation, worker="a", now=NOW, lease_for=LEASE) is None
-        assert claim(session, conversation, "a")
+    with transaction(sessions, NOW) as tx:
+        assert conversation_queue.claim(tx, DELIVERIES, conversation, worker="a", lease_for=LEASE) is None
+    assert claim(sessions, conversation, "a")
 
 
 @pytest.mark.parametrize("second", ["a", "b"])
@@ -62,37 +60,36 @@ def test_a_claim_whose_booking_ended_is_worth_nothing_once_another_has_claimed(
     sessions: Sessions, conversation: int, second: str
 ) -> None:
     """Not even when the other one is the same worker."""
-    with sessions.begin() as session:
-        late = claim(session, conversation, "a")
-        newer = claim(session, conversation, second, NOW + 2 * LEASE)
+    late = claim(sessions, conversation, "a")
+    newer = claim(sessions, conversation, second, NOW + 2 * LEASE)
     assert late and newer
     for change in (
         conversation_queue.verify_lease,
-        lambda s, c: conversation_queue.settle(s, c, NOW),
-        lambda s, c: conversation_queue.postpone(s, c, NOW),
+        conversation_queue.settle,
+        lambda tx, lease: conversation_queue.postpone(tx, lease, NOW),
     ):
-        with pytest.raises(LeaseLost), sessions.begin() as session:
-            change(session, late)
-    with sessions.begin() as session:
-        conversation_queue.settle(session, newer, NOW)
+        with pytest.raises(LeaseLost), transaction(sessions, NOW) as tx:
+            change(tx, late)
+    with transaction(sessions, NOW) as tx:
+        conversation_queue.settle(tx, newer)
 
 
 def test_a_claim_can_be_let_go_of_once(sessions: Sessions, conversation: int) -> None:
     """A commit with an unknown outcome is run again: the second time it must not count."""
-    with sessions.begin() as session:
-        mine = claim(session, conversation, "a")
-        assert mine
-        conversation_queue.postpone(session, mine, NOW)
-    with pytest.raises(LeaseLost), sessions.begin() as session:
-        conversation_queue.settle(session, mine, NOW)
+    mine = claim(sessions, conversation, "a")
+    assert mine
+    with transaction(sessions, NOW) as tx:
+        conversation_queue.postpone(tx, mine, NOW)
+    with pytest.raises(LeaseLost), transaction(sessions, NOW) as tx:
+        conversation_queue.settle(tx, mine)
 
 
 def test_an_empty_line_is_due_no_more(sessions: Sessions, conversation: int) -> None:
-    with sessions.begin() as session:
-        mine = claim(session, conversation, "a")
-        assert mine
-        conversation_queue.settle(session, mine, NOW)
-        assert session.scalar(select(Conversation.turn_due_at)) is None
+    mine = claim(sessions, conversation, "a")
+    assert mine
+    with transaction(sessions, NOW) as tx:
+        assert not conversation_queue.settle(tx, mine)
+        assert tx.session.scalar(select(Conversation.turn_due_at)) is None
 
 
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 1e6))
@@ -112,7 +109,7 @@ def test_who_has_waited_longest_is_rung_for_first(sessions: Sessions, waited: tu
             due = NOW - timedelta(seconds=seconds)
             session.add(Conversation(bridge_number="+1", phone=f"+{n}", created_at=NOW, turn_due_at=due))
         session.flush()
-        woken = conversation_queue.find_unnotified(session, TURNS, NOW, 10)
+        woken = conversation_queue.find_unnotified(Transaction(session, NOW), TURNS, 10)
         phones = dict(session.execute(select(Conversation.id, Conversation.phone)).all())
     assert [phones[id_] for id_ in woken] == [f"+{waited.index(seconds)}" for seconds in (3, 2, 1)]
 
@@ -129,5 +126,5 @@ def test_lines_that_are_rung_for_again_and_again_do_not_keep_out_others(sessions
         session.add(Conversation(bridge_number="+1", phone="+new", created_at=NOW, turn_due_at=NOW))
         session.flush()
         phones = dict(session.execute(select(Conversation.id, Conversation.phone)).all())
-        woken = [phones[conversation_queue.find_unnotified(session, TURNS, NOW, 1)[0]] for _ in range(3)]
+        woken = [phones[conversation_queue.find_unnotified(Transaction(session, NOW), TURNS, 1)[0]] for _ in range(3)]
     assert woken == ["+new", "+4", "+3"]

@@ -408,9 +408,9 @@ def _sent_text(rt: Runtime, status: MessageStatus) -> None:
         Turn: turn,
         Message: text | {"reference": REFERENCE, "carrier_id": carrier_id},
     }
-    with rt.sessions.begin() as session:
+    with rt.database.transaction() as tx:
         for table, row in rows.items():
-            session.execute(insert(table).values(row))
+            tx.session.execute(insert(table).values(row))
 
 
 # -- what vendors answer -------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ QUIRKS: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
 
 def known(rt: Runtime) -> list[MessageStatus]:
     """What the bridge knows of its own texts."""
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         return list(session.scalars(select(Message.status).where(Message.direction == Direction.OUT)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import cast
 
 import pytest
 
@@ -27,9 +26,9 @@ from bridge.turns.ask import NEW_CHATS
 from bridge.turns.claim import MAX_TEXTS
 from bridge.turns.process import process_turns
 from bridge.turns.reconcile import NO_ANSWER_AFTER
+from tests.databases import Unsteady, database
 from tests.fakes import FakeAgent
 from tests.scene import ANN, BOB, NUMBER, Scene
-from tests.unsteady import Unsteady
 
 
 @pytest.fixture
@@ -603,8 +602,9 @@ def test_a_late_worker_throws_its_answer_away(scene: Scene) -> None:
 @pytest.mark.parametrize("done", [True, False], ids=["committed", "rolled back"])
 def test_an_answer_in_hand_outlives_a_database_that_fails_twice(scene: Scene, done: bool) -> None:
     """Also where the commit was carried out, and only its outcome was lost."""
-    unsteady = Unsteady(scene.sessions)
-    scene.rt = replace(scene.rt, sessions=cast(Sessions, unsteady))
+    unsteady = Unsteady()
+    base = database(scene.sessions, scene.clock, scene.notifier.wake, unsteady.commit)
+    scene.rt = replace(scene.rt, database=base)
 
     def answer(said: str) -> list[str]:
         unsteady.fails(times=2, done=done)

@@ -18,6 +18,7 @@ from bridge.runtime import Runtime
 from bridge.web import admin, openapi, problems
 from bridge.web.auth import ADMIN, PUBLIC, bears, declared, declares, undeclared
 from bridge.web.queries.paging import write_cursor
+from tests.databases import database
 from tests.fakes import FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
 
 TOKEN = "correct-horse"
@@ -36,14 +37,15 @@ ROUTES = [
 
 
 def runtime(sessions, **settings) -> Runtime:
-    clock = FakeClock(NOON)
+    clock, notifier = FakeClock(NOON), FakeNotifier()
+    base = database(sessions, clock, notifier.wake)
     return Runtime(
         settings=fake_settings(**settings),
-        sessions=sessions,
+        database=base,
         agents=fake_agents(),
         carrier=FakeCarrier(),
-        notifier=FakeNotifier(),
-        heartbeat=Heartbeat(sessions, clock),
+        notifier=notifier,
+        heartbeat=Heartbeat(base),
         now=clock,
     )
 
@@ -81,7 +83,8 @@ def call(app):
 @pytest.fixture
 def chat(rt) -> int:
     """An ongoing chat, two days idle, with a text and its answer."""
-    with rt.sessions.begin() as session:
+    with rt.database.transaction() as tx:
+        session = tx.session
         conversation = Conversation(phone=PHONE, bridge_number="+15550001111", created_at=NOON)
         session.add(conversation)
         session.flush()

@@ -5,18 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from bridge.db.models import UNSENT, Conversation, Message, MessageStatus
+from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs, rate_limiter
 from bridge.outbound.delivery.values import NOT_IN_TIME, ClaimedDelivery
 from bridge.providers.carriers.contract import OutgoingText, scopes
 from bridge.queues import circuit_breakers, conversation_queue
 from bridge.queues.conversation_queue import DELIVERIES, Lease
+from bridge.queues.timing import DELIVERY_LEASE
 from bridge.runtime import Runtime
-
-LEASE_FOR = timedelta(seconds=120)
-"""Asking the carrier and sending, each with its whole timeout, and a commit that waits."""
 
 NOT_ACCEPTED_AFTER = timedelta(seconds=10)
 """So long after the attempt, what is not in the carrier's list was not taken, if the carrier answered with an error."""
@@ -30,29 +28,27 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
         return None
-    with rt.sessions.begin() as session:
-        lease = conversation_queue.claim(
-            session, DELIVERIES, conversation_id, worker=worker, now=rt.now(), lease_for=LEASE_FOR
-        )
+    with rt.database.transaction() as tx:
+        lease = conversation_queue.claim(tx, DELIVERIES, conversation_id, worker=worker, lease_for=DELIVERY_LEASE)
         if lease is None:
             return None
-        message = _permitted(rt, session, conversation_id)
+        message = _permitted(rt, tx, conversation_id)
         if message is None:
-            conversation_queue.settle(session, lease, rt.now())
+            conversation_queue.settle(tx, lease)
             return None
-        pair = session.get_one(Conversation, conversation_id)
-        place = _slot(rt, session, pair, message)
+        pair = tx.session.get_one(Conversation, conversation_id)
+        place = _slot(rt, tx, pair, message)
         if place and place > rt.now():
             message.not_before = place
-            conversation_queue.postpone(session, lease, place)
+            conversation_queue.postpone(tx, lease, place)
             return None
         probed: tuple[str, ...] | None = ()
         give_up_reason = None if place else f"{NOT_IN_TIME}: too much waits for its sender"
         if not give_up_reason:
-            probed = circuit_breakers.admit(session, _needed(rt, pair, message), rt.now())
+            probed = circuit_breakers.admit(tx, _needed(rt, pair, message))
         if probed is None:
             if not _too_old(rt, message):
-                session.rollback()
+                tx.roll_back()
                 return None
             give_up_reason = f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
         message.not_before = place
@@ -63,7 +59,7 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
         return claimed
 
 
-def _slot(rt: Runtime, session: Session, pair: Conversation, message: Message) -> datetime | None:
+def _slot(rt: Runtime, tx: Transaction, pair: Conversation, message: Message) -> datetime | None:
     """From when the text may go by the rate of its sender; ``None`` where it would be too old by then.
 
     A look needs no place, nor does the last try, which comes when the text gets too old in a pause of its sender.
@@ -73,11 +69,11 @@ def _slot(rt: Runtime, session: Session, pair: Conversation, message: Message) -
     assert message.expires_at
     sender = rt.carrier.queue_of(pair.bridge_number)
     if message.not_before:
-        place: datetime | None = rate_limiter.kept_slot(session, sender, message.not_before)
+        place: datetime | None = rate_limiter.kept_slot(tx, sender, message.not_before)
     else:
         segments = message.segments or 1
         length = rate_limiter.airtime(rt.settings, sender, segments)
-        place = rate_limiter.reserve(session, sender, segments, length, rt.now(), message.expires_at)
+        place = rate_limiter.reserve(tx, sender, segments, length, message.expires_at)
     return place and min(place, message.expires_at)
 
 
@@ -85,24 +81,24 @@ def _too_old(rt: Runtime, message: Message) -> bool:
     return message.expires_at is not None and rt.now() >= message.expires_at
 
 
-def _head(session: Session, conversation_id: int) -> Message | None:
+def _head(tx: Transaction, conversation_id: int) -> Message | None:
     unsent = (Message.conversation_id == conversation_id, Message.status.in_(UNSENT))
-    return session.scalar(select(Message).where(*unsent).order_by(Message.id).limit(1))
+    return tx.session.scalar(select(Message).where(*unsent).order_by(Message.id).limit(1))
 
 
-def _permitted(rt: Runtime, session: Session, conversation_id: int) -> Message | None:
+def _permitted(rt: Runtime, tx: Transaction, conversation_id: int) -> Message | None:
     """The head, without what came back into the queue after an opt-out. What may have been sent is looked for first."""
-    message = _head(session, conversation_id)
-    while message and message.status is MessageStatus.QUEUED and opt_outs.forbid(session, message):
-        cancel(rt, session, message)
-        message = _head(session, conversation_id)
+    message = _head(tx, conversation_id)
+    while message and message.status is MessageStatus.QUEUED and opt_outs.forbid(tx, message):
+        cancel(rt, tx, message)
+        message = _head(tx, conversation_id)
     return message
 
 
-def cancel(rt: Runtime, session: Session, message: Message) -> None:
+def cancel(rt: Runtime, tx: Transaction, message: Message) -> None:
     """The person has opted out, and the text was surely not handed over."""
     message.status, message.settled_at, message.error = MessageStatus.CANCELED, rt.now(), opt_outs.WHY
-    session.flush()
+    tx.session.flush()
 
 
 def _needed(rt: Runtime, pair: Conversation, message: Message) -> tuple[str, ...]:

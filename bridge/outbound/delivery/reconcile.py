@@ -18,7 +18,7 @@ from bridge.outbound.delivery.claim import begin_sending, cancel
 from bridge.outbound.delivery.redacted import DUPLICATE_SKEW, TRIAL_PREFIX
 from bridge.outbound.delivery.send import send
 from bridge.outbound.delivery.settle import give_up, postpone, settle_accepted
-from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery, GivenUp
+from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery, GivenUp, Retry
 from bridge.outbound.formatting.smart import skeleton
 from bridge.providers.carriers.contract import CarriedText, scopes
 from bridge.queues import circuit_breakers, conversation_queue
@@ -31,58 +31,57 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far the carrier's clock may be behind ours."""
 
 
-def reconcile(rt: Runtime, claimed: ClaimedDelivery) -> None:
-    """The carrier's list tells whether it was taken. Only what it surely has not is sent again."""
+def reconcile(rt: Runtime, claimed: ClaimedDelivery) -> bool:
+    """Find out from the carrier's list whether the text was accepted. Only a text that surely was not is sent again.
+
+    Return whether another delivery is due.
+    """
     since = claimed.first_attempt_at - CLOCK_SKEW
     listed = rt.carrier.sent_to(claimed.text.recipient, claimed.text.sender, since)
     owned = _owned(rt, listed)
     free = [text for text in listed if text.id not in owned]
     others = _given_up(rt, claimed, since)
     if found := _by_words(claimed, free, others, since):
-        settle_accepted(rt, claimed, found, proven=False)
-    elif rt.now() < claimed.absent_after:
+        return settle_accepted(rt, claimed, found, proven=False)
+    if rt.now() < claimed.absent_after:
         recheck_at = min(claimed.absent_after, rt.now() + RECHECK_AFTER)
-        postpone(rt, claimed, recheck_at, "it is not in the carrier's list yet")
-    elif found := redacted.only_one(rt, claimed, free, others):
-        settle_accepted(rt, claimed, found, proven=False)
-    elif any(redacted.may_be(rt, claimed, text) for text in free):
-        _await_callback(rt, claimed)
-    else:
-        _send_again(rt, claimed)
+        return postpone(rt, claimed, Retry(recheck_at, "it is not in the carrier's list yet"))
+    if found := redacted.only_one(rt, claimed, free, others):
+        return settle_accepted(rt, claimed, found, proven=False)
+    if any(redacted.may_be(rt, claimed, text) for text in free):
+        return _await_callback(rt, claimed)
+    return _send_again(rt, claimed)
 
 
-def _await_callback(rt: Runtime, claimed: ClaimedDelivery) -> None:
-    """It can't be told by the list, and a text that may have been taken is never sent again: only its callback, which
-    has our name for it, can tell. The list is asked again more and more rarely.
+def _await_callback(rt: Runtime, claimed: ClaimedDelivery) -> bool:
+    """The list can't tell, and a text that may have been accepted is never sent again. Only its callback can tell,
+    which carries our reference. The list is read again at growing intervals.
     """
     if rt.now() >= claimed.expires_at:
-        give_up(rt, claimed, f"{redacted.WHY}, and no callback came within ANSWER_WITHIN")
-        return
+        return give_up(rt, claimed, f"{redacted.WHY}, and no callback came within ANSWER_WITHIN")
     log.warning("message %s waits for its callback: %s", claimed.message_id, redacted.WHY)
     pause = max(RECHECK_AFTER, (rt.now() - claimed.first_attempt_at) / 2)
-    postpone(rt, claimed, min(rt.now() + pause, claimed.expires_at), f"{redacted.WHY}; its callback will tell")
+    due_at = min(rt.now() + pause, claimed.expires_at)
+    return postpone(rt, claimed, Retry(due_at, f"{redacted.WHY}; its callback will tell"))
 
 
-def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> None:
+def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> bool:
     if rt.now() >= claimed.expires_at:
-        give_up(rt, claimed, NOT_IN_TIME)
-        return
-    with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, claimed.lease)
-        message = session.get_one(Message, claimed.message_id, with_for_update=True)
-        if message.status in UNSENT and opt_outs.forbid(session, message):
-            cancel(rt, session, message)
-        circuit_breakers.close(session, claimed.probed, DELIVERIES, rt.now())  # the carrier has shown its list
-        goes = message.status in UNSENT  # or it was settled by a callback, meanwhile
-        if not goes:
-            conversation_queue.settle(session, claimed.lease, rt.now())
-        elif circuit_breakers.is_open(session, scopes(rt.carrier, claimed.text.sender)):
-            goes, message.status = False, MessageStatus.QUEUED  # it is claimed anew, as one that must be admitted
-            conversation_queue.postpone(session, claimed.lease, rt.now())
-        else:
-            begin_sending(rt, message)
-    if goes:
-        send(rt, claimed)
+        return give_up(rt, claimed, NOT_IN_TIME)
+    with rt.database.transaction() as tx:
+        conversation_queue.verify_lease(tx, claimed.lease)
+        message = tx.session.get_one(Message, claimed.message_id, with_for_update=True)
+        if message.status in UNSENT and opt_outs.forbid(tx, message):
+            cancel(rt, tx, message)
+        circuit_breakers.close(tx, claimed.probed, DELIVERIES)  # the carrier has shown its list
+        if message.status not in UNSENT:  # or a callback has settled it meanwhile
+            return conversation_queue.settle(tx, claimed.lease)
+        if circuit_breakers.is_open(tx, scopes(rt.carrier, claimed.text.sender)):
+            message.status = MessageStatus.QUEUED  # it is claimed anew, as a text that must be admitted
+            conversation_queue.postpone(tx, claimed.lease, tx.now)
+            return True
+        begin_sending(rt, message)
+    return send(rt, claimed)
 
 
 def _owned(rt: Runtime, listed: Sequence[CarriedText]) -> set[str]:
@@ -91,7 +90,7 @@ def _owned(rt: Runtime, listed: Sequence[CarriedText]) -> set[str]:
     rows = select(Message.carrier_id, Message.duplicate_carrier_id).where(
         or_(Message.carrier_id.in_(ids), Message.duplicate_carrier_id.in_(ids))
     )
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         return {carrier_id for row in session.execute(rows) for carrier_id in row if carrier_id}
 
 
@@ -104,7 +103,7 @@ def _given_up(rt: Runtime, claimed: ClaimedDelivery, since: datetime) -> Sequenc
         Message.settled_at >= since,
         Message.attempted_at.is_not(None),
     )
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         return [GivenUp(body, attempted_at) for body, attempted_at in session.execute(given_up) if attempted_at]
 
 

@@ -1,159 +1,170 @@
-"""The end of an attempt: the text is settled, or due again. Each is one transaction that may be run twice."""
+"""The end of an attempt: the text is settled, or due again. Each is one transaction that may be run twice.
+
+Each returns whether another delivery of the conversation is due.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from bridge.db.engine import patient
 from bridge.db.models import UNSENT, Message, MessageStatus
+from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs, rate_limiter, receipts
-from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery
+from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery, Retry
 from bridge.providers.carriers.contract import CarriedText
 from bridge.providers.errors import QueueFull, RemoteError
 from bridge.queues import circuit_breakers, conversation_queue
 from bridge.queues.conversation_queue import DELIVERIES
+from bridge.queues.timing import backoff
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class _Closing:
+    """A text at its last change here."""
+
+    tx: Transaction
+    message: Message
+    more: bool = False
+    """Another delivery of this conversation is due."""
+
+
 @contextmanager
-def _closing(
-    rt: Runtime, claimed: ClaimedDelivery, error: RemoteError | None = None
-) -> Iterator[tuple[Session, Message]]:
-    """The row for its last change here; then the line moves on, in the same commit."""
-    with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, claimed.lease)
-        message = session.get_one(Message, claimed.message_id, with_for_update=True)
-        _close_circuits(rt, session, claimed, error)  # what is learnt now may be a reason for the next hold
-        yield session, message
-        session.flush()
-        conversation_queue.settle(session, claimed.lease, rt.now())
+def _closing(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError | None = None) -> Iterator[_Closing]:
+    """Lock the row for its last change; then end the lease, in the same commit."""
+    with rt.database.transaction() as tx:
+        conversation_queue.verify_lease(tx, claimed.lease)
+        closing = _Closing(tx, tx.session.get_one(Message, claimed.message_id, with_for_update=True))
+        _close_circuits(tx, claimed, error)  # the change itself may trip a circuit
+        yield closing
+        tx.session.flush()
+        closing.more = conversation_queue.settle(tx, claimed.lease)
 
 
-def _close_circuits(rt: Runtime, session: Session, claimed: ClaimedDelivery, error: RemoteError | None = None) -> None:
+def _close_circuits(tx: Transaction, claimed: ClaimedDelivery, error: RemoteError | None = None) -> None:
     if claimed.probed:
-        circuit_breakers.close(session, claimed.probed, DELIVERIES, rt.now(), error)
+        circuit_breakers.close(tx, claimed.probed, DELIVERIES, error)
 
 
-def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, *, proven: bool = True) -> None:
-    """The carrier has it. ``proven``: by its answer to the send, and not by a look at its list."""
+def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, *, proven: bool = True) -> bool:
+    """Record that the carrier has accepted the text. Return whether another delivery is due.
+
+    ``proven``: by its response to the request, and not by its list of texts.
+    """
     try:
-        _record_accepted(rt, claimed, carried, proven)
-    except IntegrityError:  # at this moment the same id was taken for another text with these words
+        return _record_accepted(rt, claimed, carried, proven)
+    except IntegrityError:  # the same id was given to another text with these words, at this very moment
         if proven:
-            _record_accepted(rt, claimed, carried, proven)  # now that one is there to be seen
-        else:
-            postpone(rt, claimed, rt.now() + RECHECK_AFTER, "what was found belongs to another text")
+            return _record_accepted(rt, claimed, carried, proven)  # now that text is there to be seen
+        return postpone(rt, claimed, Retry(rt.now() + RECHECK_AFTER, "the text that was found belongs to another one"))
 
 
 @patient
-def _record_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, proven: bool) -> None:
-    with _closing(rt, claimed) as (session, message):
-        news = receipts.record_accepted(rt, session, message, carried, proven=proven)
+def _record_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, proven: bool) -> bool:
+    with _closing(rt, claimed) as closing:
+        news = receipts.record_accepted(rt, closing.tx, closing.message, carried, proven=proven)
     if news:
-        receipts.tell(rt, message)
+        receipts.tell(rt, closing.message)
+    return closing.more
 
 
-def not_accepted(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError) -> None:
-    """It was surely not handed over: try again, unless there is no sense in it."""
+def not_accepted(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError) -> bool:
+    """The carrier has surely not accepted the text: try again, unless no retry can help."""
     if error.code in opt_outs.UNSUBSCRIBED:
-        _unsubscribed(rt, claimed, error)
-    elif not error.worth_retry:
-        give_up(rt, claimed, str(error), error, code=error.code)
-    elif rt.now() >= claimed.expires_at:
-        give_up(rt, claimed, f"{NOT_IN_TIME}; last: {error}", error, code=error.code)
-    else:
-        postpone(rt, claimed, _next_try(rt, claimed, error), str(error), status=MessageStatus.QUEUED, error=error)
+        return _unsubscribed(rt, claimed, error)
+    if not error.worth_retry:
+        return give_up(rt, claimed, str(error), error)
+    if rt.now() >= claimed.expires_at:
+        return give_up(rt, claimed, f"{NOT_IN_TIME}; last: {error}", error)
+    retry = Retry(_next_try(rt, claimed, error), str(error), error, status=MessageStatus.QUEUED)
+    return postpone(rt, claimed, retry)
 
 
 @patient
-def _unsubscribed(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError) -> None:
-    """The person has opted out, and nobody told us. That is no failure: there is nothing to mend."""
+def _unsubscribed(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError) -> bool:
+    """The person has opted out, and only the carrier knew. That is no failure: an operator can change nothing."""
     if not receipts.unsubscribed(rt, Message.id == claimed.message_id):
-        give_up(rt, claimed, str(error), error, code=error.code)
-        return
-    with _closing(rt, claimed, error) as (_, message):
+        return give_up(rt, claimed, str(error), error)
+    with _closing(rt, claimed, error) as closing:
+        message = closing.message
         if message.status in UNSENT:
-            message.status, message.settled_at = MessageStatus.CANCELED, rt.now()
+            message.status, message.settled_at = MessageStatus.CANCELED, closing.tx.now
             message.error, message.error_code = str(error), error.code
+    return closing.more
 
 
-def outcome_unknown(
-    rt: Runtime, claimed: ClaimedDelivery, error: RemoteError, *, response_received: bool = False
-) -> None:
-    """It may have been handed over: look before the next try."""
+def not_known(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError, *, response_received: bool = False) -> bool:
+    """The carrier may have accepted the text: reconcile before the next attempt."""
     if rt.now() >= claimed.expires_at:
-        give_up(rt, claimed, f"whether it was sent could not be found out within ANSWER_WITHIN; last: {error}", error)
-    else:
-        postpone(
-            rt, claimed, _next_try(rt, claimed, error), str(error), error=error, response_received=response_received
-        )
+        why = f"whether it was sent could not be found out within ANSWER_WITHIN; last: {error}"
+        return give_up(rt, claimed, why, error, coded=False)
+    retry = Retry(_next_try(rt, claimed, error), str(error), error, response_received=response_received)
+    return postpone(rt, claimed, retry)
 
 
 def _next_try(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError) -> datetime:
-    """No later than the moment at which it is given up: then comes the last try."""
-    return min(rt.now() + conversation_queue.backoff(claimed.attempts, error.retry_after), claimed.expires_at)
+    """Return the end of the backoff, but no later than the moment at which the text expires."""
+    return min(rt.now() + backoff(claimed.attempts, error.retry_after), claimed.expires_at)
 
 
 @patient
-def postpone(
-    rt: Runtime,
-    claimed: ClaimedDelivery,
-    due_at: datetime,
-    why: str,
-    *,
-    status: MessageStatus | None = None,
-    error: RemoteError | None = None,
-    response_received: bool = False,
-) -> None:
-    """Let go of the text until ``due_at``. An error of the whole provider holds its work up instead, and counts as no
-    attempt.
+def postpone(rt: Runtime, claimed: ClaimedDelivery, retry: Retry) -> bool:
+    """End the lease until ``retry.due_at``. An error of the whole carrier trips its circuit and costs no attempt.
+
+    Return whether another delivery is due: a callback may have settled the text meanwhile.
     """
-    held = error is not None and error.provider_wide
-    with rt.sessions.begin() as session:
-        conversation_queue.verify_lease(session, claimed.lease)
-        message = session.get_one(Message, claimed.message_id, with_for_update=True)
-        if message.status not in UNSENT:  # settled by a callback, meanwhile: the next one need not wait
-            conversation_queue.settle(session, claimed.lease, rt.now())
-            return
+    error, due_at = retry.error, retry.due_at
+    with rt.database.transaction() as tx:
+        conversation_queue.verify_lease(tx, claimed.lease)
+        message = tx.session.get_one(Message, claimed.message_id, with_for_update=True)
+        if message.status not in UNSENT:
+            return conversation_queue.settle(tx, claimed.lease)
         if isinstance(error, QueueFull):
-            due_at = message.not_before = _room_again(rt, session, claimed, message)
+            due_at = message.not_before = _room_again(rt, tx, claimed, message)
             message.attempts -= 1
-        conversation_queue.postpone(session, claimed.lease, rt.now() if held else due_at)
-        message.error = why
-        message.response_received = message.response_received or response_received
-        if status:
-            message.status = status
-        _close_circuits(rt, session, claimed, error)
-        if error and held:
+        trips = error is not None and error.provider_wide
+        conversation_queue.postpone(tx, claimed.lease, tx.now if trips else due_at)
+        message.error = retry.reason
+        message.response_received = message.response_received or retry.response_received
+        message.status = retry.status or message.status
+        _close_circuits(tx, claimed, error)
+        if error and trips:
             message.attempts -= 1
-            circuit_breakers.trip(session, error, rt.now())
-    log.info("message %s waits, attempt %s: %s", claimed.message_id, claimed.attempts, why)
+            circuit_breakers.trip(tx, error)
+    log.info("message %s waits, attempt %s: %s", claimed.message_id, claimed.attempts, retry.reason)
+    return False
 
 
-def _room_again(rt: Runtime, session: Session, claimed: ClaimedDelivery, message: Message) -> datetime:
-    """The sender pauses. This text is among the first after it, and finds out whether there is room."""
-    queue, tried_at = rt.carrier.queue_of(claimed.text.sender), message.attempted_at or rt.now()
-    return min(rate_limiter.pause_sender(session, queue, tried_at, rt.now()), claimed.expires_at)
+def _room_again(rt: Runtime, tx: Transaction, claimed: ClaimedDelivery, message: Message) -> datetime:
+    """Pause the sender. This text is among the first after the pause, and finds out whether there is room."""
+    sender, tried_at = rt.carrier.queue_of(claimed.text.sender), message.attempted_at or tx.now
+    return min(rate_limiter.pause_sender(tx, sender, tried_at), claimed.expires_at)
 
 
 @patient
 def give_up(
-    rt: Runtime, claimed: ClaimedDelivery, why: str, error: RemoteError | None = None, *, code: int | None = None
-) -> None:
-    """Loudly, in the table and in the log; the texts behind it go on."""
-    with _closing(rt, claimed, error) as (session, message):
+    rt: Runtime, claimed: ClaimedDelivery, why: str, error: RemoteError | None = None, *, coded: bool = True
+) -> bool:
+    """Give the text up, in the table and in the log. Return whether another delivery is due.
+
+    ``coded``: the error's code is the reason, and decides whether the text is sent again.
+    """
+    with _closing(rt, claimed, error) as closing:
+        message = closing.message
         settled_by_callback = message.status not in UNSENT
         if not settled_by_callback:
-            message.status, message.settled_at = MessageStatus.GIVEN_UP, rt.now()
-            message.error, message.error_code = why, code
-            receipts.failed(rt, session, message)
+            message.status, message.settled_at, message.error = MessageStatus.GIVEN_UP, closing.tx.now, why
+            message.error_code = error.code if error and coded else None
+            receipts.failed(rt, closing.tx, message)
     if not settled_by_callback:
         log.error("message %s given up after %s attempts: %s", claimed.message_id, claimed.attempts, why)
+    return closing.more

@@ -28,7 +28,7 @@ class Activity:
 
 def recent(rt: Runtime) -> list[Activity]:
     """The newest rows of all conversations, newest first."""
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         rows = [*_texts(session), *_turns(session, rt.now()), *_chats(session), *_opt_outs(session)]
     return sorted(rows, key=lambda row: row.at, reverse=True)
 

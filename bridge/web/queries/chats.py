@@ -92,7 +92,7 @@ def list_chats(
         query = query.where(Conversation.phone == phone)
     if cursor:
         query = query.where(Chat.id < read_cursor(cursor, int)[0])
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         rows = session.execute(query).all()
     shown = [_view(row) for row in rows[:limit]]
     return Page(shown, write_cursor(shown[-1].id) if len(rows) > limit else None)
@@ -102,7 +102,7 @@ def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | 
     """A chat and the texts that were said in it, in order."""
     columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
     said = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         row = session.execute(_views().where(Chat.id == chat_id)).first()
         if row is None:
             return None

@@ -89,7 +89,7 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
-    with rt.sessions() as session:
+    with rt.database.read() as session:
         rows = session.execute(query).all()
     shown = [_failure(rt, row) for row in rows[:limit]]
     return Page(shown, _cursor(shown[-1]) if len(rows) > limit else None)

@@ -35,7 +35,7 @@ class Tables:
 
     def collect(self) -> list[Metric]:
         now = self._rt.now()
-        with self._rt.sessions() as session:
+        with self._rt.database.read() as session:
             told = [*_sent(session), *_waiting(session, now), *_failed(session)]
             return [*told, _failing(session, now), _on_hold(session)]
 
