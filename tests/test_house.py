@@ -156,10 +156,11 @@ def fits(line: str, parts: list[str]) -> bool:
     for part in parts:
         found = line.find(part, at)
         if found < 0:
-            if not line.endswith("…"):
-                return False
             begun = line.removesuffix("…").rstrip()[at:]
-            letters += max((n for n in range(5, len(part)) if begun.endswith(part[:n])), default=0)
+            starts = [n for n in range(5, len(part)) if begun.endswith(part[:n])]
+            if begun == line[at:] or not starts:
+                return False
+            letters += max(starts)
             break
         at, letters = found + len(part), letters + len(part.strip())
     words = re.sub(r"\S*[…\d]\S*", "", line).split()
@@ -170,7 +171,7 @@ def test_the_log_lines_of_the_operations_page_are_those_of_the_code() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     [table] = re.findall(r"^\| line \| meaning \|\n(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
     lines = [line for row in table.splitlines()[1:] for line in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
-    strings = list(written())
+    strings = [parts for parts in written() if len(" ".join(parts).split()) > 1]  # of names there are too many
     assert len(lines) >= 20
     assert [line for line in lines if not any(fits(line, parts) for parts in strings)] == []
 
