@@ -1,1 +1,1 @@
-"""What is measured about the bridge, and the yardstick that it is measured against. Nothing here is shipped."""
+"""Benchmarks of the bridge, and of other bridges for comparison. Nothing here is shipped."""

@@ -99,13 +99,13 @@ class Judgement:
 ROWS = {
     "texts": "texts sent by the phones",
     "accepted": "… that the bridge answered with 200",
-    "not_accepted": "… that were announced in vain, or not at all",
-    "heard_once": "texts heard by the agent once",
+    "not_accepted": "… whose webhook failed, or was lost",
+    "heard_once": "texts received by the agent once",
     "heard_never": "… never (lost)",
     "accepted_never_heard": "… never, though answered with 200",
     "heard_more": "… more than once",
     "heard_out_of_order": "… out of order",
-    "heard_never_texted": "… that nobody texted",
+    "heard_never_texted": "… that no person texted",
     "answers": "answers of the agent",
     "sent_once": "answers that came to their phone once",
     "sent_never": "… never (lost)",
@@ -113,12 +113,12 @@ ROWS = {
     "sent_out_of_order": "… out of order",
     "sent_to_another": "… to the wrong phone",
     "sent_from_another_number": "… from the wrong number",
-    "sent_never_said": "… that the agent never said",
+    "sent_never_said": "… that the agent never gave",
     "parallel": "completions while the chat was busy",
-    "other_wrongs": "other wrongs towards the vendors",
+    "other_wrongs": "other wrongs towards the providers",
     "unsettled": "rows left unsettled or given up",
     "leaks": "texts or phone numbers in the logs",
-    "ended_by_themselves": "processes that ended by themselves",
+    "ended_by_themselves": "processes that ended without being killed",
 }
 
 COUNTED = {"texts", "accepted", "not_accepted", "heard_once", "answers", "sent_once"}

@@ -1,4 +1,4 @@
-"""What every step works with, built once by a front door and handed on as the first argument."""
+"""The runtime: the first argument of every task, built once by each process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Runtime:
-    """The settings and the doors to everything outside."""
+    """The settings, and access to everything outside of the code."""
 
     settings: Settings
     database: Database
@@ -36,7 +36,7 @@ class Runtime:
 
     @classmethod
     def build(cls, settings: Settings, notifier: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
-        """The real one. Nothing is connected yet and no thread runs: safe to build before a fork."""
+        """Build it from the settings. It opens no connection and starts no thread, so it is safe before a fork."""
         sessions = build_sessions(build_engine(settings.database_url, pool_size=pool_size, silence=silence))
         database = Database(sessions, notifier.wake, utc_now)
         return cls(
@@ -49,7 +49,7 @@ class Runtime:
         )
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
         self.notifier.close()
         self.agents.close()
         self.carrier.close()
@@ -57,5 +57,5 @@ class Runtime:
 
     @property
     def engine(self) -> Engine:
-        """The engine of the database."""
+        """Return the engine of the database."""
         return self.database.engine

@@ -1,1 +1,1 @@
-"""What tests and benches share: processes, servers of their own, proxies, and waiting."""
+"""Shared by tests and benchmarks: processes, servers of their own, proxies, and waiting."""

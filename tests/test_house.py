@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -111,6 +112,68 @@ def test_every_link_between_the_documents_leads_somewhere(document: Path) -> Non
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_that_a_document_names_is_there(document: Path) -> None:
+    named = re.findall(r"`(\w[\w/.]*/(?:[\w.]+\.\w+)?)`", document.read_text())
+    assert [path for path in named if not any((root / path).exists() for root in (ROOT, ROOT / "bridge"))] == []
+
+
+def test_the_architecture_names_functions_where_they_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`(\w+)`(?:, called by `\w+`)? in `([\w/]+\.py)`", page)
+    here = {(name, path) for name, path in named if (ROOT / "bridge" / path).exists()}
+    assert len(here) >= 5
+    assert {
+        (name, path)
+        for name, path in here
+        if not re.search(rf"^\s*(?:def|class) {name}\b|^{name}\b", (ROOT / "bridge" / path).read_text(), re.MULTILINE)
+    } == set()
+
+
+def test_the_modules_on_a_texts_way_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    [way] = re.findall(r"```\n(Twilio .*?)```", page, re.DOTALL)
+    modules = re.findall(r"^.{17}([a-z_]+(?:\.[a-z_]+)+) ", way, re.MULTILINE)
+    assert len(modules) >= 10
+    assert [name for name in modules if not (ROOT / "bridge" / f"{name.replace('.', '/')}.py").exists()] == []
+
+
+def written() -> Iterator[list[str]]:
+    """The strings of the bridge's code, each as the parts between its values."""
+    for path in (ROOT / "bridge").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value.split("%s")
+            elif isinstance(node, ast.JoinedStr):
+                yield [part.value if isinstance(part, ast.Constant) else "" for part in node.values]
+
+
+def fits(line: str, parts: list[str]) -> bool:
+    """Whether these parts are in the line, in order, and are most of it. A line may break off with ``…``."""
+    at = letters = 0
+    for part in parts:
+        found = line.find(part, at)
+        if found < 0:
+            begun = line.removesuffix("…").rstrip()[at:]
+            starts = [n for n in range(5, len(part)) if begun.endswith(part[:n])]
+            if begun == line[at:] or not starts:
+                return False
+            letters += max(starts)
+            break
+        at, letters = found + len(part), letters + len(part.strip())
+    words = re.sub(r"\S*[…\d]\S*", "", line).split()
+    return letters >= 0.45 * len(" ".join(words))
+
+
+def test_the_log_lines_of_the_operations_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [table] = re.findall(r"^\| line \| meaning \|\n(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    lines = [line for row in table.splitlines()[1:] for line in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    strings = [parts for parts in written() if len(" ".join(parts).split()) > 1]  # of names there are too many
+    assert len(lines) >= 20
+    assert [line for line in lines if not any(fits(line, parts) for parts in strings)] == []
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:

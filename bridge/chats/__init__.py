@@ -1,1 +1,1 @@
-"""The agent's sessions: opened by a turn, ended by the agent, an operator or time."""
+"""The agent's sessions. A turn opens them; the agent, an operator or time ends them."""

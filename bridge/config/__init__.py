@@ -95,7 +95,7 @@ class DatabaseSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     database_url: DatabaseUrl = Field(
-        "sqlite:///bridge.sqlite3", repr=False, description="PostgreSQL or SQLite, in SQLAlchemy's or Heroku's form"
+        "sqlite:///bridge.sqlite3", repr=False, description="PostgreSQL or SQLite, in the form of SQLAlchemy or Heroku"
     )
 
     @classmethod
@@ -124,27 +124,27 @@ class Settings(DatabaseSettings):
     """Everything that an operator can set."""
 
     broker_url: BrokerUrl | None = Field(
-        None, repr=False, description="Redis or RabbitMQ; the first one of the three that is set"
+        None, repr=False, description="Redis or RabbitMQ; the first of these three names that is set"
     )
     redis_tls_verify: TlsVerify = Field(
         False,
         description="check the certificate of a rediss:// broker: true, or a file with the CA's certificates; "
-        "the default fits Heroku's, which nobody has signed",
+        "the default fits Heroku's, which is self-signed",
     )
     public_url: HttpAddress = Field(description="the address that Twilio calls, such as https://x.example")
 
     twilio_account_sid: AccountSid = Field(
-        description="your account: AC and 32 characters, on the console's first page"
+        description="your account: AC and 32 characters, on the first page of the console"
     )
     twilio_auth_token: Secret = Field(description="the account's token; it signs the webhooks")
-    twilio_auth_token_secondary: Secret | None = Field(None, description="accepted too, while you change tokens")
+    twilio_auth_token_secondary: Secret | None = Field(None, description="also accepted, while you change tokens")
     twilio_api_key: KeySid | None = Field(
-        None, description="SK and 32 characters; used for sending in place of the token"
+        None, description="SK and 32 characters; used for API calls instead of the token"
     )
-    twilio_api_secret: Secret | None = Field(None, validate_default=True, description="belongs to TWILIO_API_KEY")
-    twilio_numbers: Numbers = Field((), description="this bridge's numbers, separated by commas")
+    twilio_api_secret: Secret | None = Field(None, validate_default=True, description="the secret of TWILIO_API_KEY")
+    twilio_numbers: Numbers = Field((), description="the numbers of this bridge, separated by commas")
     twilio_messaging_service_sid: ServiceSid | None = Field(
-        None, description="send by this service instead of the number that was texted"
+        None, description="send through this service instead of the number that was texted"
     )
     twilio_api_base_url: HttpAddress = Field("https://api.twilio.com", description="Twilio's REST API")
 
@@ -152,83 +152,87 @@ class Settings(DatabaseSettings):
         None,
         gt=0,
         le=10_000,
-        description="segments a second that each of our senders may send; empty: by its kind",
+        description="segments a second for each sender; empty: by the kind of number",
     )
 
-    agent_provider: Provider = Field("retell", description="who answers")
+    agent_provider: Provider = Field("retell", description="the provider of the chat agent")
     retell_api_key: Secret = Field(description="the key with the webhook badge in the dashboard")
     retell_agent_id: AgentId = Field(description="a chat agent, not a voice agent")
     retell_agent_version: Version = Field("latest_published", description="a number, a tag, latest or latest_published")
     retell_base_url: HttpAddress = Field("https://api.retellai.com", description="Retell's API")
-    agent_routes: Routes = Field({}, description="JSON: which of our numbers has another agent")
+    agent_routes: Routes = Field({}, description="JSON: the numbers that have another agent")
 
-    agent_timeout: Duration = Field(timedelta(seconds=120), description="how long one answer of the agent may take")
-    answer_within: Duration = Field(timedelta(hours=4), description="a text that waits longer is given up, loudly")
+    agent_timeout: Duration = Field(
+        timedelta(seconds=120), description="the longest time that one answer of the agent may take"
+    )
+    answer_within: Duration = Field(timedelta(hours=4), description="a text that waits longer is given up")
     reply_debounce: DurationOrNone = Field(
         None,
-        description="how long a person must be silent before the agent is asked; empty: not at all",
+        description="the agent is asked after this long without a new text; empty: immediately",
     )
     stale_after: DurationOrNever = Field(
-        timedelta(hours=24), description="a chat idle for this long is ended; empty: never by itself"
+        timedelta(hours=24), description="a chat that is idle this long is ended; empty: never"
     )
     recap_within: DurationOrNever = Field(
-        timedelta(days=30), description="a new chat is told what was said no longer ago than this; empty: nothing"
+        timedelta(days=30), description="a new chat gets a recap of the messages of this period; empty: no recap"
     )
     recap_across_whatsapp: bool = Field(
-        False, description="it is also told what the same person said over WhatsApp, and the other way round"
+        False, description="share the recap of one person between WhatsApp and the other channels"
     )
     media_reply: Reply = Field(
-        DEFAULT_MEDIA_REPLY, description="answers a picture, and whatever else can't be read; empty: silence"
+        DEFAULT_MEDIA_REPLY, description="answers a picture and anything else that can't be read; empty: no reply"
     )
-    voice_reply: str = Field("", description="answers a voice note; empty: MEDIA_REPLY does")
-    contact_reply: str = Field("", description="answers a contact card; empty: MEDIA_REPLY does")
+    voice_reply: str = Field("", description="answers a voice note; empty: MEDIA_REPLY")
+    contact_reply: str = Field("", description="answers a contact card; empty: MEDIA_REPLY")
     reactions: Literal["ignore", "tell"] = Field(
-        "ignore", description="a like, a heart and their like are stored and not answered; tell: the agent hears them"
+        "ignore", description="ignore: store likes and other reactions, and do not answer; tell: pass them to the agent"
     )
     fallback_reply: Reply = Field(
-        DEFAULT_FALLBACK_REPLY, description="said once when a text is given up; empty: silence"
+        DEFAULT_FALLBACK_REPLY, description="sent once when a text is given up; empty: no reply"
     )
     smart_encoding: bool = Field(
-        True, description="curly quotes, dashes and the like are sent as plain ones where that makes a text cheaper"
+        True, description="send curly quotes, dashes and the like as plain characters where that makes a text cheaper"
     )
     segments_per_text: int = Field(
-        10, ge=1, le=24, description="a message of more segments is sent as several; carriers refuse large ones (30019)"
+        10,
+        ge=1,
+        le=24,
+        description="a message with more segments is sent as several; carriers refuse large ones (30019)",
     )
-    reply_join: bool = Field(False, description="what the agent says at once is sent as one text")
+    reply_join: bool = Field(False, description="send all messages of one answer as one text")
     opt_out_reply: Reply = Field(
-        DEFAULT_OPT_OUT_REPLY, description="confirms STOP where Twilio does not; empty: silence"
+        DEFAULT_OPT_OUT_REPLY, description="confirms STOP where Twilio does not; empty: no reply"
     )
     opt_in_reply: Reply = Field(
-        DEFAULT_OPT_IN_REPLY, description="confirms START where Twilio does not; empty: silence"
+        DEFAULT_OPT_IN_REPLY, description="confirms START where Twilio does not; empty: no reply"
     )
-    help_reply: Reply = Field(DEFAULT_HELP_REPLY, description="answers HELP where Twilio does not; empty: silence")
+    help_reply: Reply = Field(DEFAULT_HELP_REPLY, description="answers HELP where Twilio does not; empty: no reply")
     opt_out_answered_by: Literal["auto", "twilio", "bridge"] = Field(
         "auto",
-        description="who answers these three; auto: Twilio, and the bridge where Twilio does not hear the word",
+        description="the sender of these three replies; auto: Twilio, or the bridge if Twilio does not know the word",
     )
     extra_stop_words: StopWords = Field(frozenset(), description="more words that opt out, separated by commas")
     extra_start_words: OtherWords = Field(frozenset(), description="more words that opt in again")
     extra_help_words: OtherWords = Field(frozenset(), description="more words that ask for help")
     turns_per_hour: Limit = Field(
-        300, description="what one phone gets in an hour; what comes beyond waits for the next one; empty: no limit"
+        300, description="turns of one phone in an hour; more texts wait for the next hour; empty: no limit"
     )
     turns_per_minute: Limit = Field(
-        60, description="who gets more is taken for a machine, and waits for an hour; empty: no limit"
+        60, description="a phone with more turns is paused for an hour, to stop reply loops; empty: no limit"
     )
-    characters_per_text: Limit = Field(
-        None, description="a longer text is ignored; empty: as long as the carrier brings it"
-    )
+    characters_per_text: Limit = Field(None, description="a longer text is ignored; empty: no limit")
     allowed_countries: Countries = Field(
-        frozenset(), description="two letters each, such as US,CA: others are ignored; empty: every country is served"
+        frozenset(), description="two letters each, such as US,CA; other countries are ignored; empty: all countries"
     )
     ignore_short_codes: bool = Field(
-        False, description="texts from short codes are stored and not answered, as those from names such as VERIFY are"
+        False, description="store texts from short codes and do not answer them, like texts from names such as VERIFY"
     )
     rate_limit_reply: Reply = Field(
-        DEFAULT_RATE_LIMIT_REPLY, description="said once an hour to who gets no more turns; empty: silence"
+        DEFAULT_RATE_LIMIT_REPLY,
+        description="sent to a phone over its limit of turns, at most once an hour; empty: no reply",
     )
     too_long_reply: Reply = Field(
-        DEFAULT_TOO_LONG_REPLY, description="answers too long a text, once an hour; empty: silence"
+        DEFAULT_TOO_LONG_REPLY, description="answers a text that is too long, at most once an hour; empty: no reply"
     )
     admin_token: Secret | None = Field(None, description="opens /admin and /metrics; without it both answer 503")
     metrics_open: bool = Field(False, description="/metrics needs no token")
@@ -236,7 +240,7 @@ class Settings(DatabaseSettings):
         50,
         ge=1,
         le=5000,
-        description="turns and deliveries at once in one worker process; `bridge up`: so many of each",
+        description="turns and deliveries at the same time in one worker process; `bridge up`: this many of each",
     )
 
     @field_validator("twilio_api_secret")
@@ -302,4 +306,6 @@ class Settings(DatabaseSettings):
 class ServerSettings(Settings):
     """The same for the processes of the Procfile, which meet at a broker."""
 
-    broker_url: BrokerUrl = Field(repr=False, description="Redis or RabbitMQ; the first one of the three that is set")
+    broker_url: BrokerUrl = Field(
+        repr=False, description="Redis or RabbitMQ; the first of these three names that is set"
+    )

@@ -1,1 +1,1 @@
-"""A message comes in and is stored once."""
+"""Stage 1: store an inbound text once, and choose its queue."""

@@ -1,1 +1,1 @@
-"""What the clock runs: it finds and repairs what the normal way missed."""
+"""The jobs of the clock. They find and repair the work that the normal way has missed."""

@@ -1,1 +1,1 @@
-"""The answer is sent, and followed until it arrives."""
+"""Stage 3: queue the answer, send it, and follow it until it is delivered or has failed."""

@@ -1,1 +1,1 @@
-"""The processes: what the Procfile and the command line start."""
+"""The processes that the Procfile and the command line start."""

@@ -1,1 +1,1 @@
-"""The durable queue of each conversation, and who may work on it."""
+"""The durable queues of each conversation, and the leases of the workers on them."""

@@ -1,1 +1,1 @@
-"""The agent is asked, and its answer recorded."""
+"""Stage 2: ask the agent, and record its answer."""

@@ -1,1 +1,1 @@
-"""HTTP in and out: it stores, wakes and shows, and never calls a provider."""
+"""HTTP in and out. It stores, wakes and shows, and never calls a provider."""

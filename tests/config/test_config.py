@@ -278,7 +278,7 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         ("TWILIO_MESSAGING_SERVICE_SID", "MG0", "does not look right; it is MG and 32 digits or letters from a to f"),
         ("ALLOWED_COUNTRIES", "USA,CA,+1", NO_COUNTRIES),
         ("ALLOWED_COUNTRIES", "001,ZZ", NO_COUNTRIES),
-        ("AGENT_PROVIDER", "eliza", "is none of the choices; write 'retell' (who answers)"),
+        ("AGENT_PROVIDER", "eliza", "is none of the choices; write 'retell' (the provider of the chat agent)"),
     ],
 )
 def test_a_fault_is_told_in_plain_words(variable: str, text: str, words: str) -> None:
@@ -315,7 +315,7 @@ def test_all_faults_are_told_at_once() -> None:
     faults = faults_of({"PUBLIC_URL": "x", "RETELL_API_KEY": "", "TWILIO_API_SECRET": "alone", "STALE_AFTER": "soon"})
     assert faults == [
         f"PUBLIC_URL {NO_ADDRESS}",
-        "TWILIO_ACCOUNT_SID is not set; set it (your account: AC and 32 characters, on the console's first page)",
+        "TWILIO_ACCOUNT_SID is not set; set it (your account: AC and 32 characters, on the first page of the console)",
         "TWILIO_AUTH_TOKEN is not set; set it (the account's token; it signs the webhooks)",
         BOTH,
         "RETELL_API_KEY is not set; set it (the key with the webhook badge in the dashboard)",

@@ -1,1 +1,1 @@
-"""One delivery: claim, send, reconcile, settle."""
+"""One delivery: claim, send or reconcile, settle."""

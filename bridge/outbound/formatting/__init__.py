@@ -1,1 +1,1 @@
-"""What the agent wrote becomes what a phone can show."""
+"""Formatting: an agent's answer becomes texts that a phone can show."""

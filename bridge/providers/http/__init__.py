@@ -1,1 +1,1 @@
-"""HTTP to a provider: one call, one deadline, no repetition."""
+"""HTTP calls to a provider. Each has one deadline and is never repeated."""

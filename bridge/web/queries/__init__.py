@@ -1,1 +1,1 @@
-"""What operators read: queries without side effects."""
+"""Queries for operators, without side effects."""
