@@ -22,6 +22,7 @@ from bridge.maintenance import sweep
 from bridge.processes.tasks import TASKS
 from bridge.providers.carriers.contract import InboundText
 from bridge.queues.conversation_queue import QUEUES, ConversationQueue
+from bridge.queues.notifier import Notifier
 from bridge.runtime import Runtime
 from tests.fakes import FakeAgent, FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
 
@@ -90,6 +91,10 @@ class Scene:
     ) -> bool:
         """A person texts; the carrier brings it to the inbox."""
         return receive.receive(self.rt, InboundText(sid or next(self.sids), phone, to, body, media, **more))
+
+    def woken_by(self, notifier: Notifier) -> Runtime:
+        """The same process with another notifier, also for what its commits wake."""
+        return replace(self.rt, notifier=notifier, database=Database(self.sessions, notifier.wake, self.clock))
 
     def set(self, **settings: Any) -> None:
         """The process comes back with other settings."""

@@ -79,7 +79,7 @@ def test_two_sweepers_at_once_ring_once(scene: Scene) -> None:
     scene.rt.heartbeat.beat()
     notifiers = [FakeNotifier() for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda notifier: sweep.sweep(replace(scene.rt, notifier=notifier)), notifiers))
+        list(threads.map(lambda notifier: sweep.sweep(scene.woken_by(notifier)), notifiers))
     assert sorted(wake for notifier in notifiers for wake in notifier.wakeups) == [
         ("process_turns", n) for n in range(1, 21)
     ]

@@ -241,7 +241,7 @@ def notifier(door: Door) -> Iterator[ThreadNotifier]:
 def test_a_text_rings_itself_through_to_the_phone(sessions: Sessions) -> None:
     scene = Scene(sessions)
     notifier = ThreadNotifier(4)
-    scene.rt = replace(scene.rt, notifier=notifier)
+    scene.rt = scene.woken_by(notifier)
     notifier.answer_with(scene.rt)
     for text in ("one", "two"):
         scene.text(text)

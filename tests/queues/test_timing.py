@@ -25,7 +25,7 @@ def seconds(number: float) -> timedelta:
 
 
 def test_a_request_of_a_halted_worker_has_begun_before_its_lease_goes_to_another_one() -> None:
-    """The last moment to start one is that of the last heartbeat, and so long again as it may take to its first byte."""
+    """The last moment to start one is that of the last heartbeat, and as long again as its first byte may take."""
     assert seconds(LIVE_FOR + BEGIN_WITHIN) + MAX_CLOCK_SKEW < STALLED_AFTER
 
 
@@ -44,4 +44,4 @@ def test_the_lease_of_a_delivery_outlasts_two_calls_and_a_patient_commit() -> No
 
 
 def test_a_lost_wake_up_is_repeated_before_anything_is_reported() -> None:
-    assert RENOTIFY_AFTER < seconds(60)
+    assert seconds(60) > RENOTIFY_AFTER

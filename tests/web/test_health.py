@@ -21,7 +21,7 @@ from bridge.runtime import Runtime
 from bridge.web.app import build_web
 from bridge.web.auth import undeclared
 from bridge.web.health import FORGOTTEN_AFTER
-from tests.databases import database
+from tests.databases import database as database_on
 from tests.fakes import FakeCarrier, FakeNotifier, fake_agents, fake_settings
 from tests.scene import ANN, Scene
 from tests.vendor import closed_port
@@ -86,7 +86,7 @@ def test_a_database_and_a_broker_that_are_away_are_both_told_soon(scene: Scene) 
     engine = build_engine(nowhere())
     notifier = CeleryNotifier(nowhere("redis").replace("name", "0"))
     began = time.monotonic()
-    assert faults(replace(scene.rt, database=database(build_sessions(engine)), notifier=notifier)) == [
+    assert faults(replace(scene.rt, database=database_on(build_sessions(engine)), notifier=notifier)) == [
         "database",
         "broker",
     ]
@@ -96,7 +96,7 @@ def test_a_database_and_a_broker_that_are_away_are_both_told_soon(scene: Scene) 
 def test_a_database_of_no_use_is_told_with_the_reason(scene: Scene, postgres: Any) -> None:
     with postgres.database("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'") as url:
         engine = build_engine(url)
-        rt = replace(scene.rt, database=database(build_sessions(engine)))
+        rt = replace(scene.rt, database=database_on(build_sessions(engine)))
         assert ask(rt)[1]["faults"] == [{"part": "database", "state": "is not fit"}]
         assert "in the encoding SQL_ASCII" in str(ask(with_token(rt), token=TOKEN)[1])
         engine.dispose()
@@ -110,7 +110,7 @@ def test_a_broker_that_is_there_is_no_fault(scene: Scene, broker_url: str) -> No
 
 def test_a_database_without_tables_is_told(scene: Scene, tmp_path: Any) -> None:
     engine = build_engine(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
-    assert faults(replace(scene.rt, database=database(build_sessions(engine)))) == ["migration"]
+    assert faults(replace(scene.rt, database=database_on(build_sessions(engine)))) == ["migration"]
     engine.dispose()
 
 

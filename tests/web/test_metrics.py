@@ -41,7 +41,7 @@ from bridge.web.app import build_web
 from bridge.web.auth import ADMIN, PUBLIC, declared
 from bridge.web.queries import failures
 from bridge.web.queries.metrics import build_registry
-from tests.databases import database
+from tests.databases import database as database_on
 from tests.fakes import SETTINGS
 from tests.scene import ANN, BOB, NUMBER, Scene
 from tests.vendor import closed_port
@@ -491,7 +491,7 @@ def closed_database() -> str:
 @pytest.mark.parametrize("database", ["closed", "silent_database", "locked_database"])
 def test_without_the_database_it_says_so_soon(scene: Scene, request: pytest.FixtureRequest, database: str) -> None:
     url = closed_database() if database == "closed" else request.getfixturevalue(database)
-    web = build_web(replace(scene.rt, database=database(build_sessions(build_engine(url)))))
+    web = build_web(replace(scene.rt, database=database_on(build_sessions(build_engine(url)))))
 
     def answered(_: int) -> tuple[int, str | None, str, float]:
         began = time.monotonic()
@@ -515,7 +515,7 @@ def test_when_it_is_back_all_is_told_again(scene: Scene) -> None:
     def now_and_then() -> Any:
         return (sessions.pop() if sessions else here)()
 
-    web = build_web(replace(scene.rt, database=database(now_and_then))).test_client()  # type: ignore[arg-type]
+    web = build_web(replace(scene.rt, database=database_on(now_and_then))).test_client()  # type: ignore[arg-type]
     assert [web.get("/metrics").status_code for _ in range(3)] == [503, 503, 200]
 
 

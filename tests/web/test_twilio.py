@@ -27,7 +27,7 @@ from bridge.providers.carriers.contract import Delivery
 from bridge.web.app import build_web
 from bridge.web.auth import CARRIER, declared
 from bridge.web.time_limit import WITHIN
-from tests.databases import database
+from tests.databases import database as database_on
 from tests.fakes import fake_settings
 from tests.scene import ANN, NUMBER, Scene
 from tests.vendor import closed_port
@@ -253,7 +253,7 @@ def test_a_forged_report_is_refused(web: FlaskClient) -> None:
 
 def test_without_the_database_twilio_is_asked_to_come_again(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     nowhere = build_sessions(build_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing"))
-    web = build_web(replace(scene.rt, database=database(nowhere))).test_client()
+    web = build_web(replace(scene.rt, database=database_on(nowhere))).test_client()
     assert post(web, FORM).status_code == 503
     assert ANN not in caplog.text
 
@@ -263,7 +263,7 @@ def test_a_database_that_hangs_does_not_keep_twilio_waiting(
     scene: Scene, request: pytest.FixtureRequest, database: str
 ) -> None:
     hanging = build_sessions(build_engine(request.getfixturevalue(database)))
-    web = build_web(replace(scene.rt, database=database(hanging)))
+    web = build_web(replace(scene.rt, database=database_on(hanging)))
 
     def answered(n: int) -> tuple[int, float]:
         began = time.monotonic()
@@ -293,7 +293,7 @@ def test_with_a_database_that_hangs_an_answer_takes_less_than_two_seconds(
     scene: Scene, request: pytest.FixtureRequest, database: str
 ) -> None:
     web = build_web(
-        replace(scene.rt, database=database(build_sessions(build_engine(request.getfixturevalue(database)))))
+        replace(scene.rt, database=database_on(build_sessions(build_engine(request.getfixturevalue(database)))))
     )
     with ThreadPoolExecutor(5) as twilio:
         answers = list(twilio.map(partial(timed, web), range(5)))
@@ -314,7 +314,7 @@ def useless_broker(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def test_a_broker_of_no_use_makes_no_webhook_slow(scene: Scene, useless_broker: str) -> None:
     notifier = CeleryNotifier(useless_broker)
-    web = build_web(replace(scene.rt, notifier=notifier))
+    web = build_web(scene.woken_by(notifier))
     answers = [timed(web, n) for n in range(20)]
     notifier.close()
     assert {status for status, _ in answers} == {200}
@@ -324,7 +324,7 @@ def test_a_broker_of_no_use_makes_no_webhook_slow(scene: Scene, useless_broker: 
 
 def test_a_text_that_was_stored_too_late_for_an_answer_is_not_stored_twice(scene: Scene, sqlite_url: str) -> None:
     sessions = build_sessions(build_engine(sqlite_url))
-    web = build_web(replace(scene.rt, database=database(sessions))).test_client()
+    web = build_web(replace(scene.rt, database=database_on(sessions))).test_client()
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
         assert post(web, FORM).status_code == 503
@@ -336,7 +336,7 @@ def test_a_text_that_was_stored_too_late_for_an_answer_is_not_stored_twice(scene
 
 def test_a_broker_that_is_away_costs_no_text(scene: Scene) -> None:
     notifier = CeleryNotifier("redis://127.0.0.1:1/0")
-    web = build_web(replace(scene.rt, notifier=notifier)).test_client()
+    web = build_web(scene.woken_by(notifier)).test_client()
     assert post(web, FORM).status_code == 200
     notifier.close()
     assert [row.status for row in scene.rows(Message)] == [MessageStatus.WAITING]
