@@ -40,7 +40,7 @@ from bench.disasters import (
     missed,
     play,
     schedule,
-    set_vendor_faults,
+    set_provider_faults,
 )
 from bench.judgement import Judgement, leaks, pronounce
 from bench.report import shown
@@ -51,7 +51,7 @@ from bridge.simulator import Simulator, SimulatorSettings, serve
 from bridge.simulator.ledger import FaultStruck
 from testkit.places import PLACES, Place
 from testkit.procfile import ROOT
-from testkit.proxies import HERE, Doors
+from testkit.proxies import HERE, Proxies
 from testkit.servers import Missing
 
 AGENT_TIMEOUT = 15
@@ -69,7 +69,7 @@ SETTLE_WITHIN = 120.0
 WATCH_AFTERWARDS = 10.0
 """Seconds in which nothing more may happen: a double may come late."""
 
-LOOK_EVERY = 3.0
+CHECK_EVERY = 3.0
 
 OUR_SLOTS = ("web", "worker", "worker", "clock")
 PROCFILES = {"ours": ROOT / "Procfile", "tutorial": ROOT / "bench" / "tutorial" / "Procfile"}
@@ -143,8 +143,8 @@ def run(bridge: str, options: Options) -> Result:
             seed=options.seed,
         )
         simulator = Simulator(settings)
-        vendors = stack.enter_context(serve(simulator))
-        stage = _stage(bridge, options, place, simulator, vendors, folder, stack)
+        providers = stack.enter_context(serve(simulator))
+        stage = _stage(bridge, options, place, simulator, providers, folder, stack)
         result = _play(bridge, options, stage)
         if options.keep or not result.clean:
             rows = (json.dumps(row) for row in simulator.ledger.export())
@@ -161,16 +161,16 @@ def _stage(
     options: Options,
     place: Place,
     simulator: Simulator,
-    vendors: str,
+    providers: str,
     folder: Path,
     stack: ExitStack,
 ) -> Stage:
     """Everything between the vendors and the servers, running."""
-    vendor = urlsplit(vendors).port or 0
-    doors = Doors({**place.ports, "agent": vendor, "carrier": vendor})
-    stack.callback(doors.close)
+    port_of_both = urlsplit(providers).port or 0
+    proxies = Proxies({**place.ports, "agent": port_of_both, "carrier": port_of_both})
+    stack.callback(proxies.close)
     port = free_port(HERE)
-    settings = _environment(place, doors, simulator, port)
+    settings = _environment(place, proxies, simulator, port)
     simulator.webhook_url = f"{settings['PUBLIC_URL']}/twilio/inbound#rc=5&rp=5xx,ct,rt"
     lines = dict(line.split(": ", 1) for line in PROCFILES[bridge].read_text().splitlines())
     if place.sqlite:
@@ -184,13 +184,13 @@ def _stage(
     supervisor.start(port)
     length = options.texts / options.rate
     percent = 100 * max(0, options.faults - length / options.disaster_every) / (options.texts * CALLS_PER_TEXT)
-    return Stage(place, doors, supervisor, simulator, AGENT_TIMEOUT, percent)
+    return Stage(place, proxies, supervisor, simulator, AGENT_TIMEOUT, percent)
 
 
-def _environment(place: Place, doors: Doors, simulator: Simulator, port: int) -> dict[str, str]:
+def _environment(place: Place, proxies: Proxies, simulator: Simulator, port: int) -> dict[str, str]:
     settings = simulator.settings
     return {
-        **place.settings(doors.ports),
+        **place.settings(proxies.ports),
         "PORT": str(port),
         "PUBLIC_URL": f"http://{HERE}:{port}",
         "GUNICORN_CMD_ARGS": f"--bind {HERE}:{port}",
@@ -198,11 +198,11 @@ def _environment(place: Place, doors: Doors, simulator: Simulator, port: int) ->
         "WORKER_CONCURRENCY": WORKER_CONCURRENCY,
         "TWILIO_ACCOUNT_SID": settings.account_sid,
         "TWILIO_AUTH_TOKEN": settings.auth_token,
-        "TWILIO_API_BASE_URL": f"http://{HERE}:{doors.ports['carrier']}",
+        "TWILIO_API_BASE_URL": f"http://{HERE}:{proxies.ports['carrier']}",
         "TWILIO_NUMBERS": ",".join(settings.numbers),
         "RETELL_API_KEY": settings.retell_api_key,
         "RETELL_AGENT_ID": settings.agent_id,
-        "RETELL_BASE_URL": f"http://{HERE}:{doors.ports['agent']}",
+        "RETELL_BASE_URL": f"http://{HERE}:{proxies.ports['agent']}",
         "AGENT_TIMEOUT": f"{AGENT_TIMEOUT}s",
         "ANSWER_WITHIN": "1h",
         "SENDER_RATE": SENDER_RATE,
@@ -217,7 +217,7 @@ def _play(bridge: str, options: Options, stage: Stage) -> Result:
     disasters = _disasters(rng, stage, options, length)
     stopped = threading.Event()
     _tell(f"{bridge}: {len(planned)} texts, {len(disasters)} disasters, {length:.0f} s, seed {options.seed}")
-    set_vendor_faults(stage, webhooks_lost=not options.accepted_only)
+    set_provider_faults(stage, webhooks_lost=not options.accepted_only)
     load = threading.Thread(target=people.text, args=(stage.simulator, planned, stopped), daemon=True)
     load.start()
     try:
@@ -263,7 +263,7 @@ def _settle(bridge: str, options: Options, stage: Stage) -> bool:
     while time.monotonic() < until:
         if _judged(bridge, options, stage).complete and not stage.simulator.agent.thinking():
             return True
-        time.sleep(LOOK_EVERY)
+        time.sleep(CHECK_EVERY)
     return False
 
 

@@ -22,12 +22,12 @@ from bench.supervisor import Ended, Supervisor, Watched
 from bridge.simulator import Simulator
 from bridge.simulator.faults import FAULTS
 from testkit.places import Place, sqlite_lock
-from testkit.proxies import Doors, State
+from testkit.proxies import Proxies, State
 
 NOT_AT_RANDOM = {"agent_401", "carrier_401", "carrier_queue_full", "callbacks_undelivered"}
 """An account and a queue refuse everything, for a while: disasters. What a handset does is no fault of the vendor."""
 
-VENDOR_FAULTS = [name for name in FAULTS if name not in NOT_AT_RANDOM]
+PROVIDER_FAULTS = [name for name in FAULTS if name not in NOT_AT_RANDOM]
 """Those of the simulator's faults that strike single calls."""
 
 CALLS_PER_TEXT = 10
@@ -65,7 +65,7 @@ class Stage:
     """What can be spoiled."""
 
     place: Place
-    doors: Doors
+    proxies: Proxies
     supervisor: Supervisor
     simulator: Simulator
     agent_timeout: float
@@ -153,13 +153,13 @@ def _halt(name: str) -> Act:
     return act
 
 
-def _door(door: str, *states: State) -> Act:
+def _proxy(proxy: str, *states: State) -> Act:
     def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
-        with stage.locks[door]:
-            stage.doors.set(door, states[0])
+        with stage.locks[proxy]:
+            stage.proxies.set(proxy, states[0])
             time.sleep(seconds)
             for state in (*states[1:], State.OPEN):
-                stage.doors.set(door, state)
+                stage.proxies.set(proxy, state)
         return True
 
     return act
@@ -171,11 +171,13 @@ def _restart(name: str, how: signal.Signals) -> Act:
         with stage.locks[name]:
             server.tell(how)
             time.sleep(LAST_WORDS)
-            stage.doors.set(name, State.SHUT)  # else PostgreSQL waits for who is half through the door, up to a minute
+            stage.proxies.set(
+                name, State.SHUT
+            )  # else PostgreSQL waits for clients half-way through the proxy, up to 60 s
             server.until_gone()
             time.sleep(seconds)
             server.start()
-            stage.doors.set(name, State.OPEN)
+            stage.proxies.set(name, State.OPEN)
         return True
 
     return act
@@ -239,19 +241,19 @@ KINDS: dict[str, Kind] = {
     # PostgreSQL's own words for these two: fast (all sessions are ended) and immediate (as if it had crashed).
     "database restarted": Kind(_restart("database", signal.SIGINT), (0.5, 5), needs="database"),
     "database crashed": Kind(_restart("database", signal.SIGQUIT), (0.5, 5), needs="database"),
-    "database silent": Kind(_door("database", State.SILENT), (2, 12), needs="database"),
-    "database silent, then cut": Kind(_door("database", State.SILENT, State.CUT), (2, 12), needs="database"),
+    "database silent": Kind(_proxy("database", State.SILENT), (2, 12), needs="database"),
+    "database silent, then cut": Kind(_proxy("database", State.SILENT, State.CUT), (2, 12), needs="database"),
     "database locked": Kind(_lock_sqlite, (2, 12), needs="sqlite", keeps_out="up"),
     "broker killed": Kind(_restart("broker", signal.SIGKILL), (0.5, 8), needs="broker"),
-    "broker silent": Kind(_door("broker", State.SILENT), (2, 12), needs="broker"),
-    "broker silent, then cut": Kind(_door("broker", State.SILENT, State.CUT), (2, 12), needs="broker"),
+    "broker silent": Kind(_proxy("broker", State.SILENT), (2, 12), needs="broker"),
+    "broker silent, then cut": Kind(_proxy("broker", State.SILENT, State.CUT), (2, 12), needs="broker"),
     "broker emptied": Kind(_empty_broker, needs="broker"),
-    "agent away": Kind(_door("agent", State.SHUT), (0.5, 5)),
-    "agent silent, then cut": Kind(_door("agent", State.SILENT, State.CUT), (2, 8)),
+    "agent away": Kind(_proxy("agent", State.SHUT), (0.5, 5)),
+    "agent silent, then cut": Kind(_proxy("agent", State.SILENT, State.CUT), (2, 8)),
     "agent outlasts the timeout": Kind(_outlast, (2, 4)),
     "agent refuses the account": Kind(_refuse("agent_401"), (2, 6)),
-    "carrier away": Kind(_door("carrier", State.SHUT), (0.5, 5)),
-    "carrier silent, then cut": Kind(_door("carrier", State.SILENT, State.CUT), (2, 8)),
+    "carrier away": Kind(_proxy("carrier", State.SHUT), (0.5, 5)),
+    "carrier silent, then cut": Kind(_proxy("carrier", State.SILENT, State.CUT), (2, 8)),
     "carrier refuses the account": Kind(_refuse("carrier_401"), (2, 6)),
     "carrier refuses the senders": Kind(_refuse("carrier_code", code=21606), (2, 6)),
     # A queue is hours long, so the bridge pauses for longer each time that it finds it full again.
@@ -341,8 +343,8 @@ def by_themselves(ended: Iterable[Ended], happened: Sequence[Happened]) -> list[
     ]
 
 
-def set_vendor_faults(stage: Stage, *, webhooks_lost: bool) -> None:
-    for name in VENDOR_FAULTS:
+def set_provider_faults(stage: Stage, *, webhooks_lost: bool) -> None:
+    for name in PROVIDER_FAULTS:
         if name == "webhooks_lost" and not webhooks_lost:
             continue
         options = {"seconds": SLOW} if name == "agent_slow" else {}

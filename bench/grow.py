@@ -28,7 +28,7 @@ from bench import figures
 from bench.figures import Figures
 from bench.load import Burst
 from bench.products import ADMIN, DATABASE, PRODUCTS, Conditions, Running
-from bench.vendors import phone_of
+from bench.providers import phone_of
 from testkit.waiting import until
 
 POSTGRES = {

@@ -28,7 +28,7 @@ from bridge.db.models import (
     TurnStatus,
 )
 from bridge.simulator import Ledger, Verdict, judge
-from bridge.simulator.ledger import Event, Heard, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import Event, Received, Replied, Sent, Text, Webhook, Wrong
 
 PERSON = str(FIRST_PHONE)[:5]
 """With the word of the texts, what must stand in no log."""
@@ -62,22 +62,22 @@ class Judgement:
     accepted: int = 0
     not_accepted: int = 0
     """Never answered with 200; the bridge has to fetch them."""
-    heard_once: int = 0
+    received_once: int = 0
     answers: int = 0
     sent_once: int = 0
 
-    accepted_never_heard: int = 0
+    accepted_never_received: int = 0
     """Of those that were never heard: the ones that the bridge had answered with 200."""
-    heard_never: int = 0
-    heard_more: int = 0
-    heard_out_of_order: int = 0
-    heard_never_texted: int = 0
+    received_never: int = 0
+    received_more: int = 0
+    received_out_of_order: int = 0
+    received_never_texted: int = 0
     sent_never: int = 0
     sent_more: int = 0
     sent_to_another: int = 0
     sent_from_another_number: int = 0
     sent_out_of_order: int = 0
-    sent_never_said: int = 0
+    sent_never_replied: int = 0
     parallel: int = 0
     other_wrongs: int = 0
     unsettled: int = 0
@@ -93,19 +93,19 @@ class Judgement:
     @property
     def complete(self) -> bool:
         """Is there nothing left to wait for?"""
-        return not (self.heard_never or self.sent_never or self.unsettled)
+        return not (self.received_never or self.sent_never or self.unsettled)
 
 
 ROWS = {
     "texts": "texts sent by the phones",
     "accepted": "… that the bridge answered with 200",
     "not_accepted": "… that were announced in vain, or not at all",
-    "heard_once": "texts heard by the agent once",
-    "heard_never": "… never (lost)",
-    "accepted_never_heard": "… never, though answered with 200",
-    "heard_more": "… more than once",
-    "heard_out_of_order": "… out of order",
-    "heard_never_texted": "… that nobody texted",
+    "received_once": "texts heard by the agent once",
+    "received_never": "… never (lost)",
+    "accepted_never_received": "… never, though answered with 200",
+    "received_more": "… more than once",
+    "received_out_of_order": "… out of order",
+    "received_never_texted": "… that nobody texted",
     "answers": "answers of the agent",
     "sent_once": "answers that came to their phone once",
     "sent_never": "… never (lost)",
@@ -113,7 +113,7 @@ ROWS = {
     "sent_out_of_order": "… out of order",
     "sent_to_another": "… to the wrong phone",
     "sent_from_another_number": "… from the wrong number",
-    "sent_never_said": "… that the agent never said",
+    "sent_never_replied": "… that the agent never said",
     "parallel": "completions while the chat was busy",
     "other_wrongs": "other wrongs towards the vendors",
     "unsettled": "rows left unsettled or given up",
@@ -121,7 +121,7 @@ ROWS = {
     "ended_by_themselves": "processes that ended by themselves",
 }
 
-COUNTED = {"texts", "accepted", "not_accepted", "heard_once", "answers", "sent_once"}
+COUNTED = {"texts", "accepted", "not_accepted", "received_once", "answers", "sent_once"}
 
 OURS_ONLY = {"unsettled", "leaks", "ended_by_themselves"}
 """What is looked for in our own database, logs and processes, and in no other bridge's."""
@@ -138,7 +138,7 @@ def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = Non
     everybody = ledger.of(Text)
     judgement.texts, judgement.accepted = len(everybody), sum(text.sid in accepted for text in everybody)
     judgement.not_accepted = judgement.texts - judgement.accepted
-    judgement.accepted_never_heard = judge(_fair(ledger, accepted, accepted_only=True)).lost
+    judgement.accepted_never_received = judge(_fair(ledger, accepted, accepted_only=True)).lost
     judgement.details = dict(verdict.examples)
     wrongs = [f"{wrong.phone}: {wrong.name}, {wrong.detail}" for wrong in ledger.of(Wrong) if wrong.name != "parallel"]
     judgement.other_wrongs = len(wrongs)
@@ -175,19 +175,19 @@ def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
     """
     failed = {webhook.sid for webhook in ledger.of(Webhook) if not webhook.ok}
     texts = ledger.of(Text)
-    heard_besides = _heard(ledger) - Counter((text.phone, text.body) for text in texts if text.sid in accepted)
+    received_besides = _received(ledger) - Counter((text.phone, text.body) for text in texts if text.sid in accepted)
 
     def counts(event: Event) -> bool:
         match event:
             case Text() if accepted_only and event.sid not in accepted:
-                heard_besides[event.phone, event.body] -= 1
-                return heard_besides[event.phone, event.body] >= 0
+                received_besides[event.phone, event.body] -= 1
+                return received_besides[event.phone, event.body] >= 0
             case Webhook():
                 return event.sid not in failed
         return True
 
     fair = Ledger()
-    for kind in (Text, Webhook, Heard, Said, Sent, Wrong):
+    for kind in (Text, Webhook, Received, Replied, Sent, Wrong):
         for event in filter(counts, ledger.of(kind)):
             fair.write(event)
     return fair
@@ -195,31 +195,31 @@ def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
 
 def _counted(verdict: Verdict, ledger: Ledger) -> Judgement:
     texted = Counter((text.phone, text.body) for text in ledger.of(Text))
-    too_often = _heard(ledger) - texted
-    heard_more = sum(min(times, texted[words]) for words, times in too_often.items())
+    too_often = _received(ledger) - texted
+    received_more = sum(min(times, texted[words]) for words, times in too_often.items())
     return Judgement(
-        heard_once=verdict.texts - verdict.lost - heard_more,
-        heard_never=verdict.lost,
-        heard_more=heard_more,
-        heard_out_of_order=verdict.disordered,
-        heard_never_texted=verdict.invented,
+        received_once=verdict.texts - verdict.lost - received_more,
+        received_never=verdict.lost,
+        received_more=received_more,
+        received_out_of_order=verdict.disordered,
+        received_never_texted=verdict.invented,
         answers=verdict.answers,
-        sent_once=_sent_once(ledger.of(Said), ledger.of(Sent)),
+        sent_once=_sent_once(ledger.of(Replied), ledger.of(Sent)),
         sent_never=verdict.answers_lost,
         sent_more=verdict.answers_doubled,
         sent_out_of_order=verdict.answers_disordered,
         sent_to_another=verdict.answers_crossed,
-        sent_never_said=verdict.leaks,
+        sent_never_replied=verdict.leaks,
         parallel=verdict.parallel,
     )
 
 
-def _heard(ledger: Ledger) -> Counter[tuple[str, str]]:
+def _received(ledger: Ledger) -> Counter[tuple[str, str]]:
     """How often each person's words were heard."""
-    return Counter((turn.phone, line) for turn in ledger.of(Heard) for line in turn.content.split("\n"))
+    return Counter((turn.phone, line) for turn in ledger.of(Received) for line in turn.content.split("\n"))
 
 
-def _sent_once(said: Iterable[Said], sent: Iterable[Sent]) -> int:
+def _sent_once(said: Iterable[Replied], sent: Iterable[Sent]) -> int:
     """Answers whose words were sent to their phone as often as they were said."""
     due = Counter((message.phone, message.content.strip()) for message in said)
     got = Counter((text.to, text.body.strip()) for text in sent)

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from bench.vendors import ACCOUNT, NUMBER, TEXT, TOKEN, Noted, Vendors, phone_of
+from bench.providers import ACCOUNT, NUMBER, TEXT, TOKEN, Noted, Providers, phone_of
 
 WEBHOOK_WITHIN = 15.0
 SENT_AFTER, DELIVERED_AFTER = 0.05, 0.5
@@ -170,27 +170,27 @@ def _request(url: str, fields: dict[str, str]) -> bytes:
 class Load:
     """The texts of one bridge, and what became of them."""
 
-    def __init__(self, vendors: Vendors, webhooks: Webhooks) -> None:
-        self._vendors = vendors
+    def __init__(self, providers: Providers, webhooks: Webhooks) -> None:
+        self._providers = providers
         self._webhooks = webhooks
         self._last = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._callbacks = False
         self._callbacks_failed = 0
-        vendors.sent = self._sent
+        providers.sent = self._sent
 
     async def run(self, burst: Burst) -> Outcome:
         self._callbacks, self._callbacks_failed, self._webhooks.reopened = burst.callbacks, 0, 0
-        self._vendors.most_open_turns = self._vendors.open_turns
-        calls = self._vendors.calls.copy()
+        self._providers.most_open_turns = self._providers.open_turns
+        calls = self._providers.calls.copy()
         if burst.forget:
-            self._vendors.inbound.clear()
+            self._providers.inbound.clear()
         gc.collect()
         began, cpu = time.monotonic(), time.process_time()
         texts = await self._text(burst, began + 0.02)
         ended = await self._until_answered(texts, time.monotonic() + burst.drain)
         took, cpu = ended - began, time.process_time() - cpu
-        return self._outcome(texts, took, cpu, dict(self._vendors.calls - calls))
+        return self._outcome(texts, took, cpu, dict(self._providers.calls - calls))
 
     async def _text(self, burst: Burst, at: float) -> Sequence[Noted]:
         chance = random.Random(burst.seed)
@@ -200,7 +200,7 @@ class Load:
             await asyncio.sleep(max(0.0, at - time.monotonic()))
             self._last += 1
             text = Noted(phone_of(first + place % (burst.people or burst.texts)), at)
-            self._vendors.texts[self._last] = text
+            self._providers.texts[self._last] = text
             texts.append(text)
             self._spawn(self._post(self._last, text))
             at += chance.expovariate(burst.rate) if burst.arrivals == "poisson" else 1 / burst.rate
@@ -208,7 +208,7 @@ class Load:
 
     async def _post(self, number: int, text: Noted) -> None:
         sid, body = f"SM{'0' * 8}{number:024x}", TEXT.format(number)
-        self._vendors.inbound.append((sid, text.phone, body, time.time()))
+        self._providers.inbound.append((sid, text.phone, body, time.time()))
         text.posted = time.monotonic()
         text.status = await self._webhooks.post(self._webhooks.url, _inbound(sid, text.phone, body))
         text.taken = time.monotonic()
@@ -226,7 +226,7 @@ class Load:
         return time.monotonic()
 
     def _sent(self, number: int, fields: dict[str, str], sid: str) -> None:
-        text = self._vendors.texts[number]
+        text = self._providers.texts[number]
         url = fields.get("StatusCallback")
         if not self._callbacks or not url:
             text.callbacks = -1  # nobody has asked for any
@@ -259,7 +259,7 @@ class Load:
             lag=_spread([text.posted - text.planned for text in texts if text.posted]),
             took=took,
             cpu=cpu,
-            most_open_turns=self._vendors.most_open_turns,
+            most_open_turns=self._providers.most_open_turns,
             callbacks=sum(max(0, text.callbacks) for text in texts),
             callbacks_failed=self._callbacks_failed,
             calls=calls,
@@ -318,10 +318,10 @@ async def main() -> None:
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     first = json.loads(await lines.readline())
-    vendors = Vendors(first["agent_delay"], first["create_delay"])
-    agent, carrier = await vendors.listen()
+    providers = Providers(first["agent_delay"], first["create_delay"])
+    agent, carrier = await providers.listen()
     _say({"agent": agent, "carrier": carrier})
-    load = Load(vendors, Webhooks(first["webhook"]))
+    load = Load(providers, Webhooks(first["webhook"]))
     gc.disable()  # a pause of the generator's would be taken for one of the bridge's
     while line := await lines.readline():
         outcome = await load.run(Burst(**json.loads(line)))

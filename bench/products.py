@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import meters, vendors
+from bench import meters, providers
 from bench.load import Burst, Outcome
 from bridge.processes.embedded import free_port
 from testkit.places import RABBITMQ, REDIS
@@ -266,15 +266,15 @@ def _environment(
         "WEB_CONCURRENCY": "1",
         "GUNICORN_CMD_ARGS": f"--bind {HERE}:{port}",
         "NODE_ENV": "production",
-        "TWILIO_ACCOUNT_SID": vendors.ACCOUNT,
-        "TWILIO_AUTH_TOKEN": vendors.TOKEN,
+        "TWILIO_ACCOUNT_SID": providers.ACCOUNT,
+        "TWILIO_AUTH_TOKEN": providers.TOKEN,
         "TWILIO_API_BASE_URL": f"http://{HERE}:{ports['carrier']}",
-        "TWILIO_NUMBERS": vendors.NUMBER if conditions.catch_up else "",
-        "RETELL_API_KEY": vendors.KEY,
-        "RETELL_AGENT_ID": vendors.AGENT,
+        "TWILIO_NUMBERS": providers.NUMBER if conditions.catch_up else "",
+        "RETELL_API_KEY": providers.KEY,
+        "RETELL_AGENT_ID": providers.AGENT,
         "RETELL_BASE_URL": agent,
-        "AGENT_KEY": vendors.KEY,
-        "AGENT_ID": vendors.AGENT,
+        "AGENT_KEY": providers.KEY,
+        "AGENT_ID": providers.AGENT,
         "AGENT_URL": agent,
         "SENDER_RATE": LARGEST_RATE,
         "ADMIN_TOKEN": ADMIN,

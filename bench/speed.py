@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.disasters import Happened
 from bridge.simulator import Ledger
-from bridge.simulator.ledger import Heard, Sent, Text
+from bridge.simulator.ledger import Received, Sent, Text
 
 RECOVERS_WITHIN = 30.0
 """Seconds, the bound on recovery: what a dead worker had in hand is free after 20, a sweep finds it within two, and the
@@ -40,7 +40,7 @@ class Speed:
 
 def measured(ledger: Ledger, happened: Sequence[Happened]) -> Speed:
     took = sorted(_answer_times(ledger)) or [0.0]
-    moves = [event.at for kind in (Heard, Sent) for event in ledger.of(kind)]
+    moves = [event.at for kind in (Received, Sent) for event in ledger.of(kind)]
     beginnings = [each.began for each in happened]
     alone = [each for each in happened if not any(other.began <= each.ended < other.ended for other in happened)]
     return Speed(

@@ -34,7 +34,7 @@ class State(StrEnum):
     """All connections are cut, new ones are let through."""
 
 
-class Doors:
+class Proxies:
     """The doors, as the one who started them sees them. ``targets``: the ports on this machine to which they lead."""
 
     def __init__(self, targets: Mapping[str, int]) -> None:
@@ -45,10 +45,10 @@ class Doors:
         self._lock = threading.Lock()
         self.ports: dict[str, int] = json.loads(self._answer())
 
-    def set(self, door: str, state: State) -> None:
+    def set(self, proxy: str, state: State) -> None:
         with self._lock:
             assert self._process.stdin
-            self._process.stdin.write(f"{door} {state}\n")
+            self._process.stdin.write(f"{proxy} {state}\n")
             self._process.stdin.flush()
             assert self._answer() == "done\n", "the proxies have ended"
 
@@ -68,7 +68,7 @@ class Doors:
         return self._process.stdout.readline()
 
 
-class _Door:
+class _Proxy:
     """One proxy: its port stays the same whatever happens."""
 
     def __init__(self, target: int) -> None:
@@ -125,18 +125,18 @@ class _Door:
 
 
 async def _serve(targets: Mapping[str, int]) -> None:
-    doors = {name: _Door(target) for name, target in targets.items()}
-    for door in doors.values():
-        await door.set(State.OPEN)
-    _say(json.dumps({name: door.port for name, door in doors.items()}))
+    proxies = {name: _Proxy(target) for name, target in targets.items()}
+    for proxy in proxies.values():
+        await proxy.set(State.OPEN)
+    _say(json.dumps({name: proxy.port for name, proxy in proxies.items()}))
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
         name, state = line.decode().split()
-        await doors[name].set(State(state))
+        await proxies[name].set(State(state))
         _say("done")
-    for door in doors.values():
-        await door.set(State.SHUT)
+    for proxy in proxies.values():
+        await proxy.set(State.SHUT)
     connections = asyncio.all_tasks() - {asyncio.current_task()}
     if connections:  # a task that is cancelled in the middle would print a traceback
         await asyncio.wait(connections, timeout=1)

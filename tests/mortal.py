@@ -21,7 +21,7 @@ from bridge.runtime import Runtime
 from tests.fakes import FakeAgent, fake_agents
 from tests.scene import ANN, Scene, earliest
 
-ASKS_NOBODY = {"queue_of", "meaning"}
+ASKS_NOBODY = {"sending_identity", "meaning"}
 """Methods of a vendor's adapter that are no calls to the outside."""
 
 

@@ -16,7 +16,7 @@ _LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _LOOKS_EMPTY = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 """Letters and marks by their category, and nobody sees them either."""
 
-_MEND = "copy it anew from where it comes from"
+_FIX = "copy it anew from where it comes from"
 
 
 def visible(value: object) -> object:
@@ -41,7 +41,7 @@ def _fault(text: str, allowed: Callable[[str], bool] = lambda _: False) -> str |
         return "stands between quotes; write it without them"
     for place, char in enumerate(text, start=1):
         if not "!" <= char <= "~" and not allowed(char):
-            return f"has {_kind(char)} as character {place}; {_MEND}"
+            return f"has {_kind(char)} as character {place}; {_FIX}"
     return None
 
 

@@ -81,14 +81,14 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFKC", folded).strip()
 
 
-def keyword(body: str, number: str, said: str | None = None, extra: ExtraWords = NONE) -> Keyword | None:
-    """What a text to this number of ours asks for; what the carrier ``said`` of it goes before what it reads like.
+def keyword(body: str, number: str, named: str | None = None, extra: ExtraWords = NONE) -> Keyword | None:
+    """What a text to this number of ours asks for; what the carrier ``named`` of it goes before what it reads like.
 
     A "Help!" or a "Yes." to which the carrier is deaf stays for the agent, who can answer it. A "Stop." does not: who
     writes it wants it.
     """
-    if said:
-        return Keyword(said)
+    if named:
+        return Keyword(named)
     if len(body.strip()) > LONGEST:
         return None
     if _says_stop(body, _STOP_LETTERS | extra.stop):
@@ -104,20 +104,20 @@ def start_words(number: str) -> frozenset[str]:
     return START_WORDS_TOLL_FREE if TOLL_FREE.fullmatch(number) else START_WORDS
 
 
-def carrier_hears(body: str, said: str | None = None) -> bool:
+def carrier_recognizes(body: str, named: str | None = None) -> bool:
     """Has the carrier taken this keyword for one too? It knows its own words only, and only plainly written."""
-    return said is not None or body.strip(" \t\r\n").upper() in STOP_WORDS | START_WORDS | HELP_WORDS
+    return named is not None or body.strip(" \t\r\n").upper() in STOP_WORDS | START_WORDS | HELP_WORDS
 
 
-def bridge_answers(answered_by: str, number: str, said: str | None = None, *, heard: bool = True) -> bool:
-    """Is it for us to confirm a keyword? ``answered_by`` is the setting; ``heard``: see :func:`carrier_hears`.
+def bridge_answers(answered_by: str, number: str, named: str | None = None, *, recognized: bool = True) -> bool:
+    """Return True if the bridge must confirm a keyword. ``recognized`` is the result of :func:`carrier_recognizes`.
 
     By itself Twilio answers what it hears on phone numbers and over RCS; not on short codes of one's own, and on
     WhatsApp only with Advanced Opt-Out, which then names the keyword.
     """
     if answered_by != "auto":
         return answered_by == "bridge"
-    return said is None and (not heard or number.startswith(WHATSAPP) or bool(SHORT_CODE.fullmatch(number)))
+    return named is None and (not recognized or number.startswith(WHATSAPP) or bool(SHORT_CODE.fullmatch(number)))
 
 
 def _says_stop(body: str, words: frozenset[str]) -> bool:

@@ -125,7 +125,7 @@ def failed(rt: Runtime, session: Session, message: Message) -> None:
     """
     meaning = rt.carrier.meaning(message.error_code)
     if message.status is MessageStatus.SENT and meaning.treatment.concerns_others:
-        sender = rt.carrier.queue_of(_number(session, message)) if meaning.treatment.sender_only else None
+        sender = rt.carrier.sending_identity(_number(session, message)) if meaning.treatment.sender_only else None
         cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code, part=sender)
         circuit_breakers.trip(session, cause, rt.now(), from_receipt=True)
     pauses = meaning.treatment.send_again[message.resends :]

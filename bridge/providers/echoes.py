@@ -45,7 +45,7 @@ type unauthorized unavailable unexpected unknown unpaid unsubscribed unsupported
 validation value variable variables verified version violation was webhook were whatsapp when with your
 """
 
-VENDORS_OWN = frozenset(_OF_SENTENCES.split())
+PROVIDER_WORDS = frozenset(_OF_SENTENCES.split())
 """Words that a vendor's sentences are made of. One of them in common with a person's text gives nothing away."""
 
 _ESCAPE = re.compile(
@@ -59,13 +59,13 @@ _WORD = re.compile(r"\w+")
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
-class Said:
+class ProviderText:
     """What a vendor says, in one of its forms."""
 
     def __init__(self, text: str) -> None:
         self.bones = _bones(text)
         self.runs = set(_runs(self.bones, LONGEST_QUOTE + 1))
-        self.telling = {word for word in _words(text) if word not in VENDORS_OWN and _tells(word)}
+        self.telling = {word for word in _words(text) if word not in PROVIDER_WORDS and _tells(word)}
         self.foreign = _foreign(text)
 
 
@@ -77,8 +77,8 @@ class Secret:
         self._words = set(_words(text))
         self._foreign = _foreign(text)
 
-    def is_quoted_in(self, said: Said) -> bool:
-        whole = len(self._bones) >= SHORTEST_SECRET and self._bones not in VENDORS_OWN and self._bones in said.bones
+    def is_quoted_in(self, said: ProviderText) -> bool:
+        whole = len(self._bones) >= SHORTEST_SECRET and self._bones not in PROVIDER_WORDS and self._bones in said.bones
         long = not said.runs.isdisjoint(_runs(self._bones, LONGEST_QUOTE + 1))
         return whole or long or not said.foreign.isdisjoint(self._foreign) or any(map(self._has, said.telling))
 

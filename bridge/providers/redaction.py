@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from bridge.lib.phone import SHORTEST_WITH_PLUS, mask_numbers
-from bridge.providers.echoes import SHORTEST_SECRET, Said, Secret, forms, give_digits_away, unescaped
+from bridge.providers.echoes import SHORTEST_SECRET, ProviderText, Secret, forms, give_digits_away, unescaped
 
 WORDS_LIMIT = 160
 """Characters of a vendor's own words in a reason. The first sentence says it; the rest is links."""
@@ -32,7 +32,7 @@ def safe_words(text: object, secrets: Iterable[str] = (), numbers: Iterable[str]
         return ""
     secrets = list(secrets)
     known = [Secret(secret) for secret in secrets if len(secret) >= SHORTEST_SECRET]
-    if any(secret.is_quoted_in(said) for said in map(Said, forms(text, plain)) for secret in known):
+    if any(secret.is_quoted_in(said) for said in map(ProviderText, forms(text, plain)) for secret in known):
         return ""
     line = _line(unicodedata.normalize("NFKC", _COLOUR.sub("", plain)))
     masked = mask_numbers(line, shortest=SHORTEST_WITH_PLUS)

@@ -13,7 +13,7 @@ from typing import Any
 
 from bridge.simulator import receptionist
 from bridge.simulator.changes import Changes
-from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Heard, Ledger, Poisoned, Said, Wrong
+from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Ledger, Poisoned, Received, Replied, Wrong
 from bridge.simulator.receptionist import Item
 from bridge.simulator.settings import SimulatorSettings
 
@@ -73,8 +73,8 @@ class Chat:
         return shown
 
     def _transcript(self) -> str:
-        spoken = [item for item in self.items if item["role"] in {"user", "agent"}]
-        return "\n".join(f"{item['role'].capitalize()}: {item['content']}" for item in spoken)
+        replied_to = [item for item in self.items if item["role"] in {"user", "agent"}]
+        return "\n".join(f"{item['role'].capitalize()}: {item['content']}" for item in replied_to)
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Agent:
         self._chats: dict[str, Chat] = {}
         self.told: Callable[[str, Chat], None] = lambda event, chat: None
         """Called with ``chat_started``, ``chat_ended`` and ``chat_analyzed``."""
-        self.overheard: Callable[[str, str], None] = lambda phone, content: None
+        self.on_received: Callable[[str, str], None] = lambda phone, content: None
         """Called with everything that is heard."""
 
-    def heard(self, phone: str | None = None) -> list[str]:
+    def received(self, phone: str | None = None) -> list[str]:
         """The contents that the agent took in, in order; of one person or of all."""
-        return [event.content for event in self._ledger.of(Heard) if phone in {None, event.phone}]
+        return [event.content for event in self._ledger.of(Received) if phone in {None, event.phone}]
 
     def thinking(self) -> set[str]:
         """The people whose turn is under way."""
@@ -142,10 +142,10 @@ class Agent:
             self._add(chat, "user", content)
             parallel = chat.open_turns > 0
             chat.open_turns += 1
-            self._ledger.write(Heard(at=now, chat=chat.id, phone=chat.phone, content=content))
+            self._ledger.write(Received(at=now, chat=chat.id, phone=chat.phone, content=content))
         if parallel:
             self._ledger.write(Wrong(at=now, name="parallel", phone=chat.phone, detail=chat.id))
-        self.overheard(chat.phone, content)
+        self.on_received(chat.phone, content)
         return Turn(chat, content)
 
     def fail(self, chat: Chat, content: str) -> None:
@@ -162,7 +162,7 @@ class Agent:
                 for item in items:
                     if item["role"] == "agent" and item["content"].strip():
                         self._ledger.write(
-                            Said(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=item["content"])
+                            Replied(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=item["content"])
                         )
             finally:
                 self.leave(turn)

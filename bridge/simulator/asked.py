@@ -34,7 +34,7 @@ class _Asked(BaseModel):
 class NewText(_Asked):
     """Somebody texts.
 
-    Perhaps with ``fields`` of the webhook (a place, a tapped button) and ``heard_as``, what is for the agent of it; or
+    Perhaps with ``fields`` of the webhook (a place, a tapped button) and ``received_as``, the content for the agent; or
     with ``tap`` and ``on``, a reaction to the text of that sid.
     """
 
@@ -44,7 +44,7 @@ class NewText(_Asked):
     to: _Address | None = None
     id: _Address | None = None
     fields: Annotated[dict[_Address, _Words], Field(max_length=50)] = {}
-    heard_as: _Words | None = None
+    received_as: _Words | None = None
     tap: _Address | None = None
     on: Annotated[str, Field(max_length=255)] = ""
 

@@ -22,7 +22,7 @@ from bridge.simulator.verdict import judge
 
 _LONGEST_WAIT = 25.0
 """Seconds that a page's question for news may hang; proxies cut at 30."""
-_LOOK_AGAIN = 1.0
+_CHECK_EVERY = 1.0
 """Seconds between two looks at what the bridge does: it does not say when that changes."""
 _NEWEST = 60
 """Events and rows that a page shows."""
@@ -67,7 +67,7 @@ class Control:
             if text.tap is not None:
                 sid = phones.react(text.sender, text.on, text.tap, text.to)
             else:
-                sid = phones.text(text.sender, text.body, text.media, text.to, text.id, text.fields, text.heard_as)
+                sid = phones.text(text.sender, text.body, text.media, text.to, text.id, text.fields, text.received_as)
         except ValueError as error:
             raise BadRequest(str(error)) from None
         return jsonify(sid=sid), 201
@@ -136,7 +136,7 @@ class Control:
             mark = str(hash(repr(rows)))
             if version != seen or mark != watched or time.monotonic() >= until or self._simulator.changes.closed:
                 return jsonify(self._snapshot(version, rows, mark))
-            self._simulator.changes.wait(seen, _LOOK_AGAIN)
+            self._simulator.changes.wait(seen, _CHECK_EVERY)
 
     def _watch(self) -> list[dict[str, Any]] | None:
         return self._simulator.watch()[:_NEWEST] if self._simulator.watch else None

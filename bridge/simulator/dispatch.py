@@ -19,7 +19,7 @@ from bridge.simulator.faults import Faults
 from bridge.simulator.ledger import Ledger, Refused, Sent
 from bridge.simulator.reasons import TEST_SENDERS, Reason, fate, reason
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.wire import answer
+from bridge.simulator.transport import answer
 
 LONGEST_BODY = 1600
 

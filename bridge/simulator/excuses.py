@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from bridge.simulator.ledger import Failed, Ledger, Poisoned, Refused, Said, Sent, Text, Webhook
+from bridge.simulator.ledger import Failed, Ledger, Poisoned, Refused, Replied, Sent, Text, Webhook
 from bridge.simulator.opt_out import START, STOP, meant
 from bridge.simulator.reasons import Bars, reason
 
@@ -56,34 +56,34 @@ class Excuses:
             if webhook.ok:
                 self._known_at.setdefault(webhook.sid, webhook.at)
 
-    def need_not_hear(self, phone: str, texts: Moments, heard: Iterable[str]) -> Counter[str]:
+    def need_not_receive(self, phone: str, texts: Moments, received: Iterable[str]) -> Counter[str]:
         """Texts of somebody who had opted out, and those that still waited when STOP came."""
-        return _excused(self._opted_out(phone), texts, heard)
+        return _excused(self._opted_out(phone), texts, received)
 
     def poisoned(self, phone: str) -> Collection[str]:
         """Turns at which the agent's provider fails each time: a bridge may give them up."""
         return self._poisoned[phone]
 
-    def need_not_send(self, phone: str, said: Moments, sent: Iterable[str]) -> Counter[str]:
+    def need_not_send(self, phone: str, replied: Moments, sent: Iterable[str]) -> Counter[str]:
         """Answers to somebody whom nothing reaches, and those that the carrier has refused for good."""
         spans = [*self._opted_out(phone), *self._unreachable(phone)]
         refused = {r.body.strip() for r in self._refused[phone] if reason(r.code).bars is not Bars.NOW}
-        for_good = Counter(body for _, body in said if body in refused)
-        return _excused(spans, said, sent) | for_good
+        for_good = Counter(body for _, body in replied if body in refused)
+        return _excused(spans, replied, sent) | for_good
 
     def may_send_again(self, phone: str) -> Counter[str]:
         """Texts that have failed: each may be tried once more."""
         return Counter(self._bodies[failure.sid] for failure in self._failed[phone] if failure.sid in self._bodies)
 
-    def sent_after_stop(self, said: Iterable[Said]) -> Iterator[Refused]:
+    def sent_after_stop(self, replied: Iterable[Replied]) -> Iterator[Refused]:
         """What the bridge tried to send although it had been told that the person has opted out."""
         answers: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for answer in said:
+        for answer in replied:
             answers[answer.phone, answer.content.strip()].append(answer.at)
         for refusal in (refusal for refusals in self._refused.values() for refusal in refusals):
             known_at = self._stop_known_at(refusal) if refusal.code == OPTED_OUT else inf
-            said_at = min(answers[refusal.phone, refusal.body.strip()], default=inf)
-            in_flight = said_at < known_at and refusal.at < known_at + IN_FLIGHT
+            replied_at = min(answers[refusal.phone, refusal.body.strip()], default=inf)
+            in_flight = replied_at < known_at and refusal.at < known_at + IN_FLIGHT
             if known_at <= refusal.at and not in_flight:
                 yield refusal
 

@@ -36,13 +36,13 @@ class Text(Event):
     """``STOP``, ``START`` or ``HELP``: the carrier answered it itself, and may have shut or opened the way."""
     id: str | None = None
     """The runner's own name for it."""
-    heard_as: str | None = None
+    received_as: str | None = None
     """What the agent must hear of it, where that is not its body; empty: nothing, and nothing may follow."""
 
     @property
     def words(self) -> str:
         """What is for the agent."""
-        return (self.body if self.heard_as is None else self.heard_as).strip()
+        return (self.body if self.received_as is None else self.received_as).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,10 @@ class Webhook(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard(Event):
+class Received(Event):
     """The agent took in a completion, whether or not the bridge learnt of it."""
 
-    kind: ClassVar[str] = "heard"
+    kind: ClassVar[str] = "received"
     chat: str
     phone: str
     content: str
@@ -79,10 +79,10 @@ class Poisoned(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said(Event):
+class Replied(Event):
     """The agent produced one message for the person."""
 
-    kind: ClassVar[str] = "said"
+    kind: ClassVar[str] = "replied"
     chat: str
     phone: str
     content: str
@@ -198,8 +198,8 @@ KINDS: dict[str, type[Event]] = {
     for kind in (
         Text,
         Webhook,
-        Heard,
-        Said,
+        Received,
+        Replied,
         Greeted,
         Sent,
         Refused,

@@ -71,7 +71,7 @@ _NOTHING = _Policy({}, {})
 
 
 @dataclass(frozen=True)
-class Taken:
+class KeywordReply:
     """The carrier took a text for itself too."""
 
     keyword: str
@@ -86,7 +86,7 @@ class OptOuts:
         self._lock = threading.Lock()
         self._closed: set[tuple[str, str]] = set()
 
-    def take(self, phone: str, number: str, body: str) -> Taken | None:
+    def take(self, phone: str, number: str, body: str) -> KeywordReply | None:
         """Does the text opt out or in, or ask for help? Then the carrier remembers it, and answers by itself."""
         policy, scope = self._policy(number), self._scope(phone, number)
         keyword = policy.keyword(body)
@@ -97,7 +97,7 @@ class OptOuts:
                 self._closed.add(scope)
             elif keyword == START:
                 self._closed.discard(scope)
-        return Taken(keyword, policy.answers[keyword]) if keyword else None
+        return KeywordReply(keyword, policy.answers[keyword]) if keyword else None
 
     def closed(self, phone: str, number: str) -> bool:
         """Is nothing let through to this phone?"""

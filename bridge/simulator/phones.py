@@ -15,7 +15,7 @@ from bridge.simulator.carrier import Carrier
 from bridge.simulator.carrier import Text as Carried
 from bridge.simulator.changes import Changes
 from bridge.simulator.channels import Channel, bare, on
-from bridge.simulator.ledger import CarrierReply, Event, Heard, Ledger, Refused, Sent, Text, Webhook
+from bridge.simulator.ledger import CarrierReply, Event, Ledger, Received, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import Bars, failing_phone, reason
 from bridge.simulator.settings import SimulatorSettings
 
@@ -32,7 +32,7 @@ class Progress(StrEnum):
     SENDING = "sending"
     TAKEN = "taken"
     """The bridge said that it has it."""
-    HEARD = "heard"
+    RECEIVED = "received"
     """The agent heard it."""
     FAILED = "failed"
     """The bridge did not take it, and the carrier will not offer it again."""
@@ -79,7 +79,7 @@ class Phones:
         to: str | None = None,
         id: str | None = None,
         fields: dict[str, str] | None = None,
-        heard_as: str | None = None,
+        received_as: str | None = None,
     ) -> str:
         """The owner of ``phone`` texts one of our numbers; returns the text's sid at once."""
         number = self._carrier.ours(phone, to)
@@ -108,7 +108,7 @@ class Phones:
                     media=media,
                     keyword=keyword,
                     id=id,
-                    heard_as=heard_as,
+                    received_as=received_as,
                 )
             )
             self._announce(carried, keyword)
@@ -127,7 +127,7 @@ class Phones:
             if plain
             else f"\u200a\u200b{tap}\u200b to “\u200a{text.arrives_as}\u200a”\u200a"
         )
-        return self.text(phone, body, to=to, heard_as="")
+        return self.text(phone, body, to=to, received_as="")
 
     def inbox(self, phone: str) -> list[str]:
         """The texts that this phone was sent, in order, whether or not it got them."""
@@ -205,8 +205,8 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
             )
         case Webhook():
             _progress(bubbles[event.sid], Progress.TAKEN if event.ok else Progress.FAILED, event.detail)
-        case Heard():
-            _tick_heard(bubbles, event.content)
+        case Received():
+            _tick_received(bubbles, event.content)
         case Sent():
             bubbles.pop(_waiting(event.body), None)
             bubbles[event.sid] = Bubble(event.sid, False, event.arrives_as or event.body, event.at)
@@ -225,12 +225,12 @@ def _waiting(body: str) -> str:
 
 
 def _progress(bubble: Bubble, progress: Progress, detail: str) -> None:
-    if bubble.progress not in {Progress.HEARD, Progress.TAKEN}:  # of two announcements one good one is enough
+    if bubble.progress not in {Progress.RECEIVED, Progress.TAKEN}:  # of two announcements one good one is enough
         bubble.progress, bubble.detail = progress, "" if progress is Progress.TAKEN else detail
 
 
-def _tick_heard(bubbles: dict[str, Bubble], content: str) -> None:
+def _tick_received(bubbles: dict[str, Bubble], content: str) -> None:
     for bubble in bubbles.values():
         body = bubble.body.strip()
         if bubble.mine and body and f"\n{body}\n" in f"\n{content}\n":
-            bubble.progress, bubble.detail = Progress.HEARD, ""
+            bubble.progress, bubble.detail = Progress.RECEIVED, ""

@@ -13,7 +13,7 @@ from bridge.simulator.agent import Agent, Chat, Ended
 from bridge.simulator.changes import Changes
 from bridge.simulator.faults import POISON, Faults
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.wire import Striker, answer, cut, dawdle, striker, web_page
+from bridge.simulator.transport import Striker, answer, cut, dawdle, striker, web_page
 
 _RESERVED = {"user_number", "agent_number"}
 _UPDATABLE = {"metadata", "override_dynamic_variables", "custom_attributes", "data_storage_setting"}

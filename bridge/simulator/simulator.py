@@ -15,17 +15,17 @@ from bridge.simulator.courier import Courier
 from bridge.simulator.dispatch import Dispatch
 from bridge.simulator.faults import Faults
 from bridge.simulator.hook import Caller, Overrides
-from bridge.simulator.ledger import CarrierReply, Heard, Ledger, Refused, Said, Sent, Text
+from bridge.simulator.ledger import CarrierReply, Ledger, Received, Refused, Replied, Sent, Text
 from bridge.simulator.phones import Phones
 from bridge.simulator.postman import Postman
 from bridge.simulator.reporter import Reporter
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.verdict import judge, must_be_heard
+from bridge.simulator.verdict import judge, must_be_received
 
 _EVENT_OVERRIDES = Overrides(retries=3, retry_on=frozenset({"all"}), read=10.0, total=40.0)
 """Retell waits 10 s for an event's answer and repeats it up to three times."""
 
-_LOOK_AGAIN = 0.02
+_CHECK_EVERY = 0.02
 """Seconds between two looks whether all is settled."""
 
 
@@ -73,9 +73,9 @@ class Simulator:
 
     def _surely_missing(self) -> bool:
         """What can be told without the judge, who takes his time."""
-        if self.ledger.count(Sent) < self.ledger.count(Said):
+        if self.ledger.count(Sent) < self.ledger.count(Replied):
             return True
-        return not self.ledger.count(Heard) and any(must_be_heard(text) for text in self.ledger.of(Text))
+        return not self.ledger.count(Received) and any(must_be_received(text) for text in self.ledger.of(Text))
 
     def wait_until_settled(self, timeout: float) -> bool:
         """Wait for :meth:`settled`; ``False`` when it takes longer than ``timeout`` seconds."""
@@ -84,7 +84,7 @@ class Simulator:
             left = until - time.monotonic()
             if left <= 0 or self.changes.closed:
                 return False
-            self.changes.pause(min(left, _LOOK_AGAIN))
+            self.changes.pause(min(left, _CHECK_EVERY))
         return True
 
     def open(self, address: str) -> None:

@@ -18,7 +18,7 @@ from bridge.simulator.changes import Changes
 from bridge.simulator.dispatch import Dispatch, Refusal
 from bridge.simulator.faults import Faults
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.wire import Striker, answer, cut, dawdle, striker
+from bridge.simulator.transport import Striker, answer, cut, dawdle, striker
 
 _PAGE = 50
 _LARGEST_PAGE = 1000

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bridge.simulator.excuses import Excuses
-from bridge.simulator.ledger import Greeted, Heard, Ledger, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import Greeted, Ledger, Received, Replied, Sent, Text, Webhook, Wrong
 from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP, meant
 
 _EXAMPLES = 5
@@ -26,7 +26,7 @@ class Verdict:
 
     texts: int = 0
     """Those that the agent must hear: without pictures and keywords."""
-    heard: int = 0
+    received: int = 0
     answers: int = 0
     sent: int = 0
 
@@ -49,7 +49,7 @@ class Verdict:
     """What was sent and never said by the agent."""
     sent_after_stop: int = 0
     """What the bridge tried to send to somebody of whose STOP it knew."""
-    stop_heard: int = 0
+    stop_received: int = 0
     """Words such as STOP, taken by the carrier, that were said to the agent all the same."""
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def faults(self) -> dict[str, int]:
-        apart = {"texts", "heard", "answers", "sent", "examples"}
+        apart = {"texts", "received", "answers", "sent", "examples"}
         return {name: count for name, count in asdict(self).items() if name not in apart}
 
     def plain(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Verdict:
 
     def __str__(self) -> str:
         found = ", ".join(f"{count} {name}" for name, count in self.faults.items() if count) or "all well"
-        return f"{self.texts} texts, {self.heard} heard, {self.answers} answers, {self.sent} sent: {found}"
+        return f"{self.texts} texts, {self.received} heard, {self.answers} answers, {self.sent} sent: {found}"
 
     def blame(self, sort: str, count: int, example: str) -> None:
         setattr(self, sort, getattr(self, sort) + count)
@@ -81,7 +81,7 @@ def judge(ledger: Ledger, own_words: Collection[str] = ()) -> Verdict:
     excuses = Excuses(ledger)
     _judge_texts(verdict, ledger, excuses)
     _judge_answers(verdict, ledger, {words.strip() for words in own_words}, excuses)
-    for refusal in excuses.sent_after_stop(ledger.of(Said)):
+    for refusal in excuses.sent_after_stop(ledger.of(Replied)):
         verdict.blame("sent_after_stop", 1, f"{refusal.phone}: {refusal.body}")
     verdict.examples = dict(verdict.examples)
     return verdict
@@ -93,7 +93,7 @@ def _judge_texts(verdict: Verdict, ledger: Ledger, excuses: Excuses) -> None:
     for text in ledger.of(Text):
         texts[text.phone].append(text)
     turns: dict[str, list[str]] = defaultdict(list)
-    for turn in ledger.of(Heard):
+    for turn in ledger.of(Received):
         turns[turn.phone].append(turn.content)
     for phone in texts.keys() | turns.keys():
         _judge_person(verdict, phone, texts[phone], turns[phone], taken, excuses)
@@ -103,25 +103,25 @@ def _judge_person(
     verdict: Verdict, phone: str, texts: list[Text], turns: list[str], taken: set[str], excuses: Excuses
 ) -> None:
     known = {text.words for text in texts}
-    heard = [line for turn in turns for line in _lines(turn, known)]
-    owed = [(text.at, text.words) for text in texts if must_be_heard(text)]
+    received = [line for turn in turns for line in _lines(turn, known)]
+    owed = [(text.at, text.words) for text in texts if must_be_received(text)]
     due = Counter(body for _, body in owed)
-    lost = due - Counter(heard)
+    lost = due - Counter(received)
     poisoned = Counter(line for turn in excuses.poisoned(phone) for line in _lines(turn, known))
-    excused = lost & (excuses.need_not_hear(phone, owed, heard) | poisoned)
+    excused = lost & (excuses.need_not_receive(phone, owed, received) | poisoned)
     allowed = Counter(text.words for text in texts)
     verdict.texts += due.total() - excused.total()
-    verdict.heard += len(heard)
-    for body, times in Counter(heard).items():
+    verdict.received += len(received)
+    for body, times in Counter(received).items():
         if body not in known:
             verdict.blame("invented", times, f"{phone}: {body}")
         elif times > allowed[body]:
             verdict.blame("doubled", times - allowed[body], f"{phone}: {body}")
     for body, times in (lost - excused).items():
         verdict.blame("lost", times, f"{phone}: {body}")
-    for body, times in _stops_heard(texts, heard):
-        verdict.blame("stop_heard", times, f"{phone}: {body}")
-    for body in _late(_order(texts, taken), heard):
+    for body, times in _stops_received(texts, received):
+        verdict.blame("stop_received", times, f"{phone}: {body}")
+    for body in _late(_order(texts, taken), received):
         verdict.blame("disordered", 1, f"{phone}: {body}")
 
 
@@ -133,26 +133,26 @@ def _order(texts: list[Text], taken: set[str]) -> list[str]:
     return [body for text in texts if (body := text.words) not in fetched]
 
 
-def _stops_heard(texts: list[Text], heard: list[str]) -> Iterator[tuple[str, int]]:
+def _stops_received(texts: list[Text], received: list[str]) -> Iterator[tuple[str, int]]:
     stops = {text.words for text in texts if text.keyword == STOP}
     others = Counter(text.words for text in texts if text.keyword != STOP)
-    return ((body, times) for body, times in (Counter(heard) - others).items() if body in stops)
+    return ((body, times) for body, times in (Counter(received) - others).items() if body in stops)
 
 
 def _judge_answers(verdict: Verdict, ledger: Ledger, own_words: set[str], excuses: Excuses) -> None:
-    said: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for message in ledger.of(Said):
-        said[message.phone].append((message.at, message.content.strip()))
+    replied: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for message in ledger.of(Replied):
+        replied[message.phone].append((message.at, message.content.strip()))
     greetings = {(greeted.phone, greeted.content.strip()) for greeted in ledger.of(Greeted)}
-    spoken = {phone: {body for _, body in answers} for phone, answers in said.items()}
-    by_anybody = {body for bodies in spoken.values() for body in bodies}
+    replied_to = {phone: {body for _, body in answers} for phone, answers in replied.items()}
+    by_anybody = {body for bodies in replied_to.values() for body in bodies}
     sent: dict[str, list[str]] = defaultdict(list)
     for text in ledger.of(Sent):
         body = text.body.strip()
-        if body in spoken.get(text.to, ()) or ((text.to, body) not in greetings and body not in own_words):
+        if body in replied_to.get(text.to, ()) or ((text.to, body) not in greetings and body not in own_words):
             sent[text.to].append(body)
-    for phone in said.keys() | sent.keys():
-        _judge_inbox(verdict, phone, said[phone], sent[phone], by_anybody, excuses)
+    for phone in replied.keys() | sent.keys():
+        _judge_inbox(verdict, phone, replied[phone], sent[phone], by_anybody, excuses)
 
 
 def _judge_inbox(
@@ -165,8 +165,8 @@ def _judge_inbox(
 ) -> None:
     verdict.answers += len(answers)
     verdict.sent += len(sent)
-    said = [body for _, body in answers]
-    due, got = Counter(said), Counter(sent)
+    replied = [body for _, body in answers]
+    due, got = Counter(replied), Counter(sent)
     again = excuses.may_send_again(phone)
     again = Counter({body: times for body, times in again.items() if body in due})  # a leak that failed is a leak
     for body, times in (got - due - again).items():
@@ -174,11 +174,11 @@ def _judge_inbox(
         verdict.blame(sort, times, f"{phone}: {body}")
     for body, times in (due - got - excuses.need_not_send(phone, answers, sent)).items():
         verdict.blame("answers_lost", times, f"{phone}: {body}")
-    for body in _late(said, sent):
+    for body in _late(replied, sent):
         verdict.blame("answers_disordered", 1, f"{phone}: {body}")
 
 
-def must_be_heard(text: Text) -> bool:
+def must_be_received(text: Text) -> bool:
     """Pictures and keywords are not for the agent; neither is a text without words."""
     words = text.words
     if text.media or text.keyword or meant(words) == STOP:

@@ -47,11 +47,11 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Answer:
     no_more = ended or rt.now() - claimed.asked_at > NO_ANSWER_AFTER
     if found.answered and not no_more and items != claimed.items_at_last_check:
         raise RetryAt("the agent may still be speaking", rt.now() + STABLE_FOR, items_at_last_check=items)
-    if found.answered or (no_more and found.spoken) or (ended and found.hung_up):
+    if found.answered or (no_more and found.replied) or (ended and found.hung_up):
         return Answer(claimed.chat, found.answer, advance(claimed.chat.bookmark, found.answer), ended)
-    if found.heard is False:
+    if found.received is False:
         return _ask_again(rt, claimed, ended)
-    if found.heard and ended:
+    if found.received and ended:
         raise GiveUp("the agent heard it, and the chat ended before there was an answer")
     if no_more:
         raise GiveUp("the agent heard it and did not answer")

@@ -123,8 +123,8 @@ def _close_circuits(rt: Runtime, session: Session, claimed: ClaimedTurn, error: 
         circuit_breakers.close(session, claimed.probed, TURNS, rt.now(), error)
 
 
-def _close_turn(rt: Runtime, session: Session, claimed: ClaimedTurn, turn: TurnStatus, heard: MessageStatus) -> None:
+def _close_turn(rt: Runtime, session: Session, claimed: ClaimedTurn, turn: TurnStatus, received: MessageStatus) -> None:
     row = session.get_one(Turn, claimed.turn_id)
     row.status, row.settled_at, row.items_at_last_check = turn, rt.now(), None
     said = (Message.turn_id == claimed.turn_id, Message.direction == Direction.IN)
-    session.execute(update(Message).where(*said).values(status=heard, settled_at=rt.now()))
+    session.execute(update(Message).where(*said).values(status=received, settled_at=rt.now()))

@@ -37,7 +37,7 @@ REFUSALS = {
     Outcome.ENDED_ALREADY: (409, "This chat has ended already, or is being ended."),
 }
 
-T = TypeVar("T", bound=openapi.Taken)
+T = TypeVar("T", bound=openapi.RequestModel)
 
 
 def blueprint(rt: Runtime) -> Blueprint:

@@ -74,11 +74,11 @@ def _database(rt: Runtime) -> list[Fault]:
             newer = "the tables are not the newest; run: python -m bridge db upgrade"
             return [Fault("migration", "is missing", newer)]
         oldest = conversation_queue.oldest_due(session, rt.now())
-        on_hold = circuit_breakers.open_circuits(session)
-        failing = step_faults(session, rt.now())
+        open_circuits = circuit_breakers.open_circuits(session)
+        failing = task_faults(session, rt.now())
     faults = [
         Fault(breaker.scope, "on hold", f"serves none of our messages since {breaker.since}: {breaker.cause}")
-        for breaker in on_hold
+        for breaker in open_circuits
     ]
     faults += failing
     if oldest and oldest < rt.now() - FORGOTTEN_AFTER:
@@ -88,7 +88,7 @@ def _database(rt: Runtime) -> list[Fault]:
     return faults
 
 
-def step_faults(session: Session, now: datetime) -> list[Fault]:
+def task_faults(session: Session, now: datetime) -> list[Fault]:
     """The steps that fail again and again, because of a bug or a bad row."""
     return [Fault(each.task, "fails", _fails(each)) for each in task_errors.failing(session, now)]
 

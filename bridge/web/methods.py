@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 USUAL = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
 """Methods that may be logged as they are: anybody may send any word."""
 
-MEND = (
+FIX = (
     "This webhook takes HTTP POST only. Where the provider calls it, set its method to HTTP POST: in the settings of "
     "the number, and of the messaging service if it has one."
 )
@@ -33,8 +33,8 @@ def install(app: Flask) -> None:
 def _wrong_method(error: HTTPException) -> ResponseReturnValue:
     if _is_webhook():
         method = request.method if request.method in USUAL else "another method"
-        log.warning("%s by %s refused with 405: %s", request.path, method, MEND)
-        error.description = MEND
+        log.warning("%s by %s refused with 405: %s", request.path, method, FIX)
+        error.description = FIX
     return http_error(error)
 
 

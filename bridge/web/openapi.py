@@ -44,19 +44,19 @@ Phone = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=MAX_T
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 
 
-class Taken(BaseModel):
+class RequestModel(BaseModel):
     """What a caller sends: nothing that is not named, and every type as it is."""
 
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Given(BaseModel):
+class ResponseModel(BaseModel):
     """What a caller gets, read off the values of the layer below."""
 
     model_config = ConfigDict(from_attributes=True, hide_input_in_errors=True)
 
 
-class EndStale(Taken):
+class EndStale(RequestModel):
     idle_seconds: Annotated[int, Field(ge=0, le=MAX_IDLE)] | None = Field(
         None, description="how long nothing has happened in a chat; default: STALE_AFTER, else a day"
     )
@@ -64,25 +64,25 @@ class EndStale(Taken):
     dry_run: bool = Field(False, description="only show what would be ended")
 
 
-class ChatsQuery(Taken):
+class ChatsQuery(RequestModel):
     status: ChatStatus | None = Field(None, strict=False)
     phone: Phone | None = Field(None, description="the person's number, exactly; write + as %2B")
     limit: QueryLimit = 50
     cursor: Cursor | None = Field(None, description="`next` of the page before")
 
 
-class FailuresQuery(Taken):
+class FailuresQuery(RequestModel):
     limit: QueryLimit = 50
     cursor: Cursor | None = Field(None, description="`next` of the page before")
 
 
-class Stale(Given):
+class Stale(ResponseModel):
     matched: int
     queued: int
     chats: list[int] = Field(validation_alias="chat_ids", description="their ids")
 
 
-class Chat(Given):
+class Chat(ResponseModel):
     id: int
     conversation_id: int
     phone: str
@@ -96,13 +96,13 @@ class Chat(Given):
     end_reason: str | None
 
 
-class Reaction(Given):
+class Reaction(ResponseModel):
     id: int
     body: str
     created_at: datetime
 
 
-class Message(Given):
+class Message(ResponseModel):
     id: int
     direction: Direction
     status: MessageStatus
@@ -122,12 +122,12 @@ class ChatWithMessages(Chat):
     messages: list[Message]
 
 
-class Chats(Given):
+class Chats(ResponseModel):
     chats: list[Chat]
     next: str | None = Field(description="the cursor of the next page; null on the last one")
 
 
-class Failure(Given):
+class Failure(ResponseModel):
     kind: Kind
     id: int
     conversation_id: int
@@ -142,7 +142,7 @@ class Failure(Given):
     resend_at: datetime | None = Field(description="when the text goes again by itself; null: it does not")
 
 
-class Failures(Given):
+class Failures(ResponseModel):
     failures: list[Failure]
     next: str | None = Field(description="the cursor of the next page; null on the last one")
 
@@ -171,8 +171,8 @@ class Operation:
     summary: str
     answers: dict[int, type[BaseModel] | None]
     problems: tuple[int, ...] = ()
-    body: type[Taken] | None = None
-    query: type[Taken] | None = None
+    body: type[RequestModel] | None = None
+    query: type[RequestModel] | None = None
 
 
 EVERYWHERE = (401, 503)

@@ -78,7 +78,7 @@ def test_an_hour_away_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixtu
         scene.clock.tick(HOUR / 6)
     catch_up(scene.rt)
     scene.work_until_idle()
-    assert scene.agent.heard == ["text 0\ntext 2\ntext 4", "text 1\ntext 3\ntext 5"]
+    assert scene.agent.received == ["text 0\ntext 2\ntext 4", "text 1\ntext 3\ntext 5"]
     assert scene.got(BOB) == ["You said: text 0\ntext 2\ntext 4"]
     assert "6 texts came in by the carrier's list, and by no webhook" in caplog.messages
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.providers.echoes import VENDORS_OWN
+from bridge.providers.echoes import PROVIDER_WORDS
 from bridge.providers.errors import NotReached, OutcomeUnknown, RemoteError
 from bridge.providers.http import client as wire_api
 from bridge.providers.http import deadline as wire_deadline
@@ -497,7 +497,7 @@ def test_the_number_at_hand_is_not_shown_in_any_form(shown: str) -> None:
 def test_no_text_is_shown_as_it_was_quoted(text: str, around: str) -> None:
     told = safe_words(around.format(text), [text])
     assert not any(
-        len(word) > 2 and word not in VENDORS_OWN for word in re.findall(r"\w+", text.casefold()) if word in told
+        len(word) > 2 and word not in PROVIDER_WORDS for word in re.findall(r"\w+", text.casefold()) if word in told
     )
 
 

@@ -136,7 +136,7 @@ def scene(sessions: Sessions) -> Scene:
 def opened(scene: Scene) -> list[tuple[str, str]]:
     """The agent of each chat at the provider, and what the chat has heard."""
     return [
-        (chat.about.route.agent_id if chat.about.route else "", "\n".join(chat.heard))
+        (chat.about.route.agent_id if chat.about.route else "", "\n".join(chat.received))
         for chat in scene.agent.chats.values()
     ]
 
@@ -182,12 +182,12 @@ def test_a_new_version_of_the_same_agent_waits_for_the_next_chat(scene: Scene) -
     assert opened(scene) == [("agent_x", "one\ntwo")]
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("received", [True, False])
 def test_a_turn_that_may_have_been_heard_is_looked_for_in_the_chat_in_which_it_was_said(
-    scene: Scene, heard: bool
+    scene: Scene, received: bool
 ) -> None:
     scene.text("one", to=OTHER)
-    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=heard)
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), received=received)
     scene.wake()
     scene.set()
     scene.work_until_idle()

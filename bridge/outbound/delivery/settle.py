@@ -140,7 +140,7 @@ def postpone(
 
 def _room_again(rt: Runtime, session: Session, claimed: ClaimedDelivery, message: Message) -> datetime:
     """The sender pauses. This text is among the first after it, and finds out whether there is room."""
-    queue, tried_at = rt.carrier.queue_of(claimed.text.sender), message.attempted_at or rt.now()
+    queue, tried_at = rt.carrier.sending_identity(claimed.text.sender), message.attempted_at or rt.now()
     return min(rate_limiter.pause_sender(session, queue, tried_at, rt.now()), claimed.expires_at)
 
 

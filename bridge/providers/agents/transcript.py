@@ -24,20 +24,20 @@ class Bookmark:
 class Finding:
     """What the chat shows of one turn."""
 
-    heard: bool | None
+    received: bool | None
     """``None``: the provider does not show enough of the chat to tell."""
     answer: tuple[Item, ...] = ()
     """The items after what was said, up to the person's next message."""
 
     @property
-    def spoken(self) -> bool:
+    def replied(self) -> bool:
         """The agent has said something."""
         return any(i.speaker is Speaker.AGENT for i in self.answer)
 
     @property
     def answered(self) -> bool:
         """The agent has spoken and is not in the middle of a tool call."""
-        return self.spoken and not any(i.pending for i in self.answer)
+        return self.replied and not any(i.pending for i in self.answer)
 
     @property
     def hung_up(self) -> bool:
@@ -45,8 +45,8 @@ class Finding:
         return any(i.ends_chat for i in self.answer)
 
 
-HIDDEN = Finding(heard=None)
-NOT_RECEIVED = Finding(heard=False)
+HIDDEN = Finding(received=None)
+NOT_RECEIVED = Finding(received=False)
 
 
 def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "") -> Finding:
@@ -65,7 +65,7 @@ def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "")
     ours = next((n for n in said if items[n].content == content), said[0])
     rest = items[ours + 1 :]
     until = next((n for n, item in enumerate(rest) if item.speaker is Speaker.USER), len(rest))
-    return Finding(heard=True, answer=tuple(rest[:until]))
+    return Finding(received=True, answer=tuple(rest[:until]))
 
 
 def bookmark(items: Sequence[Item]) -> Bookmark:

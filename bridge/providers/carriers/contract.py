@@ -243,7 +243,7 @@ class InboundText:
     """What else the carrier told, by its names; for operators, and not said to the agent."""
 
     @property
-    def said(self) -> str:
+    def content(self) -> str:
         """What the agent is told."""
         return (" " if self.aside.startswith("(") else "\n").join(filter(None, (self.body, self.aside)))
 
@@ -269,7 +269,7 @@ class Carrier(Protocol):
     provider: str
     """Its name in errors and holds."""
 
-    def queue_of(self, sender: str) -> str:
+    def sending_identity(self, sender: str) -> str:
         """The sender in whose queue a text from this address waits: itself, or the service that sends for it."""
         ...
 
@@ -308,4 +308,4 @@ class Carrier(Protocol):
 
 def scopes(carrier: Carrier, number: str) -> tuple[str, str]:
     """What must not be on hold for a text from this number: our account there, and the sender."""
-    return scope_of(carrier.provider), scope_of(carrier.provider, carrier.queue_of(number))
+    return scope_of(carrier.provider), scope_of(carrier.provider, carrier.sending_identity(number))

@@ -54,13 +54,13 @@ class DeadlineTransport(httpx.BaseTransport):
     """httpcore's pool on a wire that knows the deadline. For one thread, so for one call at a time."""
 
     def __init__(self, context: ssl.SSLContext, proxy: httpx.Proxy | None) -> None:
-        self._wire = _Wire()
+        self._transport = _Transport()
         self._pool = self._new_pool(context, proxy)
 
     def _new_pool(self, context: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpcore.ConnectionPool:
         options: dict[str, Any] = {
             "ssl_context": context,
-            "network_backend": self._wire,
+            "network_backend": self._transport,
             "keepalive_expiry": KEEP_ALIVE,
             "retries": 0,
         }
@@ -69,8 +69,8 @@ class DeadlineTransport(httpx.BaseTransport):
         return httpcore.HTTPProxy(str(proxy.url), proxy.raw_auth, proxy.headers.raw, **options)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._wire.deadline = request.extensions["deadline"]
-        self._wire.begin_by = time.monotonic() + BEGIN_WITHIN
+        self._transport.deadline = request.extensions["deadline"]
+        self._transport.begin_by = time.monotonic() + BEGIN_WITHIN
         url = request.url
         with _httpx_errors():
             response = self._pool.handle_request(
@@ -99,7 +99,7 @@ class _Body(httpx.SyncByteStream):
         self._response.close()
 
 
-class _Wire(httpcore.NetworkBackend):
+class _Transport(httpcore.NetworkBackend):
     """TCP connections whose every operation ends at the deadline of the call that is under way."""
 
     def __init__(self) -> None:
@@ -128,17 +128,17 @@ class _Wire(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, wire: _Wire, inner: httpcore.NetworkStream) -> None:
-        self._wire = wire
+    def __init__(self, transport: _Transport, inner: httpcore.NetworkStream) -> None:
+        self._transport = transport
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._wire.left(httpcore.ReadTimeout))
+        return self._inner.read(max_bytes, self._transport.left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if self._wire.begin_by is not None and time.monotonic() > self._wire.begin_by:
+        if self._transport.begin_by is not None and time.monotonic() > self._transport.begin_by:
             raise httpcore.ConnectTimeout("it took too long to begin")
-        self._inner.write(buffer, self._wire.left(httpcore.WriteTimeout))
+        self._inner.write(buffer, self._transport.left(httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -146,8 +146,8 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left = self._wire.left(httpcore.ConnectTimeout, CONNECT_TIMEOUT)
-        return _Stream(self._wire, self._inner.start_tls(ssl_context, server_hostname, left))
+        left = self._transport.left(httpcore.ConnectTimeout, CONNECT_TIMEOUT)
+        return _Stream(self._transport, self._inner.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

@@ -85,7 +85,7 @@ class Page:
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """One page of what failed, the newest first. Raises :class:`~bridge.web.queries.paging.BadCursor`."""
     messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
-    every = union_all(_turns(), *messages, _steps(rt.now())).subquery()
+    every = union_all(_turns(), *messages, _tasks(rt.now())).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -146,7 +146,7 @@ def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _steps(now: datetime) -> Select[*tuple[Any, ...]]:
+def _tasks(now: datetime) -> Select[*tuple[Any, ...]]:
     return (
         select(
             literal(Kind.TASK.value).label("kind"),

@@ -24,7 +24,7 @@ from bridge.runtime import Runtime
 from bridge.web.queries import failures
 from bridge.web.queries.failures import Kind
 
-LINES = {"turns": TURNS, "deliveries": DELIVERIES}
+QUEUES = {"turns": TURNS, "deliveries": DELIVERIES}
 
 
 class Tables:
@@ -37,7 +37,7 @@ class Tables:
         now = self._rt.now()
         with self._rt.sessions() as session:
             told = [*_sent(session), *_waiting(session, now), *_failed(session)]
-            return [*told, _failing(session, now), _on_hold(session)]
+            return [*told, _failing(session, now), _open_circuits(session)]
 
 
 def build_registry(rt: Runtime) -> CollectorRegistry:
@@ -64,7 +64,7 @@ def _sent(session: Session) -> tuple[Metric, Metric]:
 
 def _waiting(session: Session, now: datetime) -> tuple[Metric, Metric]:
     waiting = GaugeMetricFamily("bridge_waiting", "Lines that are due and in nobody's hands.", labels=["line"])
-    for name, each in LINES.items():
+    for name, each in QUEUES.items():
         waiting.add_metric([name], conversation_queue.count_due(session, each, now))
     oldest = conversation_queue.oldest_due(session, now)
     seconds = (now - oldest).total_seconds() if oldest else 0.0
@@ -99,10 +99,10 @@ def _failing(session: Session, now: datetime) -> Metric:
     return failing
 
 
-def _on_hold(session: Session) -> Metric:
-    on_hold = GaugeMetricFamily(
+def _open_circuits(session: Session) -> Metric:
+    open_circuits = GaugeMetricFamily(
         "bridge_circuit_open", "1: a vendor, agent or sender that serves nobody.", labels=["scope"]
     )
     for scope in sorted({breaker.scope for breaker in circuit_breakers.open_circuits(session)}):
-        on_hold.add_metric([scope], 1)
-    return on_hold
+        open_circuits.add_metric([scope], 1)
+    return open_circuits

@@ -93,21 +93,21 @@ class Retell:
         answer = self._api.call("POST", "/create-chat-completion", json=body, deadline=deadline)
         if not answer.ok:
             error = chat_refusal(answer, [self._key, *content.splitlines()])
-            raise self._made_sure(error, chat_id, deadline)
+            raise self._check_ended(error, chat_id, deadline)
         messages = _payload(answer).get("messages")
         if not isinstance(messages, list):
             raise unreadable(answer)
         return parse.items(messages)
 
     def get_chat(self, chat_id: str) -> RemoteChat:
-        return self._look(chat_id, self._quick())
+        return self._find_chat(chat_id, self._quick())
 
     def end_chat(self, chat_id: str) -> None:
         deadline = self._quick()
         answer = self._api.call("PATCH", _path("end-chat", chat_id), deadline=deadline)
         if answer.ok:
             return
-        error = self._made_sure(chat_refusal(answer, [self._key]), chat_id, deadline)
+        error = self._check_ended(chat_refusal(answer, [self._key]), chat_id, deadline)
         if not isinstance(error, ChatEnded):
             raise error
 
@@ -137,18 +137,18 @@ class Retell:
             filters["chat_status"] = {"type": "enum", "op": "in", "value": ["ongoing"]}
         return filters
 
-    def _look(self, chat_id: str, deadline: float) -> RemoteChat:
+    def _find_chat(self, chat_id: str, deadline: float) -> RemoteChat:
         answer = self._api.call("GET", _path("get-chat", chat_id), deadline=deadline)
         if not answer.ok:
             raise chat_refusal(answer, [self._key])
         return _chat(answer, chat_id=chat_id)
 
-    def _made_sure(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
+    def _check_ended(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
         """A refusal may be an ended chat in words that are not known here: the chat itself tells."""
         if type(error) is not Refused:
             return error
         try:
-            ended = self._look(chat_id, deadline).state is ChatState.ENDED
+            ended = self._find_chat(chat_id, deadline).state is ChatState.ENDED
         except ChatEnded:
             ended = True
         except RemoteError as fault:

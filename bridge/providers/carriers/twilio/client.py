@@ -48,7 +48,7 @@ STATUS_PATH = "/twilio/status"
 LIST_LIMIT = 200
 """Texts that one look reads, mostly on one page: more than one phone gets between a send and the look for it."""
 
-MOST_LOOKED_PAGES = 50
+MOST_LIST_PAGES = 50
 """Of such a list. One or two have all that is of interest."""
 
 PAGE_SIZE = 200
@@ -111,7 +111,7 @@ class Twilio:
             transport=transport,
         )
 
-    def queue_of(self, sender: str) -> str:
+    def sending_identity(self, sender: str) -> str:
         return self._service_of(sender) or sender
 
     def send(self, text: OutgoingText) -> CarriedText:
@@ -189,7 +189,7 @@ class Twilio:
         without an end: such a list can't be trusted to show what was taken.
         """
         page = messages.page(**which)
-        for _ in range(MOST_LOOKED_PAGES):
+        for _ in range(MOST_LIST_PAGES):
             yield from page
             address = page.next_page_url
             if address and not self._is_address(address):
@@ -224,29 +224,29 @@ class Twilio:
 
         Its many ways to fail leave here as the few of ours.
         """
-        wire = _Wire(self._api, self._timeout)
+        transport = _Transport(self._api, self._timeout)
         try:
-            yield self._client(wire).messages
+            yield self._client(transport).messages
         except TwilioException:
-            if wire.answer is None or wire.answer.ok:
-                raise unreadable(wire.answer) from None
-            private, sender = (text.body.splitlines(), self.queue_of(text.sender)) if text else ([], None)
+            if transport.answer is None or transport.answer.ok:
+                raise unreadable(transport.answer) from None
+            private, sender = (text.body.splitlines(), self.sending_identity(text.sender)) if text else ([], None)
             numbers = [text.recipient] if text else []
-            raise refusal(wire.answer, [self._login[1], *private], sender=sender, numbers=numbers) from None
+            raise refusal(transport.answer, [self._login[1], *private], sender=sender, numbers=numbers) from None
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
-            if wire.answer is None:
+            if transport.answer is None:
                 raise
             log.warning("an answer of Twilio's can't be read: %s", type(error).__name__)  # it may be a bug of ours
-            raise unreadable(wire.answer) from None
+            raise unreadable(transport.answer) from None
 
-    def _client(self, wire: _Wire) -> Any:
-        client = Client(*self._login, account_sid=self._account_sid, http_client=wire)
+    def _client(self, transport: _Transport) -> Any:
+        client = Client(*self._login, account_sid=self._account_sid, http_client=transport)
         client.region = client.edge = None  # the environment must not move what the settings name
         client.api.base_url = self._base_url
         return client
 
 
-class _Wire(HttpClient):  # type: ignore[misc]
+class _Transport(HttpClient):  # type: ignore[misc]
     """Remembers the answer: the library's exceptions carry no headers, and those of a list not even a status."""
 
     def __init__(self, api: Api, timeout: float) -> None:

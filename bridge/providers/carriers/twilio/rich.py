@@ -23,7 +23,7 @@ class Fate(StrEnum):
 
     READ = "read"
     """By the bridge: whose text it is, and what Twilio makes of it."""
-    SAID = "said"
+    AGENT = "agent"
     """To the agent, in words."""
     STORED = "stored"
     """Beside the text, for operators; not said."""
@@ -37,8 +37,10 @@ FATES: dict[str, Fate] = {
     **dict.fromkeys(
         ("MessageSid", "AccountSid", "MessagingServiceSid", "From", "To", "OptOutType", "NumMedia"), Fate.READ
     ),
-    **dict.fromkeys(("Body", "Latitude", "Longitude", "Label", "Address"), Fate.SAID),
-    **dict.fromkeys(("ButtonText", "ButtonPayload", "ListTitle", "ListId", "InteractiveData", "FlowData"), Fate.SAID),
+    **dict.fromkeys(("Body", "Latitude", "Longitude", "Label", "Address"), Fate.AGENT),
+    **dict.fromkeys(
+        ("ButtonText", "ButtonPayload", "ListTitle", "ListId", "InteractiveData", "FlowData"), Fate.AGENT
+    ),
     **dict.fromkeys(("ButtonType", "ListDescription", "MessageType", "ChannelMetadata"), Fate.STORED),
     **dict.fromkeys(("ProfileName", "WaId", "ExternalUserId", "Forwarded", "FrequentlyForwarded"), Fate.STORED),
     **dict.fromkeys(("OriginalRepliedMessageSender", "OriginalRepliedMessageSid", "Referral"), Fate.STORED),

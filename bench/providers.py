@@ -61,7 +61,7 @@ class Noted:
 
 
 @dataclass
-class Vendors:
+class Providers:
     """Both of them. ``sent`` is called with the number of the text and the call's fields."""
 
     agent_delay: float
