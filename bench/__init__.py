@@ -1,1 +1,1 @@
-"""What is measured about the bridge, and the yardstick that it is measured against. Nothing here is shipped."""
+"""The measurements of the bridge, and the tutorial's bridge for comparison. Nothing here is shipped."""

@@ -1,1 +1,1 @@
-"""What tests and benches share: processes, servers of their own, proxies, and waiting."""
+"""The shared tools of tests and benches: processes, servers, proxies, and waiting."""

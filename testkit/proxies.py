@@ -1,7 +1,7 @@
-"""Doors between the bridge and what it needs: TCP proxies on this machine that can be shut, or can fall silent.
+"""TCP proxies between the bridge and its servers on this machine. They can be closed, or can fall silent.
 
-A server that hangs can't be had by killing it. The doors live in a process of their own, which ends when the one that
-started it does.
+Killing a server does not make it hang, but a silent proxy does. The proxies run in their own process, which ends with
+the process that started it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ CHUNK = 65536
 
 
 class State(StrEnum):
-    """What a door does."""
+    """The state of a proxy."""
 
     OPEN = "open"
     SHUT = "shut"
-    """All connections are cut, new ones refused."""
+    """All connections are cut, and new ones refused."""
     SILENT = "silent"
     """All connections stay, new ones are accepted, and not a byte passes."""
     CUT = "cut"
-    """All connections are cut, new ones are let through."""
+    """All connections are cut, and new ones let through."""
 
 
 class Proxies:
-    """The doors, as the one who started them sees them. ``targets``: the ports on this machine to which they lead."""
+    """The client of the proxies' process. ``targets`` are the ports on this machine that they lead to."""
 
     def __init__(self, targets: Mapping[str, int]) -> None:
         command = [sys.executable, "-m", "testkit.proxies", json.dumps(targets)]
@@ -69,7 +69,7 @@ class Proxies:
 
 
 class _Proxy:
-    """One proxy: its port stays the same whatever happens."""
+    """One proxy. Its port never changes."""
 
     def __init__(self, target: int) -> None:
         self.port = 0
@@ -115,7 +115,7 @@ class _Proxy:
         self._writers -= {writer, to_there}
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction. When it ends, so does the other one's writer."""
+        """Copy one direction. At its end, close the other side's writer."""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK):
                 await self._flows.wait()
@@ -138,7 +138,7 @@ async def _serve(targets: Mapping[str, int]) -> None:
     for proxy in proxies.values():
         await proxy.set(State.SHUT)
     connections = asyncio.all_tasks() - {asyncio.current_task()}
-    if connections:  # a task that is cancelled in the middle would print a traceback
+    if connections:  # cancelling a running task would print a traceback
         await asyncio.wait(connections, timeout=1)
 
 

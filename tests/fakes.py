@@ -255,7 +255,7 @@ class FakeAgent:
                 chat.items.append(self._item(Speaker.USER, content))
                 if self.thinks:
                     chat.unfinished.append(content)
-                    raise OutcomeUnknown("no whole answer in time", provider=self.provider)
+                    raise OutcomeUnknown("no complete answer in time", provider=self.provider)
                 answer = self._answer(content)
                 chat.items += answer
                 if any(item.ends_chat for item in answer):

@@ -1,11 +1,11 @@
-"""A pretend Twilio and a pretend Retell agent, for the demo, the tests and the load runs.
+"""A simulated Twilio and a simulated Retell agent, for the demo, the tests and the load runs.
 
     simulator = Simulator(SimulatorSettings(webhook_url="http://127.0.0.1:8080/twilio/inbound"))
     with serve(simulator) as address:
         simulator.phones.text("+15551230001", "hello")
 
-The bridge runs against ``address`` unchanged: it is the base of both vendors' APIs. What really happened stands in
-``simulator.ledger``, and ``judge`` says what that proves. Nothing of the bridge is imported here.
+The bridge runs against ``address`` unchanged: it is the base of both providers' APIs. ``simulator.ledger`` records all
+events, and ``judge`` decides what they prove. The simulator imports nothing of the bridge.
 """
 
 from bridge.simulator.ledger import Ledger

@@ -1,4 +1,7 @@
-"""The simulator by itself: ``python -m bridge.simulator --port 8090 --webhook-url http://127.0.0.1:8080/twilio/inbound``."""
+"""The simulator alone:
+
+``python -m bridge.simulator --port 8090 --webhook-url http://127.0.0.1:8080/twilio/inbound``.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """One option for each plain setting."""
+    """Add one option for each plain setting."""
     parser = argparse.ArgumentParser(prog="python -m bridge.simulator", description="A pretend Twilio and Retell.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)

@@ -1,6 +1,6 @@
-"""The courier: runs jobs in the background, each line of jobs in order, some of them later.
+"""The courier. It runs jobs in the background: each queue in order, some jobs with a delay.
 
-A text's webhook must not overtake the one before it from the same phone; two phones don't wait for each other.
+A text's webhook must not overtake an earlier one from the same phone. Two phones do not wait for each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Job = Callable[[], None]
 
 
 class Courier:
-    """A few threads, started when there is something to do and gone after :meth:`stop`."""
+    """A few threads. They start with the first job and are gone after :meth:`stop`."""
 
     def __init__(self, threads: int) -> None:
         self._most = threads
@@ -37,11 +37,11 @@ class Courier:
 
     @property
     def busy(self) -> bool:
-        """Does a job wait or run?"""
+        """Return True if a job waits or runs."""
         return bool(self._queues)
 
     def post(self, queue: Hashable, job: Job, delay: float = 0.0) -> None:
-        """Run ``job`` after everything that was posted to ``queue`` before, and ``delay`` seconds after that."""
+        """Run ``job`` after all earlier jobs of ``queue``, and ``delay`` seconds after that."""
         with self._lock:
             if self._stopping:
                 return
@@ -51,7 +51,7 @@ class Courier:
                 self._schedule(queue, delay)
 
     def stop(self) -> None:
-        """Drop what waits, and return when nothing runs any more."""
+        """Drop the waiting jobs, and return when no job runs any more."""
         with self._lock:
             self._stopping = True
             self._ready_changed.notify_all()

@@ -1,6 +1,6 @@
-"""The reporter: lets the bridge's texts fare as they do, and calls their status callbacks.
+"""The reporter. It moves the bridge's texts through their statuses, and calls their status callbacks.
 
-Which statuses a text goes through is decided when it is handed in; each comes a moment after the one before.
+The statuses of a text are decided when the carrier accepts it. Each follows shortly after the one before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FAILURES = {"failed", "undelivered"}
 
 @dataclass(frozen=True)
 class _Stage:
-    """The next status of a text, and how long it takes to get there."""
+    """The next status of a text, and the wait before it."""
 
     status: str
     code: int | None = None
@@ -34,7 +34,7 @@ class _Stage:
 
 
 class Reporter:
-    """Brings the news of each text in order, in the background."""
+    """The reporter of each text's statuses, in order and in the background."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Reporter:
         self._ledger = ledger
 
     def report(self, text: Text) -> None:
-        """Tell the bridge how its text fares: the first status is never reported."""
+        """Report the statuses of a text. The first one is never reported."""
         stages = list(self._way(text))
         at = self._settings.clock()
         if self._faults.strike("callbacks_reordered", "callback", at):
@@ -78,7 +78,7 @@ class Reporter:
             yield _Stage("read")
 
     def _end(self, text: Text) -> tuple[str, int | None]:
-        """How it ends, and why: a fault of the table comes before what the phone would do."""
+        """Return the final status and its reason. A fault of the table takes precedence over the phone."""
         at = self._settings.clock()
         if strike := self._faults.strike("callbacks_failed", "callback", at):
             return "failed", int(strike.options["code"])

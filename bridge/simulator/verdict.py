@@ -1,8 +1,8 @@
-"""The judge: what the ledger proves about the bridge.
+"""The judge: it decides what the ledger proves about the bridge.
 
-It holds the bridge to its promise: every text is heard exactly once and in order, every message of the agent is sent
-exactly once, in order and to its own person only, and nothing else is sent. Who has said STOP is left alone; what that
-and dead phones excuse is told in ``excuses``.
+The bridge promises this. The agent receives every text exactly once and in order. Every message of the agent is sent
+exactly once, in order and only to its own person. Nothing else is sent. A person who has sent STOP gets no more texts.
+``excuses`` has the exceptions for opt-outs and unreachable phones.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from bridge.simulator.ledger import Greeted, Ledger, Received, Replied, Sent, Te
 from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP, meant
 
 _EXAMPLES = 5
-"""Of each sort, enough to start looking."""
+"""Examples of each sort. These are enough for a first look."""
 
 
 @dataclass
 class Verdict:
-    """Counts. Everything but the first four must be zero."""
+    """The counts. All but the first four must be zero."""
 
     texts: int = 0
-    """Those that the agent must hear: without pictures and keywords."""
+    """Texts that the agent must receive: those without pictures and keywords."""
     received: int = 0
     answers: int = 0
     sent: int = 0
 
     lost: int = 0
-    """Texts that were never heard."""
+    """Texts that the agent never received."""
     doubled: int = 0
-    """Texts that were heard more than once; every time too many counts."""
+    """Texts that the agent received more than once. Every extra time counts."""
     invented: int = 0
-    """Lines that were heard and that this person never texted."""
+    """Lines that the agent received and this person never texted."""
     disordered: int = 0
-    """Texts that were heard after one that the bridge took later."""
+    """Texts that the agent received after a text that the bridge accepted later."""
     parallel: int = 0
     """Completions on a chat that was still busy with another one."""
     answers_lost: int = 0
     answers_doubled: int = 0
     answers_crossed: int = 0
-    """Messages that were sent to somebody else."""
+    """Messages that were sent to another person."""
     answers_disordered: int = 0
     leaks: int = 0
-    """What was sent and never said by the agent."""
+    """Sent texts that the agent never wrote."""
     sent_after_stop: int = 0
-    """What the bridge tried to send to somebody of whose STOP it knew."""
+    """Attempts to send to a person whose STOP the bridge knew."""
     stop_received: int = 0
-    """Words such as STOP, taken by the carrier, that were said to the agent all the same."""
+    """Words such as STOP that the carrier handled and the agent received all the same."""
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -67,7 +67,7 @@ class Verdict:
 
     def __str__(self) -> str:
         found = ", ".join(f"{count} {name}" for name, count in self.faults.items() if count) or "all well"
-        return f"{self.texts} texts, {self.received} heard, {self.answers} answers, {self.sent} sent: {found}"
+        return f"{self.texts} texts, {self.received} received, {self.answers} answers, {self.sent} sent: {found}"
 
     def blame(self, sort: str, count: int, example: str) -> None:
         setattr(self, sort, getattr(self, sort) + count)
@@ -76,7 +76,7 @@ class Verdict:
 
 
 def judge(ledger: Ledger, own_words: Collection[str] = ()) -> Verdict:
-    """What happened to every text and every answer. ``own_words``: what the bridge may say by itself."""
+    """Judge every text and every answer. ``own_words`` are the bridge's own messages."""
     verdict = Verdict(parallel=len([wrong for wrong in ledger.of(Wrong) if wrong.name == "parallel"]))
     excuses = Excuses(ledger)
     _judge_texts(verdict, ledger, excuses)
@@ -126,8 +126,10 @@ def _judge_person(
 
 
 def _order(texts: list[Text], taken: set[str]) -> list[str]:
-    """What the bridge fetched later by itself has no place of its own, nor have others with the same words: which of
-    them was heard first can't be told.
+    """Return the texts whose order is known.
+
+    A text that the bridge fetched later has no place of its own. Nor has a text with the same words: the ledger does
+    not show which of the two the agent received first.
     """
     fetched = {text.words for text in texts if text.sid not in taken}
     return [body for text in texts if (body := text.words) not in fetched]
@@ -168,7 +170,7 @@ def _judge_inbox(
     replied = [body for _, body in answers]
     due, got = Counter(replied), Counter(sent)
     again = excuses.may_send_again(phone)
-    again = Counter({body: times for body, times in again.items() if body in due})  # a leak that failed is a leak
+    again = Counter({body: times for body, times in again.items() if body in due})  # a leak stays a leak if it fails
     for body, times in (got - due - again).items():
         sort = "answers_doubled" if body in due else "answers_crossed" if body in by_anybody else "leaks"
         verdict.blame(sort, times, f"{phone}: {body}")
@@ -179,7 +181,7 @@ def _judge_inbox(
 
 
 def must_be_received(text: Text) -> bool:
-    """Pictures and keywords are not for the agent; neither is a text without words."""
+    """Return True for a text with words that is neither a picture nor a keyword."""
     words = text.words
     if text.media or text.keyword or meant(words) == STOP:
         return False
@@ -187,7 +189,7 @@ def must_be_received(text: Text) -> bool:
 
 
 def _lines(turn: str, known: Collection[str]) -> Iterator[str]:
-    """The texts of a turn: the longest run of its lines that somebody texted like this, else the line itself."""
+    """Yield the texts of a turn: the longest run of its lines that is a person's text, else the single line."""
     lines = turn.strip().split("\n")
     longest = max((body.count("\n") + 1 for body in known), default=1)
     i = 0
@@ -199,7 +201,7 @@ def _lines(turn: str, known: Collection[str]) -> Iterator[str]:
 
 
 def _late(order: Sequence[str], happened: Iterable[str]) -> Iterator[str]:
-    """What happened after something that stands later in ``order``. Repeated bodies are paired in turn."""
+    """Yield the events after one that is later in ``order``. Repeated bodies are paired in turn."""
     places: dict[str, deque[int]] = defaultdict(deque)
     for place, body in enumerate(order):
         places[body].append(place)

@@ -189,9 +189,9 @@ def chat(status: ChatStatus, name: str = "chat") -> Chat:
 
 
 LEFT: dict[str, list[Base]] = {
-    "turns' lines due": [conversation(turn_due_at=NOW)],
-    "deliveries' lines due": [conversation(delivery_due_at=NOW)],
-    "claims in hands": [conversation(turn_leased_by="w"), other_conversation(delivery_leased_by="w")],
+    "turn queues due": [conversation(turn_due_at=NOW)],
+    "delivery queues due": [conversation(delivery_due_at=NOW)],
+    "leases held": [conversation(turn_leased_by="w"), other_conversation(delivery_leased_by="w")],
     "open turns": [conversation(), other_conversation(), turn(TurnStatus.WAITING), turn(TurnStatus.ASKING, 2)],
     "texts not settled": [
         conversation(),
@@ -201,13 +201,13 @@ LEFT: dict[str, list[Base]] = {
         text(MessageStatus.SENDING, Direction.OUT),
     ],
     "chats being ended": [conversation(), chat(ChatStatus.ENDING)],
-    "vendors on hold": [CircuitBreaker(scope="retell", cause="401", since=NOW, probe_at=NOW)],
+    "open circuits": [CircuitBreaker(scope="retell", cause="401", since=NOW, probe_at=NOW)],
     "turns given up": [conversation(), turn(TurnStatus.GIVEN_UP)],
     "texts given up": [conversation(), text(MessageStatus.GIVEN_UP, Direction.OUT)],
 }
 """Rows that are left undone, for each entry of ``UNSETTLED``."""
 
-TIMES = {"claims in hands": 2, "open turns": 2, "texts not settled": 4}
+TIMES = {"leases held": 2, "open turns": 2, "texts not settled": 4}
 """How often, where more than one of these rows is undone."""
 
 SHOWN = {

@@ -290,7 +290,7 @@ def test_a_picture_stays_a_picture(scene: Scene) -> None:
     [
         (OutcomeUnknown("cut off", provider="twilio"), 1, True),
         (Refused("no", provider="twilio", status=400), 1, True),
-        (OutcomeUnknown("its answer is not what its API promises", provider="twilio", status=200), 5, True),
+        (OutcomeUnknown("its answer does not have the documented form", provider="twilio", status=200), 5, True),
         (NotReached("refused", provider="twilio"), 5, False),
         (AccountRefused("no", provider="twilio", status=401), 5, False),
     ],

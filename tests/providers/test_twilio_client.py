@@ -387,9 +387,9 @@ def test_a_text_that_no_row_can_hold_leaves_the_outcome_open(
 ) -> None:
     server.says(201, message(**fields))
     server.says(200, page(message(**fields)))
-    with pytest.raises(OutcomeUnknown, match="not what its API promises"):
+    with pytest.raises(OutcomeUnknown, match="does not have the documented form"):
         carrier.send(TEXT)
-    with pytest.raises(OutcomeUnknown, match="not what its API promises"):
+    with pytest.raises(OutcomeUnknown, match="does not have the documented form"):
         carrier.sent_to(ANN, NUMBER, SINCE)
 
 

@@ -75,7 +75,7 @@ class TestTexts:
         verdict = judge(well().ledger)
         assert verdict.ok
         assert (verdict.texts, verdict.received, verdict.answers, verdict.sent) == (3, 3, 3, 3)
-        assert str(verdict) == "3 texts, 3 heard, 3 answers, 3 sent: all well"
+        assert str(verdict) == "3 texts, 3 received, 3 answers, 3 sent: all well"
 
     def test_an_empty_ledger_is_well(self) -> None:
         assert judge(Ledger()).ok

@@ -1,7 +1,7 @@
-"""The wire beneath httpx, on which nothing outlasts its deadline.
+"""The transport below httpx. No operation outlasts the deadline of its call.
 
-httpx limits each single read; a server that trickles bytes could hold a call for hours. Here the time that is left
-counts for every operation, from the connect to the last byte of the answer.
+httpx limits each single read, so a server that trickles bytes could keep a call open for hours. Here the remaining time
+limits every operation, from the connect to the last byte of the answer.
 """
 
 from __future__ import annotations
@@ -20,38 +20,42 @@ import httpx
 from bridge.config.proxies import way_out
 
 BEGIN_WITHIN = 8.0
-"""Seconds from the call to the last byte of its request, which may take more than one write. A process that was halted
-in between must not speak any more: others may have taken over. Shorter than the silence after which they do."""
+"""Seconds from the call to the last byte of its request, which may take more than one write.
+
+A process that was halted in between must not send any more, because another worker may have taken over its work. This
+is shorter than the heartbeat timeout after which that happens.
+"""
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds. A server that can't be reached in this time is as good as away, and surely nothing was said."""
+"""Seconds. A server that does not connect in this time counts as not reached, and surely received nothing."""
 
 KEEP_ALIVE = 5.0
-"""Seconds a connection stays open between calls: shorter than any load balancer closes its own end under a request."""
+"""Seconds that a connection stays open between calls. Load balancers close their end later, so never under a
+request."""
 
 NewTransport = Callable[[], httpx.BaseTransport]
 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all threads: loading the certificates anew would cost each of them 30 ms and a megabyte."""
+    """Return one TLS context for all threads. Loading the certificates costs 30 ms and a megabyte each time."""
     return httpx.create_ssl_context()
 
 
 def transports(base_url: str) -> NewTransport:
-    """Makes a transport for each thread."""
+    """Return a factory that makes a transport for each thread."""
     proxy = _proxy(base_url)
     return lambda: DeadlineTransport(_tls(), proxy)
 
 
 def _proxy(base_url: str) -> httpx.Proxy | None:
-    """The way out that the environment prescribes. Whether it can be used was looked at with the settings."""
+    """Return the proxy that the environment prescribes. The settings have already checked that it is usable."""
     found = way_out(base_url, os.environ)
     return httpx.Proxy(found[1]) if found else None
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """httpcore's pool on a wire that knows the deadline. For one thread, so for one call at a time."""
+    """httpcore's pool on a transport with a deadline. It belongs to one thread, so it serves one call at a time."""
 
     def __init__(self, context: ssl.SSLContext, proxy: httpx.Proxy | None) -> None:
         self._transport = _Transport()
@@ -100,16 +104,16 @@ class _Body(httpx.SyncByteStream):
 
 
 class _Transport(httpcore.NetworkBackend):
-    """TCP connections whose every operation ends at the deadline of the call that is under way."""
+    """TCP connections. Every operation on them ends at the deadline of the current call."""
 
     def __init__(self) -> None:
         self.deadline = 0.0
         self.begin_by: float | None = None
-        """Until the first byte of a request is written."""
+        """The moment until which every byte of a request must be written."""
         self._tcp = httpcore.SyncBackend()
 
     def left(self, late: type[httpcore.TimeoutException], at_most: float = float("inf")) -> float:
-        """Seconds until the deadline; after it, the error that says so."""
+        """Return the seconds until the deadline. Raise the given error after it."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise late("the deadline has passed")
@@ -155,7 +159,7 @@ class _Stream(httpcore.NetworkStream):
 
 @contextmanager
 def _httpx_errors() -> Iterator[None]:
-    """httpcore's errors as their namesakes of httpx."""
+    """Raise httpcore's errors as the httpx errors of the same name."""
     try:
         yield
     except (

@@ -1,1 +1,1 @@
-"""What operators read: queries without side effects."""
+"""The queries of operators. They have no side effects."""
