@@ -207,7 +207,7 @@ def _fill(database: psycopg.Connection, people: tuple[str, str], conversations: 
     """Copy the conversations. Drop indexes and foreign keys before, and create them again afterwards."""
     tables = list(_tables(database))
     with database.transaction():
-        again = _taken_down(database, [table.name for table in tables])
+        again = _dropped(database, [table.name for table in tables])
     database.execute("SET maintenance_work_mem = '1GB'")
     ended = round(conversations * ENDED_SHARE)
     for phone, copies, back, number in (
@@ -266,7 +266,7 @@ def _of_index(database: psycopg.Connection, table: str, which: str) -> list[str]
     return [name for (name,) in rows]
 
 
-def _taken_down(database: psycopg.Connection, tables: Sequence[str]) -> list[str]:
+def _dropped(database: psycopg.Connection, tables: Sequence[str]) -> list[str]:
     """Drop indexes and constraints. Return the statements that create them again, foreign keys last."""
     indexes = database.execute(
         "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index"

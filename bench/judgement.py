@@ -219,9 +219,9 @@ def _received(ledger: Ledger) -> Counter[tuple[str, str]]:
     return Counter((turn.phone, line) for turn in ledger.of(Received) for line in turn.content.split("\n"))
 
 
-def _sent_once(said: Iterable[Replied], sent: Iterable[Sent]) -> int:
+def _sent_once(replied: Iterable[Replied], sent: Iterable[Sent]) -> int:
     """Count the answers that were sent to their phone as often as the agent wrote them."""
-    due = Counter((message.phone, message.content.strip()) for message in said)
+    due = Counter((message.phone, message.content.strip()) for message in replied)
     got = Counter((text.to, text.body.strip()) for text in sent)
     return sum(times for words, times in due.items() if got[words] == times)
 

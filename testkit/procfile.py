@@ -70,13 +70,13 @@ class Process:
     def until_it_says(self, words: str, within: float = PATIENCE) -> re.Match[str]:
         """Wait for a match of ``words`` in its output."""
 
-        def said() -> re.Match[str] | None:
+        def found() -> re.Match[str] | None:
             ended = not self.running
             match = re.search(words, self.output)
             assert match or not ended, f"{self.name} has ended:\n{self.output}"
             return match
 
-        return until(said, f"{self.name} says {words}", within)
+        return until(found, f"{self.name} says {words}", within)
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal to this process only."""

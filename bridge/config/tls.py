@@ -62,14 +62,14 @@ def tls_of(url: str, verify: bool | str = False) -> Tls | None:
     """Return the options for this broker, or ``None`` if it is not Redis over TLS. ``verify`` is REDIS_TLS_VERIFY."""
     if urlsplit(url).scheme != SECURE:
         return None
-    said = _said_in(url)
-    asked = _CHECKS.get(said.get("ssl_cert_reqs", "").lower())
+    parameters = _tls_parameters(url)
+    asked = _CHECKS.get(parameters.get("ssl_cert_reqs", "").lower())
     return Tls(
         check=bool(verify) if asked is None else asked,
-        ca_file=verify if isinstance(verify, str) else said.get("ssl_ca_certs"),
-        check_host=said.get("ssl_check_hostname", "true").lower() not in _NO,
-        certificate=said.get("ssl_certfile"),
-        key=said.get("ssl_keyfile"),
+        ca_file=verify if isinstance(verify, str) else parameters.get("ssl_ca_certs"),
+        check_host=parameters.get("ssl_check_hostname", "true").lower() not in _NO,
+        certificate=parameters.get("ssl_certfile"),
+        key=parameters.get("ssl_keyfile"),
     )
 
 
@@ -84,20 +84,20 @@ def without_tls(url: str) -> str:
 
 def fault_of_address(url: str) -> str | None:
     """Return the fault in the TLS parameters of a Redis address, or ``None``."""
-    said = _said_in(url) if urlsplit(url).scheme.startswith("redis") else {}
-    if not said:
+    parameters = _tls_parameters(url) if urlsplit(url).scheme.startswith("redis") else {}
+    if not parameters:
         return None
     if urlsplit(url).scheme != SECURE:
         return "has TLS parameters (ssl_…) but no TLS; write rediss://, or remove the parameters"
-    if said.keys() - _KNOWN:
+    if parameters.keys() - _KNOWN:
         return f"has an unknown TLS parameter; the known ones are {', '.join(sorted(_KNOWN))}"
-    if said.get("ssl_cert_reqs", "none").lower() not in _CHECKS:
+    if parameters.get("ssl_cert_reqs", "none").lower() not in _CHECKS:
         return "has an invalid ssl_cert_reqs; write required or none"
-    if said.get("ssl_check_hostname", "true").lower() not in _YES | _NO:
+    if parameters.get("ssl_check_hostname", "true").lower() not in _YES | _NO:
         return "has an invalid ssl_check_hostname; write true or false"
-    if "ssl_ca_certs" in said and not _has_certificates(said["ssl_ca_certs"]):
+    if "ssl_ca_certs" in parameters and not _has_certificates(parameters["ssl_ca_certs"]):
         return "names a file for ssl_ca_certs without certificates; name one with PEM certificates"
-    return _fault_of_our_own(said)
+    return _fault_of_our_own(parameters)
 
 
 def contradiction(url: str, verify: bool | str) -> str | None:
@@ -112,7 +112,7 @@ def contradiction(url: str, verify: bool | str) -> str | None:
     return None
 
 
-def _said_in(url: str) -> dict[str, str]:
+def _tls_parameters(url: str) -> dict[str, str]:
     return {name: value for name, value in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")}
 
 
@@ -125,9 +125,9 @@ def _has_certificates(file: str) -> bool:
     return bool(context.get_ca_certs())
 
 
-def _fault_of_our_own(said: dict[str, str]) -> str | None:
+def _fault_of_our_own(parameters: dict[str, str]) -> str | None:
     """Return the fault in our own certificate, with which a server may identify us."""
-    certificate, key = said.get("ssl_certfile"), said.get("ssl_keyfile")
+    certificate, key = parameters.get("ssl_certfile"), parameters.get("ssl_keyfile")
     if certificate is None and key is None:
         return None
     try:

@@ -77,10 +77,10 @@ class Secret:
         self._words = set(_words(text))
         self._foreign = _foreign(text)
 
-    def is_quoted_in(self, said: ProviderText) -> bool:
-        whole = len(self._bones) >= SHORTEST_SECRET and self._bones not in PROVIDER_WORDS and self._bones in said.bones
-        long = not said.runs.isdisjoint(_runs(self._bones, LONGEST_QUOTE + 1))
-        return whole or long or not said.foreign.isdisjoint(self._foreign) or any(map(self._has, said.telling))
+    def is_quoted_in(self, words: ProviderText) -> bool:
+        whole = len(self._bones) >= SHORTEST_SECRET and self._bones not in PROVIDER_WORDS and self._bones in words.bones
+        long = not words.runs.isdisjoint(_runs(self._bones, LONGEST_QUOTE + 1))
+        return whole or long or not words.foreign.isdisjoint(self._foreign) or any(map(self._has, words.telling))
 
     def _has(self, word: str) -> bool:
         """Match the word as a whole, cut short at either end, or inside a word if that is no coincidence."""

@@ -32,7 +32,7 @@ def safe_words(text: object, secrets: Iterable[str] = (), numbers: Iterable[str]
         return ""
     secrets = list(secrets)
     known = [Secret(secret) for secret in secrets if len(secret) >= SHORTEST_SECRET]
-    if any(secret.is_quoted_in(said) for said in map(ProviderText, forms(text, plain)) for secret in known):
+    if any(secret.is_quoted_in(words) for words in map(ProviderText, forms(text, plain)) for secret in known):
         return ""
     line = _line(unicodedata.normalize("NFKC", _COLOUR.sub("", plain)))
     masked = mask_numbers(line, shortest=SHORTEST_WITH_PLUS)

@@ -25,7 +25,7 @@ def main() -> None:
     with serve(Simulator(SimulatorSettings(**arguments)), host, port) as address:
         sys.stdout.write(f"The phone: {address}/\n")
         sys.stdout.flush()
-        _until_told()
+        _until_signal()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _until_told() -> None:
+def _until_signal() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

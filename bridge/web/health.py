@@ -36,8 +36,8 @@ def blueprint(rt: Runtime) -> Blueprint:
     def readyz() -> tuple[Response, int]:
         faults = find_faults(rt)
         details = is_operator(rt.settings.admin_token, request)
-        told = [fault.whole() if details else fault.in_public() for fault in faults]
-        return jsonify(status="faulty" if faults else "ok", faults=told), 503 if faults else 200
+        faults_shown = [fault.whole() if details else fault.in_public() for fault in faults]
+        return jsonify(status="faulty" if faults else "ok", faults=faults_shown), 503 if faults else 200
 
     return health
 

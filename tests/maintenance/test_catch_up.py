@@ -466,7 +466,7 @@ def test_a_list_without_an_end_is_told_and_the_mark_moves_on(scene: Scene, caplo
     assert stored(scene) == ["hello"]
     assert read_until(scene) == scene.clock() - LEAVE_TO_WEBHOOK
     [told] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert "is read no further back" in told and NUMBER not in told
+    assert "reads no further back" in told and NUMBER not in told
 
 
 # -- the whole bridge ----------------------------------------------------------------------------------------------

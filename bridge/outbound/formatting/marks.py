@@ -62,7 +62,7 @@ def written(text: str, *, whatsapp: bool) -> str:
 
 
 def _written(text: str, signs: dict[Mark, str]) -> str:
-    bare, spans = _taken_out(text)
+    bare, spans = _without_marks(text)
     before: dict[int, str] = {}
     behind: dict[int, str] = {}
     for span in spans:  # the inner ones come first
@@ -78,7 +78,7 @@ def _written(text: str, signs: dict[Mark, str]) -> str:
     return "".join(pieces)
 
 
-def _taken_out(text: str) -> tuple[str, list[_Span]]:
+def _without_marks(text: str) -> tuple[str, list[_Span]]:
     """Return the text without marks, and their positions. A mark inside another of its kind is ignored."""
     pieces: list[str] = []
     opened: dict[Mark, list[int]] = {mark: [] for mark in Mark}

@@ -77,9 +77,9 @@ def answer(texts: Iterable[str], to: Recipient, *, join: bool) -> Shaped:
 
     Words for machines are removed. ``join`` makes one text of all messages.
     """
-    said, left_out = _looked_at(map(without_thoughts, texts))
+    sendable, left_out = _sendable(map(without_thoughts, texts))
     whatsapp = to.address.startswith(WHATSAPP)
-    words = [plain(text, whatsapp=whatsapp) for text in said]
+    words = [plain(text, whatsapp=whatsapp) for text in sendable]
     return _shaped([_together(words)] if join else words, left_out, to)
 
 
@@ -88,7 +88,7 @@ def shape(texts: Iterable[str], to: Recipient) -> Shaped:
 
     More than ``MOST`` parts are joined first. The rest is cut off only if even that is too much.
     """
-    return _shaped(*_looked_at(texts), to)
+    return _shaped(*_sendable(texts), to)
 
 
 def smaller(body: str, to: Recipient, most: int) -> list[Sms]:
@@ -97,20 +97,20 @@ def smaller(body: str, to: Recipient, most: int) -> list[Sms]:
     return [_sms(part, to) for part in _encoded(parts(body, capacity), capacity)]
 
 
-def _looked_at(texts: Iterable[str]) -> tuple[list[str], bool]:
+def _sendable(texts: Iterable[str]) -> tuple[list[str], bool]:
     """Return the part of the texts that can be sent at all, and whether more was left."""
-    looked_at: list[str] = []
+    sendable: list[str] = []
     left = LONGEST
     for text in texts:
         if not text.strip():
             continue
         if left <= 0:
-            return looked_at, True
-        looked_at.append(text[:left])
+            return sendable, True
+        sendable.append(text[:left])
         if len(text) > left:
-            return looked_at, True
+            return sendable, True
         left -= len(text) + EACH
-    return looked_at, False
+    return sendable, False
 
 
 def _shaped(texts: Sequence[str], left_out: bool, to: Recipient) -> Shaped:

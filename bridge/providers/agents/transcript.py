@@ -59,11 +59,11 @@ def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "")
     start = _start(items, before)
     if start is None:
         return HIDDEN
-    said = [n for n, item in enumerate(items) if item.speaker is Speaker.USER][before.user_items :]
-    said = [n for n in said if n >= start]
-    if not said:
+    sent = [n for n, item in enumerate(items) if item.speaker is Speaker.USER][before.user_items :]
+    sent = [n for n in sent if n >= start]
+    if not sent:
         return NOT_RECEIVED
-    ours = next((n for n in said if items[n].content == content), said[0])
+    ours = next((n for n in sent if items[n].content == content), sent[0])
     rest = items[ours + 1 :]
     until = next((n for n, item in enumerate(rest) if item.speaker is Speaker.USER), len(rest))
     return Finding(received=True, answer=tuple(rest[:until]))

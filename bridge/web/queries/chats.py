@@ -101,13 +101,13 @@ def list_chats(
 def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | None:
     """Return a chat and its texts, in order."""
     columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
-    said = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
+    query = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
     with rt.sessions() as session:
         row = session.execute(_views().where(Chat.id == chat_id)).first()
         if row is None:
             return None
         tapped = _reactions(session, chat_id)
-        texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(said)]
+        texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(query)]
         return _view(row), texts
 
 

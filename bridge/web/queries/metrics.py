@@ -36,8 +36,8 @@ class Tables:
     def collect(self) -> list[Metric]:
         now = self._rt.now()
         with self._rt.sessions() as session:
-            told = [*_sent(session), *_waiting(session, now), *_failed(session)]
-            return [*told, _failing(session, now), _open_circuits(session)]
+            metrics = [*_sent(session), *_waiting(session, now), *_failed(session)]
+            return [*metrics, _failing(session, now), _open_circuits(session)]
 
 
 def build_registry(rt: Runtime) -> CollectorRegistry:

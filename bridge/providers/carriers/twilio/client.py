@@ -302,9 +302,9 @@ def _carried(message: Any) -> CarriedText:
     )
 
 
-def _count(said: object) -> int | None:
+def _count(value: object) -> int | None:
     """Return the number of segments. Twilio sends 0 until it has counted."""
-    text = str(said)
+    text = str(value)
     return int(text) or None if text.isascii() and text.isdecimal() and len(text) < LONGEST_COUNT else None
 
 

@@ -46,9 +46,9 @@ def refusal(
 
     ``sender`` and ``numbers`` belong to the refused text, if the call was for one.
     """
-    said = answer.payload or {}
-    code = error_code(said.get("code"))
-    words = safe_words(said.get("message") or said.get("detail") or said.get("title"), secrets, numbers)
+    payload = answer.payload or {}
+    code = error_code(payload.get("code"))
+    words = safe_words(payload.get("message") or payload.get("detail") or payload.get("title"), secrets, numbers)
     kind = _kind(answer, code)
     sender_only = kind.provider_wide and meaning(code).treatment.sender_only
     return kind(
@@ -61,11 +61,11 @@ def refusal(
     )
 
 
-def error_code(said: object) -> int | None:
+def error_code(value: object) -> int | None:
     """Return one of Twilio's own codes, or ``None`` for any other value."""
-    if not isinstance(said, int) or isinstance(said, bool):
+    if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return said if 0 <= said <= LARGEST_CODE else None
+    return value if 0 <= value <= LARGEST_CODE else None
 
 
 def unreadable(answer: Answer | None) -> OutcomeUnknown:

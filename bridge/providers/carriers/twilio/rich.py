@@ -103,8 +103,8 @@ def words(fields: Fields) -> str:
 
 def aside(fields: Fields) -> str:
     """Return the lines for the agent beside these words: a differing payload, answers, a place."""
-    said = words(fields)
-    lines = [*_payloads(fields, said), *_answers(fields, said), *_place(fields)]
+    content = words(fields)
+    lines = [*_payloads(fields, content), *_answers(fields, content), *_place(fields)]
     return "\n".join(lines)[:LONGEST_WORDS]
 
 
@@ -124,9 +124,9 @@ def _kind(content_type: str) -> Attachment:
     return kinds.get(plain.partition("/")[0], Attachment.FILE)
 
 
-def _payloads(fields: Fields, said: str) -> Iterator[str]:
+def _payloads(fields: Fields, content: str) -> Iterator[str]:
     """Yield each payload once, and only if it adds something to the words."""
-    known = {_plain(said)}
+    known = {_plain(content)}
     for payload in (fields.get("ButtonPayload"), fields.get("ListId"), *_ids(fields)):
         if payload and _plain(payload) and _plain(payload) not in known:
             known.add(_plain(payload))
@@ -200,9 +200,9 @@ def _ids(fields: Fields) -> Iterator[str]:
     return (word for reply in _replies(fields) for name in _IDS if (word := _word(reply.get(name))))
 
 
-def _answers(fields: Fields, said: str) -> Iterator[str]:
+def _answers(fields: Fields, content: str) -> Iterator[str]:
     """Yield the form's answers as ``question: answer``."""
-    known = {""} | {_plain(said)}
+    known = {""} | {_plain(content)}
     count = 0
     for document in _documents(fields):
         for each in _objects(document):
