@@ -192,10 +192,16 @@ def _partial(name: str, *columns: Any, where: Any, unique: bool = False) -> Inde
     return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
 
-for _line in ("turn", "delivery"):
-    for _column in ("due_at", "worker"):
-        _of = Conversation.__table__.c[f"{_line}_{_column}"]
-        _partial(f"ix_conversations_{_line}_{_column}", _of, where=_of.is_not(None))
+_partial("ix_conversations_turn_due_at", Conversation.turn_due_at, where=Conversation.turn_due_at.is_not(None))
+_partial("ix_conversations_turn_leased_by", Conversation.turn_leased_by, where=Conversation.turn_leased_by.is_not(None))
+_partial(
+    "ix_conversations_delivery_due_at", Conversation.delivery_due_at, where=Conversation.delivery_due_at.is_not(None)
+)
+_partial(
+    "ix_conversations_delivery_leased_by",
+    Conversation.delivery_leased_by,
+    where=Conversation.delivery_leased_by.is_not(None),
+)
 
 
 class Chat(Base):

@@ -246,10 +246,10 @@ def leases_of(
     session: Session, queue: ConversationQueue, worker: str, conversation_id: int | None = None
 ) -> list[Lease]:
     """What this worker has claimed of one kind of line, as the table tells it; in one conversation, or in all."""
-    open_circuits = select(Conversation.id, queue.lease_token).where(queue.leased_by == worker)
+    held = select(Conversation.id, queue.lease_token).where(queue.leased_by == worker)
     if conversation_id is not None:
-        open_circuits = open_circuits.where(Conversation.id == conversation_id)
-    return [Lease(queue, conversation_id, number, worker) for conversation_id, number in session.execute(open_circuits)]
+        held = held.where(Conversation.id == conversation_id)
+    return [Lease(queue, conversation_id, token, worker) for conversation_id, token in session.execute(held)]
 
 
 def release(session: Session, lease: Lease, now: datetime) -> bool:

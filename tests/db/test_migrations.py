@@ -121,7 +121,7 @@ def test_a_database_that_a_newer_release_took_further_is_fine(bare_database_url:
 
 
 def test_two_releases_at_once_do_no_harm(bare_database_url: str) -> None:
-    code = "import sys; from bridge import migrate; migrate.upgrade(sys.argv[1])"
+    code = "import sys; from bridge.db import migrate; migrate.upgrade(sys.argv[1])"
 
     def release(_: int) -> subprocess.CompletedProcess[str]:
         arguments = [sys.executable, "-c", code, bare_database_url]

@@ -163,7 +163,7 @@ def test_a_database_that_is_new_is_fit(engine: Engine) -> None:
 
 
 def test_several_releases_at_once_do_no_harm(pooler: Pooler) -> None:
-    code = "import sys; from bridge import migrate; migrate.upgrade(sys.argv[1])"
+    code = "import sys; from bridge.db import migrate; migrate.upgrade(sys.argv[1])"
     with pooler.database() as url:
 
         def release(_: int) -> tuple[int, str]:

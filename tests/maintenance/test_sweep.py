@@ -113,8 +113,8 @@ def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_th
         scene.text("hello", phone)
     with sessions.begin() as session:
         for conversation_id in (1, 2):
-            booked = {"worker": "dead", "now": scene.clock(), "booking": timedelta(minutes=5)}
-            assert conversation_queue.claim(session, conversation_queue.TURNS, conversation_id, **booked)
+            leased = {"worker": "dead", "now": scene.clock(), "lease_for": timedelta(minutes=5)}
+            assert conversation_queue.claim(session, conversation_queue.TURNS, conversation_id, **leased)
     scene.clock.tick(1)
     with sessions() as halted:
         halted.get_one(Conversation, 1, with_for_update=True)
@@ -135,7 +135,7 @@ def test_the_work_of_a_living_worker_is_left_alone(scene: Scene) -> None:
             1,
             worker=scene.rt.heartbeat.worker,
             now=scene.clock(),
-            booking=timedelta(minutes=5),
+            lease_for=timedelta(minutes=5),
         )
     for _ in range(10):
         scene.tick(20)

@@ -91,7 +91,7 @@ def nothing_is_left(scene: Scene) -> None:
     scene.work(seconds=2)
     with scene.sessions() as session:
         for each in QUEUES:
-            held = (each.due_at.is_not(None)) | (each.worker.is_not(None))
+            held = (each.due_at.is_not(None)) | (each.leased_by.is_not(None))
             assert session.scalars(select(Conversation.id).where(held)).all() == []
     assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
     unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT}
@@ -753,7 +753,7 @@ def test_answers_that_are_just_being_queued_are_canceled_once_they_are(sessions:
     with ThreadPoolExecutor(1) as threads:
         with scene.sessions.begin() as session:
             assert conversation_queue.claim(
-                session, conversation_queue.TURNS, 1, worker="w", now=scene.clock(), booking=LEASE_FOR
+                session, conversation_queue.TURNS, 1, worker="w", now=scene.clock(), lease_for=LEASE_FOR
             )
             assert outbox.put(scene.rt, session, 1, shape(["late"], Recipient(ANN)), expires_at=scene.clock()) == 1
             stopping = threads.submit(lambda: scene.text("STOP", to=to))

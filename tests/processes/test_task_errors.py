@@ -70,7 +70,7 @@ def scene(sessions: Sessions, agent: Buggy) -> Guarded:
 
 def metric(scene: Scene) -> dict[str, float]:
     [family] = [family for family in build_registry(scene.rt).collect() if family.name == "bridge_failing_tasks"]
-    return {sample.labels["step"]: sample.value for sample in family.samples}
+    return {sample.labels["task"]: sample.value for sample in family.samples}
 
 
 def parts(scene: Scene) -> list[str]:
@@ -84,7 +84,7 @@ def test_after_a_few_in_a_row_it_stands_everywhere(scene: Guarded, caplog: pytes
     [row] = scene.rows(TaskError)
     assert row.times > A_FEW
     [failure] = failures.list_failures(scene.rt).failures
-    assert (failure.kind, failure.conversation_id, failure.phone, failure.at) == ("step", 1, ANN, row.last_at)
+    assert (failure.kind, failure.conversation_id, failure.phone, failure.at) == ("task", 1, ANN, row.last_at)
     assert failure.error
     assert failure.error.startswith("process_turns: ValueError at bridge/turns/")
     assert metric(scene) == {"process_turns": 1}

@@ -624,7 +624,7 @@ def knock(scene: Scene, conversation: int) -> None:
 
 def test_what_is_given_up_untried_tells_nothing_of_the_account(sessions: Sessions) -> None:
     scene = Scene(sessions, answer_within="60s")
-    trip_circuit(scene, "twilio", 61, late=True, probes=1, probe_failed=True)
+    trip_circuit(scene, "twilio", 61, from_receipt=True, probes=1, probe_failed=True)
     scene.text("one", to=BAD)
     scene.wake()
     scene.clock.tick(61)
@@ -639,7 +639,7 @@ def test_what_is_given_up_untried_tells_nothing_of_the_account(sessions: Session
 def test_an_account_and_a_sender_whose_texts_fail_later_are_probed_at_once_and_judged_apart(sending: Scene) -> None:
     sending.carrier.refuses.clear()
     trip_circuit(sending, "twilio", 0)
-    trip_circuit(sending, f"twilio {BAD}", 0, late=True)
+    trip_circuit(sending, f"twilio {BAD}", 0, from_receipt=True)
     sending.text("one", to=BAD)
     sending.wake()
     assert answers_from(sending, BAD) == ["You said: one"]
@@ -711,7 +711,7 @@ def test_a_text_that_was_not_taken_does_not_go_again_while_its_sender_is_on_hold
     sending.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"))
     sending.text("one", to=BAD)
     sending.wake()
-    trip_circuit(sending, f"twilio {BAD}", 100, late=True)
+    trip_circuit(sending, f"twilio {BAD}", 100, from_receipt=True)
     sending.work(seconds=90)
     assert sending.carrier.accepted == []
     assert [row.status for row in sending.rows(Message) if row.reference] == [MessageStatus.QUEUED]

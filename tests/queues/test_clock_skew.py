@@ -90,7 +90,7 @@ def test_the_text_behind_is_taken_at_once_though_it_was_made_due_by_a_worker_who
     assert scene.agent.received == ["one", "two"]
 
 
-@pytest.mark.parametrize("step", ["process_turns", "process_deliveries"])
+@pytest.mark.parametrize("task", ["process_turns", "process_deliveries"])
 def test_what_a_sweeper_whose_clock_is_ahead_takes_from_the_dead_is_taken_by_its_ring(
     scene: Scene, ahead: Runtime, later: FakeClock, task: str
 ) -> None:

@@ -24,7 +24,7 @@ from bridge.queues.conversation_queue import (
 )
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
-BOOKING = timedelta(minutes=1)
+LEASE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def conversation(sessions: Sessions) -> int:
 
 
 def claim(session: Session, conversation: int, worker: str, now: datetime = NOW) -> Lease | None:
-    return conversation_queue.claim(session, TURNS, conversation, worker=worker, now=now, booking=BOOKING)
+    return conversation_queue.claim(session, TURNS, conversation, worker=worker, now=now, lease_for=LEASE)
 
 
 def test_a_line_is_claimed_once(sessions: Sessions, conversation: int) -> None:
@@ -53,7 +53,7 @@ def test_a_line_that_is_not_due_is_not_claimed(sessions: Sessions, conversation:
 
 def test_the_two_lines_of_a_conversation_do_not_know_each_other(sessions: Sessions, conversation: int) -> None:
     with sessions.begin() as session:
-        assert conversation_queue.claim(session, DELIVERIES, conversation, worker="a", now=NOW, booking=BOOKING) is None
+        assert conversation_queue.claim(session, DELIVERIES, conversation, worker="a", now=NOW, lease_for=LEASE) is None
         assert claim(session, conversation, "a")
 
 
@@ -64,7 +64,7 @@ def test_a_claim_whose_booking_ended_is_worth_nothing_once_another_has_claimed(
     """Not even when the other one is the same worker."""
     with sessions.begin() as session:
         late = claim(session, conversation, "a")
-        newer = claim(session, conversation, second, NOW + 2 * BOOKING)
+        newer = claim(session, conversation, second, NOW + 2 * LEASE)
     assert late and newer
     for change in (
         conversation_queue.verify_lease,

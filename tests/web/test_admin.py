@@ -301,7 +301,7 @@ def test_a_chat_is_shown_with_its_texts(call, chat) -> None:
     shown = call("GET", f"/admin/chats/{chat}").get_json()
     assert shown["id"] == chat
     assert [(m["direction"], m["status"], m["body"], m["segments"]) for m in shown["messages"]] == [
-        ("in", "taken", "Hello", None),
+        ("in", "in_turn", "Hello", None),
         ("out", "sent", "Hi é", 1),
     ]
 
