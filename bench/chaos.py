@@ -4,12 +4,12 @@
     python -m bench.chaos --texts 10000 --faults 1000 …      the long form: `make chaos-long`, a quarter of an hour
     python -m bench.chaos --bridge both --markdown           beside the tutorial's bridge, under the same schedule
 
-People text through simulated vendors while processes are killed and halted, the database and the broker go away,
-and every call to a vendor may fail in every way it can. Then everything is mended, the bridge gets two minutes to come
-to rest, and the vendors' ledger is the judge. A single loss, double, disorder, crossing or leak is exit code 1, and so
-is a process that ends by itself, a recovery that takes too long, or a disaster of the schedule that never struck.
+People text through simulated providers while processes are killed and halted, and the database and the broker go away.
+Every call to a provider may fail in every possible way. Then all faults end, the bridge gets two minutes to come to
+rest, and the providers' ledger is the judge. Exit code 1 means a loss, double, disorder, crossing or leak; a process
+that ended by itself; a slow recovery; or a planned disaster that never struck.
 
-Everything stays on this machine, ends by itself, and nothing is killed that was not started here.
+Everything stays on this machine and ends by itself. The run kills only what it has started.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from bench.disasters import (
     missed,
     play,
     schedule,
-    set_vendor_faults,
+    set_provider_faults,
 )
 from bench.judgement import Judgement, leaks, pronounce
 from bench.report import shown
@@ -51,25 +51,25 @@ from bridge.simulator import Simulator, SimulatorSettings, serve
 from bridge.simulator.ledger import FaultStruck
 from testkit.places import PLACES, Place
 from testkit.procfile import ROOT
-from testkit.proxies import HERE, Doors
+from testkit.proxies import HERE, Proxies
 from testkit.servers import Missing
 
 AGENT_TIMEOUT = 15
 """Seconds. Short, so that the agent can outlast it within a short run."""
 
 WORKER_CONCURRENCY = "50"
-"""As an operator has it by default: many threads wait for a vendor at a time."""
+"""The default of an operator: many threads wait for a provider at a time."""
 
 SENDER_RATE = "25"
-"""Segments a second for each of the two numbers: what has waited behind a disaster comes faster, and has to queue."""
+"""Segments a second for each of the two numbers. After a disaster the waiting texts come faster, and must queue."""
 
 SETTLE_WITHIN = 120.0
 """Seconds from the end of the last fault until everything must be at rest."""
 
 WATCH_AFTERWARDS = 10.0
-"""Seconds in which nothing more may happen: a double may come late."""
+"""Seconds in which nothing more may happen. A double may come late."""
 
-LOOK_EVERY = 3.0
+CHECK_EVERY = 3.0
 
 OUR_SLOTS = ("web", "worker", "worker", "clock")
 PROCFILES = {"ours": ROOT / "Procfile", "tutorial": ROOT / "bench" / "tutorial" / "Procfile"}
@@ -77,7 +77,7 @@ PROCFILES = {"ours": ROOT / "Procfile", "tutorial": ROOT / "bench" / "tutorial" 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is told."""
+    """The options of a run."""
 
     texts: int
     faults: int
@@ -85,7 +85,7 @@ class Options:
     rate: float
     seed: int
     disaster_every: float
-    """Seconds of load for each disaster; the rest of the faults are the vendors'."""
+    """Seconds of load for each disaster. The other faults are the providers'."""
     setup: str
     bridge: str
     accepted_only: bool
@@ -95,12 +95,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run."""
+    """The result of a run."""
 
     judgement: Judgement
     happened: list[Happened]
     missed: list[str]
-    """The kinds of disasters that were planned, and never struck."""
+    """The kinds of planned disasters that never struck."""
     struck: Counter[str]
     speed: Speed
     settled: bool
@@ -108,7 +108,9 @@ class Result:
 
     @property
     def clean(self) -> bool:
-        """Nothing wrong, soon moving again, at rest in time, and under all that was planned."""
+        """Return True if nothing is wrong, the bridge recovered and came to rest in time, and every planned kind
+        struck.
+        """
         return self.settled and not self.judgement.faults and self.speed.recovered and not self.missed
 
 
@@ -129,7 +131,7 @@ def exit_code(results: Iterable[Result]) -> int:
 
 
 def run(bridge: str, options: Options) -> Result:
-    """One bridge through the schedule of the seed."""
+    """Run one bridge through the schedule of the seed."""
     folder = Path(tempfile.mkdtemp(prefix=f"bridge-chaos-{bridge}-"))
     with ExitStack() as stack:
         place = stack.enter_context(PLACES[options.setup](folder))
@@ -143,8 +145,8 @@ def run(bridge: str, options: Options) -> Result:
             seed=options.seed,
         )
         simulator = Simulator(settings)
-        vendors = stack.enter_context(serve(simulator))
-        stage = _stage(bridge, options, place, simulator, vendors, folder, stack)
+        providers = stack.enter_context(serve(simulator))
+        stage = _stage(bridge, options, place, simulator, providers, folder, stack)
         result = _play(bridge, options, stage)
         if options.keep or not result.clean:
             rows = (json.dumps(row) for row in simulator.ledger.export())
@@ -161,16 +163,16 @@ def _stage(
     options: Options,
     place: Place,
     simulator: Simulator,
-    vendors: str,
+    providers: str,
     folder: Path,
     stack: ExitStack,
 ) -> Stage:
-    """Everything between the vendors and the servers, running."""
-    vendor = urlsplit(vendors).port or 0
-    doors = Doors({**place.ports, "agent": vendor, "carrier": vendor})
-    stack.callback(doors.close)
+    """Start everything between the providers and the servers."""
+    port_of_both = urlsplit(providers).port or 0
+    proxies = Proxies({**place.ports, "agent": port_of_both, "carrier": port_of_both})
+    stack.callback(proxies.close)
     port = free_port(HERE)
-    settings = _environment(place, doors, simulator, port)
+    settings = _environment(place, proxies, simulator, port)
     simulator.webhook_url = f"{settings['PUBLIC_URL']}/twilio/inbound#rc=5&rp=5xx,ct,rt"
     lines = dict(line.split(": ", 1) for line in PROCFILES[bridge].read_text().splitlines())
     if place.sqlite:
@@ -184,13 +186,13 @@ def _stage(
     supervisor.start(port)
     length = options.texts / options.rate
     percent = 100 * max(0, options.faults - length / options.disaster_every) / (options.texts * CALLS_PER_TEXT)
-    return Stage(place, doors, supervisor, simulator, AGENT_TIMEOUT, percent)
+    return Stage(place, proxies, supervisor, simulator, AGENT_TIMEOUT, percent)
 
 
-def _environment(place: Place, doors: Doors, simulator: Simulator, port: int) -> dict[str, str]:
+def _environment(place: Place, proxies: Proxies, simulator: Simulator, port: int) -> dict[str, str]:
     settings = simulator.settings
     return {
-        **place.settings(doors.ports),
+        **place.settings(proxies.ports),
         "PORT": str(port),
         "PUBLIC_URL": f"http://{HERE}:{port}",
         "GUNICORN_CMD_ARGS": f"--bind {HERE}:{port}",
@@ -198,11 +200,11 @@ def _environment(place: Place, doors: Doors, simulator: Simulator, port: int) ->
         "WORKER_CONCURRENCY": WORKER_CONCURRENCY,
         "TWILIO_ACCOUNT_SID": settings.account_sid,
         "TWILIO_AUTH_TOKEN": settings.auth_token,
-        "TWILIO_API_BASE_URL": f"http://{HERE}:{doors.ports['carrier']}",
+        "TWILIO_API_BASE_URL": f"http://{HERE}:{proxies.ports['carrier']}",
         "TWILIO_NUMBERS": ",".join(settings.numbers),
         "RETELL_API_KEY": settings.retell_api_key,
         "RETELL_AGENT_ID": settings.agent_id,
-        "RETELL_BASE_URL": f"http://{HERE}:{doors.ports['agent']}",
+        "RETELL_BASE_URL": f"http://{HERE}:{proxies.ports['agent']}",
         "AGENT_TIMEOUT": f"{AGENT_TIMEOUT}s",
         "ANSWER_WITHIN": "1h",
         "SENDER_RATE": SENDER_RATE,
@@ -210,14 +212,14 @@ def _environment(place: Place, doors: Doors, simulator: Simulator, port: int) ->
 
 
 def _play(bridge: str, options: Options, stage: Stage) -> Result:
-    """The load and the disasters, then the peace, then the judgement."""
+    """Run the load and the disasters, then wait for rest, then judge."""
     rng = random.Random(options.seed)
     length = options.texts / options.rate
     planned = people.plan(rng, options.texts, options.phones, options.rate)
     disasters = _disasters(rng, stage, options, length)
     stopped = threading.Event()
     _tell(f"{bridge}: {len(planned)} texts, {len(disasters)} disasters, {length:.0f} s, seed {options.seed}")
-    set_vendor_faults(stage, webhooks_lost=not options.accepted_only)
+    set_provider_faults(stage, webhooks_lost=not options.accepted_only)
     load = threading.Thread(target=people.text, args=(stage.simulator, planned, stopped), daemon=True)
     load.start()
     try:
@@ -239,7 +241,7 @@ def _disasters(rng: random.Random, stage: Stage, options: Options, length: float
 def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened], never: list[str]) -> Result:
     """Wait until all is at rest, watch whether it stays so, and judge."""
     began = time.monotonic()
-    _tell("all faults are over; waiting until all is at rest")
+    _tell("all faults are over; waiting until everything is at rest")
     settled = _settle(bridge, options, stage)
     settled_in = time.monotonic() - began
     if settled:
@@ -258,12 +260,15 @@ def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened]
 
 
 def _settle(bridge: str, options: Options, stage: Stage) -> bool:
-    """Also over when nothing has moved for long: what is lost will not come any more."""
+    """Wait until everything is complete.
+
+    Return False after the time limit: then what is lost will not come any more.
+    """
     until = time.monotonic() + SETTLE_WITHIN
     while time.monotonic() < until:
         if _judged(bridge, options, stage).complete and not stage.simulator.agent.thinking():
             return True
-        time.sleep(LOOK_EVERY)
+        time.sleep(CHECK_EVERY)
     return False
 
 
@@ -287,19 +292,19 @@ def _as_interrupt(*_: object) -> None:
 def _options(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="Nothing lost, nothing twice.")
     parser.add_argument("--texts", type=int, default=600)
-    parser.add_argument("--faults", type=int, default=300, help="all together, about so many")
+    parser.add_argument("--faults", type=int, default=300, help="roughly, in total")
     parser.add_argument("--phones", type=int, default=150)
     parser.add_argument("--rate", type=float, default=10.0, help="texts a second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--disaster-every", type=float, default=3.0, help="seconds: a minute has most kinds of them")
     parser.add_argument("--setup", choices=list(PLACES), default="postgres-redis")
     parser.add_argument("--bridge", choices=["ours", "tutorial", "both"], default="ours")
-    parser.add_argument("--accepted-only", action="store_true", help="what was never answered with 200 is not owed")
+    parser.add_argument("--accepted-only", action="store_true", help="judge only texts that were answered with 200")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the ledger and the logs of a good run too")
     options = Options(**vars(parser.parse_args(arguments)))
     if options.setup == "up-sqlite" and options.bridge != "ours":
-        parser.error("the tutorial's bridge has no form without a broker; choose another setup")
+        parser.error("the tutorial's bridge needs a broker; choose another setup")
     return options
 
 

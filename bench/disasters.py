@@ -1,7 +1,7 @@
-"""What goes wrong in a chaos run, besides the vendors' own faults: one line of the table for each kind.
+"""The disasters of a chaos run besides the providers' own faults, one line of the table for each kind.
 
-A run's schedule is drawn from its seed. Each disaster runs in a thread of its own; two of them never use the same
-process or door at once. When the last one is over, everything is as it was.
+The seed determines the schedule of a run. Each disaster has its own thread. Two of them never use the same process or
+proxy at once. After the last one, everything is as it was.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bench.supervisor import Ended, Supervisor, Watched
 from bridge.simulator import Simulator
 from bridge.simulator.faults import FAULTS
 from testkit.places import Place, sqlite_lock
-from testkit.proxies import Doors, State
+from testkit.proxies import Proxies, State
 
 NOT_AT_RANDOM = {"agent_401", "carrier_401", "carrier_queue_full", "callbacks_undelivered"}
-"""An account and a queue refuse everything, for a while: disasters. What a handset does is no fault of the vendor."""
+"""Faults that last for a while, such as a refused account, are disasters. A handset's fault is not the provider's."""
 
-VENDOR_FAULTS = [name for name in FAULTS if name not in NOT_AT_RANDOM]
-"""Those of the simulator's faults that strike single calls."""
+PROVIDER_FAULTS = [name for name in FAULTS if name not in NOT_AT_RANDOM]
+"""The simulator's faults that strike single calls."""
 
 CALLS_PER_TEXT = 10
-"""How many chances the vendor faults together have with one text, roughly."""
+"""Chances of the provider faults together to strike one text, roughly."""
 
 MORE_CALLS = {
     "agent_500": ("completion", "create", "get"),
@@ -42,39 +42,39 @@ MORE_CALLS = {
     "carrier_429": ("send", "list"),
     "carrier_cut": ("send", "list"),
 }
-"""Faults that strike more than what they strike by default."""
+"""Faults that strike more calls than by default."""
 
 SLOW = 4.0
 """Seconds that a slow agent takes; well within AGENT_TIMEOUT."""
 
 LAST_WORDS = 0.3
-"""Seconds in which what a server says to its clients at its end still passes the door."""
+"""Seconds in which the last words of an ending server still pass the proxy."""
 
 GRACE = 10.0
 """Seconds that a disaster waits for a process to strike."""
 
 STARTS_WITHIN = 20.0
-"""Seconds until a process runs or has given up: two busy cores take some, and ``up`` waits ten for a locked SQLite."""
+"""Seconds until a process runs or has given up. Two busy cores take some, and ``up`` waits ten for a locked SQLite."""
 
 ENOUGH = 3
-"""Times as many disasters as kinds: that one of these had nothing to strike each time is no accident any more."""
+"""Disasters for each kind. A kind that never found anything to strike in so many is no coincidence any more."""
 
 
 @dataclass
 class Stage:
-    """What can be spoiled."""
+    """The parts that a disaster can break."""
 
     place: Place
-    doors: Doors
+    proxies: Proxies
     supervisor: Supervisor
     simulator: Simulator
     agent_timeout: float
     percent: float
-    """Of the calls that each vendor fault strikes."""
+    """Percent of the calls that each provider fault strikes."""
     locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     def one(self, name: str, rng: random.Random) -> Watched | None:
-        """A running process of this name, once there is one."""
+        """Return a running process of this name, once there is one."""
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline:
             if running := self.supervisor.running(name):
@@ -84,7 +84,7 @@ class Stage:
 
 
 Act = Callable[[Stage, random.Random, float], bool]
-"""Does it, for so many seconds; False when there was nothing to strike."""
+"""Carry out a disaster for so many seconds. Return False if there was nothing to strike."""
 
 
 def _kill(name: str) -> Act:
@@ -111,7 +111,7 @@ def _kill_child(name: str) -> Act:
 
 
 def _tell(child: int, signum: signal.Signals) -> None:
-    """By a file descriptor, which never means another process; one that has ended needs no telling."""
+    """Signal a process by its file descriptor, which never means another process. Ignore an ended one."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(child, signum)
 
@@ -126,8 +126,8 @@ def _halt_child(name: str) -> Act:
             child = os.pidfd_open(rng.choice(children))
         except ProcessLookupError:
             return False
-        # It goes on also when its parent was killed meanwhile: a halted orphan would keep the port for ever, which no
-        # platform lets happen.
+        # It continues even if its parent was killed meanwhile. A halted orphan would keep the port for ever; no
+        # platform lets that happen.
         try:
             _tell(child, signal.SIGSTOP)
             time.sleep(seconds)
@@ -153,13 +153,13 @@ def _halt(name: str) -> Act:
     return act
 
 
-def _door(door: str, *states: State) -> Act:
+def _proxy(proxy: str, *states: State) -> Act:
     def act(stage: Stage, rng: random.Random, seconds: float) -> bool:
-        with stage.locks[door]:
-            stage.doors.set(door, states[0])
+        with stage.locks[proxy]:
+            stage.proxies.set(proxy, states[0])
             time.sleep(seconds)
             for state in (*states[1:], State.OPEN):
-                stage.doors.set(door, state)
+                stage.proxies.set(proxy, state)
         return True
 
     return act
@@ -171,11 +171,11 @@ def _restart(name: str, how: signal.Signals) -> Act:
         with stage.locks[name]:
             server.tell(how)
             time.sleep(LAST_WORDS)
-            stage.doors.set(name, State.SHUT)  # else PostgreSQL waits for who is half through the door, up to a minute
+            stage.proxies.set(name, State.SHUT)  # else PostgreSQL waits up to a minute for half-open clients
             server.until_gone()
             time.sleep(seconds)
             server.start()
-            stage.doors.set(name, State.OPEN)
+            stage.proxies.set(name, State.OPEN)
         return True
 
     return act
@@ -206,7 +206,10 @@ def _refuse(fault: str, **options: float) -> Act:
 
 
 def _outlast(stage: Stage, rng: random.Random, seconds: float) -> bool:
-    """For a while every third answer takes longer than the bridge waits for it. It is heard all the same."""
+    """For a while, let every third answer take longer than the bridge waits for it.
+
+    The agent receives the turn anyway.
+    """
     with stage.locks["agent_outlasts"]:
         stage.simulator.faults.set("agent_slow", 33, seconds=stage.agent_timeout + rng.uniform(1, 8))
         time.sleep(seconds)
@@ -216,7 +219,7 @@ def _outlast(stage: Stage, rng: random.Random, seconds: float) -> bool:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of disaster: how long it lasts, and what it needs to be there."""
+    """A kind of disaster: its duration, and the part that it needs."""
 
     act: Act
     seconds: tuple[float, float] = (0, 0)
@@ -224,37 +227,37 @@ class Kind:
     most: float = math.inf
     """Times in one run."""
     keeps_out: str = ""
-    """The process that can't start meanwhile: it may end, and is started again."""
+    """The process that can't start meanwhile. It may end, and is started again."""
 
 
 KINDS: dict[str, Kind] = {
     "web killed": Kind(_kill("web"), needs="web"),
     "web child killed": Kind(_kill_child("web"), needs="web"),
-    "web child halted": Kind(_halt_child("web"), (2, 20), needs="web", keeps_out="web"),  # as an orphan it has the port
+    "web child halted": Kind(_halt_child("web"), (2, 20), needs="web", keeps_out="web"),  # an orphan keeps the port
     "worker killed": Kind(_kill("worker"), needs="worker"),
     "worker halted": Kind(_halt("worker"), (25, 40), needs="worker"),
     "clock killed": Kind(_kill("clock"), needs="clock"),
     "bridge killed": Kind(_kill("up"), needs="up"),
     "bridge halted": Kind(_halt("up"), (3, 25), needs="up"),
-    # PostgreSQL's own words for these two: fast (all sessions are ended) and immediate (as if it had crashed).
+    # PostgreSQL calls these two fast (it ends all sessions) and immediate (like a crash).
     "database restarted": Kind(_restart("database", signal.SIGINT), (0.5, 5), needs="database"),
     "database crashed": Kind(_restart("database", signal.SIGQUIT), (0.5, 5), needs="database"),
-    "database silent": Kind(_door("database", State.SILENT), (2, 12), needs="database"),
-    "database silent, then cut": Kind(_door("database", State.SILENT, State.CUT), (2, 12), needs="database"),
+    "database silent": Kind(_proxy("database", State.SILENT), (2, 12), needs="database"),
+    "database silent, then cut": Kind(_proxy("database", State.SILENT, State.CUT), (2, 12), needs="database"),
     "database locked": Kind(_lock_sqlite, (2, 12), needs="sqlite", keeps_out="up"),
     "broker killed": Kind(_restart("broker", signal.SIGKILL), (0.5, 8), needs="broker"),
-    "broker silent": Kind(_door("broker", State.SILENT), (2, 12), needs="broker"),
-    "broker silent, then cut": Kind(_door("broker", State.SILENT, State.CUT), (2, 12), needs="broker"),
+    "broker silent": Kind(_proxy("broker", State.SILENT), (2, 12), needs="broker"),
+    "broker silent, then cut": Kind(_proxy("broker", State.SILENT, State.CUT), (2, 12), needs="broker"),
     "broker emptied": Kind(_empty_broker, needs="broker"),
-    "agent away": Kind(_door("agent", State.SHUT), (0.5, 5)),
-    "agent silent, then cut": Kind(_door("agent", State.SILENT, State.CUT), (2, 8)),
+    "agent away": Kind(_proxy("agent", State.SHUT), (0.5, 5)),
+    "agent silent, then cut": Kind(_proxy("agent", State.SILENT, State.CUT), (2, 8)),
     "agent outlasts the timeout": Kind(_outlast, (2, 4)),
     "agent refuses the account": Kind(_refuse("agent_401"), (2, 6)),
-    "carrier away": Kind(_door("carrier", State.SHUT), (0.5, 5)),
-    "carrier silent, then cut": Kind(_door("carrier", State.SILENT, State.CUT), (2, 8)),
+    "carrier away": Kind(_proxy("carrier", State.SHUT), (0.5, 5)),
+    "carrier silent, then cut": Kind(_proxy("carrier", State.SILENT, State.CUT), (2, 8)),
     "carrier refuses the account": Kind(_refuse("carrier_401"), (2, 6)),
     "carrier refuses the senders": Kind(_refuse("carrier_code", code=21606), (2, 6)),
-    # A queue is hours long, so the bridge pauses for longer each time that it finds it full again.
+    # A full queue lasts for hours, so the bridge's backoff grows each time that the queue is still full.
     "carrier's queue full": Kind(_refuse("carrier_queue_full"), (2, 6), most=1),
 }
 
@@ -271,7 +274,7 @@ class Disaster:
 
 @dataclass(frozen=True)
 class Happened:
-    """A disaster that was; times in seconds since 1970."""
+    """A disaster that struck. Times are in seconds since 1970."""
 
     kind: str
     began: float
@@ -283,7 +286,7 @@ class Happened:
 
 
 def schedule(rng: random.Random, there: Iterable[str], number: int, length: float) -> list[Disaster]:
-    """So many disasters, evenly over all kinds that are possible here and over the time; all end by its end."""
+    """Return so many disasters, spread evenly over all possible kinds and over the time. All of them end by its end."""
     there = {*there, ""}
     possible = [name for name, kind in KINDS.items() if kind.needs in there]
     kinds: list[str] = []
@@ -299,7 +302,7 @@ def schedule(rng: random.Random, there: Iterable[str], number: int, length: floa
 
 
 def play(stage: Stage, planned: Iterable[Disaster], stopped: threading.Event) -> list[Happened]:
-    """Let it all happen; returns when the last one is over."""
+    """Carry out all disasters. Return when the last one is over."""
     happened: list[Happened] = []
     began = time.monotonic()
     threads = []
@@ -320,7 +323,7 @@ def _happen(stage: Stage, disaster: Disaster, happened: list[Happened]) -> None:
 
 
 def missed(planned: Sequence[Disaster], happened: Iterable[Happened]) -> list[str]:
-    """The kinds that never struck, of a schedule that is long enough for all."""
+    """Return the kinds that never struck, if the schedule is long enough for all."""
     kinds = {disaster.kind for disaster in planned}
     if len(planned) < ENOUGH * len(kinds):
         return []
@@ -328,7 +331,7 @@ def missed(planned: Sequence[Disaster], happened: Iterable[Happened]) -> list[st
 
 
 def by_themselves(ended: Iterable[Ended], happened: Sequence[Happened]) -> list[Ended]:
-    """Without those that a disaster kept from starting."""
+    """Return the processes that ended by themselves, except those that a disaster kept from starting."""
 
     def kept_out(process: Ended, each: Happened) -> bool:
         meanwhile = each.began < process.at and process.started < each.ended
@@ -341,8 +344,8 @@ def by_themselves(ended: Iterable[Ended], happened: Sequence[Happened]) -> list[
     ]
 
 
-def set_vendor_faults(stage: Stage, *, webhooks_lost: bool) -> None:
-    for name in VENDOR_FAULTS:
+def set_provider_faults(stage: Stage, *, webhooks_lost: bool) -> None:
+    for name in PROVIDER_FAULTS:
         if name == "webhooks_lost" and not webhooks_lost:
             continue
         options = {"seconds": SLOW} if name == "agent_slow" else {}

@@ -1,11 +1,11 @@
-"""What shaping saves: the segments of agents' replies as they were written, without Markdown, and in plain characters.
+"""The savings of shaping: the segments of agents' replies as written, without Markdown, and in plain characters.
 
     python -m bench.encoding
 
-The replies were written for this measurement, in the manner in which language models answer texts: some with curly
-quotes and dashes, some with Markdown, some with emoji, some in other languages. So the figures say what can be saved
-where; how much it is for a real agent depends on its own manner. Twilio's own flag (``smart_encoded``) is not in the
-comparison: what it replaces is seen only by sending.
+The replies were written for this measurement, in the style in which language models answer texts: some with curly
+quotes and dashes, some with Markdown, some with emoji, some in other languages. So the figures show possible savings. A
+real agent's savings depend on its own style. The comparison leaves out Twilio's own flag (``smart_encoded``): its
+effect shows only by sending.
 """
 
 from __future__ import annotations

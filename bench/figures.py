@@ -12,18 +12,18 @@ from bench.meters import MACHINE
 from bench.products import GENERATOR, Running
 
 Figures = dict[str, float]
-"""By their labels, in the order of the table. A label in parentheses is not the bridge's: it has no ratio."""
+"""By label, in the order of the table. A label in parentheses is not about the bridge, and has no ratio."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of processor time, of what runs beside each other in that while."""
+    """Seconds of processor time of everything that ran meanwhile."""
 
     own: Mapping[str, float]
     services: Mapping[str, float]
     generator: float
     others: float
-    """Whatever else the machine did."""
+    """All other work of the machine."""
     took: float
 
 
@@ -36,7 +36,7 @@ def spent(running: Running, before: Mapping[str, float], after: Mapping[str, flo
 
 
 def of_rate(rate: str, outcome: Outcome, cost: Spent, idle: Spent) -> Figures:
-    """Milliseconds, and shares of 100. What the processes spend when nothing happens is not the texts' cost."""
+    """Return milliseconds and percentages. The cost of idle processes does not count as the texts' cost."""
 
     def a_text(now: Mapping[str, float], at_rest: Mapping[str, float]) -> float:
         beyond = sum(now.values()) - sum(at_rest.values()) * cost.took / idle.took
@@ -64,7 +64,7 @@ def of_rate(rate: str, outcome: Outcome, cost: Spent, idle: Spent) -> Figures:
 
 
 def at_rest(idle: Spent) -> Figures:
-    """In percent of a core."""
+    """Return percentages of a core."""
 
     def percent(seconds: float) -> float:
         return 100 * seconds / idle.took
@@ -87,7 +87,7 @@ def memory(running: Running) -> Figures:
 
 
 def medians(runs: Sequence[Figures]) -> Figures:
-    """Of the runs that have the figure."""
+    """Return the median of each figure over the runs that have it."""
     labels = list(dict.fromkeys(label for run in runs for label in run))
     return {label: median(found) for label in labels if (found := list(_of(label, runs)))}
 
@@ -97,7 +97,7 @@ def _of(label: str, runs: Iterable[Figures]) -> Iterable[float]:
 
 
 def table(found: Mapping[str, Figures], beside: str) -> list[str]:
-    """Markdown: a column for each, then each one's ratio to the one that stands beside."""
+    """Return a Markdown table: a column for each bridge, then each one's ratio to the one ``beside``."""
     others = [name for name in found if name != beside] if beside in found else []
     head = ["", *found, *(f"{name} / {beside}" for name in others)]
     labels = _in_order([list(figures) for figures in found.values()])
@@ -114,7 +114,7 @@ def table(found: Mapping[str, Figures], beside: str) -> list[str]:
 
 
 def _in_order(lists: Sequence[Sequence[str]]) -> list[str]:
-    """All labels, each behind the one that it follows in its own list."""
+    """Return all labels, each behind its predecessor in its own list."""
     order: list[str] = []
     for labels in lists:
         place = 0

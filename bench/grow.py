@@ -1,11 +1,11 @@
-"""A database with a million conversations beside one that is nearly empty: what does size cost?
+"""The cost of size: a database with a million conversations beside one that is nearly empty.
 
-It knows no table. Two people text through the bridge and are answered; one of their chats is ended by the admin API.
-What the bridge has stored of them is then copied, row by row and in the database itself: keys are counted on, what must
-be unique is made so, moments are moved back. So the rows are as the bridge writes them, whatever its schema is today.
+The module knows no table. Two people text through the bridge and get answers, and the admin API ends one of the chats.
+The stored rows are then copied inside the database: keys are counted on, unique values are made unique, times are moved
+back. So the rows are as the bridge writes them, whatever its schema is today.
 
-PostgreSQL's own counters say what each statement costs before and after. Blocks touched are exact also on a
-busy machine; milliseconds are not.
+PostgreSQL's own counters show the cost of each statement before and after. Touched blocks are exact even on a busy
+machine; milliseconds are not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bench import figures
 from bench.figures import Figures
 from bench.load import Burst
 from bench.products import ADMIN, DATABASE, PRODUCTS, Conditions, Running
-from bench.vendors import phone_of
+from bench.providers import phone_of
 from testkit.waiting import until
 
 POSTGRES = {
@@ -40,20 +40,20 @@ POSTGRES = {
 }
 
 TEXTS = 5
-"""That each of the two people sends: ten messages in a conversation."""
+"""Texts from each of the two people: ten messages in a conversation."""
 
 ENDED_SHARE = 0.9
-"""Of the chats, the others go on."""
+"""The share of ended chats. The others go on."""
 
 ENDED_WITHIN, ONGOING_WITHIN = 90 * 24 * 3600, 20 * 3600
-"""Seconds that the copies' moments go back at most. A chat that goes on must not be stale."""
+"""Seconds. The times of the copies go back no further. A chat that goes on must not be stale."""
 
 RATE, SECONDS = 12.0, 30
 IDLE = 62.0
-"""Seconds: every job of the clock that runs each minute has run."""
+"""Seconds. Every job of the clock that runs each minute has run once."""
 
 LARGE = 10_000
-"""Rows. No table with more may be read from its beginning to its end."""
+"""Rows. The bridge must never scan a table that has more."""
 
 MATCHES = 9
 STATEMENTS_SHOWN = 15
@@ -61,21 +61,21 @@ STATEMENTS_SHOWN = 15
 T = TypeVar("T")
 
 Statements = dict[str, tuple[int, float, float]]
-"""Calls, milliseconds a call and blocks a call, by shortened words."""
+"""Calls, milliseconds and blocks for each call, by the shortened statement."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One that holds something of a conversation."""
+    """A table with data of a conversation."""
 
     name: str
     columns: Mapping[str, str]
     """Their types."""
     key: str
     leads_to: Mapping[str, str]
-    """Columns that name a row of another table, and that table."""
+    """Columns that refer to a row of another table, and that table."""
     different: frozenset[str]
-    """Words that are in no two rows the same."""
+    """Text columns without equal values in two rows."""
 
 
 def grown_beside_empty(conversations: int, conditions: Conditions, runs: int) -> dict[str, list[Figures]]:
@@ -103,8 +103,8 @@ def grown_beside_empty(conversations: int, conditions: Conditions, runs: int) ->
 
 
 def _measured(stand: Any, database: psycopg.Connection) -> Figures:
-    """A minute in which only the clock works, texts with callbacks, the match of stale chats."""
-    stand.now.run(Burst(RATE, 60, callbacks=True, forget=True))  # both have as much to catch up with
+    """Measure a minute with only the clock, texts with callbacks, and the match of stale chats."""
+    stand.now.run(Burst(RATE, 60, callbacks=True, forget=True))  # so that both catch up with the same amount
     scanned = _scans(database)
     at_rest, of_clock = _counted(database, lambda: stand.at_rest(IDLE))
     burst = Burst(RATE, round(RATE * SECONDS), callbacks=True)
@@ -138,7 +138,7 @@ def _sums(what: str, statements: Statements, times: float) -> Figures:
 
 
 def _dearest(whose: str, statements: Statements) -> Figures:
-    """By all that they touched, with the blocks of a call."""
+    """Return the statements that touched the most blocks, with the blocks of one call."""
     dearest = sorted(statements.items(), key=lambda each: -each[1][0] * each[1][2])[:STATEMENTS_SHOWN]
     return {f"{whose}, blocks a call: {words}": blocks for words, (_, _, blocks) in dearest}
 
@@ -163,14 +163,14 @@ def _statements(database: psycopg.Connection) -> Statements:
 
 
 def _words(query: str) -> str:
-    """Short enough for a row: how it begins, and a mark of its own."""
+    """Return a label for a statement: its beginning, and a hash."""
     whole = " ".join(query.split())
     short = re.sub(r"[|`]", " ", re.sub(r"^(SELECT) .*? (FROM)", r"\1 … \2", whole))
     return f"{short[:70]} [{hashlib.sha256(whole.encode()).hexdigest()[:6]}]"
 
 
 def _scans(database: psycopg.Connection) -> dict[str, int]:
-    """How often each large table has been read as a whole, so far."""
+    """Return the number of full scans of each large table so far."""
     rows = database.execute("SELECT relname, seq_scan FROM pg_stat_user_tables WHERE n_live_tup > %s", (LARGE,))
     return dict(rows.fetchall())
 
@@ -192,7 +192,7 @@ def _admin(url: str, path: str, body: object = None) -> Any:
 
 
 def _two_people(now: Running) -> tuple[str, str]:
-    """Their phones. The chat of the first has ended. The text before theirs was the bridge's proof."""
+    """Return two phones. The chat of the first has ended. An earlier text has proven the bridge."""
     outcome = now.run(Burst(1.0, 2 * TEXTS, "even", callbacks=True, people=2))
     assert outcome.answered == outcome.texts and not outcome.callbacks_failed, outcome
     ended, ongoing = phone_of(2), phone_of(3)
@@ -204,10 +204,10 @@ def _two_people(now: Running) -> tuple[str, str]:
 
 
 def _fill(database: psycopg.Connection, people: tuple[str, str], conversations: int) -> dict[str, int]:
-    """Indexes and foreign keys are taken down meanwhile, and put up again."""
+    """Copy the conversations. Drop indexes and foreign keys before, and create them again afterwards."""
     tables = list(_tables(database))
     with database.transaction():
-        again = _taken_down(database, [table.name for table in tables])
+        again = _dropped(database, [table.name for table in tables])
     database.execute("SET maintenance_work_mem = '1GB'")
     ended = round(conversations * ENDED_SHARE)
     for phone, copies, back, number in (
@@ -225,7 +225,7 @@ def _fill(database: psycopg.Connection, people: tuple[str, str], conversations: 
 
 
 def _tables(database: psycopg.Connection) -> Iterator[Table]:
-    """Those that lead to a conversation, and the conversations: each behind those that it leads to."""
+    """Yield the conversations and every table that refers to them, each after the tables that it refers to."""
     leads = _foreign_keys(database)
     wanted = {name for pair in leads.items() if pair[1] for name in (pair[0], *pair[1].values())}
     done: list[str] = []
@@ -266,8 +266,8 @@ def _of_index(database: psycopg.Connection, table: str, which: str) -> list[str]
     return [name for (name,) in rows]
 
 
-def _taken_down(database: psycopg.Connection, tables: Sequence[str]) -> list[str]:
-    """The statements that put them up again, foreign keys last."""
+def _dropped(database: psycopg.Connection, tables: Sequence[str]) -> list[str]:
+    """Drop indexes and constraints. Return the statements that create them again, foreign keys last."""
     indexes = database.execute(
         "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index"
         " WHERE indrelid = ANY(%s::regclass[]) AND NOT indisprimary"
@@ -289,17 +289,17 @@ def _taken_down(database: psycopg.Connection, tables: Sequence[str]) -> list[str
 
 @dataclass(frozen=True)
 class _Copies:
-    """Of one person's conversation."""
+    """The copies of one person's conversation."""
 
     phone: str
     count: int
     back: int
     number: int
-    """The first of the copies' phones."""
+    """The first phone of the copies."""
 
 
 def _copy(database: psycopg.Connection, tables: Sequence[Table], copies: _Copies) -> None:
-    """Copy ``g`` of row ``place`` gets the key ``first + g * rows + place``."""
+    """Copy the rows. Copy ``g`` of row ``place`` gets the key ``first + g * rows + place``."""
     known: dict[str, tuple[int, list[int]]] = {}
     for table in tables:
         keys = _keys(database, table, copies.phone, known)
@@ -321,7 +321,7 @@ def _copy(database: psycopg.Connection, tables: Sequence[Table], copies: _Copies
 def _keys(
     database: psycopg.Connection, table: Table, phone: str, known: Mapping[str, tuple[int, list[int]]]
 ) -> list[int]:
-    """The rows of this person: by the phone where the table leads nowhere, else by what they lead to."""
+    """Return this person's rows: by the phone if the table refers to no other, else by its references."""
     if table.leads_to:
         where = [
             f'"{column}" = ANY(ARRAY{known[other][1]}::bigint[])'
@@ -335,13 +335,13 @@ def _keys(
 
 
 def _is_different(database: psycopg.Connection, table: str, column: str) -> bool:
-    """A column of a unique index that is unique by itself, not only together with others."""
+    """Return True if a column of a unique index is unique by itself, not only together with others."""
     row = database.execute(f'SELECT count("{column}") = count(DISTINCT "{column}") FROM "{table}"').fetchone()
     return bool(row and row[0])
 
 
 def _value(table: Table, name: str, copies: _Copies, known: Mapping[str, tuple[int, list[int]]], key: int) -> str:
-    """What a copy has in this column."""
+    """Return the SQL of a copy's value in this column."""
     column, kind = f't."{name}"', table.columns[name]
     if name == table.key:
         first, keys = known[table.name]

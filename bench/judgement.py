@@ -1,7 +1,7 @@
-"""What a chaos run proves: the simulator's ledger judges, and the bridge's own database must be at rest.
+"""The judgement of a chaos run: the simulator's ledger decides, and the bridge's own database must be at rest.
 
-A text counts as accepted when its webhook was answered with 200. One that was never accepted is owed an answer all the
-same, because the bridge reads the carrier's list, unless the run asks for the accepted ones only.
+A text counts as accepted if its webhook was answered with 200. A text that was never accepted needs an answer too,
+because the bridge reads the carrier's list. The run may ask to judge accepted texts only.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from bridge.db.models import (
     TurnStatus,
 )
 from bridge.simulator import Ledger, Verdict, judge
-from bridge.simulator.ledger import Event, Heard, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import Event, Received, Replied, Sent, Text, Webhook, Wrong
 
 PERSON = str(FIRST_PHONE)[:5]
-"""With the word of the texts, what must stand in no log."""
+"""The start of every phone number. Neither it nor the word of the texts may appear in a log."""
 
 _PHONE = re.compile(rf"{PERSON}[0-9]{{6}}")
 """A whole phone number. It has eleven digits; a masked one shows fewer."""
 
 UNSETTLED: dict[str, Select[int]] = {
-    "turns' lines due": select(func.count()).where(Conversation.turn_due_at.is_not(None)),
-    "deliveries' lines due": select(func.count()).where(Conversation.delivery_due_at.is_not(None)),
-    "claims in hands": select(func.count()).where(
+    "turn queues due": select(func.count()).where(Conversation.turn_due_at.is_not(None)),
+    "delivery queues due": select(func.count()).where(Conversation.delivery_due_at.is_not(None)),
+    "leases held": select(func.count()).where(
         or_(Conversation.turn_leased_by.is_not(None), Conversation.delivery_leased_by.is_not(None))
     ),
     "open turns": select(func.count()).where(Turn.status.in_(OPEN_TURN)),
@@ -47,37 +47,37 @@ UNSETTLED: dict[str, Select[int]] = {
         Message.status.in_((MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT))
     ),
     "chats being ended": select(func.count()).where(Chat.status == ChatStatus.ENDING),
-    "vendors on hold": select(func.count()).select_from(CircuitBreaker),
+    "open circuits": select(func.count()).select_from(CircuitBreaker),
     "turns given up": select(func.count()).where(Turn.status == TurnStatus.GIVEN_UP),
     "texts given up": select(func.count()).where(Message.status == MessageStatus.GIVEN_UP),
 }
-"""What must be zero at the end. Workers are none of it: a dead one's line does no harm, and is forgotten in time."""
+"""The counts that must be zero at the end. Workers do not count: a stalled one does no harm, and is removed later."""
 
 
 @dataclass
 class Judgement:
-    """The counts of one run. What must be zero stands in ``MUST_BE_ZERO``."""
+    """The counts of one run. Those in ``MUST_BE_ZERO`` must be zero."""
 
     texts: int = 0
     accepted: int = 0
     not_accepted: int = 0
-    """Never answered with 200; the bridge has to fetch them."""
-    heard_once: int = 0
+    """Texts without an answer of 200. The bridge has to fetch them."""
+    received_once: int = 0
     answers: int = 0
     sent_once: int = 0
 
-    accepted_never_heard: int = 0
-    """Of those that were never heard: the ones that the bridge had answered with 200."""
-    heard_never: int = 0
-    heard_more: int = 0
-    heard_out_of_order: int = 0
-    heard_never_texted: int = 0
+    accepted_never_received: int = 0
+    """Texts that the agent never received although the bridge had answered 200."""
+    received_never: int = 0
+    received_more: int = 0
+    received_out_of_order: int = 0
+    received_never_texted: int = 0
     sent_never: int = 0
     sent_more: int = 0
     sent_to_another: int = 0
     sent_from_another_number: int = 0
     sent_out_of_order: int = 0
-    sent_never_said: int = 0
+    sent_never_replied: int = 0
     parallel: int = 0
     other_wrongs: int = 0
     unsettled: int = 0
@@ -87,25 +87,25 @@ class Judgement:
 
     @property
     def faults(self) -> int:
-        """One is too many."""
+        """The sum of the counts that must be zero."""
         return sum(getattr(self, name) for name in MUST_BE_ZERO)
 
     @property
     def complete(self) -> bool:
-        """Is there nothing left to wait for?"""
-        return not (self.heard_never or self.sent_never or self.unsettled)
+        """Return True if there is nothing left to wait for."""
+        return not (self.received_never or self.sent_never or self.unsettled)
 
 
 ROWS = {
     "texts": "texts sent by the phones",
     "accepted": "… that the bridge answered with 200",
     "not_accepted": "… whose webhook failed, or was lost",
-    "heard_once": "texts received by the agent once",
-    "heard_never": "… never (lost)",
-    "accepted_never_heard": "… never, though answered with 200",
-    "heard_more": "… more than once",
-    "heard_out_of_order": "… out of order",
-    "heard_never_texted": "… that no person texted",
+    "received_once": "texts received by the agent once",
+    "received_never": "… never (lost)",
+    "accepted_never_received": "… never, though answered with 200",
+    "received_more": "… more than once",
+    "received_out_of_order": "… out of order",
+    "received_never_texted": "… that no person texted",
     "answers": "answers of the agent",
     "sent_once": "answers that came to their phone once",
     "sent_never": "… never (lost)",
@@ -113,7 +113,7 @@ ROWS = {
     "sent_out_of_order": "… out of order",
     "sent_to_another": "… to the wrong phone",
     "sent_from_another_number": "… from the wrong number",
-    "sent_never_said": "… that the agent never gave",
+    "sent_never_replied": "… that the agent never gave",
     "parallel": "completions while the chat was busy",
     "other_wrongs": "other wrongs towards the providers",
     "unsettled": "rows left unsettled or given up",
@@ -121,24 +121,24 @@ ROWS = {
     "ended_by_themselves": "processes that ended without being killed",
 }
 
-COUNTED = {"texts", "accepted", "not_accepted", "heard_once", "answers", "sent_once"}
+COUNTED = {"texts", "accepted", "not_accepted", "received_once", "answers", "sent_once"}
 
 OURS_ONLY = {"unsettled", "leaks", "ended_by_themselves"}
-"""What is looked for in our own database, logs and processes, and in no other bridge's."""
+"""Counts from our own database, logs and processes. Other bridges have none."""
 
 MUST_BE_ZERO = [name for name in ROWS if name not in COUNTED]
 
 
 def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = None) -> Judgement:
-    """The judgement so far. ``database``: the bridge's own, where it is the bridge that is judged."""
+    """Return the judgement so far. ``database`` is the bridge's own, if our bridge is judged."""
     accepted = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
     fair = _fair(ledger, accepted, accepted_only=accepted_only)
     verdict = judge(fair)
     judgement = _counted(verdict, fair)
-    everybody = ledger.of(Text)
-    judgement.texts, judgement.accepted = len(everybody), sum(text.sid in accepted for text in everybody)
+    all_texts = ledger.of(Text)
+    judgement.texts, judgement.accepted = len(all_texts), sum(text.sid in accepted for text in all_texts)
     judgement.not_accepted = judgement.texts - judgement.accepted
-    judgement.accepted_never_heard = judge(_fair(ledger, accepted, accepted_only=True)).lost
+    judgement.accepted_never_received = judge(_fair(ledger, accepted, accepted_only=True)).lost
     judgement.details = dict(verdict.examples)
     wrongs = [f"{wrong.phone}: {wrong.name}, {wrong.detail}" for wrong in ledger.of(Wrong) if wrong.name != "parallel"]
     judgement.other_wrongs = len(wrongs)
@@ -153,7 +153,7 @@ def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = Non
 
 @patient
 def unsettled(database: str) -> dict[str, int]:
-    """What is left undone in the bridge's database, by name."""
+    """Return the unfinished rows in the bridge's database, by name."""
     engine = build_engine(database, pool_size=1)
     try:
         with engine.connect() as connection:
@@ -164,30 +164,30 @@ def unsettled(database: str) -> dict[str, int]:
 
 
 def leaks(output: str) -> list[str]:
-    """Lines of the processes' logs that show a text or a whole phone number."""
+    """Return the log lines that show a text or a whole phone number."""
     return [line for line in output.splitlines() if WORD in line or _PHONE.search(line)]
 
 
 def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
-    """The ledger without what the bridge can't be blamed for.
+    """Return the ledger without the events for which the bridge is not to blame.
 
-    The order of a text whose announcement failed once is not known: it may have been stored, or fetched later.
+    After a failed announcement, the order of the text is unknown: it may have been stored, or fetched later.
     """
     failed = {webhook.sid for webhook in ledger.of(Webhook) if not webhook.ok}
     texts = ledger.of(Text)
-    heard_besides = _heard(ledger) - Counter((text.phone, text.body) for text in texts if text.sid in accepted)
+    received_besides = _received(ledger) - Counter((text.phone, text.body) for text in texts if text.sid in accepted)
 
     def counts(event: Event) -> bool:
         match event:
             case Text() if accepted_only and event.sid not in accepted:
-                heard_besides[event.phone, event.body] -= 1
-                return heard_besides[event.phone, event.body] >= 0
+                received_besides[event.phone, event.body] -= 1
+                return received_besides[event.phone, event.body] >= 0
             case Webhook():
                 return event.sid not in failed
         return True
 
     fair = Ledger()
-    for kind in (Text, Webhook, Heard, Said, Sent, Wrong):
+    for kind in (Text, Webhook, Received, Replied, Sent, Wrong):
         for event in filter(counts, ledger.of(kind)):
             fair.write(event)
     return fair
@@ -195,33 +195,33 @@ def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
 
 def _counted(verdict: Verdict, ledger: Ledger) -> Judgement:
     texted = Counter((text.phone, text.body) for text in ledger.of(Text))
-    too_often = _heard(ledger) - texted
-    heard_more = sum(min(times, texted[words]) for words, times in too_often.items())
+    too_often = _received(ledger) - texted
+    received_more = sum(min(times, texted[words]) for words, times in too_often.items())
     return Judgement(
-        heard_once=verdict.texts - verdict.lost - heard_more,
-        heard_never=verdict.lost,
-        heard_more=heard_more,
-        heard_out_of_order=verdict.disordered,
-        heard_never_texted=verdict.invented,
+        received_once=verdict.texts - verdict.lost - received_more,
+        received_never=verdict.lost,
+        received_more=received_more,
+        received_out_of_order=verdict.disordered,
+        received_never_texted=verdict.invented,
         answers=verdict.answers,
-        sent_once=_sent_once(ledger.of(Said), ledger.of(Sent)),
+        sent_once=_sent_once(ledger.of(Replied), ledger.of(Sent)),
         sent_never=verdict.answers_lost,
         sent_more=verdict.answers_doubled,
         sent_out_of_order=verdict.answers_disordered,
         sent_to_another=verdict.answers_crossed,
-        sent_never_said=verdict.leaks,
+        sent_never_replied=verdict.leaks,
         parallel=verdict.parallel,
     )
 
 
-def _heard(ledger: Ledger) -> Counter[tuple[str, str]]:
-    """How often each person's words were heard."""
-    return Counter((turn.phone, line) for turn in ledger.of(Heard) for line in turn.content.split("\n"))
+def _received(ledger: Ledger) -> Counter[tuple[str, str]]:
+    """Count how often the agent received each person's words."""
+    return Counter((turn.phone, line) for turn in ledger.of(Received) for line in turn.content.split("\n"))
 
 
-def _sent_once(said: Iterable[Said], sent: Iterable[Sent]) -> int:
-    """Answers whose words were sent to their phone as often as they were said."""
-    due = Counter((message.phone, message.content.strip()) for message in said)
+def _sent_once(replied: Iterable[Replied], sent: Iterable[Sent]) -> int:
+    """Count the answers that were sent to their phone as often as the agent wrote them."""
+    due = Counter((message.phone, message.content.strip()) for message in replied)
     got = Counter((text.to, text.body.strip()) for text in sent)
     return sum(times for words, times in due.items() if got[words] == times)
 

@@ -1,8 +1,8 @@
-"""The load generator, with the vendors in its own process: ``python -m bench.load``, told what to do by JSON lines.
+"""The load generator with the providers in its own process: ``python -m bench.load``. JSON lines control it.
 
-Open loop: a text leaves at its moment, however many are unanswered. Every text comes from a phone of its own, signed as
-Twilio signs, over connections that are kept. One that a bridge closes just when it is used again is opened anew; what
-has no answer after 15 s has failed, as at Twilio, and is not sent again.
+It is an open loop: a text leaves at its time, however many are unanswered. Every text comes from its own phone, is
+signed as Twilio signs, and uses a connection that is kept open. If the bridge closes one just before its next use, the
+generator opens a new one. A text without an answer after 15 s has failed, as at Twilio, and is not sent again.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from bench.vendors import ACCOUNT, NUMBER, TEXT, TOKEN, Noted, Vendors, phone_of
+from bench.providers import ACCOUNT, NUMBER, TEXT, TOKEN, Noted, Providers, phone_of
 
 WEBHOOK_WITHIN = 15.0
 SENT_AFTER, DELIVERED_AFTER = 0.05, 0.5
 """Seconds from a send call to the status callbacks of the text."""
 
 QUIET_FOR = 0.3
-"""Seconds that a bridge gets after the last answer to note what it has to note."""
+"""Seconds after the last answer in which a bridge may finish its records."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Burst:
-    """So many texts, at that rate. ``people``: so few phones that each texts again and again, in turns."""
+    """So many texts, at that rate. ``people``: few phones that send all of them in turns."""
 
     rate: float
     texts: int
     arrivals: str = "poisson"
     seed: int = 0
     drain: float = 30.0
-    """Seconds that the last answers may take after the last text."""
+    """Seconds after the last text in which answers still count."""
     callbacks: bool = False
     people: int | None = None
     forget: bool = False
-    """The carrier's list begins anew: what came before is no longer in it."""
+    """Empty the carrier's list first."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. Times in seconds; those of answers and webhooks are the median, the 99th of 100, the slowest."""
+    """The outcome. Times are in seconds: the median, the 99th of 100, and the slowest of answers and webhooks."""
 
     texts: int
     answered: int
@@ -62,14 +62,14 @@ class Outcome:
     webhooks_failed: int
     reopened: int
     added: tuple[float, float, float]
-    """From the start of the webhook to the send call, without what the agent has kept."""
+    """From the start of the webhook to the send call, without the agent's delay."""
     webhook: tuple[float, float, float]
     lag: tuple[float, float, float]
-    """How late the texts left, which is nobody's fault but the generator's, or the machine's."""
+    """Seconds by which the texts left late. The generator or the machine causes that, not the bridge."""
     took: float
-    """From the first text to the last thing that happened."""
+    """From the first text to the last event."""
     cpu: float
-    """Of the generator and the vendors."""
+    """Of the generator and the providers."""
     most_open_turns: int
     callbacks: int
     callbacks_failed: int
@@ -77,7 +77,7 @@ class Outcome:
 
 
 class Webhooks:
-    """Twilio's side of a bridge's address: connections that are kept, the one used last first."""
+    """Twilio's side of a bridge's address: kept connections, the most recently used first."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -87,7 +87,7 @@ class Webhooks:
         self.reopened = 0
 
     async def post(self, url: str, fields: dict[str, str]) -> int:
-        """The status of the answer; 0: there was none."""
+        """Return the status of the answer; 0 if there was none."""
         request = _request(url, fields)
         try:
             async with asyncio.timeout(WEBHOOK_WITHIN):
@@ -107,7 +107,7 @@ class Webhooks:
 
 
 class _Connection(asyncio.Protocol):
-    """It is idle, or waits for one answer."""
+    """A connection that is idle, or waits for one answer."""
 
     def __init__(self, webhooks: Webhooks) -> None:
         self._webhooks = webhooks
@@ -154,7 +154,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _request(url: str, fields: dict[str, str]) -> bytes:
-    """Signed as Twilio does: the address, then all names and values in the order of the names."""
+    """Sign as Twilio does: the address, then all names and values in the order of the names."""
     signed = url + "".join(f"{name}{fields[name]}" for name in sorted(fields))
     signature = base64.b64encode(hmac.digest(TOKEN.encode(), signed.encode(), hashlib.sha1)).decode()
     address = urlsplit(url)
@@ -168,29 +168,29 @@ def _request(url: str, fields: dict[str, str]) -> bytes:
 
 
 class Load:
-    """The texts of one bridge, and what became of them."""
+    """The texts of one bridge, and their outcomes."""
 
-    def __init__(self, vendors: Vendors, webhooks: Webhooks) -> None:
-        self._vendors = vendors
+    def __init__(self, providers: Providers, webhooks: Webhooks) -> None:
+        self._providers = providers
         self._webhooks = webhooks
         self._last = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._callbacks = False
         self._callbacks_failed = 0
-        vendors.sent = self._sent
+        providers.sent = self._sent
 
     async def run(self, burst: Burst) -> Outcome:
         self._callbacks, self._callbacks_failed, self._webhooks.reopened = burst.callbacks, 0, 0
-        self._vendors.most_open_turns = self._vendors.open_turns
-        calls = self._vendors.calls.copy()
+        self._providers.most_open_turns = self._providers.open_turns
+        calls = self._providers.calls.copy()
         if burst.forget:
-            self._vendors.inbound.clear()
+            self._providers.inbound.clear()
         gc.collect()
         began, cpu = time.monotonic(), time.process_time()
         texts = await self._text(burst, began + 0.02)
         ended = await self._until_answered(texts, time.monotonic() + burst.drain)
         took, cpu = ended - began, time.process_time() - cpu
-        return self._outcome(texts, took, cpu, dict(self._vendors.calls - calls))
+        return self._outcome(texts, took, cpu, dict(self._providers.calls - calls))
 
     async def _text(self, burst: Burst, at: float) -> Sequence[Noted]:
         chance = random.Random(burst.seed)
@@ -200,7 +200,7 @@ class Load:
             await asyncio.sleep(max(0.0, at - time.monotonic()))
             self._last += 1
             text = Noted(phone_of(first + place % (burst.people or burst.texts)), at)
-            self._vendors.texts[self._last] = text
+            self._providers.texts[self._last] = text
             texts.append(text)
             self._spawn(self._post(self._last, text))
             at += chance.expovariate(burst.rate) if burst.arrivals == "poisson" else 1 / burst.rate
@@ -208,13 +208,13 @@ class Load:
 
     async def _post(self, number: int, text: Noted) -> None:
         sid, body = f"SM{'0' * 8}{number:024x}", TEXT.format(number)
-        self._vendors.inbound.append((sid, text.phone, body, time.time()))
+        self._providers.inbound.append((sid, text.phone, body, time.time()))
         text.posted = time.monotonic()
         text.status = await self._webhooks.post(self._webhooks.url, _inbound(sid, text.phone, body))
         text.taken = time.monotonic()
 
     async def _until_answered(self, texts: Sequence[Noted], deadline: float) -> float:
-        """When the last thing has happened; or the deadline."""
+        """Return the time of the last event, or the deadline."""
         waiting = list(texts)
         while time.monotonic() < deadline:
             wanted = 2 if self._callbacks else 0
@@ -226,10 +226,10 @@ class Load:
         return time.monotonic()
 
     def _sent(self, number: int, fields: dict[str, str], sid: str) -> None:
-        text = self._vendors.texts[number]
+        text = self._providers.texts[number]
         url = fields.get("StatusCallback")
         if not self._callbacks or not url:
-            text.callbacks = -1  # nobody has asked for any
+            text.callbacks = -1  # the bridge asked for none
             return
         for after, status in ((SENT_AFTER, "sent"), (DELIVERED_AFTER, "delivered")):
             self._spawn(self._report(after, text, url, _status(sid, status, fields)))
@@ -259,7 +259,7 @@ class Load:
             lag=_spread([text.posted - text.planned for text in texts if text.posted]),
             took=took,
             cpu=cpu,
-            most_open_turns=self._vendors.most_open_turns,
+            most_open_turns=self._providers.most_open_turns,
             callbacks=sum(max(0, text.callbacks) for text in texts),
             callbacks_failed=self._callbacks_failed,
             calls=calls,
@@ -276,7 +276,7 @@ def _spread(seconds: list[float]) -> tuple[float, float, float]:
 
 
 def _inbound(sid: str, phone: str, body: str) -> dict[str, str]:
-    """The fields that Twilio sends."""
+    """Return the fields that Twilio sends."""
     return {
         "ToCountry": "US",
         "ToState": "CA",
@@ -314,15 +314,15 @@ def _status(sid: str, status: str, fields: dict[str, str]) -> dict[str, str]:
 
 
 async def main() -> None:
-    """The first line says how slow the agent is and where the webhook will be; each of the others is a burst."""
+    """Read the delays and the webhook's address from the first line, and a burst from each of the others."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     first = json.loads(await lines.readline())
-    vendors = Vendors(first["agent_delay"], first["create_delay"])
-    agent, carrier = await vendors.listen()
+    providers = Providers(first["agent_delay"], first["create_delay"])
+    agent, carrier = await providers.listen()
     _say({"agent": agent, "carrier": carrier})
-    load = Load(vendors, Webhooks(first["webhook"]))
-    gc.disable()  # a pause of the generator's would be taken for one of the bridge's
+    load = Load(providers, Webhooks(first["webhook"]))
+    gc.disable()  # a pause of the generator would look like one of the bridge
     while line := await lines.readline():
         outcome = await load.run(Burst(**json.loads(line)))
         _say(asdict(outcome))

@@ -1,4 +1,4 @@
-"""What processes cost, read from ``/proc``: their processor time and their memory. Linux only."""
+"""The cost of processes, read from ``/proc``: processor time and memory. Linux only."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 PROC = Path("/proc")
 
 MACHINE = "machine"
-"""All that runs on it, whoever has started it."""
+"""Everything that runs on the machine."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Megabytes. ``rss`` counts what forked processes share once for each of them, ``pss`` once in all."""
+    """Megabytes. ``rss`` counts shared pages once for each process, ``pss`` once in all."""
 
     rss: float
     pss: float
 
 
 def cpu(roots: Mapping[str, Iterable[int]]) -> dict[str, float]:
-    """Seconds of processor time so far, by group: the processes named, what they have started, and what of that has
-    ended. And of the whole machine.
+    """Return the seconds of processor time so far, by group, and of the whole machine.
+
+    A group is the named processes and their children, including ended ones.
     """
     stats = _stats()
     children = _children(stats)
@@ -44,7 +45,7 @@ def memory(roots: Iterable[int]) -> Memory:
 
 
 def _stats() -> dict[int, list[str]]:
-    """The fields of ``/proc/PID/stat`` behind the name, which may hold anything: the first is the state."""
+    """Return the fields of ``/proc/PID/stat`` after the name, which may contain anything. The first is the state."""
     found = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
@@ -65,13 +66,13 @@ def _family(pid: int, children: Mapping[int, list[int]]) -> list[int]:
 
 
 def _seconds(stats: Mapping[int, list[str]], pid: int, children: Mapping[int, list[int]]) -> float:
-    """Its own time, and that of its children that were waited for; the others are counted as they are."""
+    """Sum the time of a process and of its children. Ended children are in the parent's own fields."""
     family = [member for member in _family(pid, children) if member in stats]
     return sum(int(ticks) for member in family for ticks in stats[member][11:15]) / TICKS
 
 
 def _busy() -> float:
-    """User, nice, system, interrupts: what is neither idle nor waiting nor stolen."""
+    """Return user, nice, system and interrupt time, but no idle, waiting or stolen time."""
     fields = (PROC / "stat").read_text().splitlines()[0].split()[1:]
     user, nice, system, _, _, irq, softirq = map(int, fields[:7])
     return (user + nice + system + irq + softirq) / TICKS

@@ -1,4 +1,4 @@
-"""The people of a chaos run: who texts what, and when."""
+"""The people of a chaos run: their texts and the times of these."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from bridge.simulator import Simulator
 
 WORD = "marzipan"
-"""Stands in every text, and must stand in no log."""
+"""This word is in every text, and must be in no log."""
 
 FIRST_PHONE = 15552000000
 NUMBERS = ("+15550001111", "+15550002222")
-"""The bridge's own."""
+"""The bridge's own numbers."""
 
 QUICK_SHARE = 0.2
-"""So many of the texts are followed at once by another one of the same person."""
+"""The share of texts that another one of the same person follows immediately."""
 
 QUICK_PAUSE = 0.25
 """Seconds at most between two such texts."""
 
 SAME_SHARE = 0.1
-"""So many of the texts say again what the same person's last one said: each of them is owed an answer of its own."""
+"""The share of texts with the same words as the person's last one. Each of them needs its own answer."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One text. Its body tells its place among the texts of its phone, unless it says the last one's words again."""
+    """One text. Its body names its place among the texts of its phone, unless it repeats the last one."""
 
     at: float
     phone: str
@@ -38,7 +38,7 @@ class Planned:
 
 
 def plan(rng: random.Random, texts: int, phones: int, rate: float) -> list[Planned]:
-    """All texts of a run: each phone texts again at random moments, sometimes several times in a row."""
+    """Plan all texts of a run: each phone texts at random times, sometimes several times in a row."""
     moments = sorted(_moments(rng, texts, phones, rate))
     counts = [0] * phones
     last = [""] * phones
@@ -65,7 +65,7 @@ def _moments(rng: random.Random, texts: int, phones: int, rate: float) -> Iterat
 
 
 def text(simulator: Simulator, planned: Sequence[Planned], stopped: threading.Event) -> None:
-    """Send it all, each text at its moment."""
+    """Send all texts, each at its time."""
     began = time.monotonic()
     for each in planned:
         if stopped.wait(max(0.0, began + each.at - time.monotonic())):

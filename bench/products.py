@@ -1,6 +1,6 @@
-"""What is measured: how each bridge is started, beside services and vendors of its own.
+"""The bridges under measurement, and how each is started, with its own services and providers.
 
-Nothing here knows what a bridge does inside: processes, environment variables and addresses are all.
+The module knows nothing about the inside of a bridge, only its processes, environment variables and addresses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import meters, vendors
+from bench import meters, providers
 from bench.load import Burst, Outcome
 from bridge.processes.embedded import free_port
 from testkit.places import RABBITMQ, REDIS
@@ -37,7 +37,7 @@ ENDS_WITHIN = 40.0
 ADMIN = "token-of-the-operator"
 
 LARGEST_RATE = "10000"
-"""Segments a second that a sender may send: the peers hold nothing back, so ours must not either."""
+"""Segments a second that a sender may send. The peers do not limit it, so ours must not either."""
 
 SERVICES = {"postgres": postgres, "redis": redis_server, "rabbitmq": rabbitmq}
 GENERATOR = "generator"
@@ -77,22 +77,22 @@ PRODUCTS = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is the same for all of them."""
+    """The conditions that are the same for all bridges."""
 
     agent_delay: float = 0.3
     create_delay: float = 0.0
     callbacks: bool = False
     catch_up: bool = True
-    """The number is named in ``TWILIO_NUMBERS``, so that ours reads the carrier's list of texts."""
+    """``TWILIO_NUMBERS`` names the number, so that our bridge reads the carrier's list of texts."""
     workers: int = 1
     more: Mapping[str, str] = field(default_factory=dict)
-    """Settings of ours."""
+    """Settings of our bridge."""
     postgres: Mapping[str, str] = field(default_factory=dict)
     """Settings of PostgreSQL."""
 
 
 class Generator:
-    """The load generator's process, as the one who started it sees it."""
+    """The client of the load generator's process."""
 
     def __init__(self, webhook: str, conditions: Conditions) -> None:
         self._process = subprocess.Popen(
@@ -114,7 +114,7 @@ class Generator:
         return Outcome(**self._ask(asdict(burst)))
 
     def begin(self, burst: Burst) -> None:
-        """Without waiting for its end: ``end`` does."""
+        """Start a burst without waiting for its end. ``end`` waits."""
         self._say(asdict(burst))
 
     def has_answered(self, within: float) -> bool:
@@ -149,7 +149,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Running:
-    """A bridge that runs, and what there is beside it."""
+    """A running bridge, and its services."""
 
     product: Product
     conditions: Conditions
@@ -161,17 +161,17 @@ class Running:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Its processes have ended meanwhile; the services stay."""
+        """Stop its processes meanwhile. The services stay."""
         _end(self.processes)
         yield
         self._start()
 
     def cpu(self) -> dict[str, float]:
-        """Seconds so far: of each of its processes by name, of each service, of the generator, of the machine."""
+        """Return the seconds so far: of each process by name, each service, the generator and the machine."""
         return meters.cpu({**self._own(), **self._of_services(), GENERATOR: [self.generator.pid]})
 
     def memory(self) -> dict[str, meters.Memory]:
-        """By its processes' names."""
+        """Return the memory by the names of its processes."""
         return {name: meters.memory(pids) for name, pids in self._own().items()}
 
     def run(self, burst: Burst) -> Outcome:
@@ -189,7 +189,7 @@ class Running:
 
 @contextmanager
 def running(product: Product, conditions: Conditions) -> Iterator[Running]:
-    """Started on empty services, and proven by one text. At the end nothing of it is left."""
+    """Start a bridge on empty services, and prove it with one text. Nothing of it is left at the end."""
     if product.name == "peer" and not (PEER / "node_modules").exists():
         raise Missing("the peer is not installed: `npm install --prefix bench/peer --no-package-lock`")
     folder = Path(tempfile.mkdtemp(prefix=f"bridge-bench-{product.name}-"))
@@ -240,12 +240,12 @@ def _process(name: str, command: str, folder: Path, environment: Mapping[str, st
 
 
 def _end(processes: Mapping[str, list[Process]]) -> None:
-    """They are asked; who does not go in time is killed."""
-    everybody = [process for group in processes.values() for process in group]
-    for process in everybody:
+    """Ask the processes to end. Kill those that do not end in time."""
+    all_processes = [process for group in processes.values() for process in group]
+    for process in all_processes:
         if process.running:
             process.tell(signal.SIGTERM)
-    for process in everybody:
+    for process in all_processes:
         try:
             process.wait(ENDS_WITHIN)
         except subprocess.TimeoutExpired:
@@ -257,7 +257,7 @@ def _end(processes: Mapping[str, list[Process]]) -> None:
 def _environment(
     conditions: Conditions, services: Mapping[str, Server], ports: Mapping[str, int], folder: Path, port: int
 ) -> dict[str, str]:
-    """Of all of them at once: each reads what it knows."""
+    """Return the variables of all bridges together. Each reads its own."""
     url, agent = f"http://{HERE}:{port}", f"http://{HERE}:{ports['agent']}"
     return {
         **_addresses(services, folder),
@@ -266,15 +266,15 @@ def _environment(
         "WEB_CONCURRENCY": "1",
         "GUNICORN_CMD_ARGS": f"--bind {HERE}:{port}",
         "NODE_ENV": "production",
-        "TWILIO_ACCOUNT_SID": vendors.ACCOUNT,
-        "TWILIO_AUTH_TOKEN": vendors.TOKEN,
+        "TWILIO_ACCOUNT_SID": providers.ACCOUNT,
+        "TWILIO_AUTH_TOKEN": providers.TOKEN,
         "TWILIO_API_BASE_URL": f"http://{HERE}:{ports['carrier']}",
-        "TWILIO_NUMBERS": vendors.NUMBER if conditions.catch_up else "",
-        "RETELL_API_KEY": vendors.KEY,
-        "RETELL_AGENT_ID": vendors.AGENT,
+        "TWILIO_NUMBERS": providers.NUMBER if conditions.catch_up else "",
+        "RETELL_API_KEY": providers.KEY,
+        "RETELL_AGENT_ID": providers.AGENT,
         "RETELL_BASE_URL": agent,
-        "AGENT_KEY": vendors.KEY,
-        "AGENT_ID": vendors.AGENT,
+        "AGENT_KEY": providers.KEY,
+        "AGENT_ID": providers.AGENT,
         "AGENT_URL": agent,
         "SENDER_RATE": LARGEST_RATE,
         "ADMIN_TOKEN": ADMIN,

@@ -1,4 +1,4 @@
-"""The table that a chaos run prints, on a terminal or as Markdown."""
+"""The table of a chaos run, for a terminal or as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def shown(results: Mapping[str, Result], title: str, *, markdown: bool) -> str:
-    """One column for each bridge."""
+    """Return the table, with one column for each bridge."""
     rows = [
         *(
             [label, *(_count(bridge, result, name) for bridge, result in results.items())]

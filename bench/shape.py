@@ -1,4 +1,4 @@
-"""How long it takes to shape an answer, for usual ones and for the worst that anybody found.
+"""The time to shape an answer, for usual answers and for the worst known ones.
 
 .venv/bin/python -m bench.shape
 """
@@ -24,7 +24,7 @@ WORST = ["\U0001f1e9", "- a\n* b\n", "![", "<b>", "**a** ", "https://x.yz/*a* ",
 
 
 def milliseconds(texts: Sequence[str], to: Recipient, times: int) -> float:
-    """The best of five rounds: a busy machine makes the others slower."""
+    """Return the best of five rounds. A busy machine makes the others slower."""
     rounds = []
     for _ in range(5):
         began = time.perf_counter()

@@ -9,8 +9,8 @@
     python -m bench.side_by_side --workers 1,2,4        ceilings with so many worker processes, agent 2 s
     python -m bench.side_by_side --grow                 a full database beside an empty one
 
-Each bridge gets PostgreSQL, Redis, vendors and a load generator of its own, all started for it and ended after it. What
-is measured and how: README.md beside this file.
+Each bridge gets its own PostgreSQL, Redis, providers and load generator. All of them start before it and end after it.
+README.md beside this file explains the measurements.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from testkit.servers import Missing
 
 TEXTS_AT_LEAST = 60
 SECONDS = 12
-"""Of load at each rate; longer where that were fewer texts."""
+"""Seconds of load at each rate. It lasts longer if that gives too few texts."""
 
 WARM_UP = Burst(rate=20, texts=200)
-"""Before anything is measured: compilers have compiled, pools are full."""
+"""The load before any measurement. Compilers compile, and pools fill."""
 
 HOLDS_P99 = 1.0
-"""Seconds. A rate is held if all texts are answered and 99 of 100 wait no longer for it, the agent's time apart."""
+"""Seconds. A rate holds if all texts are answered and 99 of 100 wait no longer, without the agent's time."""
 
 TRIAL_SECONDS = 10
 TRIAL_DRAIN = 5.0
@@ -51,7 +51,7 @@ AGENT_DELAY, FLIGHT_DELAY, WORKERS_DELAY = 0.3, 10.0, 2.0
 FLIGHT_RATE = 200.0
 
 CALLBACKS = "+callbacks"
-"""Behind a name: this column with status callbacks."""
+"""The suffix of a name for a column with status callbacks."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for."""
+    """The options of a run."""
 
     columns: Sequence[Column]
     beside: str
@@ -84,7 +84,7 @@ class Options:
 
 
 class Stand:
-    """One bridge that runs. A rate that it can't keep up with leaves it behind with work: then it is started anew."""
+    """A running bridge. It is restarted after a rate that it could not keep up with, because work is left over."""
 
     def __init__(self, column: Column) -> None:
         self.callbacks = column.conditions.callbacks
@@ -119,7 +119,7 @@ class Stand:
 
 def main() -> None:
     options = _options()
-    signal.signal(signal.SIGTERM, _as_interrupt)  # so that all that was started here ends with it
+    signal.signal(signal.SIGTERM, _as_interrupt)  # so that everything started here ends too
     try:
         found = {name: figures.medians(runs) for name, runs in _measure(options).items()}
     except Missing as missing:
@@ -144,7 +144,7 @@ def _measure(options: Options) -> dict[str, list[Figures]]:
 
 
 def _jobs(options: Options) -> Iterator[tuple[str, Callable[[int], Figures]]]:
-    """Columns of the table, and what measures each of them."""
+    """Yield the columns of the table, and the measurement for each."""
     for column in options.columns:
         if options.flight:
             yield column.name, lambda _, column=column: _flight(column, options)
@@ -183,7 +183,7 @@ def _at_rate(stand: Stand, rate: float, idle: Spent, options: Options, run: int)
 
 
 def _ceiling(stand: Stand, options: Options, run: int) -> Figures:
-    """The highest rate that is held, and who was busy then."""
+    """Return the highest rate that holds, and the load of each part at that rate."""
     costs: dict[float, Spent] = {}
 
     def holds(rate: float) -> bool:
@@ -200,7 +200,7 @@ def _ceiling(stand: Stand, options: Options, run: int) -> Figures:
 
 
 def search(rate: float, holds: Callable[[float], bool]) -> float:
-    """Doubled until a rate is not held, or halved until one is; then ever closer in between. 0: not even one."""
+    """Double the rate until it fails, or halve it until it holds; then narrow the gap. Return 0 if none holds."""
     low = high = 0.0
     while rate >= 1 and not (low and high and high / low <= CLOSE_ENOUGH):
         low, high = (rate, high) if holds(rate) else (low, rate)
@@ -209,20 +209,20 @@ def search(rate: float, holds: Callable[[float], bool]) -> float:
 
 
 def between(low: float, high: float) -> float:
-    """The next rate to try; 0: not known yet."""
+    """Return the next rate to try. 0 means unknown."""
     if not high:
         return low * 2
     return (low * high) ** 0.5 if low else high / 2
 
 
 def _cores(when: str, cost: Spent) -> Figures:
-    """Who was busy then: what binds it."""
+    """Return the busy cores of each part. They show the bottleneck."""
     busy = {**cost.own, **cost.services, "generator": cost.generator, "others on the machine": cost.others}
     return {f"{when}: ({name}, cores)": seconds / cost.took for name, seconds in busy.items()}
 
 
 def _flight(column: Column, options: Options) -> Figures:
-    """So many turns at once, all of them waiting for the agent."""
+    """Measure so many turns at once, all of them waiting for the agent."""
     assert options.flight
     with Stand(column) as stand:
         before = figures.memory(stand.now)
@@ -259,9 +259,9 @@ def _options() -> Options:
     add("--beside", default="peer", help="whose figures the ratios are to")
     add("--runs", type=int, default=3)
     add("--rates", type=_numbers, default=[2, 12, 50, 150], help="texts a second, such as 2,12,50,150; empty: none")
-    add("--ceiling", action=argparse.BooleanOptionalAction, help="search the highest rate that is held")
+    add("--ceiling", action=argparse.BooleanOptionalAction, help="search the highest rate that holds")
     add("--ceiling-from", type=float, default=25)
-    add("--idle", type=float, default=60, help="seconds in which nothing happens")
+    add("--idle", type=float, default=60, help="seconds without any text")
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="the same moments for all of them")
     add("--drain", type=float, default=30, help="seconds that answers may come after the last text")
     add("--agent-delay", type=float, help=f"seconds; {AGENT_DELAY} unless another mode says otherwise")
@@ -269,8 +269,8 @@ def _options() -> Options:
     add("--callbacks", action="store_true", help="`sent` and `delivered` for every text whose sender asks for them")
     add("--catch-up", action=argparse.BooleanOptionalAction, default=True, help="ours reads the carrier's list")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the bridges")
-    add("--flight", type=int, metavar="N", help="so many turns at once, agent 10 s")
-    add("--workers", type=_whole_numbers, default=[], metavar="1,2,4", help="ceilings with so many workers, agent 2 s")
+    add("--flight", type=int, metavar="N", help="this many turns at once, agent 10 s")
+    add("--workers", type=_whole_numbers, default=[], metavar="1,2,4", help="ceilings with these workers, agent 2 s")
     add("--grow", type=int, nargs="?", const=1_000_000, metavar="N", help="conversations, ten messages each")
     add("--json", type=Path, metavar="FILE", help="every run's figures")
     given = parser.parse_args()

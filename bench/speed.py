@@ -1,4 +1,4 @@
-"""How fast a chaos run got over its faults, read from the ledger."""
+"""The speed of recovery in a chaos run, read from the ledger."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from bench.disasters import Happened
 from bridge.simulator import Ledger
-from bridge.simulator.ledger import Heard, Sent, Text
+from bridge.simulator.ledger import Received, Sent, Text
 
 RECOVERS_WITHIN = 30.0
-"""Seconds, the bound on recovery: what a dead worker had in hand is free after 20, a sweep finds it within two, and the
-platform takes five to bring a process back. Who needs longer does not recover by what was built for it."""
+"""Seconds, the limit on recovery. A stalled worker's leases expire after 20, a sweep finds the work within two, and
+the platform needs five to restart a process. A longer recovery does not come from these mechanisms."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds."""
+    """Times in seconds."""
 
     median: float = 0.0
     """From a text to its answer on the phone."""
@@ -26,21 +26,24 @@ class Speed:
     """99 of 100 answers took no longer."""
     slowest: float = 0.0
     standstill: float = 0.0
-    """The longest that nothing moved after a disaster was over."""
+    """The longest time without progress after a disaster."""
     standstill_after: str = ""
     standstill_alone: float = 0.0
-    """The same where no other disaster was under way by then, and at most until the next one began."""
+    """The same after a disaster that no other one overlapped, and at most until the next one began."""
     standstill_alone_after: str = ""
 
     @property
     def recovered(self) -> bool:
-        """Only a disaster that was the only one judges: how long several at once may last is nobody's promise."""
+        """Return True if the bridge recovered in time from every single disaster.
+
+        Overlapping disasters have no limit.
+        """
         return self.standstill_alone <= RECOVERS_WITHIN
 
 
 def measured(ledger: Ledger, happened: Sequence[Happened]) -> Speed:
     took = sorted(_answer_times(ledger)) or [0.0]
-    moves = [event.at for kind in (Heard, Sent) for event in ledger.of(kind)]
+    moves = [event.at for kind in (Received, Sent) for event in ledger.of(kind)]
     beginnings = [each.began for each in happened]
     alone = [each for each in happened if not any(other.began <= each.ended < other.ended for other in happened)]
     return Speed(
@@ -53,7 +56,7 @@ def measured(ledger: Ledger, happened: Sequence[Happened]) -> Speed:
 
 
 def _answer_times(ledger: Ledger) -> Iterable[float]:
-    """Of equal words, the first answer belongs to the first text."""
+    """Yield the times from text to answer. Of equal words, the first answer belongs to the first text."""
     texted: dict[tuple[str, str], deque[float]] = defaultdict(deque)
     for text in ledger.of(Text):
         texted[text.phone, f"re: {text.body}"].append(text.at)
@@ -63,8 +66,9 @@ def _answer_times(ledger: Ledger) -> Iterable[float]:
 
 
 def _longest_standstill(moments: Iterable[float], happened: Iterable[Happened]) -> tuple[float, str]:
-    """From the end of a disaster to the next of these moments, and the disaster's kind. Where none follows, all was
-    over, or is judged as never at rest.
+    """Return the longest time from a disaster's end to the next of these moments, and the disaster's kind.
+
+    If no moment follows, everything was finished already, or the judge reports that the run never came to rest.
     """
     ordered = sorted(moments)
     standstills = [

@@ -1,8 +1,8 @@
-"""Web servers side by side: what a request costs, and who still serves beside slow strangers.
+"""Web servers side by side: the cost of a request, and the service beside slow strangers.
 
-``python -m bench.strangers`` prints the table of ``docs/decisions.md``. A server that is not installed is left out:
-``pip install gevent granian cheroot`` brings the others. All serve one plain WSGI app on eight threads, so that what
-differs is theirs.
+``python -m bench.strangers`` prints the table of ``docs/decisions.md``. It leaves out servers that are not installed:
+``pip install gevent granian cheroot`` adds the others. All serve one plain WSGI app on eight threads, so that only the
+servers differ.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ HALVES = {"half a head": POST[:60], "half a body": POST[:-200]}
 PATIENCE = 5.0
 """Seconds that an answer may take beside the strangers."""
 LOOK = 20.0
-"""Seconds in which the strangers are watched."""
+"""Seconds for which the strangers are watched."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """Reads what it is sent, as the bridge does, and nothing else."""
+    """Read the request, as the bridge does, and do nothing else."""
     environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     start_response("200 OK", [("Content-Type", "text/xml"), ("Content-Length", "11")])
     return [b"<Response/>"]
@@ -57,7 +57,7 @@ class Server:
 
 
 def _gunicorn(kind: str, *more: str) -> tuple[str, ...]:
-    """``python -m gunicorn`` with the settings of the Procfile."""
+    """Return ``python -m gunicorn`` with the settings of the Procfile."""
     options = (
         "--workers",
         "1",
@@ -163,7 +163,7 @@ def _client(port: int, requests: int, keep: bool) -> None:
 
 
 def _stand(port: int, pid: int, half: bytes) -> list[str]:
-    """How many of a second's questions are answered beside a thousand, and how many of these are still there."""
+    """Return the share of answered requests beside a thousand strangers, and the number of strangers left."""
     strangers = [_stranger(port, half) for _ in range(STRANGERS)]
     until, before = time.monotonic() + LOOK, _cpu(pid)
     took, asked = [], 0
@@ -235,13 +235,13 @@ def _tree(pid: int) -> list[int]:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds that the processes have run."""
+    """Return the seconds of processor time of all processes."""
     stats = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in _tree(pid)]
     return sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICKS
 
 
 def _memory(pid: int) -> float:
-    """Megabytes of all of them; what they share counts once."""
+    """Return the megabytes of all processes. Shared pages count once."""
     rolled_up = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in _tree(pid)]
     return sum(int(found) for text in rolled_up for found in re.findall(r"^Pss: +(\d+) kB", text, re.MULTILINE)) / 1000
 

@@ -1,4 +1,4 @@
-"""The platform's part: runs the processes of a Procfile, and starts again what has ended."""
+"""The platform's part: it runs the processes of a Procfile, and restarts ended ones."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from testkit.proxies import HERE
 from testkit.waiting import until
 
 LONGEST_ABSENCE = 5.0
-"""Seconds until an ended process is started again; a third of them is back at once."""
+"""Seconds until an ended process is restarted. Half of them restart immediately."""
 
 LAST_WORDS = 30.0
-"""Seconds that all of them get to end at the end."""
+"""Seconds for all processes to end at the end of the run."""
 
 
 class Watched(Process):
-    """A process of which is known when it was started, and whether the run has ended it."""
+    """A process with its start time, and a mark if the run has killed it."""
 
     killed = False
-    """The run has ended it."""
+    """The run has killed it."""
 
     def __init__(self, name: str, command: list[str], folder: Path, settings: Mapping[str, str]) -> None:
         super().__init__(name, command, folder, settings)
@@ -39,7 +39,7 @@ class Watched(Process):
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that has ended, and was not killed; times in seconds since 1970."""
+    """A process that ended and was not killed. Times are in seconds since 1970."""
 
     name: str
     code: int
@@ -51,7 +51,7 @@ class Ended:
 
 
 class Supervisor:
-    """One slot for each process that should run."""
+    """The supervisor with one slot for each process."""
 
     def __init__(self, slots: Sequence[tuple[str, str]], folder: Path, settings: Mapping[str, str], seed: int) -> None:
         self.slots = slots
@@ -66,7 +66,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self.restarts = 0
         self.ended: list[Ended] = []
-        """By themselves."""
+        """Processes that ended by themselves."""
 
     def once(self, name: str, command: str) -> None:
         """Run a command to its end."""
@@ -87,7 +87,7 @@ class Supervisor:
 
     @property
     def output(self) -> str:
-        """All that any of them has printed."""
+        """Return everything that the processes have printed."""
         return "\n".join(process.output for process in self._all)
 
     def close(self) -> None:

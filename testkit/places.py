@@ -1,4 +1,4 @@
-"""Where a chaos run takes place: a database and a broker of its own, and how to spoil them."""
+"""The places of a chaos run: a database and a broker of its own, and ways to break them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testkit.proxies import HERE
 from testkit.servers import Server, postgres, rabbitmq, redis_server
 
 QUEUES = (CLOCK_QUEUE, *map(queue_name, TASKS), "celery")
-"""Ours, and the tutorial's."""
+"""Our queues, and the tutorial's."""
 
 DATABASE = f"postgresql+psycopg://postgres@{HERE}:{{port}}/postgres"
 REDIS = f"redis://{HERE}:{{port}}/0"
@@ -27,22 +27,22 @@ RABBITMQ = f"amqp://guest:guest@{HERE}:{{port}}//"
 
 @dataclass(frozen=True)
 class Place:
-    """What the bridge is given, before the doors are put in between."""
+    """The servers of a bridge, without the proxies in front of them."""
 
     servers: dict[str, Server] = field(default_factory=dict)
-    """By the names of the doors that lead to them."""
+    """The servers by the names of their proxies."""
     broker: str = ""
     empty: Callable[[], None] = lambda: None
-    """Makes the broker forget everything."""
+    """Empty the broker."""
     sqlite: Path | None = None
 
     @property
     def ports(self) -> dict[str, int]:
-        """Of the servers themselves."""
+        """Return the ports of the servers themselves."""
         return {name: server.port for name, server in self.servers.items()}
 
     def settings(self, ports: dict[str, int]) -> dict[str, str]:
-        """The addresses of the servers, at these ports."""
+        """Return the addresses of the servers at these ports."""
         if self.sqlite:
             return {"DATABASE_URL": f"sqlite:///{self.sqlite}"}
         return {
@@ -78,7 +78,7 @@ PLACES = {"postgres-redis": postgres_redis, "postgres-rabbitmq": postgres_rabbit
 
 @contextmanager
 def sqlite_lock(path: Path) -> Iterator[None]:
-    """Nobody else can write meanwhile."""
+    """Lock the file against all other writers."""
     with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -86,7 +86,7 @@ def sqlite_lock(path: Path) -> Iterator[None]:
 
 
 def _purge(server: Server) -> None:
-    """Of the queues that can be named, ours and the tutorial's."""
+    """Empty the known queues: ours and the tutorial's."""
     with Broker(RABBITMQ.format(port=server.port), connect_timeout=5) as broker:
         for name in QUEUES:
             with broker.channel() as channel:

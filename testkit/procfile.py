@@ -1,7 +1,4 @@
-"""The Procfile for real: its processes, started as a platform starts them, to be watched, stopped and killed.
-
-Also here: waiting for something that happens in another process.
-"""
+"""The processes of the Procfile, started as a platform starts them. A test can watch, stop and kill them."""
 
 from __future__ import annotations
 
@@ -21,19 +18,19 @@ ROOT = Path(__file__).parent.parent
 
 
 def lines() -> dict[str, str]:
-    """The Procfile: names and commands."""
+    """Return the names and commands of the Procfile."""
     return dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings, and the least of what a process needs besides; what else is set on this machine stays out."""
+    """Return the settings and the few other variables that a process needs. All others of this machine are left out."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
 
 
 class Process:
-    """A command that runs beside the test. It leads a group of its own: nothing that is sent to the test reaches it."""
+    """A command that runs beside the test. It has its own process group, so no signal to the test reaches it."""
 
     def __init__(self, name: str, command: list[str], folder: Path, settings: Mapping[str, str]) -> None:
         self.name = name
@@ -51,7 +48,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        """All that it has printed so far."""
+        """Return everything that it has printed so far."""
         return self._log.read_text()
 
     @property
@@ -64,30 +61,30 @@ class Process:
 
     @property
     def children(self) -> list[int]:
-        """The processes that it has started; none where the machine does not tell."""
+        """Return the processes that it has started; empty if the machine does not show them."""
         try:
             return [int(child) for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
         except OSError:
-            return []  # or it has ended just now
+            return []  # or it has just ended
 
     def until_it_says(self, words: str, within: float = PATIENCE) -> re.Match[str]:
-        """Wait for a match of ``words`` in what it prints."""
+        """Wait for a match of ``words`` in its output."""
 
-        def said() -> re.Match[str] | None:
+        def found() -> re.Match[str] | None:
             ended = not self.running
             match = re.search(words, self.output)
             assert match or not ended, f"{self.name} has ended:\n{self.output}"
             return match
 
-        return until(said, f"{self.name} says {words}", within)
+        return until(found, f"{self.name} says {words}", within)
 
     def tell(self, number: signal.Signals) -> None:
-        """Send it a signal, and nobody else."""
+        """Send a signal to this process only."""
         self._popen.send_signal(number)
 
     @contextmanager
     def halted(self) -> Iterator[None]:
-        """It stands still meanwhile, as on a machine that has none of its time left, or is being moved."""
+        """Halt it meanwhile, as on a machine without free processor time, or during a migration of the machine."""
         self.tell(signal.SIGSTOP)
         try:
             yield
@@ -95,7 +92,7 @@ class Process:
             self.tell(signal.SIGCONT)
 
     def wait(self, within: float = PATIENCE) -> int:
-        """Its exit code, when it has ended; the number of a signal is negative."""
+        """Wait for its end and return the exit code. A signal's number is negative."""
         return self._popen.wait(within)
 
     def stop(self, within: float = PATIENCE) -> int:
@@ -104,12 +101,12 @@ class Process:
         return self.wait(within)
 
     def kill(self) -> int:
-        """No last words."""
+        """Kill it without warning."""
         self.tell(signal.SIGKILL)
         return self.wait()
 
     def clear(self) -> None:
-        """Kill what is left of its group: also what it started and did not take along."""
+        """Kill the rest of its group, including processes that it left behind."""
         try:
             os.killpg(self._popen.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -119,7 +116,7 @@ class Process:
 
 
 class Processes:
-    """What a test has started. At the end nothing of it is left."""
+    """The processes that a test has started. None of them is left at the end."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self._folder = folder
@@ -137,11 +134,11 @@ class Processes:
 
     @property
     def output(self) -> str:
-        """All that any of them has printed."""
+        """Return everything that the processes have printed."""
         return "\n".join(process.output for process in self._started)
 
     def close(self) -> None:
-        """Ask all that still run to end, and see to it that they have."""
+        """Ask all running processes to end, then make sure that they have ended."""
         asked = [process for process in self._started if process.running]
         for process in asked:
             process.tell(signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""Doors between the bridge and what it needs: TCP proxies on this machine that can be shut, or can fall silent.
+"""TCP proxies between the bridge and its servers on this machine. They can be closed, or can fall silent.
 
-A server that hangs can't be had by killing it. The doors live in a process of their own, which ends when the one that
-started it does.
+Killing a server does not make it hang, but a silent proxy does. The proxies run in their own process, which ends with
+the process that started it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ CHUNK = 65536
 
 
 class State(StrEnum):
-    """What a door does."""
+    """The state of a proxy."""
 
     OPEN = "open"
     SHUT = "shut"
-    """All connections are cut, new ones refused."""
+    """All connections are cut, and new ones refused."""
     SILENT = "silent"
     """All connections stay, new ones are accepted, and not a byte passes."""
     CUT = "cut"
-    """All connections are cut, new ones are let through."""
+    """All connections are cut, and new ones let through."""
 
 
-class Doors:
-    """The doors, as the one who started them sees them. ``targets``: the ports on this machine to which they lead."""
+class Proxies:
+    """The client of the proxies' process. ``targets`` are the ports on this machine that they lead to."""
 
     def __init__(self, targets: Mapping[str, int]) -> None:
         command = [sys.executable, "-m", "testkit.proxies", json.dumps(targets)]
@@ -45,10 +45,10 @@ class Doors:
         self._lock = threading.Lock()
         self.ports: dict[str, int] = json.loads(self._answer())
 
-    def set(self, door: str, state: State) -> None:
+    def set(self, proxy: str, state: State) -> None:
         with self._lock:
             assert self._process.stdin
-            self._process.stdin.write(f"{door} {state}\n")
+            self._process.stdin.write(f"{proxy} {state}\n")
             self._process.stdin.flush()
             assert self._answer() == "done\n", "the proxies have ended"
 
@@ -68,8 +68,8 @@ class Doors:
         return self._process.stdout.readline()
 
 
-class _Door:
-    """One proxy: its port stays the same whatever happens."""
+class _Proxy:
+    """One proxy. Its port never changes."""
 
     def __init__(self, target: int) -> None:
         self.port = 0
@@ -115,7 +115,7 @@ class _Door:
         self._writers -= {writer, to_there}
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction. When it ends, so does the other one's writer."""
+        """Copy one direction. At its end, close the other side's writer."""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK):
                 await self._flows.wait()
@@ -125,20 +125,20 @@ class _Door:
 
 
 async def _serve(targets: Mapping[str, int]) -> None:
-    doors = {name: _Door(target) for name, target in targets.items()}
-    for door in doors.values():
-        await door.set(State.OPEN)
-    _say(json.dumps({name: door.port for name, door in doors.items()}))
+    proxies = {name: _Proxy(target) for name, target in targets.items()}
+    for proxy in proxies.values():
+        await proxy.set(State.OPEN)
+    _say(json.dumps({name: proxy.port for name, proxy in proxies.items()}))
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
         name, state = line.decode().split()
-        await doors[name].set(State(state))
+        await proxies[name].set(State(state))
         _say("done")
-    for door in doors.values():
-        await door.set(State.SHUT)
+    for proxy in proxies.values():
+        await proxy.set(State.SHUT)
     connections = asyncio.all_tasks() - {asyncio.current_task()}
-    if connections:  # a task that is cancelled in the middle would print a traceback
+    if connections:  # cancelling a running task would print a traceback
         await asyncio.wait(connections, timeout=1)
 
 

@@ -1,6 +1,6 @@
-"""Servers of a chaos run's own, from the programs on this machine: they can be stopped, killed and started again.
+"""Servers of a chaos run, from the programs on this machine. They can be stopped, killed and started again.
 
-Nobody else's data is near them: each has a folder and a port of its own, and is gone when the run is over.
+They share no data with other servers: each has its own folder and port, and is gone when the run is over.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from testkit.proxies import HERE
 from testkit.waiting import until
 
 DEBIANS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin", "/usr/sbin")
-"""Where Debian keeps programs that its users are not to start by hand."""
+"""Folders in which Debian keeps programs that its users should not start by hand."""
 
 STARTS_WITHIN = 60.0
-"""Seconds. RabbitMQ takes ten on two busy cores, and a killed PostgreSQL has its log to read."""
+"""Seconds. RabbitMQ takes ten on two busy cores, and a killed PostgreSQL has to read its log."""
 
 CLUSTER = "--username postgres --auth trust --encoding UTF8 --no-locale --no-sync"
 POSTGRES_SETTINGS = {"listen_addresses": HERE, "max_connections": "200", "logging_collector": "off"}
@@ -42,7 +42,7 @@ class Missing(Exception):
 
 
 class Server:
-    """One server: the same port and the same folder whenever it runs."""
+    """One server. It keeps its port and its folder when it restarts."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Server:
         return self._popen.pid
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start it, and return when it answers."""
         with (self._folder / "output").open("ab") as output:
             self._popen = subprocess.Popen(
                 self._command,
@@ -85,12 +85,12 @@ class Server:
         until(self._answers_or_ended, f"{self.name} answers; see {self._folder}/output", STARTS_WITHIN)
 
     def stop(self, how: signal.Signals) -> None:
-        """Returns when it is gone."""
+        """Stop it, and return when it is gone."""
         self.tell(how)
         self.until_gone()
 
     def tell(self, how: signal.Signals) -> None:
-        """``SIGKILL`` ends everything that belongs to it, at once."""
+        """Send a signal. ``SIGKILL`` ends its whole process group."""
         assert self._popen
         if self._popen.poll() is not None:
             return
@@ -111,7 +111,7 @@ class Server:
 
 @contextmanager
 def postgres(more: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A cluster of its own; its user is ``postgres``, and needs no password. ``more``: of its settings."""
+    """Run a new cluster. Its user ``postgres`` needs no password. ``more`` are settings of it."""
     user, port = _unprivileged("postgres"), free_port(HERE)
     with _folder("postgres", user) as folder:
         data = str(folder / "data")
@@ -134,14 +134,14 @@ def postgres(more: Mapping[str, str] | None = None) -> Iterator[Server]:
 
 @dataclass(frozen=True)
 class Certificate:
-    """One that has signed itself, as Heroku's; so it is its own CA too."""
+    """A self-signed certificate, like Heroku's. So it is its own CA too."""
 
     file: Path
     key: Path
 
     @classmethod
     def made_for(cls, name: str, folder: Path) -> Certificate:
-        """``name`` is what OpenSSL calls an alternative name: ``IP:127.0.0.1``."""
+        """Make one. ``name`` is an alternative name of OpenSSL: ``IP:127.0.0.1``."""
         made = cls(folder / f"{name.replace(':', '-')}.pem", folder / f"{name.replace(':', '-')}.key")
         new = "req -x509 -nodes -days 2 -subj /CN=bridge-test -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
         where = ["-addext", f"subjectAltName={name}", "-out", str(made.file), "-keyout", str(made.key)]
@@ -151,9 +151,9 @@ class Certificate:
 
 @contextmanager
 def redis_server(tls: Certificate | None = None, *, clients: Certificate | None = None) -> Iterator[Server]:
-    """It keeps nothing on disk, so killing it empties it.
+    """Run a Redis that keeps nothing on disk, so killing it empties it.
 
-    With a certificate it takes TLS and nothing else; with one for ``clients``, only who shows that.
+    With a certificate it accepts TLS only. With one for ``clients``, it accepts only clients that present that one.
     """
     port = free_port(HERE)
     with _folder("redis", None) as folder:
@@ -179,12 +179,12 @@ def redis_server(tls: Certificate | None = None, *, clients: Certificate | None 
 
 
 POOLER = {"pool_mode": "transaction", "default_pool_size": "8", "server_round_robin": "1", "query_wait_timeout": "30"}
-"""A transaction goes to the server connection that has been idle for longest: hardly ever to the same one twice."""
+"""A transaction uses the server connection that has been idle for longest, so hardly ever the same one twice."""
 
 
 @contextmanager
 def pgbouncer(host: str, port: int, **settings: str) -> Iterator[Server]:
-    """A pooler before that server, in transaction mode and as its package has it otherwise; whoever comes is let in."""
+    """Run a pooler for that server, in transaction mode and with the defaults of its package. It admits every user."""
     user, own = _unprivileged("postgres"), free_port(HERE)
     with _folder("pgbouncer", user) as folder:
         told = {**POOLER, "listen_addr": HERE, "listen_port": str(own), "unix_socket_dir": "", "auth_type": "any"}
@@ -206,7 +206,7 @@ def pgbouncer(host: str, port: int, **settings: str) -> Iterator[Server]:
 
 @contextmanager
 def rabbitmq() -> Iterator[Server]:
-    """A node of its own; its user is ``guest``, as ever."""
+    """Run a new node. Its user is ``guest``, as usual."""
     user, port = _unprivileged("rabbitmq"), free_port(HERE)
     with _folder("rabbitmq", user) as folder:
         settings = {
@@ -255,18 +255,18 @@ def _folder(name: str, user: str | None) -> Iterator[Path]:
 
 
 def _program(name: str) -> str:
-    """Debian's own programs first: what is on the path under the same names there wants to be called by root."""
+    """Return the path of a program, Debian's own first. The wrappers with these names on the path expect root."""
     for pattern in DEBIANS:
         found = sorted(Path("/").glob(f"{pattern[1:]}/{name}"), key=lambda path: path.parts)
         if found:
             return str(found[-1])
     if found_on_path := shutil.which(name):
         return found_on_path
-    raise Missing(f"{name} is not on this machine: install PostgreSQL, PgBouncer, Redis and RabbitMQ (apt-get, brew)")
+    raise Missing(f"{name} is not on this machine; install PostgreSQL, PgBouncer, Redis and RabbitMQ (apt-get, brew)")
 
 
 def _unprivileged(user: str) -> str | None:
-    """Who runs it: root may not. ``None``: whoever runs this."""
+    """Return the user that runs the server, because root may not. ``None`` means the current user."""
     return user if os.geteuid() == 0 else None
 
 

@@ -1,4 +1,4 @@
-"""Waiting for what happens beside the test: it looks again and again, and says what never came."""
+"""Waiting for an event beside the test. It checks repeatedly, and names the event that never came."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE = 30.0
-"""Seconds for something that takes one or two when the machine has nothing else to do."""
+"""Seconds for an event that takes one or two on an idle machine."""
 
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], what: str = "it has happened", within: float = PATIENCE) -> T:
-    """What ``look`` gives, as soon as that is true."""
+def until(check: Callable[[], T], what: str = "it has happened", within: float = PATIENCE) -> T:
+    """Return the result of ``check`` as soon as it is true."""
     deadline = time.monotonic() + within
-    while not (seen := look()):
+    while not (seen := check()):
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
         time.sleep(0.01)
     return seen

@@ -161,7 +161,7 @@ class FakeChat:
     """Heard, and not answered yet."""
 
     @property
-    def heard(self) -> list[str]:
+    def received(self) -> list[str]:
         return [item.content for item in self.items if item.speaker is Speaker.USER]
 
 
@@ -205,13 +205,13 @@ class FakeAgent:
         self._chat_numbers = itertools.count(1)
 
     @property
-    def heard(self) -> list[str]:
+    def received(self) -> list[str]:
         """Everything that any chat has heard, in order of the chats."""
-        return [said for chat in self.chats.values() for said in chat.heard]
+        return [said for chat in self.chats.values() for said in chat.received]
 
-    def fail(self, method: str, error: RemoteError, *, heard: bool = False, times: int = 1) -> None:
-        """The next calls of ``method`` (``complete``, ``create_chat`` …) fail. ``heard``: having been carried out."""
-        self._script.add(method, error, heard, times)
+    def fail(self, method: str, error: RemoteError, *, received: bool = False, times: int = 1) -> None:
+        """Let the next calls of ``method`` (``complete`` …) fail. ``received``: after they were carried out."""
+        self._script.add(method, error, received, times)
 
     def recover(self) -> None:
         """Nothing fails any more."""
@@ -255,7 +255,7 @@ class FakeAgent:
                 chat.items.append(self._item(Speaker.USER, content))
                 if self.thinks:
                     chat.unfinished.append(content)
-                    raise OutcomeUnknown("no whole answer in time", provider=self.provider)
+                    raise OutcomeUnknown("no complete answer in time", provider=self.provider)
                 answer = self._answer(content)
                 chat.items += answer
                 if any(item.ends_chat for item in answer):
@@ -370,14 +370,14 @@ class FakeCarrier:
         """The next call is carried out, then this happens, and only then does the caller get its answer."""
         self._script.meanwhile(work)
 
-    def queue_of(self, sender: str) -> str:
+    def sending_identity(self, sender: str) -> str:
         return sender if ":" in sender else self.service or sender
 
     def send(self, text: OutgoingText) -> CarriedText:
         with self._lock:
             self.calls.append(("send", text.reference))
             with self._script.call("send"):
-                self._turn_away(self.queue_of(text.sender))
+                self._turn_away(self.sending_identity(text.sender))
                 sid, parts = f"SM{len(self.accepted) + 1:032x}", segments(text.body, text.recipient)
                 carried = CarriedText(sid, Delivery.QUEUED, text.body, self._now(), segments=parts)
                 self.accepted.append(Accepted(text, carried))

@@ -22,7 +22,7 @@ from tests.databases import database
 from tests.fakes import FakeAgent, fake_agents
 from tests.scene import ANN, Scene, earliest
 
-ASKS_NOBODY = {"queue_of", "meaning"}
+ASKS_NOBODY = {"sending_identity", "meaning"}
 """Methods of a vendor's adapter that are no calls to the outside."""
 
 

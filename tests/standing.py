@@ -33,7 +33,7 @@ WORD = "tangerine"
 TOKEN = "token-of-the-operator"
 PASSWORD = "password-of-the-database"
 
-Said = dict[str, list[str]]
+Replied = dict[str, list[str]]
 """What each person has texted."""
 
 
@@ -86,9 +86,9 @@ class Standing:
         """Phones that nobody else has."""
         return [f"+1555{next(self._numbers)}" for _ in range(how_many)]
 
-    def text(self, phones: Iterable[str], times: int = 1) -> Said:
+    def text(self, phones: Iterable[str], times: int = 1) -> Replied:
         """They all text, in turn."""
-        said: Said = {phone: [] for phone in phones}
+        said: Replied = {phone: [] for phone in phones}
         for n, phone in itertools.product(range(times), said):
             said[phone].append(f"{WORD} {n} of {phone[-4:]}")
             self.simulator.phones.text(phone, said[phone][-1])
@@ -103,7 +103,7 @@ class Standing:
         signature = RequestValidator(self.settings["TWILIO_AUTH_TOKEN"]).compute_signature(url, form)
         return self.web.post(url, data=form, headers={"X-Twilio-Signature": signature}).status_code
 
-    def unannounced(self, phones: Iterable[str], times: int = 1) -> Said:
+    def unannounced(self, phones: Iterable[str], times: int = 1) -> Replied:
         """They text, and the bridge is not told."""
         self.simulator.faults.set("webhooks_lost")
         try:
@@ -113,9 +113,9 @@ class Standing:
 
     # -- what happened ---------------------------------------------------------------------------------------------
 
-    def heard(self, phone: str) -> list[str]:
+    def received(self, phone: str) -> list[str]:
         """What the agent has heard of this person, text by text."""
-        return [line for turn in self.simulator.agent.heard(phone) for line in turn.split("\n")]
+        return [line for turn in self.simulator.agent.received(phone) for line in turn.split("\n")]
 
     def got(self, phone: str) -> list[str]:
         return [event.body for event in self.simulator.ledger.about(phone) if isinstance(event, Sent)]
@@ -129,7 +129,7 @@ class Standing:
         with self._engine.connect() as connection:
             return list(connection.scalars(query))
 
-    def stored(self, said: Said) -> bool:
+    def stored(self, said: Replied) -> bool:
         """Has the bridge taken in all of it?"""
         texts = select(func.count(Message.id)).join(Conversation)
         theirs = texts.where(Conversation.phone.in_(said), Message.direction == Direction.IN)
@@ -153,14 +153,14 @@ class Standing:
         due = or_(Conversation.turn_due_at.is_not(None), Conversation.delivery_due_at.is_not(None))
         return not self.rows(select(Conversation.id).where(due))
 
-    def must_have_answered(self, said: Said) -> None:
+    def must_have_answered(self, said: Replied) -> None:
         """Each text was heard once, each answer came to its own phone once, all of it in order."""
         self.must_come_to_rest(said, 90)
         for phone, bodies in said.items():
-            assert self.heard(phone) == bodies
+            assert self.received(phone) == bodies
             assert self.got(phone) == [f"re: {body}" for body in bodies]
 
-    def must_come_to_rest(self, said: Said, within: float) -> None:
+    def must_come_to_rest(self, said: Replied, within: float) -> None:
         """The same, but where a text had to be fetched from the carrier's list it may be late."""
         until(
             lambda: self._answered(said) and self.nothing_left(), "everybody has answers, and nothing is left", within
@@ -169,8 +169,8 @@ class Standing:
         assert verdict.ok, f"{verdict} {dict(verdict.examples)}"
         assert self.simulator.ledger.of(Wrong) == []
 
-    def _answered(self, said: Said) -> bool:
-        return all(min(len(self.heard(phone)), len(self.got(phone))) >= len(said[phone]) for phone in said)
+    def _answered(self, said: Replied) -> bool:
+        return all(min(len(self.received(phone)), len(self.got(phone))) >= len(said[phone]) for phone in said)
 
     def _ledger_of(self, phones: Iterable[str]) -> Ledger:
         ledger = Ledger()

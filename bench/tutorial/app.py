@@ -1,7 +1,7 @@
-"""An SMS bridge as a tutorial writes it: a webhook, a task that is tried again on every error, a table of chats.
+"""An SMS bridge in the style of a tutorial: a webhook, a task that is retried on every error, a table of chats.
 
-Each part follows the advice of its vendor's documentation: the signature is checked, the webhook answers at once, the
-task has back-off. It is run and judged like the real one, and shows what that advice does not cover.
+Each part follows its provider's documentation: the signature is checked, the webhook answers immediately, the task has
+backoff. It is run and judged like the real bridge, and shows what that advice does not cover.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def inbound() -> Response:
 
 @celery.task(autoretry_for=(Exception,), retry_backoff=True, max_retries=5)
 def answer(phone: str, number: str, body: str) -> None:
-    """Ask the agent, and text what it says."""
+    """Ask the agent, and text its answers."""
     with Session(engine) as session:
         chat = session.get(Chat, phone)
         if chat is None:

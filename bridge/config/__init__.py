@@ -1,7 +1,7 @@
-"""The settings: read once from the environment, and from ``.env`` where it is there; checked before anything starts.
+"""The settings, read once from the environment and from ``.env``, and checked before anything starts.
 
-``Settings.load()`` reports every fault at once. README's table of settings is held equal to this class by a test.
-How a value is read: ``values``. Where it is found, and what is said of a wrong one: ``faults``.
+``Settings.load()`` reports all faults together. A test keeps README's table of settings equal to this class. ``values``
+reads a value. ``faults`` finds it in the environment, and has the words for a wrong one.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ EXTRA_WORDS = {
     "extra_start_words": START_WORDS,
     "extra_help_words": HELP_WORDS,
 }
-"""What each of these settings adds to."""
+"""The words to which each of these settings adds."""
 
 WEB_THREADS = 8
-"""Of each process that answers requests. A webhook waits for one commit and nothing else."""
+"""Threads of each process that answers requests. A webhook waits for one commit and nothing else."""
 
 DEBOUNCE_AT_MOST = 10
-"""Who goes on texting is answered after so many times REPLY_DEBOUNCE all the same."""
+"""Times REPLY_DEBOUNCE. A person who keeps texting gets an answer after this time."""
 
 
 class DatabaseSettings(BaseModel):
-    """What the migrations need: they must run before anything else is set."""
+    """The settings that the migrations need. They must run before anything else is set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,7 +100,7 @@ class DatabaseSettings(BaseModel):
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
-        """Read the environment; ``overrides`` go by the names of the fields. Raises :class:`SettingsError`."""
+        """Read the environment. ``overrides`` have the names of the fields. Raise :class:`SettingsError`."""
         found = found_in(cls, environment() if environ is None else environ)
         values = {**{name: text for name, (_, text) in found.items()}, **overrides}
         faults = faults_of_proxies(cls._called(values), os.environ if environ is None else environ)
@@ -115,13 +115,13 @@ class DatabaseSettings(BaseModel):
 
     @classmethod
     def _called(cls, values: Mapping[str, Any]) -> list[str]:
-        """The addresses of the vendors."""
+        """Return the addresses of the providers."""
         fields = {name: field for name, field in cls.model_fields.items() if name.endswith("_base_url")}
         return [str(values.get(name, field.default)) for name, field in fields.items()]
 
 
 class Settings(DatabaseSettings):
-    """Everything that an operator can set."""
+    """All settings of an operator."""
 
     broker_url: BrokerUrl | None = Field(
         None, repr=False, description="Redis or RabbitMQ; the first of these three names that is set"
@@ -246,7 +246,7 @@ class Settings(DatabaseSettings):
     @field_validator("twilio_api_secret")
     @classmethod
     def _both_or_neither(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # On the field and not on the model: a model's check is left out as long as any field has a fault.
+        # A field's check, because pydantic skips a model's check while any field has a fault.
         if "twilio_api_key" in info.data and (secret is None) != (info.data["twilio_api_key"] is None):
             raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
         return secret
@@ -274,22 +274,22 @@ class Settings(DatabaseSettings):
             word for name in EXTRA_WORDS if name != own for word in (*EXTRA_WORDS[name], *info.data.get(name, ()))
         }
         if twice := len(set(map(letters_of, words)) & set(map(letters_of, others))):
-            raise ValueError(f"has {twice} words that the carrier or another list takes for something else; keep one")
+            raise ValueError(f"has {twice} words that another list or the carrier uses too; keep each in one list")
         return words
 
     @property
     def extra_words(self) -> ExtraWords:
-        """Keywords beside the carrier's own."""
+        """Return the keywords in addition to the carrier's own."""
         return ExtraWords(self.extra_stop_words, self.extra_start_words, self.extra_help_words)
 
     @property
     def our_numbers(self) -> frozenset[str]:
-        """Those that the settings name."""
+        """Return our numbers, as far as the settings name them."""
         return frozenset(self.twilio_numbers) | self.agent_routes.keys()
 
     @property
     def default_route(self) -> Route:
-        """Who answers at a number that ``AGENT_ROUTES`` does not name."""
+        """Return the agent for a number that ``AGENT_ROUTES`` does not name."""
         return Route(
             provider=self.agent_provider,
             agent_id=self.retell_agent_id,
@@ -298,13 +298,13 @@ class Settings(DatabaseSettings):
 
     @property
     def signing_tokens(self) -> tuple[str, ...]:
-        """Either token's signature is good: during a rotation both are in use."""
+        """Return the tokens whose signatures are valid. During a rotation both are in use."""
         tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
         return tuple(token.get_secret_value() for token in tokens if token)
 
 
 class ServerSettings(Settings):
-    """The same for the processes of the Procfile, which meet at a broker."""
+    """The settings of the Procfile's processes, which share a broker."""
 
     broker_url: BrokerUrl = Field(
         repr=False, description="Redis or RabbitMQ; the first of these three names that is set"

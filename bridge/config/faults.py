@@ -1,4 +1,4 @@
-"""The reading of the environment, and every fault of it in plain words."""
+"""The reader of the environment, and the words for every fault in it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pydantic import BaseModel
 from bridge.lib.errors import BridgeError
 
 _BROKERS = ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL")
-"""The first is ours; the others are what a platform sets when a broker is added there."""
+"""The first name is ours. The platform sets the others when a broker is added there."""
 
 EMPTY_COUNTS = object()
-"""Marks a field for which empty is a choice. For every other one, empty is the same as not set."""
+"""Marks a field with a meaning for an empty value. For all other fields, empty means not set."""
 
 _PLAIN_WORDS = {
     "missing": "is not set; set it",
     "string_too_short": "is empty; set it",
     "too_short": "is empty; set it",
     "string_too_long": "is too long; the most is {max_length} characters",
-    "string_type": "is no text; write it between quotes",
-    "int_parsing": "is no whole number; write digits",
-    "float_parsing": "is no number; write digits, such as 0.5 or 75",
-    "finite_number": "is no number; write digits, such as 0.5 or 75",
+    "string_type": "is not a text; put it in quotes",
+    "int_parsing": "is not a whole number; write digits",
+    "float_parsing": "is not a number; write digits, such as 0.5 or 75",
+    "finite_number": "is not a number; write digits, such as 0.5 or 75",
     "bool_parsing": "is neither true nor false; write one of them",
     "greater_than": "is too small; it must be more than {gt:g}",
     "greater_than_equal": "is too small; the least is {ge}",
     "less_than_equal": "is too large; the most is {le:.0f}",
-    "literal_error": "is none of the choices; write {expected}",
+    "literal_error": "is not one of the choices; write {expected}",
     "value_error": "{error}",
 }
 
@@ -39,7 +39,7 @@ Loaded = TypeVar("Loaded")
 
 
 class SettingsError(BridgeError):
-    """The settings can't be used. ``faults`` has one sentence for each, with the way to mend it; never a value."""
+    """The settings are unusable. ``faults`` has one sentence with a fix for each fault, and never a value."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -47,7 +47,7 @@ class SettingsError(BridgeError):
 
 
 def or_exit(load: Callable[[], Loaded]) -> Loaded:
-    """For a front door: what ``load`` reads, or every fault on the terminal and exit code 2."""
+    """Return the result of ``load``, or print every fault and exit with code 2. For an entry point."""
     try:
         return load()
     except SettingsError as error:
@@ -57,14 +57,14 @@ def or_exit(load: Callable[[], Loaded]) -> Loaded:
 
 
 def variable_names(name: str) -> tuple[str, ...]:
-    """The environment variables of one field, the first one that is set winning."""
+    """Return the environment variables of a field. The first one that is set counts."""
     return _BROKERS if name == "broker_url" else (name.upper(),)
 
 
 def environment() -> dict[str, str]:
-    """The environment, over ``.env`` in the working folder."""
+    """Return the environment. It takes precedence over ``.env`` in the working folder."""
     try:
-        # A token may hold a dollar sign: nothing is put in its place.
+        # A token may contain a dollar sign, so nothing is interpolated.
         written = dotenv_values(".env", interpolate=False, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise SettingsError([".env can't be read; it must be a text file in UTF-8"]) from None
@@ -72,7 +72,7 @@ def environment() -> dict[str, str]:
 
 
 def found_in(settings: type[BaseModel], environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """What is set: for each field the variable and its text."""
+    """Return the variable and its text for each field that is set."""
     found = {}
     for name, field in settings.model_fields.items():
         keeps_empty = EMPTY_COUNTS in field.metadata
@@ -85,7 +85,7 @@ def found_in(settings: type[BaseModel], environ: Mapping[str, str]) -> dict[str,
 
 
 def faults_of(settings: type[BaseModel], names: Mapping[str, str], error: Any) -> list[str]:
-    """Sentences that name the variable, what is wrong and how to mend it; never the value. Mostly one."""
+    """Return sentences with the variable, the fault and the fix, but never the value. Mostly one."""
     name = str(error["loc"][0])
     variable = names.get(name) or " or ".join(variable_names(name))
     field = settings.model_fields.get(name)
@@ -94,5 +94,5 @@ def faults_of(settings: type[BaseModel], names: Mapping[str, str], error: Any) -
 
 
 def words(error: Any) -> str:
-    """What is wrong with one value and how to mend it, without a name."""
+    """Return the fault of one value and the fix, without a name."""
     return _PLAIN_WORDS.get(error["type"], "does not fit").format(**error.get("ctx", {}))

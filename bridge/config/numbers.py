@@ -1,4 +1,4 @@
-"""Our own numbers as people write them, and as Twilio writes them in ``To``."""
+"""Our own numbers: from the way people write them to the way Twilio writes them in ``To``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from bridge.lib.phone import RCS, SHORT_CODE, WHATSAPP, masked
 
-NO_NUMBER = "this is no number; write it like +15550001111"
+NO_NUMBER = "this is not a phone number; write it like +15550001111"
 NO_COUNTRY = "this has no country code; write it like +15550001111"
-NOBODY_TEXTS_IT = "this is an id, and nobody can text it; write the number, like +15550001111"
-A_SERVICE = "this is a messaging service; it belongs into TWILIO_MESSAGING_SERVICE_SID"
+AN_ID = "this is an id, not a number; write the number, like +15550001111"
+A_SERVICE = "this is a messaging service; set it as TWILIO_MESSAGING_SERVICE_SID"
 
 _CHANNELS = {"whatsapp": WHATSAPP, "rcs": RCS, "sms": "", "mms": "", "tel": ""}
 _CHANNEL = re.compile(r"(?P<channel>[A-Za-z]+)\s*:\s*(?P<rest>.*)")
@@ -21,29 +21,32 @@ _SERVICE = re.compile(r"MG[0-9A-Za-z]*", re.IGNORECASE)
 _RCS_AGENT = re.compile(r"(?=.*[A-Za-z])[0-9A-Za-z_.-]{3,64}")
 
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
-"""``+44 (0)20 …``: said at home, not from abroad."""
+"""``+44 (0)20 …``: dialed at home, but not from abroad."""
 
 _SEPARATORS = re.compile(r"[\s()\[\]./·\u2010-\u2015\u2212-]")
 _ABROAD = re.compile(r"(00|011)(?=[1-9][0-9]{6})")
-"""How a call abroad begins, in most countries and in North America."""
+"""The start of an international call, in most countries and in North America."""
 
 _NORTH_AMERICA = re.compile(r"1[2-9][0-9]{9}")
 _ELSEWHERE = re.compile(r"[2-9][0-9]{6,14}")
 _SURELY_WITH_COUNTRY = 11
-"""Digits. Fewer without a plus may just as well be a number as it is dialed at home."""
+"""Digits. A shorter number without a plus may be a number as dialed at home."""
 
 SHORTEST_AT_HOME = 7
-"""Digits of a number as it is dialed at home."""
+"""Digits of a number as dialed at home."""
 
 
 def our_address(written: str) -> str:
-    """``whatsapp: 1 (555) 000-1111`` as ``whatsapp:+15550001111``. A ValueError where nobody can text this."""
+    """Return ``whatsapp:
+
+    1 (555) 000-1111`` as ``whatsapp:+15550001111``. Raise ValueError if it can't receive texts.
+    """
     text = _visible(written)
     channel, rest = _channel_of(text)
     if _SERVICE.fullmatch(rest):
         raise ValueError(A_SERVICE)
     if _ID.fullmatch(rest):
-        raise ValueError(NOBODY_TEXTS_IT)
+        raise ValueError(AN_ID)
     if channel == RCS and _RCS_AGENT.fullmatch(rest):
         return channel + rest
     if not channel and SHORT_CODE.fullmatch(rest):
@@ -52,7 +55,10 @@ def our_address(written: str) -> str:
 
 
 def our_addresses(text: str) -> tuple[str, ...]:
-    """Many of them, separated by commas, semicolons or line breaks. A ValueError with a line for each that is wrong."""
+    """Read addresses that are separated by commas, semicolons or line breaks.
+
+    Raise ValueError with one line for each wrong entry.
+    """
     entries = [entry for entry in map(str.strip, re.split(r"[,;\n]", _visible(text, keep="\n"))) if entry]
     faults: list[str] = []
     addresses: list[str] = []
@@ -67,7 +73,7 @@ def our_addresses(text: str) -> tuple[str, ...]:
 
 
 def _visible(text: str, keep: str = "") -> str:
-    """Without the marks that a phone's address book puts around a number; wide characters are written narrow."""
+    """Remove the invisible marks that address books put around a number, and narrow wide characters."""
     return "".join(_narrow(text, keep)).strip()
 
 
@@ -88,7 +94,7 @@ def _channel_of(text: str) -> tuple[str, str]:
 
 
 def _international(written: str) -> str:
-    """With a plus, as E.164 wants it."""
+    """Return the number with a plus, as E.164 wants it."""
     digits = _SEPARATORS.sub("", _TRUNK_ZERO.sub("", written))
     plus = digits.startswith("+")
     digits = digits.removeprefix("+")

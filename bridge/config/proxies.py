@@ -1,7 +1,7 @@
-"""The way out of a network that has a proxy, as ``HTTPS_PROXY`` and its like prescribe it.
+"""The HTTP proxy on the way out of a network, as ``HTTPS_PROXY`` and similar variables prescribe it.
 
 The names are those of curl and of most libraries: a variable for the scheme of the address, else ``ALL_PROXY``, and
-``NO_PROXY`` for the exceptions. Written in small letters they go first. What runs on this machine needs no proxy.
+``NO_PROXY`` for the exceptions. Names in lower case take precedence. An address on this machine needs no proxy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXAMPLE = "write it like http://proxy.example.com:3128"
 
 
 def way_out(address: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """The name of the variable that counts for this address, and the proxy in it; ``None`` for the direct way."""
+    """Return the variable for this address and its proxy, or ``None`` for a direct connection."""
     parts = urlsplit(address)
     host = parts.hostname or ""
     named = _named(environ)
@@ -30,7 +30,7 @@ def way_out(address: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def faults_of_proxies(addresses: Iterable[str], environ: Mapping[str, str]) -> list[str]:
-    """Of those through which one of these addresses would be reached."""
+    """Return the faults of the proxies on the way to these addresses."""
     return list(dict.fromkeys(_faults(addresses, environ)))
 
 
@@ -39,13 +39,13 @@ def _faults(addresses: Iterable[str], environ: Mapping[str, str]) -> Iterator[st
         try:
             found = way_out(address, environ)
         except ValueError:
-            continue  # the address itself has a fault, and that is told
+            continue  # the address itself has a fault, which is reported elsewhere
         if found and (fault := fault_of_proxy(found[1])):
             yield f"{found[0]} {fault}"
 
 
 def fault_of_proxy(address: str) -> str | None:
-    """Why nobody can go out through this."""
+    """Return the reason why this proxy is unusable, or ``None``."""
     try:
         visible(address)
     except ValueError as error:
@@ -56,18 +56,18 @@ def fault_of_proxy(address: str) -> str | None:
         parts = urlsplit(address)
         usable = is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
-        return f"is no address; {EXAMPLE}"
+        return f"is not an address; {EXAMPLE}"
     if parts.scheme.startswith("socks"):
         return f"names a SOCKS proxy, and the bridge can only use HTTP proxies; {EXAMPLE}"
     if parts.scheme not in {"http", "https"} or not usable:
-        return f"names no HTTP proxy; {EXAMPLE}"
+        return f"does not name an HTTP proxy; {EXAMPLE}"
     return None
 
 
 def _named(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """By what they are for: the variable and its value."""
+    """Return each variable and its value, by purpose."""
     found: dict[str, tuple[str, str]] = {}
-    for name in sorted(environ, key=str.islower):  # small letters come last, and count, also where they say nothing
+    for name in sorted(environ, key=str.islower):  # lower case comes last and wins, even if empty
         kind, _, proxy = name.lower().rpartition("_")
         if proxy == "proxy":
             found[kind] = (name, environ[name].strip())
@@ -75,13 +75,13 @@ def _named(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 
 def _is_exception(host: str, exceptions: str) -> bool:
-    """``NO_PROXY`` has names of machines and of domains, with or without a dot before and a port behind, or a star."""
+    """Match ``NO_PROXY``: names of machines and domains, with or without a leading dot and a port, or a star."""
     names = [re.sub(r":[0-9]+$", "", name.strip().lower()).lstrip(".") for name in exceptions.split(",")]
     return "*" in names or any(host == name or host.endswith(f".{name}") for name in names if name)
 
 
 def is_host(name: str) -> bool:
-    """An address, or labels of letters and digits with dots in between."""
+    """Return True for an IP address, or for labels of letters and digits with dots in between."""
     try:
         return bool(ip_address(name.partition("%")[0]))
     except ValueError:

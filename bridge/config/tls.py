@@ -1,4 +1,4 @@
-"""How the certificate of a Redis is checked: said by a setting, or by the broker's address itself."""
+"""The check of a Redis server's certificate. A setting or the broker's address decides about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 SECURE = "rediss"
 """The scheme of Redis over TLS."""
 
-NO_FILE = "is neither true nor false nor a file with the certificates of a CA (PEM)"
+NO_FILE = "is not true, false or a file with a CA's certificates (PEM)"
 
 _YES = {"true", "1", "yes", "on"}
 _NO = {"false", "0", "no", "off"}
@@ -18,7 +18,7 @@ _CHECKS = {
     **dict.fromkeys(("none", "cert_none"), False),
     **dict.fromkeys(("required", "cert_required", "optional", "cert_optional"), True),
 }
-"""What ``ssl_cert_reqs`` may say. To OpenSSL, ``optional`` is the same as ``required`` where a client says it."""
+"""The values of ``ssl_cert_reqs``. For a client, OpenSSL treats ``optional`` and ``required`` alike."""
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _KNOWN = {"ssl_cert_reqs", "ssl_check_hostname", *_FILES}
@@ -26,7 +26,7 @@ _KNOWN = {"ssl_cert_reqs", "ssl_check_hostname", *_FILES}
 
 @dataclass(frozen=True)
 class Tls:
-    """What a connection to Redis needs to know."""
+    """The TLS options of a connection to Redis."""
 
     check: bool = False
     ca_file: str | None = None
@@ -36,7 +36,7 @@ class Tls:
 
     @property
     def options(self) -> dict[str, object]:
-        """The same in redis-py's names. None of these may be left out: kombu takes an empty set for none at all."""
+        """Return the options under redis-py's names. Pass all of them: kombu takes an empty set for no TLS at all."""
         return {
             "ssl_cert_reqs": ssl.CERT_REQUIRED if self.check else ssl.CERT_NONE,
             "ssl_check_hostname": self.check and self.check_host,
@@ -47,7 +47,7 @@ class Tls:
 
 
 def parse_verify(value: object) -> object:
-    """``true``, ``false``, or a file of certificates to be checked against."""
+    """Read ``true``, ``false``, or a file with the certificates to check against."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -59,22 +59,22 @@ def parse_verify(value: object) -> object:
 
 
 def tls_of(url: str, verify: bool | str = False) -> Tls | None:
-    """How to connect to this broker; ``None`` where it is no Redis over TLS. ``verify`` is REDIS_TLS_VERIFY."""
+    """Return the options for this broker, or ``None`` if it is not Redis over TLS. ``verify`` is REDIS_TLS_VERIFY."""
     if urlsplit(url).scheme != SECURE:
         return None
-    said = _said_in(url)
-    asked = _CHECKS.get(said.get("ssl_cert_reqs", "").lower())
+    parameters = _tls_parameters(url)
+    asked = _CHECKS.get(parameters.get("ssl_cert_reqs", "").lower())
     return Tls(
         check=bool(verify) if asked is None else asked,
-        ca_file=verify if isinstance(verify, str) else said.get("ssl_ca_certs"),
-        check_host=said.get("ssl_check_hostname", "true").lower() not in _NO,
-        certificate=said.get("ssl_certfile"),
-        key=said.get("ssl_keyfile"),
+        ca_file=verify if isinstance(verify, str) else parameters.get("ssl_ca_certs"),
+        check_host=parameters.get("ssl_check_hostname", "true").lower() not in _NO,
+        certificate=parameters.get("ssl_certfile"),
+        key=parameters.get("ssl_keyfile"),
     )
 
 
 def without_tls(url: str) -> str:
-    """The address without what it says of TLS: that is handed over beside it."""
+    """Return the address without its TLS parameters. They are passed separately."""
     parts = urlsplit(url)
     if parts.scheme != SECURE:
         return url
@@ -83,36 +83,36 @@ def without_tls(url: str) -> str:
 
 
 def fault_of_address(url: str) -> str | None:
-    """What is wrong with what the address of a Redis says of TLS."""
-    said = _said_in(url) if urlsplit(url).scheme.startswith("redis") else {}
-    if not said:
+    """Return the fault in the TLS parameters of a Redis address, or ``None``."""
+    parameters = _tls_parameters(url) if urlsplit(url).scheme.startswith("redis") else {}
+    if not parameters:
         return None
     if urlsplit(url).scheme != SECURE:
-        return "says something of TLS (ssl_…), but TLS begins with rediss://; write that, or take it out"
-    if said.keys() - _KNOWN:
-        return f"has a parameter of TLS that is not known; there are {', '.join(sorted(_KNOWN))}"
-    if said.get("ssl_cert_reqs", "none").lower() not in _CHECKS:
-        return "has an ssl_cert_reqs that is none; write required or none"
-    if said.get("ssl_check_hostname", "true").lower() not in _YES | _NO:
-        return "has an ssl_check_hostname that is none; write true or false"
-    if "ssl_ca_certs" in said and not _has_certificates(said["ssl_ca_certs"]):
-        return "names a file for ssl_ca_certs in which there are no certificates (PEM)"
-    return _fault_of_our_own(said)
+        return "has TLS parameters (ssl_…) but no TLS; write rediss://, or remove the parameters"
+    if parameters.keys() - _KNOWN:
+        return f"has an unknown TLS parameter; the known ones are {', '.join(sorted(_KNOWN))}"
+    if parameters.get("ssl_cert_reqs", "none").lower() not in _CHECKS:
+        return "has an invalid ssl_cert_reqs; write required or none"
+    if parameters.get("ssl_check_hostname", "true").lower() not in _YES | _NO:
+        return "has an invalid ssl_check_hostname; write true or false"
+    if "ssl_ca_certs" in parameters and not _has_certificates(parameters["ssl_ca_certs"]):
+        return "names a file for ssl_ca_certs without certificates; name one with PEM certificates"
+    return _fault_of_our_own(parameters)
 
 
 def contradiction(url: str, verify: bool | str) -> str | None:
-    """Where REDIS_TLS_VERIFY asks for a check that does not take place."""
+    """Return the fault if REDIS_TLS_VERIFY asks for a check that does not take place."""
     tls = tls_of(url, verify)
     if not verify:
         return None
     if tls is None:
-        return "asks for a check, but the broker's address does not begin with rediss://; write that, or take this out"
+        return "asks for a check, but the broker's address has no TLS; write rediss:// there, or remove this setting"
     if not tls.check:
-        return "asks for a check, and ssl_cert_reqs in the broker's address for none; take one of them out"
+        return "asks for a check, but ssl_cert_reqs in the broker's address turns it off; remove one of them"
     return None
 
 
-def _said_in(url: str) -> dict[str, str]:
+def _tls_parameters(url: str) -> dict[str, str]:
     return {name: value for name, value in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")}
 
 
@@ -125,13 +125,13 @@ def _has_certificates(file: str) -> bool:
     return bool(context.get_ca_certs())
 
 
-def _fault_of_our_own(said: dict[str, str]) -> str | None:
-    """The certificate by which a server may want to know us."""
-    certificate, key = said.get("ssl_certfile"), said.get("ssl_keyfile")
+def _fault_of_our_own(parameters: dict[str, str]) -> str | None:
+    """Return the fault in our own certificate, with which a server may identify us."""
+    certificate, key = parameters.get("ssl_certfile"), parameters.get("ssl_keyfile")
     if certificate is None and key is None:
         return None
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate or "", key, password="")
     except (OSError, ValueError):
-        return "names files for ssl_certfile and ssl_keyfile that are no certificate with its key (PEM)"
+        return "names files for ssl_certfile and ssl_keyfile that do not match; name a PEM certificate and its key"
     return None

@@ -1,4 +1,4 @@
-"""How the value of a setting is read: its type, what it may be, and the words for what it may not."""
+"""The types of the settings' values: how each is read, its limits, and the words for its faults."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from bridge.lib.keywords import letters_of, plain
 from bridge.lib.phone import masked
 
 LONGEST = timedelta(days=3650)
-"""Longer is a slip of the keyboard, and would run past the end of the calendar."""
+"""A longer duration is a typing error, and would run past the end of the calendar."""
 
 FOREIGN = ("pgbouncer", "connection_limit", "pool_timeout", "supa", "prepareThreshold", "prepared_statements")
-"""What hosted databases write into the addresses of their poolers, for other libraries."""
+"""Parameters for other libraries that hosted databases write into the addresses of their poolers."""
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -37,12 +37,12 @@ _NO_DURATION = re.compile(r"0+[smhd]?")
 
 
 def parse_duration(text: object) -> timedelta:
-    """``90s``, ``15m``, ``24h`` or ``90d`` as a timedelta; anything else is a ValueError."""
+    """Read ``90s``, ``15m``, ``24h`` or ``90d``. Raise ValueError for anything else."""
     if isinstance(text, timedelta):
         return text
     match = _DURATION.fullmatch(str(text).strip())
     if not match or not int(match[1]):
-        raise ValueError("is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d")
+        raise ValueError("is not a duration; write a number and a unit, such as 90s, 15m, 24h or 90d")
     duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
     if duration > LONGEST:
         raise ValueError(f"is too long; the most is {LONGEST.days}d")
@@ -50,39 +50,42 @@ def parse_duration(text: object) -> timedelta:
 
 
 def _http_address(text: str) -> str:
-    """A base address without a trailing slash."""
+    """Read a base address. Remove its trailing slash."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
-        raise ValueError("is no web address; write it like https://bridge.example.com")
+        raise ValueError("is not a web address; write it like https://bridge.example.com")
     return text.rstrip("/")
 
 
 def _database_url(text: str) -> str:
-    """SQLAlchemy's or Heroku's form; PostgreSQL always by psycopg 3. A file's name may hold what people name files."""
+    """Read SQLAlchemy's or Heroku's form.
+
+    PostgreSQL always uses psycopg 3. A file name may have any usual character.
+    """
     text = path(text) if text.startswith("sqlite:") else str(visible(text))
     text = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", text)
     try:
         url = make_url(text)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError):
-        raise ValueError("is no database address; write it like postgresql://user:password@host/name") from None
+        raise ValueError("is not a database address; write it like postgresql://user:password@host/name") from None
     if backend not in {"postgresql", "sqlite"}:
-        raise ValueError("names another kind of database; the bridge runs on postgresql:// and sqlite:///")
+        raise ValueError("names an unsupported database; write postgresql:// or sqlite:///")
     if backend == "sqlite" and url.database in {None, "", ":memory:"}:
-        raise ValueError("names no file; write it like sqlite:///bridge.sqlite3")
+        raise ValueError("does not name a file; write it like sqlite:///bridge.sqlite3")
     return text if backend == "sqlite" else _for_libpq(url)
 
 
 def _for_libpq(url: URL) -> str:
-    """Poolers' addresses bring along what only another library understands; libpq would refuse all of it."""
+    """Remove the parameters of a pooler's address that only other libraries understand. libpq refuses them."""
     known = _libpq_knows() | {"host", "port"}
     ours = url.difference_update_query(FOREIGN)
     if ours.query.keys() - known:
-        raise ValueError("has a parameter behind the ? that PostgreSQL does not know; take it out")
+        raise ValueError("has a parameter after the ? that PostgreSQL does not know; remove it")
     return ours.render_as_string(hide_password=False)
 
 
@@ -98,7 +101,7 @@ def _broker_url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError("is no broker; write redis://, rediss://, amqp:// or amqps:// and the host")
+        raise ValueError("is not a broker; write redis://, rediss://, amqp:// or amqps:// and the host")
     if fault := fault_of_address(text):
         raise ValueError(fault)
     return text
@@ -109,17 +112,17 @@ def _numbers(text: object) -> object:
 
 
 def _countries(text: object) -> object:
-    """Comma-separated codes of two letters."""
+    """Read comma-separated codes of two letters."""
     if not isinstance(text, str):
         return text
     codes = frozenset(part.strip().upper() for part in text.split(",") if part.strip())
     if unknown := len(codes - COUNTRIES):
-        raise ValueError(f"has {unknown} entries that are no countries; write their two letters, such as US,CA,GB")
+        raise ValueError(f"has {unknown} entries that are not countries; write two letters, such as US,CA,GB")
     return codes
 
 
 def _words(form: Callable[[str], str]) -> Callable[[object], object]:
-    """Comma-separated words, or phrases, as :mod:`bridge.lib.keywords` compares them."""
+    """Return a reader of comma-separated words or phrases, in the form that :mod:`bridge.lib.keywords` compares."""
 
     def read(text: object) -> object:
         if not isinstance(text, str):
@@ -133,7 +136,7 @@ def _words(form: Callable[[str], str]) -> Callable[[object], object]:
 
 
 def _sid(prefix: str) -> Callable[[str], str]:
-    """Twilio's way to name things."""
+    """Return a check for one of Twilio's ids."""
 
     def check(text: str) -> str:
         if not re.fullmatch(prefix + "[0-9a-fA-F]{32}", text):
@@ -144,19 +147,19 @@ def _sid(prefix: str) -> Callable[[str], str]:
 
 
 class _Object(list[tuple[str, object]]):
-    """A JSON object with all its names, also one that stands there twice: JSON itself lets that pass."""
+    """A JSON object with all its names, including repeated ones. JSON itself accepts those."""
 
 
 def _routes(text: object) -> object:
-    """JSON. Whatever is wrong with it is told at once, a line for each fault."""
+    """Read JSON. Raise ValueError with one line for each fault."""
     if not isinstance(text, str):
         return text
     try:
         written = json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError):
-        raise ValueError(f"is no JSON; write it like {EXAMPLE_ROUTES}") from None
+        raise ValueError(f"is not JSON; write it like {EXAMPLE_ROUTES}") from None
     if not isinstance(written, _Object):
-        raise ValueError(f"is no JSON object; write it like {EXAMPLE_ROUTES}")
+        raise ValueError(f"is not a JSON object; write it like {EXAMPLE_ROUTES}")
     faults = list(_faults_of_routes(written))
     if faults:
         raise ValueError("\n".join(faults))
@@ -173,14 +176,14 @@ def _faults_of_routes(written: _Object) -> Iterator[str]:
             faults.append(str(error))
         else:
             if address in known:
-                faults.append("this number stands there twice; keep one of them")
+                faults.append("this number appears twice; keep one")
             known.add(address)
         yield from (f"at its entry {place} ({masked(number)}): {fault}" for fault in faults)
 
 
 def _faults_of_route(route: object) -> list[str]:
     names = [name for name, _ in _object(route)]
-    faults = ["a field stands there twice; keep one of them"] if len(set(names)) < len(names) else []
+    faults = ["a field appears twice; keep one"] if len(set(names)) < len(names) else []
     try:
         Route.model_validate(dict(_object(route)))
     except ValidationError as error:
@@ -189,13 +192,13 @@ def _faults_of_route(route: object) -> list[str]:
 
 
 def _object(value: object) -> _Object:
-    """What is none has no fields; so every field that must be there is told to be missing."""
+    """Return an object without fields for any other value. Then every required field is reported as missing."""
     return value if isinstance(value, _Object) else _Object()
 
 
 def _fault_of_route(error: Any) -> str:
-    if error["type"] == "extra_forbidden":  # its name is not repeated: it may be anything
-        return f"a field is not known; there are {', '.join(Route.model_fields)}"
+    if error["type"] == "extra_forbidden":  # the name is not shown, as it may be private
+        return f"a field is unknown; the known ones are {', '.join(Route.model_fields)}"
     return f"{error['loc'][0]} {words(error)}"
 
 
@@ -229,7 +232,7 @@ EXAMPLE_ROUTES = '{"+15550001111": {"provider": "retell", "agent_id": "agent_x"}
 
 
 class Route(BaseModel):
-    """Who answers at one of our numbers."""
+    """The agent that answers at one of our numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,7 +1,7 @@
-"""What may stand in a key, an id or an address: visible characters of ASCII, and no quotes around them.
+"""The characters of a key, an id or an address: visible ASCII, without quotes around it.
 
-What is copied from a web page, a chat or a PDF brings along what nobody sees: zero-width characters, a byte order mark,
-no-break spaces, curly quotes. A vendor refuses such a key, or no request can be made of it at all.
+A copy from a web page, a chat or a PDF may contain invisible characters: zero-width characters, a byte order mark,
+no-break spaces; or curly quotes. A provider refuses such a key, or no request can be made with it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _QUOTES = "\"'`´‘’‚‛“”„‟«»‹›"
 _LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 _LOOKS_EMPTY = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-"""Letters and marks by their category, and nobody sees them either."""
+"""Invisible characters that have the category of letters and marks."""
 
-_MEND = "copy it anew from where it comes from"
+_FIX = "copy it again from its source"
 
 
 def visible(value: object) -> object:
-    """The same without blanks around it; a ValueError where a character in it can't be meant."""
+    """Return the value without surrounding blanks. Raise ValueError for an unintended character."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -30,7 +30,7 @@ def visible(value: object) -> object:
 
 
 def path(text: str) -> str:
-    """The same for what may be a file's name: people give them blanks and letters of every language."""
+    """Do the same for a possible file name, which may have blanks and letters of every language."""
     if fault := _fault(text, allowed=lambda char: _kind(char) in {"a blank", "a character outside ASCII"}):
         raise ValueError(fault)
     return text
@@ -38,10 +38,10 @@ def path(text: str) -> str:
 
 def _fault(text: str, allowed: Callable[[str], bool] = lambda _: False) -> str | None:
     if len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
-        return "stands between quotes; write it without them"
+        return "is in quotes; remove them"
     for place, char in enumerate(text, start=1):
         if not "!" <= char <= "~" and not allowed(char):
-            return f"has {_kind(char)} as character {place}; {_MEND}"
+            return f"has {_kind(char)} as character {place}; {_FIX}"
     return None
 
 

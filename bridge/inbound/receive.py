@@ -21,7 +21,7 @@ from bridge.db.transaction import Transaction
 from bridge.inbound import limits
 from bridge.inbound.reactions import Reaction, reaction
 from bridge.inbound.readable import readable
-from bridge.lib.keywords import Keyword, bridge_answers, carrier_hears, keyword
+from bridge.lib.keywords import Keyword, bridge_answers, carrier_recognizes, keyword
 from bridge.lib.phone import RCS, masked
 from bridge.outbound import opt_outs, outbox
 from bridge.outbound.opt_outs import Reach
@@ -122,7 +122,7 @@ def _fate(rt: Runtime, tx: Transaction, text: InboundText) -> _Fate:
     if tap and rt.settings.reactions == "ignore":
         return _Fate(MessageStatus.REACTION, reacts_to=reacts_to)
     pictures_alone = text.media and not text.aside
-    for_us = bool(heeded.word or pictures_alone) or not readable(text.said)
+    for_us = bool(heeded.word or pictures_alone) or not readable(text.content)
     ignored = _ignored(rt, tx, text, heeded, for_us)
     queue = DELIVERIES if for_us or ignored else TURNS
     return _Fate(_status(queue, heeded, ignored), queue, heeded, ignored, reacts_to)
@@ -207,7 +207,7 @@ def _ignored(rt: Runtime, tx: Transaction, text: InboundText, heeded: _Heeded, f
     if for_us:
         over = limits.free_at(rt, tx, text.phone) > rt.now()
         return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, tx, text, heeded) else None
-    return limits.too_long(rt.settings, text.said)
+    return limits.too_long(rt.settings, text.content)
 
 
 def _confirmed_in_any_case(rt: Runtime, tx: Transaction, text: InboundText, heeded: _Heeded) -> bool:
@@ -241,7 +241,7 @@ def _insert(tx: Transaction, text: InboundText, conversation_id: int, fate: _Fat
         conversation_id=conversation_id,
         direction=Direction.IN,
         status=fate.status if fate.lasts else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
-        body=text.body if fate.heeded.word else text.said,
+        body=text.body if fate.heeded.word else text.content,
         media=text.media,
         extras=dict(text.extras) or None,
         reacts_to=fate.reacts_to,
@@ -268,8 +268,8 @@ def _say_why(rt: Runtime, tx: Transaction, conversation_id: int, ignored: str) -
 
 def _confirm(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, heeded: _Heeded) -> None:
     """What Twilio says by itself elsewhere. STOP and START are confirmed once, and not when they change nothing."""
-    answered_by, heard = rt.settings.opt_out_answered_by, carrier_hears(text.body, text.opt_out)
-    if not bridge_answers(answered_by, text.bridge_number, text.opt_out, heard=heard):
+    answered_by, recognized = rt.settings.opt_out_answered_by, carrier_recognizes(text.body, text.opt_out)
+    if not bridge_answers(answered_by, text.bridge_number, text.opt_out, recognized=recognized):
         return
     stop = heeded.word is Keyword.STOP
     outbox.say(rt, tx, conversation_id, _reply(rt.settings, heeded), is_opt_out_confirmation=stop)

@@ -1,4 +1,4 @@
-"""Countries of phone numbers, by the tables of libphonenumber."""
+"""Countries of phone numbers, from the tables of libphonenumber."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import phonenumbers
 from bridge.lib.phone import without_channel
 
 COUNTRIES = frozenset(phonenumbers.SUPPORTED_REGIONS)
-"""Two letters each, as ISO 3166 has them."""
+"""Codes of two letters, as in ISO 3166."""
 
 
 def country_of(address: str) -> str | None:
-    """Of the number in an address, with or without a channel before it; ``None`` where it has none.
+    """Return the country of the number in an address, with or without a channel, or ``None``.
 
-    A number that nobody was given counts for the largest country of its code: +1 555… is taken for one of the US.
+    An unassigned number counts for the largest country of its code: +1 555… counts as one of the US.
     """
     try:
         number = phonenumbers.parse(without_channel(address))

@@ -1,7 +1,7 @@
-"""Logging: one line a record, on one stream, with nothing in it that must not be there.
+"""The logging of all processes: one line for each record, on one stream, without private data.
 
-What lives here: the set-up that every front door calls, and the last line of defence. The code itself logs ids and
-masked numbers only; but what a library says, or an error in a traceback, may hold a number, a key or a message body.
+Every entry point calls ``configure``. The code itself logs only ids and masked numbers. But a library's message or a
+traceback may hold a number, a key or a message body, so the formatter masks them as the last line of defence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bridge.lib.phone import mask_numbers
 
 QUIET = (
     "alembic.runtime",
-    "bridge.db.fair_pool",  # SQLAlchemy's pool speaks by the name of the class that is made of it
+    "bridge.db.fair_pool",  # SQLAlchemy's pool logs under the name of its subclass
     "celery.app.trace",
     "celery.beat",
     "celery.worker.request",
@@ -31,30 +31,30 @@ QUIET = (
     "twilio",
     "urllib3",
 )
-"""Libraries that print a line, and some of them addresses, for every call at INFO. Their warnings are welcome."""
+"""Libraries that log a line for every call at INFO, some of them with addresses. Only their warnings are logged."""
 
 SHORTEST_SECRET = 6
-"""Characters. To black out a shorter word wherever it stands would only garble the log."""
+"""Characters. Hiding a shorter secret everywhere would only garble the log."""
 
 ROW_ID_DIGITS = 9
-"""A plain run of so few digits is taken for the id of a row: masked, the log would be of no use."""
+"""Digits. A plain run of so few counts as the id of a row. If those were masked, the log would be useless."""
 
 _HIDDEN = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 ***"),
     (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), r"\1:***@"),
-    # PostgreSQL and SQLAlchemy quote the row they could not store: a text and its sender.
+    # PostgreSQL and SQLAlchemy quote a row that they could not store: a text and its sender.
     (re.compile(r"DETAIL:.*?(?=\n(?:HINT|CONTEXT|\[SQL|\n)|\Z)", re.DOTALL), "DETAIL: ***"),
     (re.compile(r"\[parameters: .*\]$", re.MULTILINE), "[parameters: ***]"),
 )
 
 _LINE_ENDS = str.maketrans({char: f"\\u{ord(char):04x}" for char in "\x7f\x85\u2028\u2029"})
-"""What ends a line for some readers, and JSON leaves as it is."""
+"""Characters that end a line for some readers, and that JSON leaves unchanged."""
 
 _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class OneLine(logging.Formatter):
-    """``time=… level=… logger=… message="…"``, and ``error="…"`` with the traceback where there is one."""
+    """Format ``time=… level=… logger=… message="…"``, and ``error="…"`` with the traceback if there is one."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class OneLine(logging.Formatter):
 
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """The inherited one prints the record as it is, past the formatter."""
+        """Name only the logger. The inherited method prints the record unmasked."""
         sys.stderr.write(f"a record of {record.name} could not be written\n")
 
 
@@ -101,7 +101,7 @@ def configure(*, stream: TextIO | None = None, level: int = logging.INFO, secret
 
 
 def secrets_in(settings: BaseModel) -> list[str]:
-    """The values that must never be printed."""
+    """Return the values that must never be logged."""
     return [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
 
 
@@ -113,7 +113,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _strings_masked(args: object) -> object:
-    """A text among the values may be a number of any length; a figure is an id or a count."""
+    """Mask the strings among the values, as they may be numbers of any length. An int is an id or a count."""
     if isinstance(args, Mapping):
         return {name: _masked(value) for name, value in args.items()}
     assert isinstance(args, tuple)
@@ -125,7 +125,7 @@ def _masked(value: object) -> object:
 
 
 def _value(text: str) -> str:
-    """As it is where that is one word; else quoted, with its line ends written out."""
+    """Return a single word as it is. Quote anything else, and escape its line ends."""
     if _PLAIN.fullmatch(text):
         return text
     return json.dumps(text.encode("utf-8", "backslashreplace").decode(), ensure_ascii=False).translate(_LINE_ENDS)

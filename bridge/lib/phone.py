@@ -1,8 +1,8 @@
 """Phone numbers as they may be shown: enough to tell two people apart, too little to call one.
 
-What lives here: masking one address, and masking whatever looks like a number inside foreign text; the patterns of the
-two kinds of our own numbers that have rules of their own; and the prefixes of channels. Nothing else is parsed, and
-nothing normalised: an address is opaque to the bridge.
+The module masks one address, and everything that looks like a number in foreign text. It also has the patterns of the
+two kinds of our own numbers with special rules, and the prefixes of channels. It parses and normalises nothing else: an
+address is opaque to the bridge.
 """
 
 from __future__ import annotations
@@ -10,49 +10,49 @@ from __future__ import annotations
 import re
 
 HIDDEN = 5
-"""Of a full number at least so many digits never appear: a hundred thousand people could be meant."""
+"""Digits of a full number that never appear. So it could belong to any of a hundred thousand people."""
 
 HEAD = 4
-"""Leading digits that may be shown: the country, and in North America the area."""
+"""Leading digits that may appear: the country, and in North America the area."""
 
 TAIL = 2
-"""Trailing characters that may be shown."""
+"""Trailing characters that may appear."""
 
 SHORTEST = 7
 """Digits. Local numbers start here; codes, dates and amounts are mostly shorter."""
 
 SHORTEST_WITH_PLUS = 5
-"""Digits. A plus sign gives a number away, however short."""
+"""Digits. A plus sign reveals a number, however short."""
 
 TOLL_FREE = re.compile(r"\+18(00|33|44|55|66|77|88)[0-9]{7}")
 SHORT_CODE = re.compile(r"[0-9]{3,8}")
-"""For fullmatch: a toll-free number of North America, and a short code. Keywords and rates differ for both."""
+"""For fullmatch: a toll-free number of North America, and a short code. Both have their own keywords and rates."""
 
 LONGEST_NAME = 11
 """Characters of an alphanumeric sender id."""
 
 WHATSAPP = "whatsapp:"
 RCS = "rcs:"
-"""How an address on another channel than SMS begins."""
+"""The prefixes of addresses on other channels than SMS."""
 
 _ADDRESS = re.compile(r"(?P<channel>[A-Za-z]{2,10}:)?(?P<rest>.*)", re.DOTALL)
 
 _DIGIT = r"[\d\u00b2\u00b3\u00b9\u2070-\u2079\u2080-\u2089\u2460-\u2468\u24ea]"
-"""Of any script, raised, lowered or in a circle too."""
+"""A digit of any script, also raised, lowered or in a circle."""
 
 _GAP = r"(?:[^\w\n\"+=<>&%@#{}\[\]\u2026]|_){0,4}"
-"""What people write between the digits of a number: blanks, dashes, dots, commas, colons, slashes, underscores and
-whatever else is no letter."""
+"""The characters between the digits of a number: blanks, dashes, dots, commas, colons, slashes, underscores and
+other signs that are no letters."""
 
 _LIST = re.compile(r"[,;:]\s")
 LONGEST_LIST = 8
-"""Digits. ``12345, 100`` is two figures; with more digits than that it may be a number."""
+"""Digits. ``12345, 100`` is two figures. A longer run may be a number."""
 
 _QUAD = r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\d{4})|\b)){4}(?!\.?\d)"
 _PRIVATE = r"(?=10\.|127\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.)"
 _TIME = r"\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?"
 _KEPT = (
-    r"(?<![^\W_])(?:[A-Za-z]{2})?(?=[0-9a-f]*[a-f])[0-9a-f]{24,}(?![^\W_])",  # the vendors' ids, and our references
+    r"(?<![^\W_])(?:[A-Za-z]{2})?(?=[0-9a-f]*[a-f])[0-9a-f]{24,}(?![^\W_])",  # the providers' ids, and our references
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
     rf"\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:[T ]{_TIME})?(?!\d|[ -]\d)",
     rf"(?:(?<=//)|(?<=@)|(?<=at \")){_QUAD}(?::\d{{2,5}}\b)?",  # where a server is
@@ -67,7 +67,7 @@ _CANDIDATE = re.compile(
 
 
 def masked(address: str) -> str:
-    """``whatsapp:+1555…01``: the channel, and as much of the address as does no harm."""
+    """Return ``whatsapp:+1555…01``: the channel, and a harmless part of the address."""
     parts = _ADDRESS.fullmatch(address)
     assert parts  # it matches everything
     rest = parts["rest"]
@@ -75,21 +75,21 @@ def masked(address: str) -> str:
 
 
 def is_name(address: str) -> bool:
-    """``VERIFY``, an alphanumeric sender id: carriers bring its texts and take none for it.
+    """Return True for an alphanumeric sender id such as ``VERIFY``. Carriers bring its texts but send none to it.
 
-    It has a letter, and as many characters as GSM has room for. What is longer is an address that nobody here knows;
-    one of a channel may be anything, and the channel finds who it belongs to.
+    It has a letter, and at most as many characters as GSM allows. A longer address is unknown to us. An address of a
+    channel may have any form, and the channel finds its owner.
     """
     return len(address) <= LONGEST_NAME and ":" not in address and any(map(str.isalpha, address))
 
 
 def without_channel(address: str) -> str:
-    """``whatsapp:+15550001111`` is the same number as ``+15550001111``."""
+    """Return the address without its channel: ``whatsapp:+15550001111`` is the number ``+15550001111``."""
     return address.rpartition(":")[2]
 
 
 def mask_numbers(text: str, *, shortest: int = SHORTEST) -> str:
-    """Foreign text with every phone number in it masked. ``shortest`` counts for plain runs of digits only."""
+    """Mask every phone number in foreign text. ``shortest`` applies to plain runs of digits only."""
 
     def replace(found: re.Match[str]) -> str:
         if found["kept"]:

@@ -123,7 +123,7 @@ def failed(rt: Runtime, tx: Transaction, message: Message) -> None:
     """
     meaning = rt.carrier.meaning(message.error_code)
     if message.status is MessageStatus.SENT and meaning.treatment.concerns_others:
-        sender = rt.carrier.queue_of(_number(tx, message)) if meaning.treatment.sender_only else None
+        sender = rt.carrier.sending_identity(_number(tx, message)) if meaning.treatment.sender_only else None
         cause = AccountRefused(meaning.sentence, provider=rt.carrier.provider, code=meaning.code, part=sender)
         circuit_breakers.trip(tx, cause, from_receipt=True)
     pauses = meaning.treatment.send_again[message.resends :]

@@ -1,1 +1,1 @@
-"""The providers behind their APIs: chat agents and carriers."""
+"""The external providers behind their APIs: chat agents and carriers."""

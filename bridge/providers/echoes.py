@@ -1,6 +1,6 @@
-"""Does what a vendor says repeat a key, or something of the person at hand, in whatever form?
+"""The test whether a provider's words repeat a key, or something of the person, in any form.
 
-Words are compared without escapes, case and signs; so is each of the forms that they may have been wrapped in.
+The comparison ignores escapes, case and punctuation. It also checks each encoding that may wrap the words.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 SHORTEST_SECRET = 3
-"""Characters. Shorter ones stand in every sentence, and finding them there gives nothing away."""
+"""Characters. A shorter string occurs in every sentence, so a match gives nothing away."""
 
 LONGEST_QUOTE = 16
-"""Letters and digits in a row that a vendor's words may have in common with a secret, whatever words they are."""
+"""Letters and digits in a row that a provider's words and a secret may share, whatever words they are."""
 
 CERTAIN = 6
-"""Letters of one word that are no chance where they stand in the middle of a secret's word."""
+"""Letters. A word of this length inside a secret's word is no coincidence."""
 
 DIGITS_GIVEN_AWAY = 5
-"""In a row, of a number at hand; the most that a mask shows is one less."""
+"""Digits in a row of one of the person's numbers. A mask shows at most one less."""
 
 UNESCAPED_AT_MOST = 4
-"""Times. What is wrapped more often than that is nobody's sentence."""
+"""Rounds of unescaping. No sentence is wrapped more often than that."""
 
 _OF_SENTENCES = """
 able accept accepted access account accounts action active address agent agents allowed already and another any api
@@ -45,8 +45,8 @@ type unauthorized unavailable unexpected unknown unpaid unsubscribed unsupported
 validation value variable variables verified version violation was webhook were whatsapp when with your
 """
 
-VENDORS_OWN = frozenset(_OF_SENTENCES.split())
-"""Words that a vendor's sentences are made of. One of them in common with a person's text gives nothing away."""
+PROVIDER_WORDS = frozenset(_OF_SENTENCES.split())
+"""The words of providers' sentences. A person's text that shares one of them gives nothing away."""
 
 _ESCAPE = re.compile(
     r"(?:\\+u\{(?P<braced>[0-9a-fA-F]{1,6})\}|(?:\\+u|%u)(?P<four>[0-9a-fA-F]{4})|\\+U(?P<eight>[0-9a-fA-F]{8})"
@@ -59,44 +59,44 @@ _WORD = re.compile(r"\w+")
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
-class Said:
-    """What a vendor says, in one of its forms."""
+class ProviderText:
+    """The words of a provider, in one of their forms."""
 
     def __init__(self, text: str) -> None:
         self.bones = _bones(text)
         self.runs = set(_runs(self.bones, LONGEST_QUOTE + 1))
-        self.telling = {word for word in _words(text) if word not in VENDORS_OWN and _tells(word)}
+        self.telling = {word for word in _words(text) if word not in PROVIDER_WORDS and _tells(word)}
         self.foreign = _foreign(text)
 
 
 class Secret:
-    """A key, or something of the person at hand."""
+    """A key, or something of the person."""
 
     def __init__(self, text: str) -> None:
         self._bones = _bones(text)
         self._words = set(_words(text))
         self._foreign = _foreign(text)
 
-    def is_quoted_in(self, said: Said) -> bool:
-        whole = len(self._bones) >= SHORTEST_SECRET and self._bones not in VENDORS_OWN and self._bones in said.bones
-        long = not said.runs.isdisjoint(_runs(self._bones, LONGEST_QUOTE + 1))
-        return whole or long or not said.foreign.isdisjoint(self._foreign) or any(map(self._has, said.telling))
+    def is_quoted_in(self, words: ProviderText) -> bool:
+        whole = len(self._bones) >= SHORTEST_SECRET and self._bones not in PROVIDER_WORDS and self._bones in words.bones
+        long = not words.runs.isdisjoint(_runs(self._bones, LONGEST_QUOTE + 1))
+        return whole or long or not words.foreign.isdisjoint(self._foreign) or any(map(self._has, words.telling))
 
     def _has(self, word: str) -> bool:
-        """As a word, as one that was cut short at either end, or right inside one if that is no chance."""
+        """Match the word as a whole, cut short at either end, or inside a word if that is no coincidence."""
         if word in self._words or (len(word) >= CERTAIN and word in self._bones):
             return True
         return any(own.startswith(word) or own.endswith(word) for own in self._words)
 
 
 def give_digits_away(text: str, number: str) -> bool:
-    """Also where the number stands in a form that no mask knows."""
+    """Return True if digits of the number show, also in a form that no mask knows."""
     shown = set(_runs(_digits(text), DIGITS_GIVEN_AWAY))
     return not shown.isdisjoint(_runs(_digits(number), DIGITS_GIVEN_AWAY))
 
 
 def unescaped(text: str) -> str | None:
-    """Without percent, HTML and backslash escapes, however often they are wrapped; ``None`` if that has no end."""
+    """Remove all layers of percent, HTML and backslash escapes. Return ``None`` if there are too many."""
     for _ in range(UNESCAPED_AT_MOST):
         before = text
         text = unquote(html.unescape(_LINE_END.sub(" ", _ESCAPE.sub(_character, text))))
@@ -113,7 +113,7 @@ def _character(escape: re.Match[str]) -> str:
 
 
 def forms(text: str, plain: str) -> Iterator[str]:
-    """All that the words may mean."""
+    """Yield every reading of the words."""
     yield text
     yield plain
     yield plain.replace("+", " ")
@@ -136,7 +136,7 @@ def _same(text: str) -> str:
 
 
 def _bones(text: str) -> str:
-    """What is the same however it is written: letters, digits, and signs beyond ASCII such as emoji."""
+    """Return the parts that stay the same in every spelling: letters, digits, and non-ASCII signs such as emoji."""
     return "".join(c for c in _same(text) if c.isalnum() or _is_foreign(c))
 
 
@@ -145,7 +145,7 @@ def _foreign(text: str) -> set[str]:
 
 
 def _is_foreign(char: str) -> bool:
-    """A vendor's sentence is English, so this one can hardly be its own."""
+    """Return True for a character that is hardly the provider's own: providers write English."""
     return not char.isascii() and unicodedata.category(char)[0] in "LNS"
 
 

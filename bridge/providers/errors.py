@@ -1,19 +1,19 @@
-"""What can go wrong with the other side, and the questions that a step asks of it.
+"""The errors of a provider call, and the questions that a task asks of them.
 
-A step never looks at a status code. It asks the error:
+A task never looks at a status code. It asks the error:
 
-- ``worth_retry``: is another try worth it?
-- ``maybe_done``: may the other side have done it all the same? Then look before trying again.
+- ``worth_retry``: is another attempt worth it?
+- ``maybe_done``: may the provider have carried out the request all the same? Then reconcile before the next attempt.
 - ``provider_wide``: does the cause belong to our account or to the provider, and not to this one message?
-- ``too_much``: was only too much asked at once? Then it says nothing about this one message either.
+- ``too_much``: did we only send too much at once? Then the error says nothing about this one message either.
 
     RemoteError
     ├── NotReached        nothing arrived: refused, no such host, connect timeout  retry; surely not done; provider-wide
     ├── RateLimited       429; never processed, perhaps with a Retry-After         retry; surely not done
-    │   └── QueueFull     too much of ours waits there for this sender             retry, with that sender, later
+    │   └── QueueFull     too many of our texts wait there for this sender         retry, with that sender, later
     ├── AccountRefused    401, 402, 403: our key, our bill, our permission         retry; surely not done; provider-wide
-    ├── OutcomeUnknown    timeout, cut connection, 5xx, unreadable success         retry after a look
-    └── Refused           this request will never be taken                         no retry
+    ├── OutcomeUnknown    timeout, cut connection, 5xx, unreadable success         reconcile, then retry
+    └── Refused           the provider will never accept this request              no retry
         └── ChatEnded     the chat takes no more messages                          no retry in that chat: a new one
 """
 
@@ -22,21 +22,21 @@ from __future__ import annotations
 from bridge.lib.errors import BridgeError
 
 IN_BETWEEN = frozenset({408, 502, 504})
-"""Statuses that a proxy gives when it has lost patience or contact: the vendor behind it may still be at work."""
+"""Statuses of a proxy that gave up or lost contact. The provider behind it may still be at work."""
 
 
 def scope_of(provider: str, part: str | None = None) -> str:
-    """What a cause concerns, as holds call it: everything that we have at a vendor, or one agent or sender there."""
+    """Return the scope of a cause, as circuit breakers name it: the whole provider, or one agent or sender there."""
     return f"{provider} {part}" if part else provider
 
 
 def provider_of(scope: str) -> str:
-    """At which vendor that is."""
+    """Return the provider of a scope."""
     return scope.partition(" ")[0]
 
 
 class RemoteError(BridgeError):
-    """A vendor did not do what was asked.
+    """A provider did not carry out a request.
 
     ``reason`` is one line that is safe to log and to show: no key, no full phone number, no message body.
     """
@@ -60,22 +60,22 @@ class RemoteError(BridgeError):
         self.reason = reason
         self.provider = provider
         self.status = status
-        """HTTP status, where there was an answer."""
+        """HTTP status, if there was an answer."""
         self.code = code
-        """The vendor's own error number (Twilio has one)."""
+        """The provider's own error number. Twilio has one."""
         self.retry_after = retry_after
-        """Seconds that the vendor asked us to wait."""
+        """Seconds that the provider asks us to wait."""
         self.part = part
-        """Where the cause is this one agent or sender of ours, and not the account."""
+        """The agent or sender with the fault, if the fault is not of the whole account."""
 
     @property
     def scope(self) -> str:
-        """Whose work waits, where the cause is provider-wide."""
+        """The scope whose work waits if the cause is provider-wide."""
         return scope_of(self.provider, self.part)
 
     @property
     def response_received(self) -> bool:
-        """Has the vendor itself answered, so that nothing of the request is on its way any more?"""
+        """Return True if the provider itself has answered. Then no part of the request is still on its way."""
         return self.status is not None and self.status not in IN_BETWEEN
 
     def __str__(self) -> str:
@@ -91,33 +91,33 @@ class NotReached(RemoteError):
 
 
 class RateLimited(RemoteError):
-    """Not now: too much at once, or a fault that passes. Vendors turn such a request away before they carry it out."""
+    """Too much at once, or a temporary fault. The provider refuses such a request before it carries it out."""
 
     worth_retry = True
     too_much = True
 
 
 class QueueFull(RateLimited):
-    """The carrier takes no more from this sender until some of what waits there has gone out."""
+    """The carrier accepts no more texts from this sender until its queue is shorter."""
 
 
 class AccountRefused(RemoteError):
-    """401, 402, 403: no message can be served until the operator mends the account, or the ``part`` of it."""
+    """401, 402, 403: the provider serves no message until the operator fixes the account, or the ``part`` of it."""
 
     worth_retry = True
     provider_wide = True
 
 
 class OutcomeUnknown(RemoteError):
-    """The request left and no readable verdict came back: it may have been carried out."""
+    """The request left and no readable answer came back. The provider may have carried it out."""
 
     worth_retry = True
     maybe_done = True
 
 
 class Refused(RemoteError):
-    """The vendor understood the request and will never carry it out."""
+    """The provider understood the request and will never carry it out."""
 
 
 class ChatEnded(Refused):
-    """The chat is closed. What was said was not heard; a new chat will hear it."""
+    """The chat is closed. The agent did not receive the message; a new chat will."""

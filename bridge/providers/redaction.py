@@ -1,4 +1,4 @@
-"""Words that come from outside: which may be shown, and which can be stored."""
+"""The rules for foreign words: which may be shown, and which can be stored."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import unicodedata
 from collections.abc import Iterable
 
 from bridge.lib.phone import SHORTEST_WITH_PLUS, mask_numbers
-from bridge.providers.echoes import SHORTEST_SECRET, Said, Secret, forms, give_digits_away, unescaped
+from bridge.providers.echoes import SHORTEST_SECRET, ProviderText, Secret, forms, give_digits_away, unescaped
 
 WORDS_LIMIT = 160
-"""Characters of a vendor's own words in a reason. The first sentence says it; the rest is links."""
+"""Characters of a provider's own words in a reason. The first sentence is enough; the rest is links."""
 
 LONGEST_WORDS = 2000
-"""Characters of what a vendor says that are looked at. What is longer is no sentence, and may be megabytes."""
+"""Characters of a provider's words that are examined. A longer text is no sentence, and may have megabytes."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def safe_words(text: object, secrets: Iterable[str] = (), numbers: Iterable[str] = ()) -> str:
-    """A vendor's own words, fit to be logged and shown: one short line with numbers masked.
+    """Return a provider's words fit to be logged and shown: one short line with masked numbers.
 
-    Where they repeat something of the ``secrets``, a key or a person's text, nothing of them is fit: in whatever form
-    they repeat it, and however short the quote is. So it is where one of the ``numbers`` shows through its mask.
+    Return nothing if the words repeat one of the ``secrets`` (a key or a person's text) in any form and however short.
+    Also return nothing if one of the ``numbers`` shows through its mask.
     """
     if not isinstance(text, str) or len(text) > LONGEST_WORDS:
         return ""
@@ -32,7 +32,7 @@ def safe_words(text: object, secrets: Iterable[str] = (), numbers: Iterable[str]
         return ""
     secrets = list(secrets)
     known = [Secret(secret) for secret in secrets if len(secret) >= SHORTEST_SECRET]
-    if any(secret.is_quoted_in(said) for said in map(Said, forms(text, plain)) for secret in known):
+    if any(secret.is_quoted_in(words) for words in map(ProviderText, forms(text, plain)) for secret in known):
         return ""
     line = _line(unicodedata.normalize("NFKC", _COLOUR.sub("", plain)))
     masked = mask_numbers(line, shortest=SHORTEST_WITH_PLUS)
@@ -42,7 +42,7 @@ def safe_words(text: object, secrets: Iterable[str] = (), numbers: Iterable[str]
 
 
 def storable(text: str) -> str:
-    """The same text with a replacement for each character that PostgreSQL refuses: NUL and half surrogate pairs."""
+    """Replace each character that PostgreSQL refuses: NUL and half surrogate pairs."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 

@@ -4,8 +4,8 @@
     with serve(simulator) as address:
         simulator.phones.text("+15551230001", "hello")
 
-The bridge runs against ``address`` unchanged: it is the base address of both providers' APIs. ``simulator.ledger``
-records all calls and texts, and ``judge`` checks them. This package imports nothing of the bridge.
+The bridge runs against ``address`` unchanged: it is the base of both providers' APIs. ``simulator.ledger`` records all
+events, and ``judge`` decides what they prove. The simulator imports nothing of the bridge.
 """
 
 from bridge.simulator.ledger import Ledger

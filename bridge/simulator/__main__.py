@@ -1,4 +1,7 @@
-"""The simulator by itself: ``python -m bridge.simulator --port 8090 --webhook-url http://127.0.0.1:8080/twilio/inbound``."""
+"""The simulator alone:
+
+``python -m bridge.simulator --port 8090 --webhook-url http://127.0.0.1:8080/twilio/inbound``.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ def main() -> None:
     with serve(Simulator(SimulatorSettings(**arguments)), host, port) as address:
         sys.stdout.write(f"The phone: {address}/\n")
         sys.stdout.flush()
-        _until_told()
+        _until_signal()
 
 
 def _parser() -> argparse.ArgumentParser:
-    """One option for each plain setting."""
+    """Add one option for each plain setting."""
     parser = argparse.ArgumentParser(prog="python -m bridge.simulator", description="A pretend Twilio and Retell.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
@@ -39,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _until_told() -> None:
+def _until_signal() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -1,6 +1,6 @@
-"""The simulated agent's memory: its chats, what it heard in each, and what it answered.
+"""The memory of the simulated agent: its chats, the turns that it received, and its answers.
 
-How it is asked lives in ``retell_api``; what the receptionist says in ``receptionist``.
+``retell_api`` serves its API. ``receptionist`` makes its answers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from bridge.simulator import receptionist
 from bridge.simulator.changes import Changes
-from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Heard, Ledger, Poisoned, Said, Wrong
+from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Ledger, Poisoned, Received, Replied, Wrong
 from bridge.simulator.receptionist import Item
 from bridge.simulator.settings import SimulatorSettings
 
 _PHONE_NAMES = ("sms_user_number", "user_number", "phone", "user")
-"""Where a bridge may have noted whom a chat is with: in the dynamic variables, else in the metadata."""
+"""The places where a bridge may note the person of a chat: in the dynamic variables, else in the metadata."""
 
 
 class Ended(Exception):
@@ -27,7 +27,7 @@ class Ended(Exception):
 
 @dataclass
 class Chat:
-    """One chat. Changed only under the agent's lock."""
+    """One chat. It changes only under the agent's lock."""
 
     id: str
     agent_id: str
@@ -43,14 +43,14 @@ class Chat:
     state: receptionist.State = field(default_factory=receptionist.State)
     open_turns: int = 0
     poisoned: bool = False
-    """Every turn in it fails, and is not heard."""
+    """Every turn in it fails, and the agent does not receive it."""
 
     @property
     def status(self) -> str:
         return "ongoing" if self.ended is None else "ended"
 
     def resource(self, *, transcript: bool = True) -> dict[str, Any]:
-        """The JSON that Retell shows of it; a list leaves the transcript out."""
+        """Return the JSON that Retell shows of it. A list leaves the transcript out."""
         shown: dict[str, Any] = {
             "chat_id": self.id,
             "agent_id": self.agent_id,
@@ -73,20 +73,20 @@ class Chat:
         return shown
 
     def _transcript(self) -> str:
-        spoken = [item for item in self.items if item["role"] in {"user", "agent"}]
-        return "\n".join(f"{item['role'].capitalize()}: {item['content']}" for item in spoken)
+        replied_to = [item for item in self.items if item["role"] in {"user", "agent"}]
+        return "\n".join(f"{item['role'].capitalize()}: {item['content']}" for item in replied_to)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A completion that was heard and is not answered yet."""
+    """A completion that the agent has received and not answered yet."""
 
     chat: Chat
     content: str
 
 
 class Agent:
-    """Hears and answers. Thread-safe."""
+    """The agent. It receives turns and answers them. Thread-safe."""
 
     def __init__(self, settings: SimulatorSettings, ledger: Ledger, changes: Changes) -> None:
         self._settings = settings
@@ -94,17 +94,17 @@ class Agent:
         self._changes = changes
         self._lock = threading.RLock()
         self._chats: dict[str, Chat] = {}
-        self.told: Callable[[str, Chat], None] = lambda event, chat: None
+        self.on_event: Callable[[str, Chat], None] = lambda event, chat: None
         """Called with ``chat_started``, ``chat_ended`` and ``chat_analyzed``."""
-        self.overheard: Callable[[str, str], None] = lambda phone, content: None
-        """Called with everything that is heard."""
+        self.on_received: Callable[[str, str], None] = lambda phone, content: None
+        """Called with every turn that the agent receives."""
 
-    def heard(self, phone: str | None = None) -> list[str]:
-        """The contents that the agent took in, in order; of one person or of all."""
-        return [event.content for event in self._ledger.of(Heard) if phone in {None, event.phone}]
+    def received(self, phone: str | None = None) -> list[str]:
+        """Return the contents that the agent received, in order, from one person or from all."""
+        return [event.content for event in self._ledger.of(Received) if phone in {None, event.phone}]
 
     def thinking(self) -> set[str]:
-        """The people whose turn is under way."""
+        """Return the people whose turn is in progress."""
         with self._lock:
             return {chat.phone for chat in self._chats.values() if chat.open_turns}
 
@@ -119,7 +119,7 @@ class Agent:
         self._ledger.write(ChatOpened(at=now, chat=chat.id, phone=phone))
         if self._settings.greeting:
             self._ledger.write(Greeted(at=now, chat=chat.id, phone=phone, content=self._settings.greeting))
-        self.told("chat_started", chat)
+        self.on_event("chat_started", chat)
         return chat
 
     def get(self, chat_id: str) -> Chat | None:
@@ -133,8 +133,8 @@ class Agent:
         with self._lock:
             return chat.resource(transcript=transcript)
 
-    def hear(self, chat: Chat, content: str) -> Turn:
-        """Take a completion in. Its user item stands in the chat at once."""
+    def receive(self, chat: Chat, content: str) -> Turn:
+        """Receive a completion. Its user item is in the chat from now on."""
         now = self._settings.clock()
         with self._lock:
             if chat.ended is not None:
@@ -142,18 +142,18 @@ class Agent:
             self._add(chat, "user", content)
             parallel = chat.open_turns > 0
             chat.open_turns += 1
-            self._ledger.write(Heard(at=now, chat=chat.id, phone=chat.phone, content=content))
+            self._ledger.write(Received(at=now, chat=chat.id, phone=chat.phone, content=content))
         if parallel:
             self._ledger.write(Wrong(at=now, name="parallel", phone=chat.phone, detail=chat.id))
-        self.overheard(chat.phone, content)
+        self.on_received(chat.phone, content)
         return Turn(chat, content)
 
     def fail(self, chat: Chat, content: str) -> None:
-        """These words are poison: the completion fails each time, and nothing of it stands in the chat."""
+        """Fail because of poisoned words. The completion fails each time, and leaves nothing in the chat."""
         self._ledger.write(Poisoned(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=content))
 
     def answer(self, turn: Turn) -> list[Item]:
-        """Say what there is to say; the items stand in the chat from now on."""
+        """Make the answer. Its items are in the chat from now on."""
         chat = turn.chat
         with self._lock:
             try:
@@ -162,7 +162,7 @@ class Agent:
                 for item in items:
                     if item["role"] == "agent" and item["content"].strip():
                         self._ledger.write(
-                            Said(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=item["content"])
+                            Replied(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=item["content"])
                         )
             finally:
                 self.leave(turn)
@@ -171,21 +171,21 @@ class Agent:
         return items
 
     def leave(self, turn: Turn) -> None:
-        """The turn is over."""
+        """End the turn."""
         with self._lock:
             turn.chat.open_turns -= 1
             turn.chat.quiet_since = self._settings.clock()
         self._changes.bump()
 
     def end(self, chat: Chat, why: str) -> None:
-        """Close the chat; one that is closed raises :class:`Ended`."""
+        """Close the chat. Raise :class:`Ended` if it is closed already."""
         with self._lock:
             if chat.ended is not None:
                 raise Ended
             chat.ended = self._settings.clock()
         self._ledger.write(ChatClosed(at=chat.ended, chat=chat.id, phone=chat.phone, why=why))
         for event in ("chat_ended", "chat_analyzed"):
-            self.told(event, chat)
+            self.on_event(event, chat)
 
     def update(self, chat: Chat, changes: Mapping[str, Any]) -> None:
         with self._lock:
@@ -200,7 +200,7 @@ class Agent:
             self._chats.pop(chat.id, None)
 
     def chats(self) -> list[Chat]:
-        """All of them, oldest first."""
+        """Return all chats, oldest first."""
         with self._lock:
             for chat in self._chats.values():
                 self._close_if_quiet(chat)

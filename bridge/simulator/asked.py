@@ -1,4 +1,4 @@
-"""What the page's own API takes: everything else is refused with a sentence, before anything is done with it."""
+"""The requests of the page's own API. Everything else is refused with a sentence, before anything happens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from bridge.simulator.channels import Channel
 
 MOST_MEDIA = 10
-"""As many as a carrier takes with one text."""
+"""As many as a carrier accepts with one text."""
 
 _Address = Annotated[str, Field(min_length=1, max_length=255)]
 _Words = Annotated[str, Field(max_length=100_000)]
@@ -32,10 +32,10 @@ class _Asked(BaseModel):
 
 
 class NewText(_Asked):
-    """Somebody texts.
+    """A person sends a text.
 
-    Perhaps with ``fields`` of the webhook (a place, a tapped button) and ``heard_as``, what is for the agent of it; or
-    with ``tap`` and ``on``, a reaction to the text of that sid.
+    ``fields`` are more fields of the webhook (a place, a tapped button), and ``received_as`` is the content for the
+    agent. ``tap`` and ``on`` make it a reaction to the text with that sid.
     """
 
     sender: _Address = Field(alias="from")
@@ -44,13 +44,16 @@ class NewText(_Asked):
     to: _Address | None = None
     id: _Address | None = None
     fields: Annotated[dict[_Address, _Words], Field(max_length=50)] = {}
-    heard_as: _Words | None = None
+    received_as: _Words | None = None
     tap: _Address | None = None
     on: Annotated[str, Field(max_length=255)] = ""
 
 
 class NewPerson(_Asked):
-    """Perhaps on a ``channel``; with ``code``, one whose texts fail so; with ``of``, the owner of that phone."""
+    """A new person, on a ``channel``.
+
+    With ``code``, texts to this person fail so. With ``of``, the owner of that phone.
+    """
 
     channel: Channel = Channel.SMS
     code: Annotated[int, Field(ge=0, le=100_000)] | None = None
@@ -58,7 +61,7 @@ class NewPerson(_Asked):
 
 
 class FaultSet(_Asked):
-    """``name`` with ``percent`` or ``next``, perhaps ``calls`` and options; or ``clear``, for one or for all."""
+    """``name`` with ``percent`` or ``next``, optional ``calls`` and options; or ``clear``, for one fault or for all."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     __pydantic_extra__: dict[str, _Options]
@@ -75,7 +78,7 @@ class FaultSet(_Asked):
 
 
 class WebhookSet(_Asked):
-    """Where texts are announced; nowhere, without one."""
+    """The address to which texts are announced. Without one they are not announced."""
 
     url: Annotated[str, Field(max_length=2000), AfterValidator(_web_address)] | None = None
 
@@ -84,7 +87,7 @@ A = TypeVar("A", bound=_Asked)
 
 
 def asked(kind: type[A]) -> A:
-    """The request's JSON. That it says to be JSON keeps other pages' forms out."""
+    """Read the request's JSON. The required content type keeps the forms of other pages out."""
     if not request.is_json:
         raise UnsupportedMediaType("send application/json")
     try:

@@ -1,6 +1,6 @@
-"""The carrier's memory: its numbers and every text, in and out, newest last.
+"""The carrier's memory: its numbers, and every text in and out, newest last.
 
-How it is asked lives in ``twilio_api``, whom it calls in ``postman`` and ``reporter``.
+``twilio_api`` serves its API. ``postman`` and ``reporter`` call the bridge.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from bridge.simulator.settings import SimulatorSettings
 API = "/2010-04-01/Accounts"
 
 LONGEST_VALIDITY = 36_000
-"""Seconds that a text may wait for its turn."""
+"""Seconds that a text may wait in the queue."""
 
 _RANK = {"accepted": 0, "queued": 1, "received": 1, "sent": 3, "delivered": 4, "undelivered": 4, "failed": 4, "read": 5}
 
 
 @dataclass
 class Text:
-    """One text as the carrier keeps it. Changed only under the carrier's lock."""
+    """One text as the carrier keeps it. It changes only under the carrier's lock."""
 
     sid: str
     direction: str
@@ -47,16 +47,16 @@ class Text:
     callback: str | None = None
     error_code: int | None = None
     smart: bool = False
-    """Typographic characters are swapped for plain ones on the way."""
+    """Typographic characters are replaced with plain ones on the way."""
     validity: int = LONGEST_VALIDITY
     template: bool = False
-    """It says what WhatsApp has approved, which may be said at any time."""
+    """A template that WhatsApp has approved. It may be sent at any time."""
     fields: dict[str, str] = field(default_factory=dict)
-    """What the webhook tells of it besides: a place, a tapped button."""
+    """More fields for the webhook: a place, a tapped button."""
     profile: str = ""
-    """The name that its writer goes by on WhatsApp."""
+    """The sender's name on WhatsApp."""
     respelled: str = ""
-    """The recipient as the carrier knows it, where that is another spelling."""
+    """The carrier's own spelling of the recipient, if it is another one."""
 
     @property
     def channel(self) -> Channel:
@@ -64,7 +64,7 @@ class Text:
 
     @property
     def shown_sender(self) -> str | None:
-        """A messaging service picks it, after the text was accepted."""
+        """Return the sender. A messaging service picks it only after the text was accepted."""
         return None if self.status == "accepted" else self.sender
 
     @property
@@ -77,13 +77,13 @@ class Text:
 
     @property
     def segments(self) -> int:
-        """Only SMS has parts; nobody has counted them before the text is queued."""
+        """Return the segments. Only SMS has them, and they are counted when the text is queued."""
         if self.status == "accepted":
             return 0
         return segments(self.arrives_as) if self.channel is Channel.SMS else 1
 
     def resource(self, account: str) -> dict[str, Any]:
-        """The JSON that Twilio shows of it."""
+        """Return the JSON that Twilio shows of it."""
         uri = f"{API}/{account}/Messages/{self.sid}"
         return {
             "sid": self.sid,
@@ -111,7 +111,7 @@ class Text:
 
 @dataclass
 class Number:
-    """One of the account's numbers and where its texts are announced."""
+    """One of the account's numbers, and the address of its webhook."""
 
     sid: str
     number: str
@@ -148,7 +148,7 @@ class Number:
 
 
 class Carrier:
-    """Keeps numbers and texts. Thread-safe."""
+    """The store of numbers and texts. Thread-safe."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
@@ -177,7 +177,7 @@ class Carrier:
         media: tuple[str, ...] = (),
         **more: Any,
     ) -> Text:
-        """A new text. An inbound one counts as sent at once."""
+        """Store a new text. An inbound text counts as sent."""
         now = self.now()
         sid = ("MM" if media else "SM") + uuid.uuid4().hex
         sent = None if direction == "outbound-api" else now
@@ -195,7 +195,7 @@ class Carrier:
         return text
 
     def move(self, text: Text, status: str, error_code: int | None = None) -> bool:
-        """The text got further; ``False`` when it had got as far already."""
+        """Move the text to a later status. Return False if it has got as far already."""
         with self._lock:
             if _RANK[status] <= _RANK[text.status]:
                 return False
@@ -205,7 +205,7 @@ class Carrier:
             return True
 
     def shown(self, text: Text) -> dict[str, Any]:
-        """The text as the API shows it once it was taken."""
+        """Return the text as the API shows it after it was accepted."""
         body = text.arrives_as if self._settings.smart_encoding else text.body
         return text.resource(self._settings.account_sid) | {"body": "" if self.redacts else body}
 
@@ -220,19 +220,19 @@ class Carrier:
         return next((n for n in self.numbers.values() if n.sid == sid), None)
 
     def line(self, address: str) -> Number | None:
-        """The number behind one of our addresses: it sends and receives on every channel."""
+        """Return the number behind one of our addresses. It sends and receives on every channel."""
         if address == self._settings.rcs_sender:
             return self.numbers[self._settings.number]
         return self.numbers.get(bare(address)) if channel(address) is not Channel.RCS else None
 
     def ours(self, phone: str, number: str | None = None) -> str:
-        """Our address for somebody who writes from ``phone``, of this number or of our first."""
+        """Return our address for a person at ``phone``, of this number or of our first."""
         if channel(phone) is Channel.RCS:
             return self._settings.rcs_sender
         return on(channel(phone), number or self._settings.number)
 
     def pick(self, to: str) -> str:
-        """The messaging service picks the sender: the one that this person knows already, else each in turn."""
+        """Pick the sender of a messaging service: the one that this person knows, else each in turn."""
         if channel(to) is Channel.RCS:
             return self._settings.rcs_sender
         with self._lock:
@@ -244,7 +244,7 @@ class Carrier:
         return on(channel(to), known)
 
     def window_open(self, phone: str) -> bool:
-        """Is it less than a day since this person wrote? On WhatsApp nothing may be said freely after that."""
+        """Return True if this person wrote within the last day. After that, WhatsApp allows templates only."""
         if channel(phone) is not Channel.WHATSAPP:
             return True
         return self._clock() - self._wrote.get(phone, float("-inf")) < self._settings.window_seconds

@@ -1,4 +1,4 @@
-"""A counter that moves with every change, for whoever waits for news: the page and the runners."""
+"""A counter of changes. The page and the runners wait on it for news."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 class Changes:
-    """Counts changes. Waiting costs nothing until there is one."""
+    """The counter. Waiting costs nothing until there is a change."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -28,13 +28,16 @@ class Changes:
             self._changed.notify_all()
 
     def wait(self, seen: int, timeout: float) -> int:
-        """Block until the version differs from ``seen``, the time is over or all is closed; return the version."""
+        """Wait until the version differs from ``seen``, the time is over or the counter is closed.
+
+        Return the version.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._version != seen, timeout)
             return self._version
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but wake up at once when all is closed."""
+        """Sleep, but wake up when the counter is closed."""
         until = time.monotonic() + seconds
         with self._changed:
             self._changed.wait_for(lambda: self._closed, max(0.0, until - time.monotonic()))
@@ -44,7 +47,7 @@ class Changes:
             self._closed = False
 
     def close(self) -> None:
-        """Nobody waits any longer."""
+        """Release all waiting threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The ways by which a person and a number talk, and what an address says about them."""
+"""The channels between a person and a number, and their addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Channel(StrEnum):
 
     @property
     def reads(self) -> bool:
-        """Does the sender learn that a text was read?"""
+        """Return True if the sender learns that a text was read."""
         return self is not Channel.SMS
 
 
@@ -30,23 +30,25 @@ _SHORT_CODE = re.compile(r"\d{3,6}")
 
 
 def channel(address: str) -> Channel:
-    """``whatsapp:+1555…`` says so itself; a plain number is SMS."""
+    """Return the channel of an address. ``whatsapp:+1555…`` names it; a plain number is SMS."""
     prefix = address.partition(":")[0] if ":" in address else ""
     return Channel(prefix) if prefix in {Channel.WHATSAPP, Channel.RCS} else Channel.SMS
 
 
 def bare(address: str) -> str:
-    """The address without its channel."""
+    """Return the address without its channel."""
     return address if channel(address) is Channel.SMS else address.partition(":")[2]
 
 
 def on(way: Channel, address: str) -> str:
-    """The same person or number on this channel."""
+    """Return the same person or number on this channel."""
     return bare(address) if way is Channel.SMS else f"{way}:{bare(address)}"
 
 
 def respelled(address: str) -> str:
-    """The same phone as the carrier may know it: Mexico's 1, Brazil's ninth digit and Argentina's 9, there or not."""
+    """Return the carrier's other spelling of a phone: with or without Mexico's 1, Brazil's ninth digit or Argentina's
+    9.
+    """
     number = bare(address)
     for form, other in _OTHER_SPELLINGS:
         if form.fullmatch(number):

@@ -1,6 +1,6 @@
-"""The page with the phone, and the calls of the page and of whoever runs the simulator from outside.
+"""The page with the phone, and the calls of the page and of external runners.
 
-Everything under ``/simulator`` speaks JSON; nothing here exists at the real vendors.
+Everything under ``/simulator`` uses JSON. The real providers have none of it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from bridge.simulator.simulator import Simulator
 from bridge.simulator.verdict import judge
 
 _LONGEST_WAIT = 25.0
-"""Seconds that a page's question for news may hang; proxies cut at 30."""
-_LOOK_AGAIN = 1.0
-"""Seconds between two looks at what the bridge does: it does not say when that changes."""
+"""Seconds that the page's call for news may wait. HTTP proxies cut it at 30."""
+_CHECK_EVERY = 1.0
+"""Seconds between two checks of the bridge's activity. The bridge does not announce changes."""
 _NEWEST = 60
-"""Events and rows that a page shows."""
+"""Events and rows on a page."""
 _MOST_PEOPLE = 50
-"""People that a page shows; a load run has thousands."""
+"""People on a page. A load run has thousands."""
 
 
 class Control:
@@ -67,7 +67,7 @@ class Control:
             if text.tap is not None:
                 sid = phones.react(text.sender, text.on, text.tap, text.to)
             else:
-                sid = phones.text(text.sender, text.body, text.media, text.to, text.id, text.fields, text.heard_as)
+                sid = phones.text(text.sender, text.body, text.media, text.to, text.id, text.fields, text.received_as)
         except ValueError as error:
             raise BadRequest(str(error)) from None
         return jsonify(sid=sid), 201
@@ -112,13 +112,13 @@ class Control:
         return jsonify(events=events, next=since + len(events))
 
     def _verdict(self) -> Response:
-        """With ``own_words`` (repeated) for what the bridge may say by itself."""
+        """Return the verdict. ``own_words`` (repeated) are the bridge's own messages."""
         return jsonify(judge(self._simulator.ledger, request.args.getlist("own_words")).plain())
 
     def _settled(self) -> Response:
-        """With ``wait`` seconds at most."""
+        """Wait for at most ``wait`` seconds."""
         wait = request.args.get("wait", 0.0, float)
-        wait = min(wait, _LONGEST_WAIT) if wait > 0 else 0.0  # what is no number is not more than 0
+        wait = min(wait, _LONGEST_WAIT) if wait > 0 else 0.0  # NaN is not more than 0
         return jsonify(settled=self._simulator.wait_until_settled(wait))
 
     def _set_webhook(self) -> Response:
@@ -126,7 +126,7 @@ class Control:
         return jsonify(url=self._simulator.webhook_url)
 
     def _state(self) -> Response:
-        """What the page shows. With the ``version`` that it knows, the answer waits until there is news."""
+        """Return the content of the page. With the page's ``version``, wait until there is news."""
         seen = request.args.get("version", -1, int)
         watched = request.args.get("watched", "")
         until = time.monotonic() + _LONGEST_WAIT
@@ -136,7 +136,7 @@ class Control:
             mark = str(hash(repr(rows)))
             if version != seen or mark != watched or time.monotonic() >= until or self._simulator.changes.closed:
                 return jsonify(self._snapshot(version, rows, mark))
-            self._simulator.changes.wait(seen, _LOOK_AGAIN)
+            self._simulator.changes.wait(seen, _CHECK_EVERY)
 
     def _watch(self) -> list[dict[str, Any]] | None:
         return self._simulator.watch()[:_NEWEST] if self._simulator.watch else None

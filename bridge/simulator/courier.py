@@ -1,6 +1,6 @@
-"""The courier: runs jobs in the background, each line of jobs in order, some of them later.
+"""The courier. It runs jobs in the background: each queue in order, some jobs with a delay.
 
-A text's webhook must not overtake the one before it from the same phone; two phones don't wait for each other.
+A text's webhook must not overtake an earlier one from the same phone. Two phones do not wait for each other.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Job = Callable[[], None]
 
 
 class Courier:
-    """A few threads, started when there is something to do and gone after :meth:`stop`."""
+    """A few threads. They start with the first job and are gone after :meth:`stop`."""
 
     def __init__(self, threads: int) -> None:
         self._most = threads
         self._lock = threading.Lock()
         self._ready_changed = threading.Condition(self._lock)
         self._later_changed = threading.Condition(self._lock)
-        self._lines: dict[Hashable, deque[tuple[float, Job]]] = {}
+        self._queues: dict[Hashable, deque[tuple[float, Job]]] = {}
         self._ready: deque[Hashable] = deque()
         self._later: list[tuple[float, int, Hashable]] = []
         self._numbers = itertools.count()
@@ -37,21 +37,21 @@ class Courier:
 
     @property
     def busy(self) -> bool:
-        """Does a job wait or run?"""
-        return bool(self._lines)
+        """Return True if a job waits or runs."""
+        return bool(self._queues)
 
-    def post(self, line: Hashable, job: Job, delay: float = 0.0) -> None:
-        """Run ``job`` after everything that was posted to ``line`` before, and ``delay`` seconds after that."""
+    def post(self, queue: Hashable, job: Job, delay: float = 0.0) -> None:
+        """Run ``job`` after all earlier jobs of ``queue``, and ``delay`` seconds after that."""
         with self._lock:
             if self._stopping:
                 return
-            jobs = self._lines.setdefault(line, deque())
+            jobs = self._queues.setdefault(queue, deque())
             jobs.append((delay, job))
             if len(jobs) == 1:
-                self._book(line, delay)
+                self._schedule(queue, delay)
 
     def stop(self) -> None:
-        """Drop what waits, and return when nothing runs any more."""
+        """Drop the waiting jobs, and return when no job runs any more."""
         with self._lock:
             self._stopping = True
             self._ready_changed.notify_all()
@@ -59,19 +59,19 @@ class Courier:
         for thread in self._threads:
             thread.join()
         with self._lock:
-            self._lines.clear()
+            self._queues.clear()
             self._ready.clear()
             self._later.clear()
             self._threads.clear()
             self._workers = 0
             self._stopping = False
 
-    def _book(self, line: Hashable, delay: float) -> None:
+    def _schedule(self, queue: Hashable, delay: float) -> None:
         if delay > 0:
-            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), line))
+            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), queue))
             self._later_changed.notify()
         else:
-            self._ready.append(line)
+            self._ready.append(queue)
             self._ready_changed.notify()
         self._hire()
 
@@ -99,12 +99,12 @@ class Courier:
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
-            line, job = taken
+            queue, job = taken
             try:
                 job()
             except Exception:
                 log.exception("a job of the simulator failed")
-            self._done(line)
+            self._done(queue)
 
     def _take(self) -> tuple[Hashable, Job] | None:
         with self._lock:
@@ -113,14 +113,14 @@ class Courier:
             self._idle -= 1
             if self._stopping:
                 return None
-            line = self._ready.popleft()
-            return line, self._lines[line][0][1]
+            queue = self._ready.popleft()
+            return queue, self._queues[queue][0][1]
 
-    def _done(self, line: Hashable) -> None:
+    def _done(self, queue: Hashable) -> None:
         with self._lock:
-            jobs = self._lines[line]
+            jobs = self._queues[queue]
             jobs.popleft()
             if jobs:
-                self._book(line, jobs[0][0])
+                self._schedule(queue, jobs[0][0])
             else:
-                del self._lines[line]
+                del self._queues[queue]

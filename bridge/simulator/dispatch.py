@@ -1,6 +1,6 @@
-"""What the carrier does with a text that is handed in: who sends it, is it let through, and what is written down.
+"""The carrier's decision about a text from the bridge: its sender, a refusal, and the record of it.
 
-How the call is made lives in ``twilio_api``; what becomes of the text later, in ``reporter``.
+``twilio_api`` serves the call. ``reporter`` reports the later statuses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bridge.simulator.faults import Faults
 from bridge.simulator.ledger import Ledger, Refused, Sent
 from bridge.simulator.reasons import TEST_SENDERS, Reason, fate, reason
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.wire import answer
+from bridge.simulator.transport import answer
 
 LONGEST_BODY = 1600
 
@@ -48,7 +48,7 @@ class Refusal(Exception):
 
 
 class Dispatch:
-    """Takes texts in, or refuses them."""
+    """The part of the carrier that accepts or refuses texts."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Dispatch:
         self._report = report
 
     def take(self, form: Form, asked_at: float) -> dict[str, object]:
-        """The resource as it is when the text has just been taken; else :class:`Refusal`."""
+        """Return the resource of a text that was just accepted. Raise :class:`Refusal` otherwise."""
         to, body, service = form.get("To", ""), form.get("Body", ""), form.get("MessagingServiceSid")
         template = form.get("ContentSid", "")
         media = tuple(form.getlist("MediaUrl"))
@@ -92,7 +92,7 @@ class Dispatch:
         return resource
 
     def reply(self, to: str, sender: str, body: str) -> None:
-        """What a webhook's answer says to the person goes the same way, but nobody learns of a refusal."""
+        """Send the text of a webhook's answer. A refusal of it is not reported."""
         if self._carrier.opt_outs.closed(to, sender):
             self._refuse(to, sender, body, self._settings.clock(), 21610)
         else:
@@ -118,7 +118,7 @@ class Dispatch:
         return sender
 
     def _let_through(self, to: str, sender: str, body: str, asked_at: float, *, free: bool) -> None:
-        """Refuse what stands in the way of this person, or was told to."""
+        """Refuse a text that the person, the channel or a fault stops."""
         code = self._played()
         doomed = fate(to)
         if code is None and doomed and doomed.at_once:

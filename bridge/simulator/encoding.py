@@ -1,4 +1,4 @@
-"""How many parts a text takes over the air, counted as Twilio counts them, and Smart Encoding."""
+"""Twilio's count of the segments of a text, and its Smart Encoding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SMART = str.maketrans(
         "\u200b": "", "\u2060": "", "\ufeff": "",
     }
 )  # fmt: skip
-"""The characters that slip into texts unseen. Twilio knows some more."""
+"""Characters that get into texts unnoticed. Twilio knows some more."""
 
 
 def utf16_units(body: str) -> int:
@@ -33,7 +33,7 @@ def utf16_units(body: str) -> int:
 
 
 def segments(body: str) -> int:
-    """The parts of a text: as many as are needed when no character is split."""
+    """Return the number of segments if no character is split."""
     gsm = all(char in _BASIC or char in _EXTENSION for char in body)
     single, part = _GSM if gsm else _UCS
     units = [2 if (char in _EXTENSION if gsm else char > "\uffff") else 1 for char in body]
@@ -41,13 +41,13 @@ def segments(body: str) -> int:
 
 
 def smart(body: str) -> str:
-    """The text with typographic characters swapped for those that every phone knows."""
+    """Replace typographic characters with those that every phone knows."""
     plain = body.translate(_SMART)
     return "".join(char if char in _BASIC else _simpler(char) for char in plain)
 
 
 def _simpler(char: str) -> str:
-    """Wide letters and odd blanks have a plain form; what has none stays."""
+    """Return the plain form of a wide letter or an odd blank. Other characters stay."""
     plain = unicodedata.normalize("NFKC", char)
     return plain if len(plain) == 1 and plain in _BASIC else char
 

@@ -1,6 +1,6 @@
-"""What the bridge can't be blamed for: people who have opted out, phones that nothing reaches, and poisoned texts.
+"""The excuses of the bridge: opted-out people, unreachable phones, and poisoned texts.
 
-Everything goes by the moments of the events, never by their places in the ledger.
+Only the times of the events count, never their places in the ledger.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from bridge.simulator.ledger import Failed, Ledger, Poisoned, Refused, Said, Sent, Text, Webhook
+from bridge.simulator.ledger import Failed, Ledger, Poisoned, Refused, Replied, Sent, Text, Webhook
 from bridge.simulator.opt_out import START, STOP, meant
 from bridge.simulator.reasons import Bars, reason
 
 OPTED_OUT = 21610
 
 IN_FLIGHT = 2.0
-"""Seconds. What was said before the bridge knew of a STOP may have been on its way when it learnt of it."""
+"""Seconds. A reply from before the STOP was known may have been on its way at that moment."""
 
 Moments = Sequence[tuple[float, str]]
-"""Bodies of one person with their moments, in order."""
+"""Bodies of one person with their times, in order."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """From one moment to another nothing reaches a person."""
+    """A span of time in which nothing reaches a person."""
 
     begin: float
     end: float = inf
@@ -35,7 +35,7 @@ class Span:
 
 
 class Excuses:
-    """What the ledger excuses."""
+    """The excuses that a ledger contains."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._texts: dict[str, list[Text]] = defaultdict(list)
@@ -56,39 +56,39 @@ class Excuses:
             if webhook.ok:
                 self._known_at.setdefault(webhook.sid, webhook.at)
 
-    def need_not_hear(self, phone: str, texts: Moments, heard: Iterable[str]) -> Counter[str]:
-        """Texts of somebody who had opted out, and those that still waited when STOP came."""
-        return _excused(self._opted_out(phone), texts, heard)
+    def need_not_receive(self, phone: str, texts: Moments, received: Iterable[str]) -> Counter[str]:
+        """Return the texts of an opted-out person, and those that were still waiting when STOP came."""
+        return _excused(self._opted_out(phone), texts, received)
 
     def poisoned(self, phone: str) -> Collection[str]:
-        """Turns at which the agent's provider fails each time: a bridge may give them up."""
+        """Return the turns at which the agent's provider fails each time. A bridge may give them up."""
         return self._poisoned[phone]
 
-    def need_not_send(self, phone: str, said: Moments, sent: Iterable[str]) -> Counter[str]:
-        """Answers to somebody whom nothing reaches, and those that the carrier has refused for good."""
+    def need_not_send(self, phone: str, replied: Moments, sent: Iterable[str]) -> Counter[str]:
+        """Return answers to an unreachable person, and answers that the carrier has refused for good."""
         spans = [*self._opted_out(phone), *self._unreachable(phone)]
         refused = {r.body.strip() for r in self._refused[phone] if reason(r.code).bars is not Bars.NOW}
-        for_good = Counter(body for _, body in said if body in refused)
-        return _excused(spans, said, sent) | for_good
+        for_good = Counter(body for _, body in replied if body in refused)
+        return _excused(spans, replied, sent) | for_good
 
     def may_send_again(self, phone: str) -> Counter[str]:
-        """Texts that have failed: each may be tried once more."""
+        """Return the failed texts. Each may be sent once more."""
         return Counter(self._bodies[failure.sid] for failure in self._failed[phone] if failure.sid in self._bodies)
 
-    def sent_after_stop(self, said: Iterable[Said]) -> Iterator[Refused]:
-        """What the bridge tried to send although it had been told that the person has opted out."""
+    def sent_after_stop(self, replied: Iterable[Replied]) -> Iterator[Refused]:
+        """Return the attempts to send to a person whose opt-out the bridge knew."""
         answers: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for answer in said:
+        for answer in replied:
             answers[answer.phone, answer.content.strip()].append(answer.at)
         for refusal in (refusal for refusals in self._refused.values() for refusal in refusals):
             known_at = self._stop_known_at(refusal) if refusal.code == OPTED_OUT else inf
-            said_at = min(answers[refusal.phone, refusal.body.strip()], default=inf)
-            in_flight = said_at < known_at and refusal.at < known_at + IN_FLIGHT
+            replied_at = min(answers[refusal.phone, refusal.body.strip()], default=inf)
+            in_flight = replied_at < known_at and refusal.at < known_at + IN_FLIGHT
             if known_at <= refusal.at and not in_flight:
                 yield refusal
 
     def _stop_known_at(self, refusal: Refused) -> float:
-        """When the bridge had taken the STOP that shut the way; never, if it could not know."""
+        """Return when the bridge received the STOP behind this refusal; infinity if it could not know of it."""
         moments = [
             self._known_at.get(text.sid, inf)
             for text in self._texts[refusal.phone]
@@ -129,7 +129,7 @@ def _excused(spans: Sequence[Span], things: Moments, done: Iterable[str]) -> Cou
 
 
 def _places(things: Moments, done: Iterable[str]) -> set[int]:
-    """Which of the things were done; of equal ones the first."""
+    """Return the indexes of the things that were done. Of equal ones, the first counts."""
     left = Counter(done)
     places = set()
     for i, (_, body) in enumerate(things):
@@ -144,7 +144,7 @@ def _inside(span: Span, things: Moments) -> Iterator[int]:
 
 
 def _overtaken(span: Span, things: Moments, finished: Collection[int]) -> Iterator[int]:
-    """What still waited when the span began: all that came after the last one that was done."""
+    """Return the things that were still waiting at the span's start: all after the last one that was done."""
     earlier = [i for i, (at, _) in enumerate(things) if at < span.begin]
     for i in reversed(earlier):
         if i in finished:

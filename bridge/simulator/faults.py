@@ -1,7 +1,7 @@
-"""The faults that can be played, in one table, and the switchboard that says when one strikes.
+"""The table of the faults, and the switchboard that decides when one strikes.
 
-What a fault does is done where the call is served: in ``retell_api``, ``twilio_api``, ``dispatch``,
-``postman`` and ``reporter``.
+The fault itself happens where the call is served: in ``retell_api``, ``twilio_api``, ``dispatch``, ``postman`` and
+``reporter``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bridge.simulator.ledger import FaultStruck, Ledger
 
 
 class Group(StrEnum):
-    """Whose fault it is."""
+    """The party that has the fault."""
 
     AGENT = "agent"
     CARRIER = "carrier"
@@ -39,7 +39,7 @@ class Fault:
     title: str
     description: str
     calls: tuple[str, ...]
-    """The calls that it strikes unless it is told others."""
+    """The calls that it strikes by default."""
     options: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -49,23 +49,23 @@ _CALLBACK = ("callback",)
 _WEBHOOK = ("webhook",)
 
 _TABLE = (
-    Fault("agent_slow", Group.AGENT, "Slow agent", "Hears, then thinks for a while.", _COMPLETION, {"seconds": 5.0}),
-    Fault("agent_500", Group.AGENT, "Agent answers 500", "Has not heard the turn.", _COMPLETION),
-    Fault("agent_500_after", Group.AGENT, "Agent answers 500 after hearing", "Heard, answered, said 500.", _COMPLETION),
+    Fault("agent_slow", Group.AGENT, "Slow agent", "Receives, then waits a while.", _COMPLETION, {"seconds": 5.0}),
+    Fault("agent_500", Group.AGENT, "Agent answers 500", "Has not received the turn.", _COMPLETION),
+    Fault("agent_500_after", Group.AGENT, "Agent answers 500, late", "Received, answered, then 500.", _COMPLETION),
     Fault("agent_429", Group.AGENT, "Too many requests (429)", "Asks to wait.", _COMPLETION, {"retry_after": 1.0}),
-    Fault("agent_cut_before", Group.AGENT, "Agent cut off before hearing", "Hangs up, heard nothing.", _COMPLETION),
-    Fault("agent_cut", Group.AGENT, "Agent cut off after hearing", "Hears, answers, hangs up.", _COMPLETION),
+    Fault("agent_cut_before", Group.AGENT, "Agent cut off early", "Hangs up, received nothing.", _COMPLETION),
+    Fault("agent_cut", Group.AGENT, "Agent cut off late", "Receives, answers, hangs up.", _COMPLETION),
     Fault("agent_chat_ended", Group.AGENT, "Chat ended", "The chat ends just before the turn.", _COMPLETION),
-    Fault("agent_garbage", Group.AGENT, "Unreadable answer", "Hears, then shows a web page.", _COMPLETION),
+    Fault("agent_garbage", Group.AGENT, "Unreadable answer", "Receives, then shows a web page.", _COMPLETION),
     Fault("agent_401", Group.AGENT, "Agent account refused", "The key is not accepted.", AGENT_CALLS),
     Fault("carrier_slow", Group.CARRIER, "Slow carrier", "Takes its time before the text.", _SEND, {"seconds": 3.0}),
-    Fault("carrier_500", Group.CARRIER, "Carrier answers 500", "Has not taken the text.", _SEND),
-    Fault("carrier_500_after", Group.CARRIER, "Carrier answers 500 after taking", "Sends it, says 500.", _SEND),
+    Fault("carrier_500", Group.CARRIER, "Carrier answers 500", "Has not accepted the text.", _SEND),
+    Fault("carrier_500_after", Group.CARRIER, "Carrier answers 500, late", "Sends it, answers 500.", _SEND),
     Fault("carrier_429", Group.CARRIER, "Too many requests (429)", "Asks to wait.", _SEND, {"retry_after": 1.0}),
-    Fault("carrier_cut_before", Group.CARRIER, "Carrier cut off before taking", "Hangs up, took nothing.", _SEND),
-    Fault("carrier_cut", Group.CARRIER, "Carrier cut off after taking", "Sends the text, hangs up.", _SEND),
+    Fault("carrier_cut_before", Group.CARRIER, "Carrier cut off early", "Hangs up, accepted nothing.", _SEND),
+    Fault("carrier_cut", Group.CARRIER, "Carrier cut off late", "Sends the text, hangs up.", _SEND),
     Fault("carrier_no_sid", Group.CARRIER, "Empty answer", "Sends the text, does not name it.", _SEND),
-    Fault("carrier_queue_full", Group.CARRIER, "Queue full (21611)", "Has no room for the text now.", _SEND),
+    Fault("carrier_queue_full", Group.CARRIER, "Queue full (21611)", "Can't queue the text now.", _SEND),
     Fault("carrier_401", Group.CARRIER, "Carrier account refused", "The token is not accepted.", CARRIER_CALLS),
     Fault("callbacks_lost", Group.CALLBACKS, "Status lost", "A delivery report never comes.", _CALLBACK),
     Fault("callbacks_doubled", Group.CALLBACKS, "Status twice", "A delivery report comes twice.", _CALLBACK),
@@ -73,37 +73,38 @@ _TABLE = (
     Fault("callbacks_early", Group.CALLBACKS, "Status too early", "Comes before the send's answer.", _CALLBACK),
     Fault("callbacks_undelivered", Group.CALLBACKS, "Not delivered", "The handset can't be reached.", _CALLBACK),
     Fault("webhooks_doubled", Group.WEBHOOKS, "Text announced twice", "The same text, at the same time.", _WEBHOOK),
-    Fault("webhooks_lost", Group.WEBHOOKS, "Text not announced", "It stands in the list only.", _WEBHOOK),
+    Fault("webhooks_lost", Group.WEBHOOKS, "Text not announced", "It is in the list only.", _WEBHOOK),
 )
 
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _TABLE}
-"""What strikes a single call, or a handset, and leaves the next one alone."""
+"""Faults that strike a single call, or a handset, and do not affect the next one."""
 
 _VERDICTS = (
-    Fault("carrier_code", Group.CARRIER, "Carrier refuses", "Does not take the text:", _SEND, {"code": 21614}),
-    Fault("callbacks_failed", Group.CALLBACKS, "Text fails", "Took it, and gives it up:", _CALLBACK, {"code": 30008}),
+    Fault("carrier_code", Group.CARRIER, "Carrier refuses", "Refuses the text:", _SEND, {"code": 21614}),
+    Fault("callbacks_failed", Group.CALLBACKS, "Text fails", "Accepts it, then gives up:", _CALLBACK, {"code": 30008}),
 )
 
 VERDICTS: dict[str, Fault] = {fault.name: fault for fault in _VERDICTS}
-"""What the carrier says for the reason of the option ``code``, mostly for good. A bridge can't make up for it."""
+"""The carrier's verdicts with the reason of the option ``code``, mostly final. A bridge can't repair them."""
 
 POISON = "poison"
 """The word that makes a text a poisoned one, in any case."""
 
 _POISONS = (
-    Fault("agent_poisoned_text", Group.AGENT, "Poisoned text", f'500 for texts with "{POISON}", unheard.', _COMPLETION),
-    Fault("agent_poisoned_chat", Group.AGENT, "Poisoned chat", "From now on 500 in this chat, unheard.", _COMPLETION),
+    Fault("agent_poisoned_text", Group.AGENT, "Poisoned text", f'500 for texts with "{POISON}".', _COMPLETION),
+    Fault("agent_poisoned_chat", Group.AGENT, "Poisoned chat", "From now on 500 in this chat.", _COMPLETION),
 )
 
 POISONS: dict[str, Fault] = {fault.name: fault for fault in _POISONS}
-"""What strikes one text, or one chat, each time, while everybody else is served. A text may be given up for it."""
+"""Faults that strike one text, or one chat, each time, while all others are served. A bridge may give such a text
+up."""
 
 _ALL = {**FAULTS, **VERDICTS, **POISONS}
 
 
 @dataclass(frozen=True)
 class Strike:
-    """A fault strikes this call."""
+    """A fault that strikes this call."""
 
     name: str
     options: Mapping[str, float]
@@ -128,15 +129,15 @@ class Faults:
         self._changes = changes
 
     def set(self, name: str, percent: float = 100, calls: Collection[str] | None = None, **options: float) -> None:
-        """Let it strike this share of the calls; 0 switches it off."""
+        """Let the fault strike this share of the calls. 0 switches it off."""
         self._switch(name, calls, options, percent=percent)
 
     def next(self, name: str, n: int = 1, calls: Collection[str] | None = None, **options: float) -> None:
-        """Let it strike the next ``n`` calls."""
+        """Let the fault strike the next ``n`` calls."""
         self._switch(name, calls, options, n=n)
 
     def clear(self, name: str | None = None) -> None:
-        """Switch one off, or all."""
+        """Switch one fault off, or all."""
         if name is not None:
             _known(name)
         with self._lock:
@@ -145,8 +146,8 @@ class Faults:
         self._changes.bump()
 
     def strike(self, name: str, call: str, at: float) -> Strike | None:
-        """Does it strike this call? If so, it is written down."""
-        if name not in self._switches:  # most are off, and every call asks for many
+        """Return the fault if it strikes this call, and record it."""
+        if name not in self._switches:  # most are off, and every call checks many
             return None
         with self._lock:
             switch = self._switches.get(name)
@@ -157,7 +158,7 @@ class Faults:
         return strike
 
     def describe(self) -> list[dict[str, Any]]:
-        """The table with what is set now."""
+        """Return the table with the current settings."""
         with self._lock:
             return [_describe(fault, self._switches.get(fault.name)) for fault in _ALL.values()]
 

@@ -1,6 +1,6 @@
 """One webhook call as Twilio makes it: signed, with the connection overrides of the address's fragment.
 
-It knows nothing of texts; ``postman`` decides what is called and what the outcome means.
+It knows nothing of texts. ``postman`` decides about the call and its outcome.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Overrides:
 
     @classmethod
     def of(cls, url: str) -> Overrides:
-        """Those of the fragment; what can't be read counts as not given."""
+        """Read the overrides of the fragment. Ignore invalid ones."""
         given = dict(parse_qsl(urlsplit(url).fragment))
         retries, retry_on = given.get("rc", ""), given.get("rp", "")
         return cls(
@@ -51,10 +51,10 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ended."""
+    """The outcome of a call."""
 
     failure: str = ""
-    """Empty when it went well, else ``ct``, ``rt``, ``3xx``, ``4xx``, ``5xx`` or ``cut``."""
+    """Empty after a success, else ``ct``, ``rt``, ``3xx``, ``4xx``, ``5xx`` or ``cut``."""
     status: int | None = None
     content_type: str = ""
     body: str = ""
@@ -70,14 +70,14 @@ class Outcome:
 
 
 _DETAILS = {
-    "ct": "nobody listens there",
+    "ct": "no server listens there",
     "rt": "no answer in time",
     "cut": "the connection was cut",
 }
 
 
 class Caller:
-    """Makes the calls. :meth:`abort` ends those under way."""
+    """The client that makes the calls. :meth:`abort` ends those in progress."""
 
     def __init__(self, token: str) -> None:
         self._validator = RequestValidator(token)
@@ -85,7 +85,7 @@ class Caller:
         self._open: set[http.client.HTTPConnection] = set()
 
     def call(self, url: str, parameters: Mapping[str, str]) -> Outcome:
-        """POST the form, signed, and try again as far as the overrides say."""
+        """POST the signed form. Repeat it as the overrides say."""
         address = url.partition("#")[0]
         headers = {
             "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
@@ -146,7 +146,7 @@ def _exchange(
         connection.request("POST", target, body, dict(headers))
         with connection.getresponse() as response:
             answer = response.read(_LONGEST_ANSWER)
-            if response.length and len(answer) < _LONGEST_ANSWER:  # asked for so much, it says nothing of an early end
+            if response.length and len(answer) < _LONGEST_ANSWER:  # a read with a limit does not report an early end
                 return Outcome("cut")
             text = answer.decode("utf-8", "replace")
             kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""

@@ -1,6 +1,6 @@
-"""The ledger: what really happened at both vendors, in order. The only judge of the bridge's correctness.
+"""The ledger of all events at both providers, in order. Only it decides whether the bridge is correct.
 
-Append-only and thread-safe. What it means lives in ``verdict``.
+It is append-only and thread-safe. ``verdict`` interprets it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bridge.simulator.changes import Changes
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something happened at ``at``, in seconds since 1970."""
+    """An event at the time ``at``, in seconds since 1970."""
 
     kind: ClassVar[str] = "event"
     at: float = 0.0
@@ -33,21 +33,21 @@ class Text(Event):
     body: str
     media: int = 0
     keyword: str | None = None
-    """``STOP``, ``START`` or ``HELP``: the carrier answered it itself, and may have shut or opened the way."""
+    """``STOP``, ``START`` or ``HELP``. The carrier answered it itself, and may have blocked or unblocked the person."""
     id: str | None = None
-    """The runner's own name for it."""
-    heard_as: str | None = None
-    """What the agent must hear of it, where that is not its body; empty: nothing, and nothing may follow."""
+    """The runner's own id of it."""
+    received_as: str | None = None
+    """The content that the agent must receive, if it is not the body. Empty: the agent must receive nothing."""
 
     @property
     def words(self) -> str:
-        """What is for the agent."""
-        return (self.body if self.heard_as is None else self.heard_as).strip()
+        """Return the content for the agent."""
+        return (self.body if self.received_as is None else self.received_as).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook(Event):
-    """How announcing a text to the bridge ended. Not ``ok``: the carrier will not announce it again."""
+    """The end of an announcement to the bridge. Not ``ok``: the carrier will not announce the text again."""
 
     kind: ClassVar[str] = "webhook"
     sid: str
@@ -59,10 +59,10 @@ class Webhook(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard(Event):
-    """The agent took in a completion, whether or not the bridge learnt of it."""
+class Received(Event):
+    """The agent received a completion, whether or not the bridge learned of it."""
 
-    kind: ClassVar[str] = "heard"
+    kind: ClassVar[str] = "received"
     chat: str
     phone: str
     content: str
@@ -70,7 +70,7 @@ class Heard(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Poisoned(Event):
-    """A completion failed because of its own words, and was not heard. It fails so each time."""
+    """A completion failed because of its own words, and the agent did not receive it. It fails each time."""
 
     kind: ClassVar[str] = "poisoned"
     chat: str
@@ -79,10 +79,10 @@ class Poisoned(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said(Event):
+class Replied(Event):
     """The agent produced one message for the person."""
 
-    kind: ClassVar[str] = "said"
+    kind: ClassVar[str] = "replied"
     chat: str
     phone: str
     content: str
@@ -90,7 +90,7 @@ class Said(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Greeted(Event):
-    """A new chat opened with the agent's greeting: it may be sent, but need not be."""
+    """A new chat opened with the agent's greeting. The bridge may send it, but need not."""
 
     kind: ClassVar[str] = "greeted"
     chat: str
@@ -108,7 +108,7 @@ class Sent(Event):
     sender: str
     body: str
     arrives_as: str = ""
-    """What the phone shows, where that is not what was sent."""
+    """The text on the phone, if it is not what was sent."""
 
     @property
     def phone(self) -> str:
@@ -117,7 +117,7 @@ class Sent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Refused(Event):
-    """The carrier did not take a text, for a reason that lies with the person or was played. ``at``: it was asked."""
+    """The carrier refused a text because of the person or a played fault. ``at`` is the time of the call."""
 
     kind: ClassVar[str] = "refused"
     phone: str
@@ -149,7 +149,7 @@ class CarrierReply(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Callback(Event):
-    """One status callback, with what became of it."""
+    """One status callback with its outcome."""
 
     kind: ClassVar[str] = "callback"
     sid: str
@@ -198,8 +198,8 @@ KINDS: dict[str, type[Event]] = {
     for kind in (
         Text,
         Webhook,
-        Heard,
-        Said,
+        Received,
+        Replied,
         Greeted,
         Sent,
         Refused,
@@ -218,7 +218,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Ledger:
-    """All events in order. Reading gives copies, so that nobody holds the writers up."""
+    """All events in order. Readers get copies, so they never block the writers."""
 
     def __init__(self, changes: Changes | None = None) -> None:
         self._lock = threading.Lock()
@@ -236,17 +236,17 @@ class Ledger:
         self.changes.bump()
 
     def of(self, kind: type[E]) -> list[E]:
-        """All events of one kind, in order."""
+        """Return all events of one kind, in order."""
         with self._lock:
             return [event for event in self._by_kind[kind] if isinstance(event, kind)]
 
     def about(self, phone: str) -> list[Event]:
-        """All events of one person, in order."""
+        """Return all events of one person, in order."""
         with self._lock:
             return list(self._by_phone.get(phone, ()))
 
     def people(self) -> list[str]:
-        """Every phone that is written about, in the order of appearance."""
+        """Return every phone in the ledger, in the order of appearance."""
         with self._lock:
             return list(self._by_phone)
 
@@ -255,19 +255,19 @@ class Ledger:
             return len(self._by_kind[kind])
 
     def latest(self, n: int) -> list[Event]:
-        """The newest ``n`` events, the oldest of them first."""
+        """Return the newest ``n`` events, the oldest of them first."""
         with self._lock:
             return self._events[-n:]
 
     def export(self, since: int = 0) -> list[dict[str, Any]]:
-        """Plain dicts, from position ``since`` on."""
+        """Return plain dicts, from position ``since`` on."""
         with self._lock:
             events = self._events[since:]
         return [plain(event) for event in events]
 
     @classmethod
     def load(cls, exported: Iterable[dict[str, Any]]) -> Ledger:
-        """The ledger that :meth:`export` wrote down."""
+        """Load a ledger that :meth:`export` wrote."""
         ledger = cls()
         for row in exported:
             fields = dict(row)

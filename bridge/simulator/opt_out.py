@@ -1,7 +1,7 @@
-"""STOP, START and HELP: which words the carrier takes for itself, what it answers, and who has opted out.
+"""STOP, START and HELP: the carrier's keywords, its answers to them, and the list of opted-out people.
 
-What a word does depends on the number that was texted. On an ordinary one Twilio does all of it; on a toll-free one the
-network does some; on a short code and on WhatsApp nobody does anything, unless Advanced Opt-Out is told to.
+The effect of a word depends on the number that was texted. On an ordinary number, Twilio does everything. On a
+toll-free one, the network does a part. On a short code and on WhatsApp nothing happens, unless Advanced Opt-Out is on.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ START_WORDS = frozenset({"START", "UNSTOP", "YES"})
 HELP_WORDS = frozenset({"HELP", "INFO"})
 
 NOT_FOR_THE_AGENT = (STOP_WORDS | START_WORDS | HELP_WORDS) - {"YES"}
-"""A bridge may keep these to itself wherever they come from. YES is an ordinary answer of somebody who gets texts."""
+"""A bridge need not pass these to the agent. YES is an ordinary answer of a person who gets texts."""
 
 
 _ONLY_STOPS = re.compile("(?:" + "|".join(STOP_WORDS) + ")+")
 
 
 def meant(body: str) -> str | None:
-    """What a person means to whom the carrier may be deaf: a bridge may heed a STOP in any dress, and then START."""
+    """Return the keyword that a person means, also if the carrier does not recognize it.
+
+    A bridge may obey a STOP in any form, and then START.
+    """
     letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", body)).upper()
     if _ONLY_STOPS.fullmatch(letters):
         return STOP
@@ -38,13 +41,13 @@ def meant(body: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Policy:
-    """What is done with the words on one kind of number."""
+    """The effect of the words on one kind of number."""
 
     words: Mapping[str, frozenset[str]]
     answers: Mapping[str, str]
 
     def keyword(self, body: str) -> str | None:
-        """The whole text must be the word; case and blanks around it do not matter."""
+        """Return the keyword. The whole text must be the word; case and surrounding blanks do not matter."""
         word = body.strip().upper()
         return next((keyword for keyword, words in self.words.items() if word in words), None)
 
@@ -71,23 +74,23 @@ _NOTHING = _Policy({}, {})
 
 
 @dataclass(frozen=True)
-class Taken:
-    """The carrier took a text for itself too."""
+class KeywordReply:
+    """The carrier recognized a keyword and answers it."""
 
     keyword: str
     answer: str
 
 
 class OptOuts:
-    """Who has opted out of what. Thread-safe."""
+    """The list of opted-out people. Thread-safe."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._closed: set[tuple[str, str]] = set()
 
-    def take(self, phone: str, number: str, body: str) -> Taken | None:
-        """Does the text opt out or in, or ask for help? Then the carrier remembers it, and answers by itself."""
+    def take(self, phone: str, number: str, body: str) -> KeywordReply | None:
+        """Return the carrier's reply if the text is a keyword, and record the opt-out or opt-in."""
         policy, scope = self._policy(number), self._scope(phone, number)
         keyword = policy.keyword(body)
         with self._lock:
@@ -97,15 +100,15 @@ class OptOuts:
                 self._closed.add(scope)
             elif keyword == START:
                 self._closed.discard(scope)
-        return Taken(keyword, policy.answers[keyword]) if keyword else None
+        return KeywordReply(keyword, policy.answers[keyword]) if keyword else None
 
     def closed(self, phone: str, number: str) -> bool:
-        """Is nothing let through to this phone?"""
+        """Return True if the carrier blocks all texts to this phone."""
         with self._lock:
             return self._scope(phone, number) in self._closed
 
     def named(self, number: str) -> bool:
-        """Does the webhook name the keyword? Whatever WhatsApp has of all this comes with Advanced Opt-Out."""
+        """Return True if the webhook names the keyword. On WhatsApp all of this comes with Advanced Opt-Out."""
         return self._settings.advanced_opt_out or channel(number) is Channel.WHATSAPP
 
     def _policy(self, number: str) -> _Policy:
@@ -116,6 +119,6 @@ class OptOuts:
         return _TOLL_FREE if toll_free(number) else _ORDINARY
 
     def _scope(self, phone: str, number: str) -> tuple[str, str]:
-        """The number, or the whole messaging service; SMS and RCS are one."""
+        """Return the person with the number, or with the whole messaging service. SMS and RCS count as one."""
         person = phone if channel(phone) is Channel.WHATSAPP else bare(phone)
         return person, self._settings.messaging_service_sid or number

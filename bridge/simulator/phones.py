@@ -1,6 +1,6 @@
-"""The people and their phones: who texts, and what each of them sees on the screen.
+"""The people, their phones, and the content of each screen.
 
-A screen is read from the ledger: what its owner wrote, with how far it got, and what came in.
+A screen is read from the ledger: the owner's texts with their progress, and the texts to the owner.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bridge.simulator.carrier import Carrier
 from bridge.simulator.carrier import Text as Carried
 from bridge.simulator.changes import Changes
 from bridge.simulator.channels import Channel, bare, on
-from bridge.simulator.ledger import CarrierReply, Event, Heard, Ledger, Refused, Sent, Text, Webhook
+from bridge.simulator.ledger import CarrierReply, Event, Ledger, Received, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import Bars, failing_phone, reason
 from bridge.simulator.settings import SimulatorSettings
 
@@ -27,20 +27,20 @@ _REFUSED = "refused"
 
 
 class Progress(StrEnum):
-    """How far a text of the person has got."""
+    """The progress of a person's text."""
 
     SENDING = "sending"
     TAKEN = "taken"
-    """The bridge said that it has it."""
-    HEARD = "heard"
-    """The agent heard it."""
+    """The bridge has accepted it."""
+    RECEIVED = "received"
+    """The agent has received it."""
     FAILED = "failed"
-    """The bridge did not take it, and the carrier will not offer it again."""
+    """The bridge did not accept it, and the carrier will not announce it again."""
 
 
 @dataclass
 class Bubble:
-    """One text on a screen; also one that should have come and did not."""
+    """One text on a screen, or a text that should have come and did not."""
 
     sid: str
     mine: bool
@@ -48,16 +48,16 @@ class Bubble:
     at: float
     media: int = 0
     progress: str = ""
-    """:class:`Progress` of what the person wrote; the carrier's status, or ``refused``, of what was sent to her."""
+    """:class:`Progress` for the person's own text; the carrier's status, or ``refused``, for a text to the person."""
     detail: str = ""
-    """Why it did not arrive, in plain words."""
+    """The reason why it did not arrive, in plain words."""
     code: int | None = None
     carrier: bool = False
-    """The carrier itself says so."""
+    """The carrier itself wrote it."""
 
 
 class Phones:
-    """Everybody's phone."""
+    """The phones of all people."""
 
     def __init__(
         self, settings: SimulatorSettings, carrier: Carrier, ledger: Ledger, changes: Changes, announce: Announce
@@ -79,9 +79,9 @@ class Phones:
         to: str | None = None,
         id: str | None = None,
         fields: dict[str, str] | None = None,
-        heard_as: str | None = None,
+        received_as: str | None = None,
     ) -> str:
-        """The owner of ``phone`` texts one of our numbers; returns the text's sid at once."""
+        """Send a text from the owner of ``phone`` to one of our numbers. Return its sid without waiting."""
         number = self._carrier.ours(phone, to)
         if self._carrier.line(number) is None:
             raise ValueError(f"{number} is none of {', '.join(self._carrier.numbers)}")
@@ -108,7 +108,7 @@ class Phones:
                     media=media,
                     keyword=keyword,
                     id=id,
-                    heard_as=heard_as,
+                    received_as=received_as,
                 )
             )
             self._announce(carried, keyword)
@@ -117,7 +117,7 @@ class Phones:
         return carried.sid
 
     def react(self, phone: str, sid: str, tap: str, to: str | None = None) -> str:
-        """The owner taps on a text: ``Liked`` and its like as an iPhone sends it, an emoji as Google's app does."""
+        """React to a text: ``Liked`` and similar words as an iPhone sends them, an emoji as Google's app does."""
         text = self._carrier.get(sid)
         if text is None or text.to != phone:
             raise ValueError("this phone has no such text")
@@ -127,15 +127,15 @@ class Phones:
             if plain
             else f"\u200a\u200b{tap}\u200b to “\u200a{text.arrives_as}\u200a”\u200a"
         )
-        return self.text(phone, body, to=to, heard_as="")
+        return self.text(phone, body, to=to, received_as="")
 
     def inbox(self, phone: str) -> list[str]:
-        """The texts that this phone was sent, in order, whether or not it got them."""
+        """Return the texts that were sent to this phone, in order, whether or not they arrived."""
         events = (event for event in self._ledger.about(phone) if isinstance(event, Sent | CarrierReply))
         return [(event.arrives_as if isinstance(event, Sent) else "") or event.body for event in events]
 
     def screen(self, phone: str) -> list[Bubble]:
-        """Everything on this phone, in order."""
+        """Return everything on this phone, in order."""
         bubbles: dict[str, Bubble] = {}
         for event in self._ledger.about(phone):
             _draw(bubbles, event)
@@ -144,35 +144,35 @@ class Phones:
         return list(bubbles.values())
 
     def opted_out(self, phone: str) -> bool:
-        """Does the carrier let nothing through to this phone?"""
+        """Return True if the carrier blocks all texts to this phone."""
         return self._carrier.opt_outs.closed(phone, self._carrier.ours(phone))
 
     def people(self) -> dict[str, str]:
-        """Phones and their owners' names, in the order in which they turned up."""
+        """Return the phones and their owners' names, in the order of appearance."""
         for phone in self._ledger.people():
             self._meet(phone)
         with self._lock:
             return dict(self._people)
 
     def new(self, way: Channel = Channel.SMS) -> str:
-        """A phone that nobody has yet."""
+        """Return an unused phone."""
         with self._lock:
             known = {bare(phone) for phone in self._people}
             number = next(n for i in range(len(known) + 1) if (n := f"+{_FIRST_PHONE + i}") not in known)
         return self.take_up(on(way, number))
 
     def failing(self, code: int, way: Channel = Channel.SMS) -> str:
-        """The phone whose texts fail with this error number."""
+        """Return the phone whose texts fail with this error number."""
         return self.take_up(on(way, failing_phone(code)))
 
     def take_up(self, phone: str) -> str:
-        """Somebody takes this phone up, or uses it on another channel."""
+        """Let a person use this phone, perhaps on another channel."""
         self._meet(phone)
         self._changes.bump()
         return phone
 
     def _meet(self, phone: str) -> str:
-        """The owner's name, which is the same on every channel."""
+        """Return the owner's name. It is the same on every channel."""
         with self._lock:
             if phone not in self._people:
                 self._people[phone] = self._named(bare(phone))
@@ -184,7 +184,7 @@ class Phones:
         return known.get(number) or (_NAMES[n] if n < len(_NAMES) else f"Person {n + 1}")
 
     def _track(self, bubble: Bubble) -> None:
-        """How far a text to this phone has got, as the carrier knows it."""
+        """Set the progress of a text to this phone from the carrier's memory."""
         text = None if bubble.mine or bubble.carrier else self._carrier.get(bubble.sid)
         if text is not None:
             bubble.progress, bubble.code = text.status, text.error_code
@@ -197,7 +197,7 @@ class Phones:
 
 
 def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
-    """What the event changes on the screen."""
+    """Apply an event to the screen."""
     match event:
         case Text():
             bubbles[event.sid] = Bubble(
@@ -205,8 +205,8 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
             )
         case Webhook():
             _progress(bubbles[event.sid], Progress.TAKEN if event.ok else Progress.FAILED, event.detail)
-        case Heard():
-            _tick_heard(bubbles, event.content)
+        case Received():
+            _tick_received(bubbles, event.content)
         case Sent():
             bubbles.pop(_waiting(event.body), None)
             bubbles[event.sid] = Bubble(event.sid, False, event.arrives_as or event.body, event.at)
@@ -220,17 +220,17 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
 
 
 def _waiting(body: str) -> str:
-    """Tried again, it is the same text still; taken in the end, it was never refused."""
+    """Return the sid of a refused text. A repeated attempt is the same text; once accepted, it was never refused."""
     return f"refused {body}"
 
 
 def _progress(bubble: Bubble, progress: Progress, detail: str) -> None:
-    if bubble.progress not in {Progress.HEARD, Progress.TAKEN}:  # of two announcements one good one is enough
+    if bubble.progress not in {Progress.RECEIVED, Progress.TAKEN}:  # one successful announcement of two is enough
         bubble.progress, bubble.detail = progress, "" if progress is Progress.TAKEN else detail
 
 
-def _tick_heard(bubbles: dict[str, Bubble], content: str) -> None:
+def _tick_received(bubbles: dict[str, Bubble], content: str) -> None:
     for bubble in bubbles.values():
         body = bubble.body.strip()
         if bubble.mine and body and f"\n{body}\n" in f"\n{content}\n":
-            bubble.progress, bubble.detail = Progress.HEARD, ""
+            bubble.progress, bubble.detail = Progress.RECEIVED, ""

@@ -1,7 +1,6 @@
-"""The postman: announces texts to the bridge.
+"""The postman. It announces texts to the bridge, each phone's texts in order.
 
-Each phone's texts are announced in order. Whom to call and how lives in ``hook``; how the bridge's own texts fare, in
-``reporter``.
+``hook`` makes the call. ``reporter`` reports the statuses of the bridge's own texts.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from bridge.simulator.ledger import Ledger, Webhook, Wrong
 from bridge.simulator.settings import SimulatorSettings
 
 Answered = Callable[[Text, str], None]
-"""Called with an inbound text and what its webhook's answer says to the person."""
+"""Called with an inbound text and the message in its webhook's answer."""
 
 _OWN = {"MessageSid", "SmsSid", "SmsMessageSid", "AccountSid", "From", "To", "Body", "NumMedia"}
-"""What a person can't make up."""
+"""Fields that a person can't make up."""
 
 _TWIML = {"text/xml", "application/xml", "text/html"}
 
 
 class Postman:
-    """Brings news to the bridge, in the background."""
+    """The sender of announcements, in the background."""
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class Postman:
         self._ledger = ledger
         self._answered = answered
         self.address = "https://api.twilio.com"
-        """Where pictures are fetched from."""
+        """The base address of pictures."""
 
     def announce(self, text: Text, keyword: str | None = None) -> None:
         """Call the webhook of the number that was texted."""
@@ -61,7 +60,7 @@ class Postman:
         self._courier.post(("phone", text.sender), lambda: self._announce_in_turn(text, keyword, twice))
 
     def _announce_in_turn(self, text: Text, keyword: str | None, twice: bool) -> None:
-        """Its turn has come, so that even the second announcement does not overtake an earlier text."""
+        """Announce in turn, so that even the second announcement does not overtake an earlier text."""
         if twice:
             self._courier.post(("again", text.sid), lambda: self._announce(text, keyword))
         self._announce(text, keyword)
@@ -135,7 +134,7 @@ class Postman:
 
 
 def _channel_fields(text: Text) -> dict[str, str]:
-    """Where a number is from is known of plain texts only; WhatsApp knows who writes."""
+    """Return the channel's fields. Only SMS has the number's region; WhatsApp has the writer's name."""
     if text.channel is Channel.SMS:
         places = {f"{end}{part}": "" for end in ("To", "From") for part in ("State", "City", "Zip")}
         return {"ToCountry": "US", "FromCountry": "US", **places}

@@ -1,7 +1,7 @@
-"""The receptionist of the Harbour Table, a small restaurant that does not exist: what it says to a text.
+"""The receptionist of the Harbour Table, a small invented restaurant, and its answers to texts.
 
-Pure: the state of the talk and a text go in, items of the chat and the next state come out. The items have the shape
-that Retell gives them, without ids and times; ``agent`` puts those on.
+The functions are pure: the state of the chat and a text go in, items of the chat and the next state come out. The items
+have Retell's form, without ids and times; ``agent`` adds those.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LARGEST_PARTY = 12
 
 @dataclass(frozen=True)
 class State:
-    """How far the talk has got."""
+    """The progress of the chat."""
 
     node: str = "welcome"
     greeted: bool = False
@@ -49,9 +49,9 @@ class State:
     time: str = ""
     people: int = 0
     booked: str = ""
-    """The table that is booked, in words; empty: none."""
+    """The booked table, in words; empty: none."""
     calls: int = 0
-    """How many tools were called."""
+    """The number of tool calls."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Reply:
     items: tuple[Item, ...]
     state: State
     ends: bool = False
-    """The receptionist hung up."""
+    """The receptionist ended the chat."""
 
 
 def says(*lines: str) -> tuple[Item, ...]:
@@ -67,7 +67,7 @@ def says(*lines: str) -> tuple[Item, ...]:
 
 
 def echo(text: str, n: int = 1) -> tuple[Item, ...]:
-    """For load: ``n`` messages for every line, so that a judge can pair them."""
+    """Return ``n`` messages for every line, so that a judge can pair them. For load."""
     lines = [line for line in text.splitlines() if line.strip()]
     if n == 1:
         return says(*(f"re: {line}" for line in lines))
@@ -75,7 +75,7 @@ def echo(text: str, n: int = 1) -> tuple[Item, ...]:
 
 
 def reply(state: State, text: str, about: Mapping[str, str]) -> Reply:
-    """What the receptionist does with ``text``. ``about`` are the chat's dynamic variables."""
+    """Return the receptionist's reaction to ``text``. ``about`` are the chat's dynamic variables."""
     answer = next(rule for words, rule in _RULES if words.search(text))(state, text, about)
     if state.greeted or answer.ends:
         return answer
@@ -113,7 +113,7 @@ def _goodbye(state: State, text: str, about: Mapping[str, str]) -> Reply:
 
 
 def _book(state: State, text: str, about: Mapping[str, str]) -> Reply:
-    """Collect day, time and party; ask for the first one that is missing; then book."""
+    """Collect day, time and party. Ask for the first missing one; then book."""
     moves: tuple[Item, ...] = ()
     if state.node != "booking":
         moves, state = _move(replace(state, day="", time="", people=0), "booking")
@@ -170,11 +170,11 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[State, str, Mapping[str, str]], R
     (_words(r"hi|hello|hey|good (?:morning|afternoon|evening)"), _hello),
     (re.compile(""), _otherwise),
 )
-"""The first one that matches answers; the last one always does."""
+"""The first matching rule answers. The last one always matches."""
 
 
 def _understood(state: State, text: str) -> State:
-    """What the text tells about day, time and party."""
+    """Read day, time and party from the text."""
     day, time, people = _day(text), _time(text), _people(text)
     bare = re.fullmatch(r"\s*(\w+)\s*[.!]?\s*", text)
     if bare and state.day and not state.time:
@@ -211,7 +211,7 @@ def _time(text: str) -> str:
 
 
 def _clock(hour: str, minute: str | None = None, half: str | None = None) -> str:
-    """``8`` is in the evening, ``12`` and ``1`` are lunch: always ``H.MM pm`` unless it says otherwise."""
+    """Return ``H.MM pm``, unless the text says am. ``8`` is in the evening, ``12`` and ``1`` are lunch."""
     if not hour.isdecimal() or not 1 <= int(hour) <= 23:
         return ""
     return f"{(int(hour) - 1) % 12 + 1}.{minute or '00'} {(half or 'pm').lower()}"
@@ -242,7 +242,7 @@ def _move(state: State, node: str) -> tuple[tuple[Item, ...], State]:
 def _tool(
     state: State, name: str, arguments: dict[str, Any], result: dict[str, Any] | None, kind: str = "custom"
 ) -> tuple[tuple[Item, ...], State]:
-    """A tool call and, where it has one, its result."""
+    """Return a tool call and its result, if it has one."""
     call = f"call_{state.calls + 1}"
     items: list[Item] = [
         {

@@ -1,6 +1,6 @@
-"""The reporter: lets the bridge's texts fare as they do, and calls their status callbacks.
+"""The reporter. It moves the bridge's texts through their statuses, and calls their status callbacks.
 
-Which statuses a text goes through is decided when it is handed in; each comes a moment after the one before.
+The statuses of a text are decided when the carrier accepts it. Each follows shortly after the one before.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FAILURES = {"failed", "undelivered"}
 
 
 @dataclass(frozen=True)
-class _Step:
-    """The next status of a text, and how long it takes to get there."""
+class _Stage:
+    """The next status of a text, and the wait before it."""
 
     status: str
     code: int | None = None
@@ -34,7 +34,7 @@ class _Step:
 
 
 class Reporter:
-    """Brings the news of each text in order, in the background."""
+    """The reporter of each text's statuses, in order and in the background."""
 
     def __init__(
         self,
@@ -53,32 +53,32 @@ class Reporter:
         self._ledger = ledger
 
     def report(self, text: Text) -> None:
-        """Tell the bridge how its text fares: the first status is never reported."""
-        steps = list(self._way(text))
+        """Report the statuses of a text. The first one is never reported."""
+        stages = list(self._way(text))
         at = self._settings.clock()
         if self._faults.strike("callbacks_reordered", "callback", at):
-            steps.reverse()
+            stages.reverse()
         if self._faults.strike("callbacks_early", "callback", at):
-            self._take(text, steps.pop(0))
-        for step in steps:
-            self._later(text, step)
+            self._take(text, stages.pop(0))
+        for stage in stages:
+            self._later(text, stage)
 
-    def _way(self, text: Text) -> Iterator[_Step]:
+    def _way(self, text: Text) -> Iterator[_Stage]:
         if text.service:
-            yield _Step("queued")
+            yield _Stage("queued")
         wait = min(self._settings.queue_seconds, text.validity)
         expired = text.validity < self._settings.queue_seconds
         final, code = ("failed", _EXPIRED) if expired else self._end(text)
         if final == "failed":
-            yield _Step(final, code, wait)
+            yield _Stage(final, code, wait)
             return
-        yield _Step("sent", wait=wait)
-        yield _Step(final, code)
+        yield _Stage("sent", wait=wait)
+        yield _Stage(final, code)
         if final == "delivered" and text.channel.reads:
-            yield _Step("read")
+            yield _Stage("read")
 
     def _end(self, text: Text) -> tuple[str, int | None]:
-        """How it ends, and why: a fault of the table comes before what the phone would do."""
+        """Return the final status and its reason. A fault of the table takes precedence over the phone."""
         at = self._settings.clock()
         if strike := self._faults.strike("callbacks_failed", "callback", at):
             return "failed", int(strike.options["code"])
@@ -90,44 +90,44 @@ class Reporter:
             return "failed", _WINDOW
         return "delivered", None
 
-    def _later(self, text: Text, step: _Step) -> None:
-        wait = self._settings.callback_seconds + step.wait
-        self._courier.post(("report", text.sid), lambda: self._take(text, step), wait)
+    def _later(self, text: Text, stage: _Stage) -> None:
+        wait = self._settings.callback_seconds + stage.wait
+        self._courier.post(("report", text.sid), lambda: self._take(text, stage), wait)
 
-    def _take(self, text: Text, step: _Step) -> None:
-        if self._carrier.move(text, step.status, step.code) and step.code:
+    def _take(self, text: Text, stage: _Stage) -> None:
+        if self._carrier.move(text, stage.status, stage.code) and stage.code:
             now = self._settings.clock()
-            self._ledger.write(Failed(at=now, sid=text.sid, phone=text.to, status=step.status, code=step.code))
+            self._ledger.write(Failed(at=now, sid=text.sid, phone=text.to, status=stage.status, code=stage.code))
         self._ledger.changes.bump()
         if text.callback:
-            self._call(text, text.callback, step)
+            self._call(text, text.callback, stage)
 
-    def _call(self, text: Text, url: str, step: _Step) -> None:
+    def _call(self, text: Text, url: str, stage: _Stage) -> None:
         at = self._settings.clock()
         if self._faults.strike("callbacks_lost", "callback", at):
             return
         for _ in range(2 if self._faults.strike("callbacks_doubled", "callback", at) else 1):
-            outcome = self._caller.call(url, self._form(text, step))
+            outcome = self._caller.call(url, self._form(text, stage))
             now, detail = self._settings.clock(), outcome.detail
-            event = Callback(at=now, sid=text.sid, phone=text.to, status=step.status, ok=outcome.ok, detail=detail)
+            event = Callback(at=now, sid=text.sid, phone=text.to, status=stage.status, ok=outcome.ok, detail=detail)
             self._ledger.write(event)
 
-    def _form(self, text: Text, step: _Step) -> dict[str, str]:
+    def _form(self, text: Text, stage: _Stage) -> dict[str, str]:
         form = {
             "AccountSid": self._settings.account_sid,
             "MessageSid": text.sid,
-            "MessageStatus": step.status,
+            "MessageStatus": stage.status,
             "SmsSid": text.sid,
-            "SmsStatus": step.status,
+            "SmsStatus": stage.status,
             "From": text.sender,
             "To": text.shown_to,
             "ApiVersion": "2010-04-01",
         }
         if text.service:
             form["MessagingServiceSid"] = text.service
-        if step.code:
-            form["ErrorCode"] = str(step.code)
-        return form | _channel_fields(text, step.status)
+        if stage.code:
+            form["ErrorCode"] = str(stage.code)
+        return form | _channel_fields(text, stage.status)
 
 
 def _channel_fields(text: Text, status: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Retell's chat API as the official SDK sees it. What the agent does with a call lives in ``agent``."""
+"""Retell's chat API as the official SDK uses it. ``agent`` carries out the calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.simulator.agent import Agent, Chat, Ended
 from bridge.simulator.changes import Changes
 from bridge.simulator.faults import POISON, Faults
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.wire import Striker, answer, cut, dawdle, striker, web_page
+from bridge.simulator.transport import Striker, answer, cut, dawdle, striker, web_page
 
 _RESERVED = {"user_number", "agent_number"}
 _UPDATABLE = {"metadata", "override_dynamic_variables", "custom_attributes", "data_storage_setting"}
@@ -61,7 +61,7 @@ class RetellApi:
         return api
 
     def _guarded(self, call: str, work: Callable[..., Response]) -> Callable[..., Response]:
-        """Keys, the faults that come before anything else, and how a refusal looks."""
+        """Check the key, play the early faults, and turn a refusal into a response."""
 
         def view(**path: str) -> Response:
             strike = striker(self._faults, call, self._settings.clock)
@@ -75,7 +75,7 @@ class RetellApi:
         return view
 
     def _plain(self, work: Callable[..., Response]) -> Callable[..., Response]:
-        """A call without a turn: its answer may get lost after the work is done."""
+        """Serve a call without a turn. Its answer may get lost after the work is done."""
 
         def with_late_faults(strike: Striker, **path: str) -> Response:
             dawdle(strike("agent_slow"), self._changes)
@@ -104,7 +104,7 @@ class RetellApi:
         self._play_poison(strike, chat, content)
         if strike("agent_chat_ended") and chat.ended is None:
             self._agent.end(chat, "fault")
-        turn = self._agent.hear(chat, content)
+        turn = self._agent.receive(chat, content)
         self._changes.pause(self._settings.thinking_seconds)
         dawdle(strike("agent_slow"), self._changes)
         items = self._agent.answer(turn)

@@ -1,4 +1,4 @@
-"""The simulator on the network: one threaded server on this machine only."""
+"""The HTTP server of the simulator: one threaded server, for this machine only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL = 0.02
 
 
 def build_app(simulator: Simulator) -> Flask:
-    """Both vendors' APIs, the phone page and the runner's calls in one app."""
+    """Build one app with both providers' APIs, the phone page and the runner's calls."""
     app = Flask(__name__)
     app.before_request(_for_this_machine)
     settings, faults, changes = simulator.settings, simulator.faults, simulator.changes
@@ -42,16 +42,16 @@ _LOOPBACK = re.compile(
 
 
 def _for_this_machine() -> None:
-    """A page of another name, which its owner lets resolve to this machine, would be let in by the browser."""
+    """Refuse other host names. A foreign page could let its own name resolve to this machine."""
     if not _LOOPBACK.fullmatch(request.environ.get("HTTP_HOST", "")):
         abort(400, "This server is for this machine only. Call it by http://127.0.0.1 or http://localhost.")
 
 
 @contextmanager
 def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve in the background; gives the address. Everything is closed at the end."""
+    """Serve in the background, and yield the address. Close everything at the end."""
     if not _is_loopback(host):
-        raise ValueError(f"{host}: the simulator has no secrets worth the name, it serves this machine only")
+        raise ValueError(f"{host}: the simulator's secrets are public, so it serves this machine only; use 127.0.0.1")
     server = _Server(host, port, build_app(simulator), _Handler)
     address = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
     thread = threading.Thread(target=server.serve_forever, args=(_POLL,), name="simulator-server", daemon=True)
@@ -67,7 +67,7 @@ def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> Itera
 
 
 class _Handler(WSGIRequestHandler):
-    """Keeps a connection open for the next request, as both vendors do; Werkzeug's own handler never does."""
+    """A handler that keeps connections open, as both providers do. Werkzeug's own never does."""
 
     disable_nagle_algorithm = True  # head and body are two writes
 
@@ -77,9 +77,9 @@ class _Handler(WSGIRequestHandler):
         chunked = environ.get("wsgi.input_terminated")
         length = environ.get("CONTENT_LENGTH") or "0"
         if not re.fullmatch("[0-9]{1,7}", length, re.ASCII):
-            self.send_error(400, "the Content-Length is none, or too much")
+            self.send_error(400, "the Content-Length is invalid or too large")
             return
-        # All of it, wanted or not: what is left over would be taken for the next request.
+        # Read all of it. The rest would look like the next request.
         environ["wsgi.input"] = BytesIO(body.read() if chunked else body.read(int(length)))
         response = Response.from_app(self.server.app, environ, buffered=True)
         self.send_response(response.status_code)
@@ -89,11 +89,11 @@ class _Handler(WSGIRequestHandler):
         self.wfile.write(response.get_data())
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """The ledger tells more."""
+        """Log nothing. The ledger has more."""
 
 
 class _Server(ThreadedWSGIServer):
-    """Knows its open connections, so that it can end those that wait for another request."""
+    """A server that knows its open connections, so that it can end the idle ones."""
 
     daemon_threads = False  # closing joins them
     request_queue_size = 1024

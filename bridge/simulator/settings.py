@@ -1,4 +1,4 @@
-"""What a simulated Twilio account and a simulated Retell agent are told at the start."""
+"""The settings of a simulated Twilio account and a simulated Retell agent."""
 
 from __future__ import annotations
 
@@ -8,67 +8,67 @@ from dataclasses import dataclass
 from typing import Any
 
 Watch = Callable[[], list[dict[str, Any]]]
-"""What the bridge does, newest first: dicts of ``time`` (ISO), ``phone``, ``kind``, ``state`` and ``detail``."""
+"""The bridge's activity, newest first: dicts of ``time`` (ISO), ``phone``, ``kind``, ``state`` and ``detail``."""
 
 
 @dataclass(frozen=True)
 class SimulatorSettings:
-    """One account with its numbers, one agent, and how they behave."""
+    """One account with its numbers, one agent, and their behaviour."""
 
     account_sid: str = "AC" + "0" * 32
     auth_token: str = "simulated_auth_token"  # noqa: S105 - opens nothing
     api_key: str | None = None
-    """``SK…``: accepted for sending beside the token."""
+    """``SK…``: accepted for sending besides the token."""
     api_secret: str | None = None
     number: str = "+15550001111"
     more_numbers: tuple[str, ...] = ()
     messaging_service_sid: str | None = None
     advanced_opt_out: bool = False
-    """Say ``OptOutType`` in the webhook, as Twilio does where that product is on."""
+    """Send ``OptOutType`` in the webhook, as Twilio does if that product is on."""
     whatsapp_opt_out: bool = False
-    """Let it take STOP, START and HELP on WhatsApp too; nobody does else."""
+    """Let it handle STOP, START and HELP on WhatsApp too. Without it, WhatsApp ignores them."""
     rcs_sender: str = "rcs:harbour_table_agent"
-    """Our address for people who write by RCS; those of WhatsApp are our numbers."""
+    """Our address for people on RCS. Our addresses on WhatsApp are our numbers."""
     sticky_sender: bool = True
-    """A messaging service goes on using the number that a person knows."""
+    """Let a messaging service keep the number that a person knows."""
     window_seconds: float = 86_400.0
-    """How long after a person's last text WhatsApp lets us speak freely."""
+    """Seconds after a person's last text in which WhatsApp allows free text."""
     window_refused_at_once: bool = False
-    """Refuse what comes after that (63016) as the send's answer; else it is taken, and fails."""
+    """Refuse a later text (63016) in the send's answer. Otherwise it is accepted, and fails."""
     redacts: bool = False
-    """Message redaction: the API shows of no text what it says. Webhooks and phones get it all the same."""
+    """Message redaction: the API hides the words of every text. Webhooks and phones still get them."""
     smart_encoding: bool = False
-    """Swap the typography of every text, and show in lists what came of it."""
+    """Replace the typography of every text, and show the result in lists."""
     respells: bool = False
-    """Know phones of Mexico, Brazil and Argentina by their other spelling, in lists and in callbacks."""
+    """Use the other spelling for phones of Mexico, Brazil and Argentina, in lists and in callbacks."""
     queue_seconds: float = 0.0
-    """Every text waits so long for its turn. One whose validity period is shorter fails instead (30036)."""
+    """Seconds that every text waits in the queue. A text with a shorter validity period fails instead (30036)."""
     webhook_url: str | None = None
-    """Where texts are announced; may carry connection overrides in its fragment. ``None``: nobody is told."""
+    """The webhook's address. Its fragment may have connection overrides. ``None``: no announcements."""
 
     retell_api_key: str = "key_simulated"
     agent_id: str = "agent_simulated"
     events_url: str | None = None
-    """Where the agent announces ``chat_started``, ``chat_ended`` and ``chat_analyzed``. ``None``: nobody is told."""
+    """The address for ``chat_started``, ``chat_ended`` and ``chat_analyzed``. ``None``: no announcements."""
     silence_seconds: float = 3600.0
-    """A chat ends by itself after this silence of the person."""
+    """Seconds without a message from the person after which a chat ends."""
     greeting: str = ""
-    """Stands in a new chat before the person has said anything; empty: the agent waits."""
+    """The first message of a new chat. Empty: the agent waits for the person."""
     thinking_seconds: float = 0.0
-    """Every answer takes this long."""
+    """Seconds that every answer takes."""
     reject_reserved_variables: bool = False
     """Refuse a chat whose variables set ``user_number`` or ``agent_number``."""
     echo: bool = False
-    """For load: the agent answers every line by ``re: <line>`` in place of the receptionist's talk."""
+    """For load: the agent answers every line with ``re: <line>`` instead of the receptionist's words."""
     n_answers: int = 1
-    """How many messages an echo makes of one line."""
+    """Messages for each line of an echo."""
 
     callback_seconds: float = 0.02
-    """Between two status callbacks of one text."""
+    """Seconds between two status callbacks of one text."""
     webhook_threads: int = 32
-    """How many webhooks and callbacks are under way at once."""
+    """Webhooks and callbacks in progress at once."""
     seed: int = 1
-    """The faults that strike sometimes do it in the same order for the same seed."""
+    """With the same seed, random faults strike in the same order."""
     watch: Watch | None = None
     clock: Callable[[], float] = time.time
 

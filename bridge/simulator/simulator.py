@@ -1,4 +1,4 @@
-"""The simulator: a Twilio account, a Retell agent and everybody's phones, wired together. All state is in memory."""
+"""The simulator: a Twilio account, a Retell agent and all phones, connected. All state is in memory."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from bridge.simulator.courier import Courier
 from bridge.simulator.dispatch import Dispatch
 from bridge.simulator.faults import Faults
 from bridge.simulator.hook import Caller, Overrides
-from bridge.simulator.ledger import CarrierReply, Heard, Ledger, Refused, Said, Sent, Text
+from bridge.simulator.ledger import CarrierReply, Ledger, Received, Refused, Replied, Sent, Text
 from bridge.simulator.phones import Phones
 from bridge.simulator.postman import Postman
 from bridge.simulator.reporter import Reporter
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.verdict import judge, must_be_heard
+from bridge.simulator.verdict import judge, must_be_received
 
 _EVENT_OVERRIDES = Overrides(retries=3, retry_on=frozenset({"all"}), read=10.0, total=40.0)
 """Retell waits 10 s for an event's answer and repeats it up to three times."""
 
-_LOOK_AGAIN = 0.02
-"""Seconds between two looks whether all is settled."""
+_CHECK_EVERY = 0.02
+"""Seconds between two checks whether all is settled."""
 
 
 class Simulator:
-    """Both vendors and the people. Thread-safe; ``serve`` puts it on the network."""
+    """Both providers and the people. Thread-safe; ``serve`` puts it on the network."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings
@@ -39,7 +39,7 @@ class Simulator:
         self.faults = Faults(settings.seed, self.ledger, self.changes)
         self.carrier = Carrier(settings)
         self.agent = Agent(settings, self.ledger, self.changes)
-        self.agent.told = self._announce_event
+        self.agent.on_event = self._announce_event
         self.watch = settings.watch
         self.events_url = settings.events_url
         self._caller = Caller(settings.auth_token)
@@ -51,7 +51,7 @@ class Simulator:
 
     @property
     def webhook_url(self) -> str | None:
-        """Where texts to our first number are announced; setting it sets it for all numbers."""
+        """The webhook of our first number. Setting it sets it for all numbers."""
         return self.carrier.numbers[self.settings.number].sms_url or None
 
     @webhook_url.setter
@@ -60,7 +60,7 @@ class Simulator:
             number.settings["sms_url"] = url or ""
 
     def settled(self) -> bool:
-        """Is every text heard, every answer sent, and nothing under way?"""
+        """Return True if every text was received, every answer sent, and nothing is in progress."""
         if self._courier.busy or self.agent.thinking():
             return False
         if not self._anything_excused() and self._surely_missing():
@@ -72,34 +72,34 @@ class Simulator:
         return bool(self.ledger.count(CarrierReply) or self.ledger.count(Refused))
 
     def _surely_missing(self) -> bool:
-        """What can be told without the judge, who takes his time."""
-        if self.ledger.count(Sent) < self.ledger.count(Said):
+        """Return True if something is certainly missing. This check is cheap; the judge is slow."""
+        if self.ledger.count(Sent) < self.ledger.count(Replied):
             return True
-        return not self.ledger.count(Heard) and any(must_be_heard(text) for text in self.ledger.of(Text))
+        return not self.ledger.count(Received) and any(must_be_received(text) for text in self.ledger.of(Text))
 
     def wait_until_settled(self, timeout: float) -> bool:
-        """Wait for :meth:`settled`; ``False`` when it takes longer than ``timeout`` seconds."""
+        """Wait for :meth:`settled`. Return False if it takes longer than ``timeout`` seconds."""
         until = time.monotonic() + timeout
         while not self.settled():
             left = until - time.monotonic()
             if left <= 0 or self.changes.closed:
                 return False
-            self.changes.pause(min(left, _LOOK_AGAIN))
+            self.changes.pause(min(left, _CHECK_EVERY))
         return True
 
     def open(self, address: str) -> None:
-        """It can be reached at ``address`` now."""
+        """Announce the address of the server."""
         self.changes.open()
         self.postman.address = address
 
     def close(self) -> None:
-        """Wake everybody who waits; return when no webhook is under way any more."""
+        """Wake all waiting threads. Return when no webhook is in progress any more."""
         self.changes.close()
         self._caller.abort()
         self._courier.stop()
 
     def _answered(self, text: Carried, body: str) -> None:
-        """The webhook's answer is a text to the person."""
+        """Send the text of the webhook's answer to the person."""
         self.dispatch.reply(text.sender, text.to, body)
 
     def _announce_event(self, event: str, chat: Chat) -> None:

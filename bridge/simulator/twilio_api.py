@@ -1,5 +1,6 @@
-"""Twilio's REST API as the official client sees it. The texts themselves live in ``carrier``, what is let through in
-``dispatch``.
+"""Twilio's REST API as the official client uses it.
+
+``carrier`` keeps the texts; ``dispatch`` accepts or refuses them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bridge.simulator.changes import Changes
 from bridge.simulator.dispatch import Dispatch, Refusal
 from bridge.simulator.faults import Faults
 from bridge.simulator.settings import SimulatorSettings
-from bridge.simulator.wire import Striker, answer, cut, dawdle, striker
+from bridge.simulator.transport import Striker, answer, cut, dawdle, striker
 
 _PAGE = 50
 _LARGEST_PAGE = 1000
@@ -64,7 +65,7 @@ class TwilioApi:
         return api
 
     def _guarded(self, call: str, work: Callable[..., Response]) -> Callable[..., Response]:
-        """Credentials, the faults that come before anything else, and how a refusal looks."""
+        """Check the credentials, play the early faults, and turn a refusal into a response."""
 
         def view(account: str, **path: str) -> Response:
             strike = striker(self._faults, call, self._settings.clock)
@@ -140,7 +141,7 @@ class TwilioApi:
         return answer(self._carrier.shown(text), 200)
 
     def _media(self, account: str, sid: str, media: str) -> Response:
-        """The one picture that every phone sends. Open to everybody, as Twilio's are by default."""
+        """Return the one picture of all phones. It is public, as Twilio's are by default."""
         picture = files(__package__).joinpath("static/picture.png").read_bytes()
         return Response(picture, content_type="image/png")
 
@@ -206,7 +207,7 @@ def _page_uri(size: int, number: int, token: str) -> str:
 
 
 def _in_time(text: Text) -> bool:
-    """Do the date filters let it pass? A text that is not sent yet has no date, and passes none of them."""
+    """Return True if the text passes the date filters. An unsent text has no date, and passes none."""
     for name, fits in (("DateSent", _on), ("DateSent<", _until), ("DateSent>", _since)):
         wanted = _arg(name)
         if wanted and (text.sent is None or not fits(text.sent, wanted)):
@@ -230,7 +231,7 @@ def _since(sent: datetime, wanted: str) -> bool:
 
 
 def _moment(wanted: str) -> tuple[datetime, bool]:
-    """The moment and whether it means the whole day."""
+    """Return the moment, and whether it means the whole day."""
     try:
         moment = datetime.fromisoformat(wanted)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The judge: what the ledger proves about the bridge.
+"""The judge: it decides what the ledger proves about the bridge.
 
-It holds the bridge to its promise: every text is heard exactly once and in order, every message of the agent is sent
-exactly once, in order and to its own person only, and nothing else is sent. Who has said STOP is left alone; what that
-and dead phones excuse is told in ``excuses``.
+The bridge promises this. The agent receives every text exactly once and in order. Every message of the agent is sent
+exactly once, in order and only to its own person. Nothing else is sent. A person who has sent STOP gets no more texts.
+``excuses`` has the exceptions for opt-outs and unreachable phones.
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bridge.simulator.excuses import Excuses
-from bridge.simulator.ledger import Greeted, Heard, Ledger, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import Greeted, Ledger, Received, Replied, Sent, Text, Webhook, Wrong
 from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP, meant
 
 _EXAMPLES = 5
-"""Of each sort, enough to start looking."""
+"""Examples of each sort. These are enough for a first look."""
 
 
 @dataclass
 class Verdict:
-    """Counts. Everything but the first four must be zero."""
+    """The counts. All but the first four must be zero."""
 
     texts: int = 0
-    """Those that the agent must hear: without pictures and keywords."""
-    heard: int = 0
+    """Texts that the agent must receive: those without pictures and keywords."""
+    received: int = 0
     answers: int = 0
     sent: int = 0
 
     lost: int = 0
-    """Texts that were never heard."""
+    """Texts that the agent never received."""
     doubled: int = 0
-    """Texts that were heard more than once; every time too many counts."""
+    """Texts that the agent received more than once. Every extra time counts."""
     invented: int = 0
-    """Lines that were heard and that this person never texted."""
+    """Lines that the agent received and this person never texted."""
     disordered: int = 0
-    """Texts that were heard after one that the bridge took later."""
+    """Texts that the agent received after a text that the bridge accepted later."""
     parallel: int = 0
     """Completions on a chat that was still busy with another one."""
     answers_lost: int = 0
     answers_doubled: int = 0
     answers_crossed: int = 0
-    """Messages that were sent to somebody else."""
+    """Messages that were sent to another person."""
     answers_disordered: int = 0
     leaks: int = 0
-    """What was sent and never said by the agent."""
+    """Sent texts that the agent never wrote."""
     sent_after_stop: int = 0
-    """What the bridge tried to send to somebody of whose STOP it knew."""
-    stop_heard: int = 0
-    """Words such as STOP, taken by the carrier, that were said to the agent all the same."""
+    """Attempts to send to a person whose STOP the bridge knew."""
+    stop_received: int = 0
+    """Words such as STOP that the carrier handled and the agent received all the same."""
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def faults(self) -> dict[str, int]:
-        apart = {"texts", "heard", "answers", "sent", "examples"}
+        apart = {"texts", "received", "answers", "sent", "examples"}
         return {name: count for name, count in asdict(self).items() if name not in apart}
 
     def plain(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Verdict:
 
     def __str__(self) -> str:
         found = ", ".join(f"{count} {name}" for name, count in self.faults.items() if count) or "all well"
-        return f"{self.texts} texts, {self.heard} heard, {self.answers} answers, {self.sent} sent: {found}"
+        return f"{self.texts} texts, {self.received} received, {self.answers} answers, {self.sent} sent: {found}"
 
     def blame(self, sort: str, count: int, example: str) -> None:
         setattr(self, sort, getattr(self, sort) + count)
@@ -76,12 +76,12 @@ class Verdict:
 
 
 def judge(ledger: Ledger, own_words: Collection[str] = ()) -> Verdict:
-    """What happened to every text and every answer. ``own_words``: what the bridge may say by itself."""
+    """Judge every text and every answer. ``own_words`` are the bridge's own messages."""
     verdict = Verdict(parallel=len([wrong for wrong in ledger.of(Wrong) if wrong.name == "parallel"]))
     excuses = Excuses(ledger)
     _judge_texts(verdict, ledger, excuses)
     _judge_answers(verdict, ledger, {words.strip() for words in own_words}, excuses)
-    for refusal in excuses.sent_after_stop(ledger.of(Said)):
+    for refusal in excuses.sent_after_stop(ledger.of(Replied)):
         verdict.blame("sent_after_stop", 1, f"{refusal.phone}: {refusal.body}")
     verdict.examples = dict(verdict.examples)
     return verdict
@@ -93,7 +93,7 @@ def _judge_texts(verdict: Verdict, ledger: Ledger, excuses: Excuses) -> None:
     for text in ledger.of(Text):
         texts[text.phone].append(text)
     turns: dict[str, list[str]] = defaultdict(list)
-    for turn in ledger.of(Heard):
+    for turn in ledger.of(Received):
         turns[turn.phone].append(turn.content)
     for phone in texts.keys() | turns.keys():
         _judge_person(verdict, phone, texts[phone], turns[phone], taken, excuses)
@@ -103,56 +103,58 @@ def _judge_person(
     verdict: Verdict, phone: str, texts: list[Text], turns: list[str], taken: set[str], excuses: Excuses
 ) -> None:
     known = {text.words for text in texts}
-    heard = [line for turn in turns for line in _lines(turn, known)]
-    owed = [(text.at, text.words) for text in texts if must_be_heard(text)]
+    received = [line for turn in turns for line in _lines(turn, known)]
+    owed = [(text.at, text.words) for text in texts if must_be_received(text)]
     due = Counter(body for _, body in owed)
-    lost = due - Counter(heard)
+    lost = due - Counter(received)
     poisoned = Counter(line for turn in excuses.poisoned(phone) for line in _lines(turn, known))
-    excused = lost & (excuses.need_not_hear(phone, owed, heard) | poisoned)
+    excused = lost & (excuses.need_not_receive(phone, owed, received) | poisoned)
     allowed = Counter(text.words for text in texts)
     verdict.texts += due.total() - excused.total()
-    verdict.heard += len(heard)
-    for body, times in Counter(heard).items():
+    verdict.received += len(received)
+    for body, times in Counter(received).items():
         if body not in known:
             verdict.blame("invented", times, f"{phone}: {body}")
         elif times > allowed[body]:
             verdict.blame("doubled", times - allowed[body], f"{phone}: {body}")
     for body, times in (lost - excused).items():
         verdict.blame("lost", times, f"{phone}: {body}")
-    for body, times in _stops_heard(texts, heard):
-        verdict.blame("stop_heard", times, f"{phone}: {body}")
-    for body in _late(_order(texts, taken), heard):
+    for body, times in _stops_received(texts, received):
+        verdict.blame("stop_received", times, f"{phone}: {body}")
+    for body in _late(_order(texts, taken), received):
         verdict.blame("disordered", 1, f"{phone}: {body}")
 
 
 def _order(texts: list[Text], taken: set[str]) -> list[str]:
-    """What the bridge fetched later by itself has no place of its own, nor have others with the same words: which of
-    them was heard first can't be told.
+    """Return the texts whose order is known.
+
+    A text that the bridge fetched later has no place of its own. Nor has a text with the same words: the ledger does
+    not show which of the two the agent received first.
     """
     fetched = {text.words for text in texts if text.sid not in taken}
     return [body for text in texts if (body := text.words) not in fetched]
 
 
-def _stops_heard(texts: list[Text], heard: list[str]) -> Iterator[tuple[str, int]]:
+def _stops_received(texts: list[Text], received: list[str]) -> Iterator[tuple[str, int]]:
     stops = {text.words for text in texts if text.keyword == STOP}
     others = Counter(text.words for text in texts if text.keyword != STOP)
-    return ((body, times) for body, times in (Counter(heard) - others).items() if body in stops)
+    return ((body, times) for body, times in (Counter(received) - others).items() if body in stops)
 
 
 def _judge_answers(verdict: Verdict, ledger: Ledger, own_words: set[str], excuses: Excuses) -> None:
-    said: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for message in ledger.of(Said):
-        said[message.phone].append((message.at, message.content.strip()))
+    replied: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for message in ledger.of(Replied):
+        replied[message.phone].append((message.at, message.content.strip()))
     greetings = {(greeted.phone, greeted.content.strip()) for greeted in ledger.of(Greeted)}
-    spoken = {phone: {body for _, body in answers} for phone, answers in said.items()}
-    by_anybody = {body for bodies in spoken.values() for body in bodies}
+    replied_to = {phone: {body for _, body in answers} for phone, answers in replied.items()}
+    by_anybody = {body for bodies in replied_to.values() for body in bodies}
     sent: dict[str, list[str]] = defaultdict(list)
     for text in ledger.of(Sent):
         body = text.body.strip()
-        if body in spoken.get(text.to, ()) or ((text.to, body) not in greetings and body not in own_words):
+        if body in replied_to.get(text.to, ()) or ((text.to, body) not in greetings and body not in own_words):
             sent[text.to].append(body)
-    for phone in said.keys() | sent.keys():
-        _judge_inbox(verdict, phone, said[phone], sent[phone], by_anybody, excuses)
+    for phone in replied.keys() | sent.keys():
+        _judge_inbox(verdict, phone, replied[phone], sent[phone], by_anybody, excuses)
 
 
 def _judge_inbox(
@@ -165,21 +167,21 @@ def _judge_inbox(
 ) -> None:
     verdict.answers += len(answers)
     verdict.sent += len(sent)
-    said = [body for _, body in answers]
-    due, got = Counter(said), Counter(sent)
+    replied = [body for _, body in answers]
+    due, got = Counter(replied), Counter(sent)
     again = excuses.may_send_again(phone)
-    again = Counter({body: times for body, times in again.items() if body in due})  # a leak that failed is a leak
+    again = Counter({body: times for body, times in again.items() if body in due})  # a leak stays a leak if it fails
     for body, times in (got - due - again).items():
         sort = "answers_doubled" if body in due else "answers_crossed" if body in by_anybody else "leaks"
         verdict.blame(sort, times, f"{phone}: {body}")
     for body, times in (due - got - excuses.need_not_send(phone, answers, sent)).items():
         verdict.blame("answers_lost", times, f"{phone}: {body}")
-    for body in _late(said, sent):
+    for body in _late(replied, sent):
         verdict.blame("answers_disordered", 1, f"{phone}: {body}")
 
 
-def must_be_heard(text: Text) -> bool:
-    """Pictures and keywords are not for the agent; neither is a text without words."""
+def must_be_received(text: Text) -> bool:
+    """Return True for a text with words that is neither a picture nor a keyword."""
     words = text.words
     if text.media or text.keyword or meant(words) == STOP:
         return False
@@ -187,7 +189,7 @@ def must_be_heard(text: Text) -> bool:
 
 
 def _lines(turn: str, known: Collection[str]) -> Iterator[str]:
-    """The texts of a turn: the longest run of its lines that somebody texted like this, else the line itself."""
+    """Yield the texts of a turn: the longest run of its lines that is a person's text, else the single line."""
     lines = turn.strip().split("\n")
     longest = max((body.count("\n") + 1 for body in known), default=1)
     i = 0
@@ -199,7 +201,7 @@ def _lines(turn: str, known: Collection[str]) -> Iterator[str]:
 
 
 def _late(order: Sequence[str], happened: Iterable[str]) -> Iterator[str]:
-    """What happened after something that stands later in ``order``. Repeated bodies are paired in turn."""
+    """Yield the events after one that is later in ``order``. Repeated bodies are paired in turn."""
     places: dict[str, deque[int]] = defaultdict(deque)
     for place, body in enumerate(order):
         places[body].append(place)

@@ -1,8 +1,7 @@
-"""The admin API: JSON for operators and their scripts, behind the operator's token.
+"""The admin API: JSON for operators and their scripts, protected by the operator's token.
 
-What lives here: reading a request and writing an answer. What the rows do: ``bridge.chats.ending`` and
-``bridge.web.queries.failures``; what the API takes and gives: ``bridge.web.openapi``, where every view has its
-line.
+The views read a request and write an answer. ``bridge.chats.ending`` and ``bridge.web.queries`` work on the rows.
+``bridge.web.openapi`` has the models, and one line for each view.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from bridge.web.queries.chats import ChatView, MessageView
 from bridge.web.queries.paging import LARGEST_ID, BadCursor
 
 MAX_FAULTS = 20
-"""Faults in one answer; a body may hold thousands."""
+"""Faults in one answer. A body may hold thousands."""
 
 MAX_NAME = 100
-"""Characters of a field's name that are sent back."""
+"""Characters of a field's name in an answer."""
 
 NO_CHAT = "There is no such chat."
 
@@ -37,11 +36,11 @@ REFUSALS = {
     Outcome.ENDED_ALREADY: (409, "This chat has ended already, or is being ended."),
 }
 
-T = TypeVar("T", bound=openapi.Taken)
+T = TypeVar("T", bound=openapi.RequestModel)
 
 
 def blueprint(rt: Runtime) -> Blueprint:
-    """Everything under ``/admin``."""
+    """Build everything under ``/admin``."""
     admin = Blueprint("admin", __name__, url_prefix="/admin")
     guarded = admin_required(rt.settings.admin_token)
     document = openapi.document()
@@ -102,7 +101,7 @@ def blueprint(rt: Runtime) -> Blueprint:
 
 
 def _body(model: type[T]) -> T:
-    """The request's JSON as ``model``; nothing at all stands for the defaults."""
+    """Read the request's JSON as ``model``. An empty body means the defaults."""
     raw = request.get_data().strip()
     if raw and not request.is_json:
         abort(400, "Send the body as application/json.")
@@ -115,7 +114,7 @@ def _body(model: type[T]) -> T:
 
 
 def _query(model: type[T]) -> T:
-    """The address's parameters as ``model``; one that is given twice is no text any more, and refused as such."""
+    """Read the query parameters as ``model``. Refuse a repeated parameter, because its value is no text."""
     given = {name: texts[0] if len(texts) == 1 else texts for name, texts in request.args.lists()}
     try:
         return model.model_validate(given)
@@ -124,7 +123,7 @@ def _query(model: type[T]) -> T:
 
 
 def _faults(error: ValidationError) -> dict[str, str]:
-    """What is wrong with each field, without the value."""
+    """Return the fault of each field, without its value."""
     faults = error.errors(include_input=False, include_url=False)[:MAX_FAULTS]
     return {".".join(map(str, fault["loc"]))[:MAX_NAME] or "body": fault["msg"] for fault in faults}
 
@@ -135,7 +134,7 @@ def _unfit(faults: Mapping[str, str]) -> Response:
 
 
 def _row_id(text: str) -> int:
-    """The id in an address. What can't be one is as unknown as one that is not there."""
+    """Read the id in an address. An invalid id is as unknown as a missing row."""
     digits = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
     if not digits or int(text) > LARGEST_ID:
         abort(404, NO_CHAT)

@@ -1,6 +1,6 @@
-"""The web: webhooks, admin, health and metrics on one app.
+"""The Flask app with webhooks, admin, health and metrics.
 
-It verifies, stores, rings and shows, and never calls outside.
+It verifies, stores, wakes workers and shows. It never calls a provider.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from bridge.runtime import Runtime
 from bridge.web import admin, health, methods, problems, prometheus, twilio
 
 MAX_BYTES = 64 * 1024
-"""A text has 1,600 characters at most; this is many times that, with every parameter that Twilio may add."""
+"""Bytes. A text has 1,600 characters at most. This is many times that, with every parameter that Twilio may add."""
 
 
 class _Request(Request):
     @cached_property
     def args(self) -> MultiDict[str, str]:
-        """What follows the question mark. Bytes that are no UTF-8 are the sender's fault, and to Werkzeug a bug."""
+        """Read the query string. Answer 400 for bytes that are no UTF-8; Werkzeug would raise an unexpected error."""
         try:
             return super().args
         except UnicodeDecodeError:
@@ -28,7 +28,7 @@ class _Request(Request):
 
 
 def build_web(rt: Runtime) -> Flask:
-    """The app on this runtime."""
+    """Build the app on this runtime."""
     app = Flask("bridge", static_folder=None)
     app.request_class = _Request
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES

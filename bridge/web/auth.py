@@ -1,7 +1,6 @@
-"""Who may call what. Every view declares it, and a test holds that none has forgotten to.
+"""The declarations of access: every view declares its callers, and a test holds that none is missing.
 
-What lives here: the declarations, and the check of the operator's token. Signatures of vendors are checked
-beside their webhooks.
+This module also checks the operator's token. Each webhook checks its provider's signature itself.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 PUBLIC = "public"
 CARRIER = "carrier"
 ADMIN = "admin"
-"""What a view may declare: nobody is asked, or the vendor's signature or the operator's token is checked."""
+"""The declarations of a view: no check, the provider's signature, or the operator's token."""
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="bridge"'}
 
@@ -31,7 +30,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def declares(auth: str) -> Callable[[View], View]:
-    """Says on the view who may call it."""
+    """Declare the callers of a view."""
 
     def mark(view: View) -> View:
         view.auth = auth  # type: ignore[attr-defined]
@@ -41,24 +40,24 @@ def declares(auth: str) -> Callable[[View], View]:
 
 
 def declared(view: Callable[..., Any]) -> str | None:
-    """What the view declares; ``None`` when it has forgotten to."""
+    """Return the declaration of the view, or ``None`` if it has none."""
     return getattr(view, "auth", None)
 
 
 def undeclared(app: Flask) -> list[str]:
-    """The endpoints of which nobody knows who may call them."""
+    """Return the endpoints without a declaration."""
     return sorted(name for name, view in app.view_functions.items() if declared(view) is None)
 
 
 def admin_required(token: SecretStr | None) -> Callable[[Callable[..., ResponseReturnValue]], Callable[..., Any]]:
-    """Lets through who holds the operator's token. Without one in the settings nobody gets in."""
+    """Require the operator's token. If the settings have none, refuse every call."""
 
     def decorate(view: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
         @declares(ADMIN)
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> ResponseReturnValue:
             if token is None:
-                return problem(503, "ADMIN_TOKEN is not set, so nobody is let in here. Set it and start again.")
+                return problem(503, "ADMIN_TOKEN is not set, so every call is refused. Set it and restart.")
             if not is_operator(token, request):
                 log.warning("%s: the operator's token is missing or wrong", request.path)
                 return problem(401, "Send the header Authorization: Bearer and the ADMIN_TOKEN.", headers=CHALLENGE)
@@ -70,13 +69,16 @@ def admin_required(token: SecretStr | None) -> Callable[[Callable[..., ResponseR
 
 
 def is_operator(token: SecretStr | None, asked: Request) -> bool:
-    """Does the request bring the operator's token? Without one in the settings nobody is the operator."""
+    """Return True if the request has the operator's token.
+
+    Without a token in the settings, no request is the operator's.
+    """
     return token is not None and bears(token.get_secret_value(), asked.headers.get("Authorization", ""))
 
 
 def bears(token: str, header: str) -> bool:
-    """Does an Authorization header carry this token? Takes as long for a wrong one as for the right one."""
+    """Return True if an Authorization header carries this token. A wrong token takes as long as the right one."""
     scheme, _, given = header.partition(" ")
-    # WSGI hands header bytes over as Latin-1; what was not ASCII was most likely sent in UTF-8.
+    # WSGI decodes header bytes as Latin-1. Non-ASCII bytes were most likely sent in UTF-8.
     right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
     return right and scheme.lower() == "bearer"

@@ -1,7 +1,7 @@
-"""Is it well? ``/healthz`` for the platform's router, ``/readyz`` for people and alarms.
+"""The health checks: ``/healthz`` for the platform's router, ``/readyz`` for people and alarms.
 
-``/readyz`` looks at forgotten work, not at processes: a line that is due and that nobody takes is what people notice.
-It tells everybody which part is in which state, and why only to who brings the operator's token.
+``/readyz`` checks for overdue work, not for processes: due work that no worker takes is what people notice. It shows
+each faulty part and its state to every caller. It shows the cause only to callers with the operator's token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bridge.runtime import Runtime
 from bridge.web.auth import PUBLIC, declares, is_operator
 
 FORGOTTEN_AFTER = timedelta(seconds=60)
-"""A line that is due for so long has been overlooked, or there are too few workers."""
+"""Age of due work that has been overlooked, or that finds too few workers."""
 
 
 def blueprint(rt: Runtime) -> Blueprint:
@@ -36,15 +36,15 @@ def blueprint(rt: Runtime) -> Blueprint:
     def readyz() -> tuple[Response, int]:
         faults = find_faults(rt)
         details = is_operator(rt.settings.admin_token, request)
-        told = [fault.whole() if details else fault.in_public() for fault in faults]
-        return jsonify(status="faulty" if faults else "ok", faults=told), 503 if faults else 200
+        faults_shown = [fault.whole() if details else fault.in_public() for fault in faults]
+        return jsonify(status="faulty" if faults else "ok", faults=faults_shown), 503 if faults else 200
 
     return health
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A part that is not well. What others have said, and figures, are for operators alone."""
+    """A faulty part. Foreign words and figures are for operators only."""
 
     part: str
     state: str
@@ -58,7 +58,7 @@ class Fault:
 
 
 def find_faults(rt: Runtime) -> list[Fault]:
-    """What is wrong, each with the part it belongs to; empty when all is well."""
+    """Return every fault with its part; empty if all is well."""
     away = "can't be reached"
     broker = [] if rt.notifier.reachable() else [Fault("broker", away, "can't be reached; texts wait until it is back")]
     try:
@@ -71,25 +71,25 @@ def find_faults(rt: Runtime) -> list[Fault]:
 def _database(rt: Runtime) -> list[Fault]:
     with rt.database.read() as session:
         if not at_head(session.connection()):
-            newer = "the tables are not the newest; run: python -m bridge db upgrade"
+            newer = "the database schema is out of date; run: python -m bridge db upgrade"
             return [Fault("migration", "is missing", newer)]
         oldest = conversation_queue.oldest_due(session, rt.now())
-        on_hold = circuit_breakers.open_circuits(session)
-        failing = step_faults(session, rt.now())
+        open_circuits = circuit_breakers.open_circuits(session)
+        failing = task_faults(session, rt.now())
     faults = [
-        Fault(breaker.scope, "on hold", f"serves none of our messages since {breaker.since}: {breaker.cause}")
-        for breaker in on_hold
+        Fault(breaker.scope, "circuit open", f"serves none of our messages since {breaker.since}: {breaker.cause}")
+        for breaker in open_circuits
     ]
     faults += failing
     if oldest and oldest < rt.now() - FORGOTTEN_AFTER:
         waited = int((rt.now() - oldest).total_seconds())
-        overlooked = f"the oldest waiting work is due for {waited} s; are worker and clock running?"
+        overlooked = f"the oldest work is due for {waited} s; check that worker and clock are running"
         faults.append(Fault("work", "is waiting", overlooked))
     return faults
 
 
-def step_faults(session: Session, now: datetime) -> list[Fault]:
-    """The steps that fail again and again, because of a bug or a bad row."""
+def task_faults(session: Session, now: datetime) -> list[Fault]:
+    """Return the tasks that fail again and again, because of a bug or a bad row."""
     return [Fault(each.task, "fails", _fails(each)) for each in task_errors.failing(session, now)]
 
 

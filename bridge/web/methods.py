@@ -1,6 +1,6 @@
-"""A webhook that is called by another method than POST: a setting at the provider is at fault, and the log says so.
+"""The answer to a webhook with another method than POST. The log names the setting at the provider that causes it.
 
-A call by GET has the person's number and words in its address. None of it is logged, only the path.
+A GET has the person's number and words in its address. Only the path is logged.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from bridge.web.problems import http_error
 log = logging.getLogger(__name__)
 
 USUAL = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
-"""Methods that may be logged as they are: anybody may send any word."""
+"""Methods that are safe to log. A caller may send any word."""
 
-MEND = (
-    "This webhook takes HTTP POST only. Where the provider calls it, set its method to HTTP POST: in the settings of "
-    "the number, and of the messaging service if it has one."
+FIX = (
+    "This webhook takes HTTP POST only. At the provider, set its method to HTTP POST in the settings of the number, "
+    "and of its messaging service if it has one."
 )
 
 
 def install(app: Flask) -> None:
-    """Every webhook of a provider, of whatever path: what its view declares tells that it is one."""
+    """Handle wrong methods on every webhook. The view's declaration tells that it is one."""
     app.register_error_handler(MethodNotAllowed, _wrong_method)
 
 
 def _wrong_method(error: HTTPException) -> ResponseReturnValue:
     if _is_webhook():
         method = request.method if request.method in USUAL else "another method"
-        log.warning("%s by %s refused with 405: %s", request.path, method, MEND)
-        error.description = MEND
+        log.warning("%s by %s refused with 405: %s", request.path, method, FIX)
+        error.description = FIX
     return http_error(error)
 
 

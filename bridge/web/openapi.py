@@ -1,4 +1,4 @@
-"""The admin API on paper: what it takes and gives, as models, and the OpenAPI document made of the same models."""
+"""The models of the admin API's requests and responses, and the OpenAPI document made of them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from bridge.providers.carriers.contract import Delivery, FailureClass
 from bridge.web.queries.failures import Kind
 
 MAX_IDLE = 10 * 366 * 24 * 3600
-"""Seconds. Ten years ago there was no chat; much further back there is no date."""
+"""Seconds. Ten years ago there was no chat, and a much earlier date overflows."""
 
 MAX_LIMIT = 1000
-"""Rows in one answer, and chats ended in one call: a call must end long before a router loses patience."""
+"""Rows in one answer, and chats ended in one call. A call must end long before a router's timeout."""
 
 MAX_TEXT = 255
-"""Characters of an address or a cursor; longer than any that there is."""
+"""Characters of an address or a cursor. The real ones are shorter."""
 
 REF = "#/components/schemas/{model}"
-"""Where the document keeps a model."""
+"""The place of a model in the document."""
 
 
 def _digits(text: object) -> object:
-    """A number in an address is its digits and nothing else; Python would take ``5_0`` and `` 50`` too."""
+    """Accept only the digits of a number in an address. Python would accept ``5_0`` and `` 50`` too."""
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
 def _plus(text: object) -> object:
-    """A plus sign that was not escaped in an address has become a blank. No number begins with one."""
+    """Restore a plus sign that was not escaped and became a blank. No number begins with a blank."""
     return "+" + text[1:] if isinstance(text, str) and text.startswith(" ") else text
 
 
@@ -44,51 +44,51 @@ Phone = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=MAX_T
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 
 
-class Taken(BaseModel):
-    """What a caller sends: nothing that is not named, and every type as it is."""
+class RequestModel(BaseModel):
+    """The fields that a caller sends. Unknown fields and other types are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Given(BaseModel):
-    """What a caller gets, read off the values of the layer below."""
+class ResponseModel(BaseModel):
+    """The fields that a caller gets, read from the values of the layer below."""
 
     model_config = ConfigDict(from_attributes=True, hide_input_in_errors=True)
 
 
-class EndStale(Taken):
+class EndStale(RequestModel):
     idle_seconds: Annotated[int, Field(ge=0, le=MAX_IDLE)] | None = Field(
-        None, description="how long nothing has happened in a chat; default: STALE_AFTER, else a day"
+        None, description="seconds without activity in a chat; default: STALE_AFTER, else a day"
     )
-    limit: Limit = Field(MAX_LIMIT, description="no more than so many at once")
-    dry_run: bool = Field(False, description="only show what would be ended")
+    limit: Limit = Field(MAX_LIMIT, description="the most chats in one call")
+    dry_run: bool = Field(False, description="only show the chats that would be ended")
 
 
-class ChatsQuery(Taken):
+class ChatsQuery(RequestModel):
     status: ChatStatus | None = Field(None, strict=False)
     phone: Phone | None = Field(None, description="the person's number, exactly; write + as %2B")
     limit: QueryLimit = 50
     cursor: Cursor | None = Field(None, description="`next` of the page before")
 
 
-class FailuresQuery(Taken):
+class FailuresQuery(RequestModel):
     limit: QueryLimit = 50
     cursor: Cursor | None = Field(None, description="`next` of the page before")
 
 
-class Stale(Given):
+class Stale(ResponseModel):
     matched: int
     queued: int
     chats: list[int] = Field(validation_alias="chat_ids", description="their ids")
 
 
-class Chat(Given):
+class Chat(ResponseModel):
     id: int
     conversation_id: int
     phone: str
     bridge_number: str
     provider: str
-    chat_id: str = Field(description="the provider's own name for it")
+    chat_id: str = Field(description="the provider's own id of it")
     status: ChatStatus
     started_at: datetime
     last_activity_at: datetime
@@ -96,38 +96,38 @@ class Chat(Given):
     end_reason: str | None
 
 
-class Reaction(Given):
+class Reaction(ResponseModel):
     id: int
     body: str
     created_at: datetime
 
 
-class Message(Given):
+class Message(ResponseModel):
     id: int
     direction: Direction
     status: MessageStatus
     body: str
-    media: int = Field(description="how many pictures or files came with it")
-    segments: int | None = Field(description="how many the carrier bills for it, by our count; null: a person sent it")
+    media: int = Field(description="the number of pictures or files with it")
+    segments: int | None = Field(description="the number that the carrier bills, by our count; null: a person sent it")
     created_at: datetime
     carrier_id: str | None
     delivery: Delivery | None = Field(description="how far the carrier has brought it")
     error_code: int | None
     error: str | None
-    extras: dict[str, str] | None = Field(description="what else the carrier told of it, by the carrier's names")
-    reactions: list[Reaction] = Field(description="what the person tapped on it: a like, a heart and their like")
+    extras: dict[str, str] | None = Field(description="other facts from the carrier, under its names")
+    reactions: list[Reaction] = Field(description="the person's reactions to it, such as a like or a heart")
 
 
 class ChatWithMessages(Chat):
     messages: list[Message]
 
 
-class Chats(Given):
+class Chats(ResponseModel):
     chats: list[Chat]
     next: str | None = Field(description="the cursor of the next page; null on the last one")
 
 
-class Failure(Given):
+class Failure(ResponseModel):
     kind: Kind
     id: int
     conversation_id: int
@@ -135,14 +135,14 @@ class Failure(Given):
     at: datetime
     error: str | None
     error_code: int | None = Field(description="the carrier's")
-    delivery: Delivery | None = Field(description="how far the carrier brought a text that it had taken")
-    failure: FailureClass | None = Field(description="what kind of failure the code stands for")
-    meaning: str | None = Field(description="what has happened, and how to mend it")
-    page: str | None = Field(description="where the carrier tells more about the code")
-    resend_at: datetime | None = Field(description="when the text goes again by itself; null: it does not")
+    delivery: Delivery | None = Field(description="how far the carrier brought an accepted text")
+    failure: FailureClass | None = Field(description="the kind of failure that the code means")
+    meaning: str | None = Field(description="what has happened, and how to fix it")
+    page: str | None = Field(description="the carrier's page about the code")
+    resend_at: datetime | None = Field(description="when the bridge sends the text again; null: never")
 
 
-class Failures(Given):
+class Failures(ResponseModel):
     failures: list[Failure]
     next: str | None = Field(description="the cursor of the next page; null on the last one")
 
@@ -164,28 +164,28 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True)
 class Operation:
-    """One call of the API."""
+    """One operation of the API."""
 
     method: str
     path: str
     summary: str
     answers: dict[int, type[BaseModel] | None]
     problems: tuple[int, ...] = ()
-    body: type[Taken] | None = None
-    query: type[Taken] | None = None
+    body: type[RequestModel] | None = None
+    query: type[RequestModel] | None = None
 
 
 EVERYWHERE = (401, 503)
-"""Problems that any call may meet: a wrong token; no token in the settings, or no database."""
+"""Problems of any call: a wrong token; or no token in the settings, or no database."""
 
 OPERATIONS = (
     Operation("get", "/admin/chats", "List chats, the newest first", {200: Chats}, (422,), query=ChatsQuery),
-    Operation("get", "/admin/chats/{id}", "One chat with its texts", {200: ChatWithMessages}, (404,)),
+    Operation("get", "/admin/chats/{id}", "Show one chat with its texts", {200: ChatWithMessages}, (404,)),
     Operation("post", "/admin/chats/{id}/end", "End one chat", {202: Chat}, (404, 409)),
     Operation(
         "post",
         "/admin/chats/end-stale",
-        "End the chats in which nothing has happened for long",
+        "End the chats without recent activity",
         {202: Stale, 200: Stale},
         (400, 413, 422),
         body=EndStale,
@@ -193,18 +193,18 @@ OPERATIONS = (
     Operation(
         "get",
         "/admin/failures",
-        "What was given up or not delivered, or fails on and on",
+        "List what was given up or not delivered, or keeps failing",
         {200: Failures},
         (422,),
         query=FailuresQuery,
     ),
-    Operation("get", "/admin/openapi.json", "This document", {200: None}),
+    Operation("get", "/admin/openapi.json", "Show this document", {200: None}),
 )
 """One line for each view of ``bridge.web.admin``; a test holds the two equal."""
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Build the OpenAPI document."""
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)

@@ -1,4 +1,4 @@
-"""Errors as the web tells them: RFC 9457 problem JSON, with nothing of an unexpected error's own words."""
+"""Web errors as RFC 9457 problem JSON. The words of an unexpected error never appear."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ log = logging.getLogger(__name__)
 MIMETYPE = "application/problem+json"
 
 MACHINES = "/twilio/"
-"""Under this path nobody reads JSON: a short plain text is shown in the vendor's debugger as it is."""
+"""Requests to this path get plain text. The provider's debugger shows it as it is, and no program reads JSON there."""
 
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
-    """A problem. ``detail`` tells the caller what to mend; ``more`` are members of its own."""
+    """Build a problem. ``detail`` tells the caller what to fix. ``more`` are extra members."""
     members = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail, **more}
     return Response(json.dumps(members, ensure_ascii=False), status, headers, mimetype=MIMETYPE)
 
 
 def install(app: Flask) -> None:
-    """Every error of the app becomes a problem. What nobody expected stays a bug: Flask logs it and says 500."""
+    """Turn every HTTP error of the app into a problem. Flask logs an unexpected error and answers 500."""
     app.register_error_handler(HTTPException, http_error)
     for away in AWAY:
         app.register_error_handler(away, _away)
 
 
 def http_error(error: HTTPException) -> Response | HTTPException:
-    """An error of HTTP in the form that its reader takes."""
+    """Return an HTTP error in the form that its reader understands."""
     if error.response is not None or error.code is None:
         return error
     headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
@@ -54,9 +54,9 @@ def _answer(status: int, detail: str, headers: Mapping[str, str]) -> Response:
 
 
 def _words(error: HTTPException) -> str:
-    """What an ``abort`` said, or Werkzeug's own sentence for the status; a bug has no words of its own here."""
+    """Return the words of an ``abort``, or Werkzeug's sentence for the status. A bug's own words are never shown."""
     if getattr(error, "original_exception", None) is not None:
-        return "Something went wrong here. It is in the log."
+        return "An unexpected error. The log has the details."
     return error.description or _title(error.code or 500)
 
 

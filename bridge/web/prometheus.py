@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus: for who holds the operator's token, or for everybody where METRICS_OPEN says so."""
+"""``/metrics`` for Prometheus, with the operator's token, or without it if METRICS_OPEN says so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     metrics = Blueprint("metrics", __name__)
     let_in: Guard = declares(PUBLIC) if rt.settings.metrics_open else admin_required(rt.settings.admin_token)
     registry = build_registry(rt)
-    in_time = InTime(threads=1)  # however many ask at once: the connections are there for the webhooks
+    in_time = InTime(threads=1)  # one at a time: the database connections are for the webhooks
 
     @metrics.get("/metrics")
     @let_in

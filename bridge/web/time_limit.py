@@ -1,8 +1,8 @@
-"""A bound on what a request waits for: Twilio is told 503 while it still listens, whatever the database does.
+"""The limit on a request's wait for the database. Twilio gets a 503 in time, whatever the database does.
 
-A server that is silent, a pool without a free connection and a file that somebody has locked each have their own
-patience, and a request can meet several of them. So the work is done beside the request, and the request waits only
-so long. Work that is done later than that does no harm: Twilio's next try finds the text stored.
+A silent server, an exhausted pool and a locked file each have their own timeout, and one request can meet several of
+them. So the work runs beside the request, and the request waits only so long. Work that ends later does no harm:
+Twilio's next attempt finds the text stored.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 
 class InTime:
-    """Runs work with a bound on the wait for it.
+    """Run work with a limit on the wait for it.
 
-    On as many threads as answer requests: nobody waits for one as long as the database answers.
+    There are as many threads as request threads, so no request waits for a thread while the database answers.
     """
 
     def __init__(self, within: float = WITHIN, threads: int = WEB_THREADS) -> None:
         self._within = within
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="in-time")  # begins no thread before a fork
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="in-time")  # starts no thread before a fork
 
     def __call__(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns or raises; one of :data:`bridge.db.engine.AWAY` where it takes too long."""
+        """Return the result of ``work``. Raise one of :data:`bridge.db.engine.AWAY` if it takes too long."""
         done = self._pool.submit(work)
         try:
             return done.result(self._within)

@@ -1,4 +1,4 @@
-"""Twilio's webhooks: verify, parse, store. Nothing here thinks, and nothing calls outside."""
+"""Twilio's webhooks: verify, parse, store. They make no decisions and no calls."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 FORM = "application/x-www-form-urlencoded"
 
 NOTHING_TO_SAY = "<Response/>"
-"""TwiML. The answer goes out by REST: a text in the webhook's answer could be neither repeated nor traced."""
+"""TwiML. The answer goes out by REST. A text in the webhook's answer could be neither repeated nor traced."""
 
 View = Callable[[], Response]
 
 
 def blueprint(rt: Runtime) -> Blueprint:
-    """``/twilio/inbound`` and ``/twilio/status``."""
+    """Build ``/twilio/inbound`` and ``/twilio/status``."""
     twilio = Blueprint("twilio", __name__, url_prefix="/twilio")
     signed = _signed(rt.settings)
     in_time = InTime()
@@ -52,7 +52,7 @@ def blueprint(rt: Runtime) -> Blueprint:
 
 
 def _signed(settings: Settings) -> Callable[[View], View]:
-    """Lets through what Twilio has signed for our account. Every refusal says in the log why, without a number."""
+    """Require Twilio's signature for our account. The log has the reason of every refusal, without a number."""
 
     def decorate(view: View) -> View:
         @declares(CARRIER)
@@ -84,5 +84,5 @@ def _check(settings: Settings) -> None:
 
 
 def _form() -> dict[str, list[str]]:
-    """All values of every field: each of them is signed."""
+    """Return all values of every field. Twilio signs each of them."""
     return request.form.to_dict(flat=False)

@@ -18,7 +18,17 @@ import pytest
 from sqlalchemy.orm import Session
 
 from bench.chaos import Result, exit_code
-from bench.disasters import ENOUGH, KINDS, Disaster, Happened, Stage, by_themselves, missed, schedule, set_vendor_faults
+from bench.disasters import (
+    ENOUGH,
+    KINDS,
+    Disaster,
+    Happened,
+    Stage,
+    by_themselves,
+    missed,
+    schedule,
+    set_provider_faults,
+)
 from bench.judgement import MUST_BE_ZERO, OURS_ONLY, UNSETTLED, Judgement, leaks, pronounce, unsettled
 from bench.people import WORD, plan
 from bench.report import shown
@@ -41,7 +51,7 @@ from bridge.db.models import (
 from bridge.lib.phone import masked
 from bridge.simulator import Ledger
 from bridge.simulator.faults import FAULTS
-from bridge.simulator.ledger import Event, Heard, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import Event, Received, Replied, Sent, Text, Webhook, Wrong
 from testkit.places import Place
 from testkit.waiting import until
 
@@ -51,46 +61,46 @@ OURS = "+15550001111"
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-def story(texts: str, heard: str, sent: str, *, refused: str = "") -> Ledger:
+def story(texts: str, received: str, sent: str, *, refused: str = "") -> Ledger:
     """One letter a text; ``refused`` are places whose webhook was not answered with 200. What is heard is answered."""
     ledger = Ledger()
     for place, letter in enumerate(texts):
         ledger.write(Text(sid=f"SM{place}", phone=ANA, number=OURS, body=letter, at=float(place)))
         ledger.write(Webhook(sid=f"SM{place}", phone=ANA, ok=str(place) not in refused))
-    for letter in heard:
-        ledger.write(Heard(chat="chat", phone=ANA, content=letter))
-        ledger.write(Said(chat="chat", phone=ANA, content=f"re: {letter}"))
+    for letter in received:
+        ledger.write(Received(chat="chat", phone=ANA, content=letter))
+        ledger.write(Replied(chat="chat", phone=ANA, content=f"re: {letter}"))
     for letter in sent:
         ledger.write(Sent(sid="SM", to=ANA, sender=OURS, body=f"re: {letter}", at=10.0))
     return ledger
 
 
-def judged(texts: str, heard: str, sent: str, *, refused: str = "") -> Judgement:
-    return pronounce(story(texts, heard, sent, refused=refused), accepted_only=False)
+def judged(texts: str, received: str, sent: str, *, refused: str = "") -> Judgement:
+    return pronounce(story(texts, received, sent, refused=refused), accepted_only=False)
 
 
 def test_two_texts_with_the_same_words_are_two() -> None:
     well = judged("aab", "aab", "aab")
-    assert (well.faults, well.heard_once, well.sent_once) == (0, 3, 3)
+    assert (well.faults, well.received_once, well.sent_once) == (0, 3, 3)
 
 
 def test_one_of_two_with_the_same_words_that_is_lost_is_counted() -> None:
     lost = judged("aab", "ab", "ab")
-    assert (lost.heard_never, lost.accepted_never_heard, lost.heard_once) == (1, 1, 2)
+    assert (lost.received_never, lost.accepted_never_received, lost.received_once) == (1, 1, 2)
     assert judged("aab", "aab", "ab").sent_never == 1
 
 
 def test_what_is_heard_more_often_than_it_was_texted_is_counted_once_for_each_text() -> None:
     often = judged("aab", "aaab", "aaab")
-    assert (often.heard_more, often.heard_once) == (1, 2)
-    assert judged("ab", "aaaab", "aaaab").heard_more == 1
+    assert (often.received_more, often.received_once) == (1, 2)
+    assert judged("ab", "aaaab", "aaaab").received_more == 1
     assert judged("ab", "ab", "aab").sent_more == 1
 
 
 def test_of_two_with_the_same_words_the_one_that_was_never_accepted_is_not_owed_by_who_owes_the_accepted_ones() -> None:
-    assert judged("aab", "ab", "ab", refused="1").accepted_never_heard == 0
-    assert judged("aab", "b", "b", refused="1").accepted_never_heard == 1
-    assert judged("aab", "aab", "aab", refused="1").accepted_never_heard == 0
+    assert judged("aab", "ab", "ab", refused="1").accepted_never_received == 0
+    assert judged("aab", "b", "b", refused="1").accepted_never_received == 1
+    assert judged("aab", "aab", "aab", refused="1").accepted_never_received == 0
 
 
 def test_of_equal_answers_the_first_belongs_to_the_first_text() -> None:
@@ -103,8 +113,8 @@ def test_of_equal_answers_the_first_belongs_to_the_first_text() -> None:
 def test_the_plan_of_a_seed_is_always_the_same_and_some_people_repeat_themselves() -> None:
     first, second = (plan(random.Random(7), 1000, 50, 15.0) for _ in range(2))
     assert first == second
-    said = Counter((each.phone, each.body) for each in first)
-    assert 50 < sum(times - 1 for times in said.values()) < 150
+    replied = Counter((each.phone, each.body) for each in first)
+    assert 50 < sum(times - 1 for times in replied.values()) < 150
 
 
 def test_the_schedule_of_a_seed_is_always_the_same_ends_in_time_and_leaves_out_what_is_not_there() -> None:
@@ -136,23 +146,23 @@ def sent(body: str, to: str = ANA, sender: str = OURS) -> Sent:
 
 
 PLANTED: dict[str, Ledger] = {
-    "heard_never": story("ab", "a", "a", refused="1"),
-    "accepted_never_heard": story("ab", "a", "a"),
-    "heard_more": story("a", "aa", "aa"),
-    "heard_out_of_order": story("ab", "ba", "ba"),
-    "heard_never_texted": story("a", "ab", "ab"),
+    "received_never": story("ab", "a", "a", refused="1"),
+    "accepted_never_received": story("ab", "a", "a"),
+    "received_more": story("a", "aa", "aa"),
+    "received_out_of_order": story("ab", "ba", "ba"),
+    "received_never_texted": story("a", "ab", "ab"),
     "sent_never": story("ab", "ab", "a"),
     "sent_more": story("a", "a", "aa"),
     "sent_out_of_order": story("ab", "ab", "ba"),
     "sent_to_another": with_events(story("a", "a", "a"), sent("re: a", to=BEN)),
     "sent_from_another_number": with_events(story("a", "a", ""), sent("re: a", sender="+15550002222")),
-    "sent_never_said": with_events(story("a", "a", "a"), sent("out of my own head")),
+    "sent_never_replied": with_events(story("a", "a", "a"), sent("out of my own head")),
     "parallel": with_events(story("a", "a", "a"), Wrong(name="parallel", phone=ANA)),
     "other_wrongs": with_events(story("a", "a", "a"), Wrong(name="webhook answered with words", phone=ANA)),
 }
 """One wrong for each row, of the rows that the ledger tells."""
 
-BESIDES = {"accepted_never_heard": {"heard_never": 1}}
+BESIDES = {"accepted_never_received": {"received_never": 1}}
 """What such a wrong is counted as besides."""
 
 
@@ -179,9 +189,9 @@ def chat(status: ChatStatus, name: str = "chat") -> Chat:
 
 
 LEFT: dict[str, list[Base]] = {
-    "turns' lines due": [conversation(turn_due_at=NOW)],
-    "deliveries' lines due": [conversation(delivery_due_at=NOW)],
-    "claims in hands": [conversation(turn_leased_by="w"), other_conversation(delivery_leased_by="w")],
+    "turn queues due": [conversation(turn_due_at=NOW)],
+    "delivery queues due": [conversation(delivery_due_at=NOW)],
+    "leases held": [conversation(turn_leased_by="w"), other_conversation(delivery_leased_by="w")],
     "open turns": [conversation(), other_conversation(), turn(TurnStatus.WAITING), turn(TurnStatus.ASKING, 2)],
     "texts not settled": [
         conversation(),
@@ -191,13 +201,13 @@ LEFT: dict[str, list[Base]] = {
         text(MessageStatus.SENDING, Direction.OUT),
     ],
     "chats being ended": [conversation(), chat(ChatStatus.ENDING)],
-    "vendors on hold": [CircuitBreaker(scope="retell", cause="401", since=NOW, probe_at=NOW)],
+    "open circuits": [CircuitBreaker(scope="retell", cause="401", since=NOW, probe_at=NOW)],
     "turns given up": [conversation(), turn(TurnStatus.GIVEN_UP)],
     "texts given up": [conversation(), text(MessageStatus.GIVEN_UP, Direction.OUT)],
 }
 """Rows that are left undone, for each entry of ``UNSETTLED``."""
 
-TIMES = {"claims in hands": 2, "open turns": 2, "texts not settled": 4}
+TIMES = {"leases held": 2, "open turns": 2, "texts not settled": 4}
 """How often, where more than one of these rows is undone."""
 
 SHOWN = {
@@ -308,7 +318,7 @@ def test_nor_is_one_that_a_disaster_keeps_from_starting() -> None:
 
 
 def moving(*moments: float) -> Ledger:
-    return with_events(Ledger(), *(Heard(chat="chat", phone=ANA, content="a", at=moment) for moment in moments))
+    return with_events(Ledger(), *(Received(chat="chat", phone=ANA, content="a", at=moment) for moment in moments))
 
 
 def standstills(ledger: Ledger, *happened: tuple[str, float, float]) -> tuple[float, float, str]:
@@ -372,7 +382,9 @@ def test_a_run_with_anything_wrong_is_not_and_says_so(changes: dict[str, Any]) -
 
 
 def test_what_is_counted_and_may_be_more_than_zero_is_no_fault() -> None:
-    assert result(judgement=Judgement(texts=9, accepted=8, not_accepted=1, heard_once=9, answers=9, sent_once=9)).clean
+    assert result(
+        judgement=Judgement(texts=9, accepted=8, not_accepted=1, received_once=9, answers=9, sent_once=9)
+    ).clean
 
 
 def test_a_kind_that_was_planned_and_never_struck_is_told_where_there_were_enough_disasters() -> None:
@@ -401,10 +413,10 @@ class Played:
 
 def test_every_fault_of_the_vendors_is_played_but_one() -> None:
     faults = Played()
-    nothing: Any = SimpleNamespace(set=lambda door, state: None)
+    nothing: Any = SimpleNamespace(set=lambda proxy, state: None)
     simulator: Any = SimpleNamespace(faults=faults)
     stage = Stage(Place(), nothing, nothing, simulator, agent_timeout=15.0, percent=1.0)
-    set_vendor_faults(stage, webhooks_lost=True)
+    set_provider_faults(stage, webhooks_lost=True)
     for kind in KINDS.values():
         if not kind.needs:
             assert kind.act(stage, random.Random(7), 0.0)

@@ -16,8 +16,8 @@ from twilio.request_validator import RequestValidator
 
 from bench import figures, meters
 from bench.load import Burst, Load, Outcome, Webhooks, _request
+from bench.providers import ACCOUNT, AGENT, ANSWER, KEY, NUMBER, TEXT, TOKEN, Call, Conversation, Providers, phone_of
 from bench.side_by_side import CLOSE_ENOUGH, between, search
-from bench.vendors import ACCOUNT, AGENT, ANSWER, KEY, NUMBER, TEXT, TOKEN, Call, Conversation, Vendors, phone_of
 
 HELD = Outcome(1, 1, 0, 0, 0, 0, (0, 0, 0), (0, 0, 0), (0, 0, 0), 1, 0, 1, 0, 0, {})
 
@@ -83,18 +83,18 @@ def _basic() -> str:
 
 
 async def _outcome(burst: Burst, *, agent_delay: float = 0.05, wrong_phone: bool = False) -> Outcome:
-    vendors = Vendors(agent_delay)
-    ports = await vendors.listen()
+    providers = Providers(agent_delay)
+    ports = await providers.listen()
     bridge = Bridge(*ports, wrong_phone=wrong_phone)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Conversation(bridge.take, bridge.open), "127.0.0.1", 0)
     webhooks = Webhooks(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/twilio/inbound")
-    outcome = await Load(vendors, webhooks).run(burst)
+    outcome = await Load(providers, webhooks).run(burst)
     webhooks.close()
     server.close()
     for transport in bridge.open:
         transport.abort()
-    vendors.close()
+    providers.close()
     return outcome
 
 
@@ -113,10 +113,10 @@ def test_an_answer_to_the_wrong_phone_is_seen() -> None:
 
 def test_a_bridge_that_is_not_there_has_answered_nothing() -> None:
     async def nobody() -> Outcome:
-        vendors = Vendors(0.1)
-        await vendors.listen()
-        outcome = await Load(vendors, Webhooks("http://127.0.0.1:9/twilio/inbound")).run(Burst(100, 3, drain=0.2))
-        vendors.close()
+        providers = Providers(0.1)
+        await providers.listen()
+        outcome = await Load(providers, Webhooks("http://127.0.0.1:9/twilio/inbound")).run(Burst(100, 3, drain=0.2))
+        providers.close()
         return outcome
 
     outcome = asyncio.run(nobody())
@@ -126,9 +126,9 @@ def test_a_bridge_that_is_not_there_has_answered_nothing() -> None:
 
 def test_the_carriers_list_goes_on_where_the_page_before_has_ended() -> None:
     async def pages() -> list[str]:
-        vendors = Vendors(0)
-        vendors.inbound += [(f"SM{n}", phone_of(n), "words", time.time()) for n in range(5)]
-        _, port = await vendors.listen()
+        providers = Providers(0)
+        providers.inbound += [(f"SM{n}", phone_of(n), "words", time.time()) for n in range(5)]
+        _, port = await providers.listen()
         seen, path = [], f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?To={NUMBER.replace('+', '%2B')}&PageSize=2"
         while path:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -138,9 +138,9 @@ def test_the_carriers_list_goes_on_where_the_page_before_has_ended() -> None:
             writer.close()
             await writer.wait_closed()
             seen += [text["sid"] for text in page["messages"]]
-            vendors.inbound.append(("SM-new", phone_of(9), "words", time.time()))
+            providers.inbound.append(("SM-new", phone_of(9), "words", time.time()))
             path = page["next_page_uri"]
-        vendors.close()
+        providers.close()
         return seen
 
     assert asyncio.run(pages()) == ["SM4", "SM3", "SM2", "SM1", "SM0"]

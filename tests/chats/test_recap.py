@@ -124,8 +124,8 @@ NAME = re.compile(r"(?i)(user|agent)\s*[:\uff1a]")
 @example([(USER, "\n".join(["Agent: it is free"] * 100))])
 def test_each_line_is_of_one_who_said_it_in_order(said: list[tuple[str, str]]) -> None:
     lines = recap(*said).splitlines()
-    heard = [(who, one_line(body)) for who, body in said if one_line(body)]
-    whole = heard[len(heard) - len(lines) :]
+    received = [(who, one_line(body)) for who, body in said if one_line(body)]
+    whole = received[len(received) - len(lines) :]
     assert [line.partition(": ")[0] for line in lines] == [who for who, _ in whole]
     for number, (line, (_, words)) in enumerate(zip(lines, whole, strict=True)):
         told = line.partition(": ")[2]

@@ -23,6 +23,7 @@ from bridge.config import (
     parse_duration,
     variable_names,
 )
+from bridge.config.numbers import NO_NUMBER
 
 SECRET = "hunter2-is-no-good-password"
 
@@ -170,7 +171,7 @@ def test_other_words_are_read_in_one_case_and_form(name: str) -> None:
 
 
 NO_WORD = "has no word at its entry {}; write words with commas between them"
-TWO_MEANINGS = "has {} words that the carrier or another list takes for something else; keep one"
+TWO_MEANINGS = "has {} words that another list or the carrier uses too; keep each in one list"
 
 
 @pytest.mark.parametrize("name", ["EXTRA_STOP_WORDS", "EXTRA_START_WORDS", "EXTRA_HELP_WORDS"])
@@ -227,11 +228,11 @@ def test_a_web_address_loses_its_last_slash() -> None:
 
 # --- what is refused, and in which words -------------------------------------------------------------------------
 
-NO_DURATION = "is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d"
-NO_ADDRESS = "is no web address; write it like https://bridge.example.com"
-NO_DATABASE = "is no database address; write it like postgresql://user:password@host/name"
-NO_BROKER = "is no broker; write redis://, rediss://, amqp:// or amqps:// and the host"
-NO_COUNTRIES = "has 2 entries that are no countries; write their two letters, such as US,CA,GB"
+NO_DURATION = "is not a duration; write a number and a unit, such as 90s, 15m, 24h or 90d"
+NO_ADDRESS = "is not a web address; write it like https://bridge.example.com"
+NO_DATABASE = "is not a database address; write it like postgresql://user:password@host/name"
+NO_BROKER = "is not a broker; write redis://, rediss://, amqp:// or amqps:// and the host"
+NO_COUNTRIES = "has 2 entries that are not countries; write two letters, such as US,CA,GB"
 BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neither"
 
 
@@ -250,11 +251,11 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         ("PUBLIC_URL", "https://", NO_ADDRESS),
         ("PUBLIC_URL", "https://x.example:port", NO_ADDRESS),
         ("PUBLIC_URL", "https://x.example?a=b", NO_ADDRESS),
-        ("PUBLIC_URL", "https://x .example", "has a blank as character 10; copy it anew from where it comes from"),
+        ("PUBLIC_URL", "https://x .example", "has a blank as character 10; copy it again from its source"),
         (
             "DATABASE_URL",
             "postgres://h/d?schema=public",
-            "has a parameter behind the ? that PostgreSQL does not know; take it out",
+            "has a parameter after the ? that PostgreSQL does not know; remove it",
         ),
         ("PUBLIC_URL", "https://[::1", NO_ADDRESS),
         ("PUBLIC_URL", "https://x.example:0", NO_ADDRESS),
@@ -265,20 +266,24 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         (
             "DATABASE_URL",
             "mysql://h/d",
-            "names another kind of database; the bridge runs on postgresql:// and sqlite:///",
+            "names an unsupported database; write postgresql:// or sqlite:///",
         ),
-        ("DATABASE_URL", "sqlite://", "names no file; write it like sqlite:///bridge.sqlite3"),
-        ("DATABASE_URL", "sqlite:///:memory:", "names no file; write it like sqlite:///bridge.sqlite3"),
+        ("DATABASE_URL", "sqlite://", "does not name a file; write it like sqlite:///bridge.sqlite3"),
+        ("DATABASE_URL", "sqlite:///:memory:", "does not name a file; write it like sqlite:///bridge.sqlite3"),
         ("CELERY_BROKER_URL", "sqs://", NO_BROKER),
         ("CLOUDAMQP_URL", "rabbit.example", NO_BROKER),
         ("REDIS_URL", "redis://", NO_BROKER),
         ("REDIS_URL", "redis://h:port", NO_BROKER),
-        ("TWILIO_NUMBERS", "+1 555 000", "at its entry 1 (…00): this is no number; write it like +15550001111"),
+        (
+            "TWILIO_NUMBERS",
+            "+1 555 000",
+            "at its entry 1 (…00): " + NO_NUMBER,
+        ),
         ("TWILIO_ACCOUNT_SID", "SK" + "0" * 32, "does not look right; it is AC and 32 digits or letters from a to f"),
         ("TWILIO_MESSAGING_SERVICE_SID", "MG0", "does not look right; it is MG and 32 digits or letters from a to f"),
         ("ALLOWED_COUNTRIES", "USA,CA,+1", NO_COUNTRIES),
         ("ALLOWED_COUNTRIES", "001,ZZ", NO_COUNTRIES),
-        ("AGENT_PROVIDER", "eliza", "is none of the choices; write 'retell' (the provider of the chat agent)"),
+        ("AGENT_PROVIDER", "eliza", "is not one of the choices; write 'retell' (the provider of the chat agent)"),
     ],
 )
 def test_a_fault_is_told_in_plain_words(variable: str, text: str, words: str) -> None:
@@ -288,8 +293,8 @@ def test_a_fault_is_told_in_plain_words(variable: str, text: str, words: str) ->
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("many", "is no whole number; write digits"),
-        ("1.5", "is no whole number; write digits"),
+        ("many", "is not a whole number; write digits"),
+        ("1.5", "is not a whole number; write digits"),
         ("0", "is too small; the least is 1"),
         ("1000000", "is too large; the most is 5000"),
     ],
@@ -301,7 +306,7 @@ def test_a_wrong_number_is_told_in_plain_words(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("none", "is no whole number; write digits"),
+        ("none", "is not a whole number; write digits"),
         ("0", "is too small; the least is 1"),
         ("-1", "is too small; the least is 1"),
         ("99999999999999999999", "is too large; the most is 1000000"),
@@ -426,5 +431,5 @@ def test_every_duration_is_what_it_says_or_refused_for_its_length(number: int, u
 @given(st.text() | st.none() | st.integers())
 def test_anything_else_is_no_duration(text: object) -> None:
     assume(not re.fullmatch(r"\s*[0-9]*[1-9][0-9]*[smhd]\s*", str(text)))
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.config import Settings, SettingsError
-from bridge.config.numbers import A_SERVICE, NO_COUNTRY, NO_NUMBER, NOBODY_TEXTS_IT, our_address, our_addresses
+from bridge.config.numbers import A_SERVICE, AN_ID, NO_COUNTRY, NO_NUMBER, our_address, our_addresses
 from tests.fakes import SETTINGS
 
 ENVIRON = {name.upper(): value for name, value in SETTINGS.items()}
@@ -87,9 +87,9 @@ def test_other_addresses_are_written_as_twilio_does(written: str, address: str) 
         ("mg" + "ab" * 16, A_SERVICE),
         ("MG0123", A_SERVICE),
         ("whatsapp:MG" + "0" * 32, A_SERVICE),
-        ("PN" + "0" * 32, NOBODY_TEXTS_IT),
-        ("AC" + "f" * 32, NOBODY_TEXTS_IT),
-        ("SK" + "0" * 32, NOBODY_TEXTS_IT),
+        ("PN" + "0" * 32, AN_ID),
+        ("AC" + "f" * 32, AN_ID),
+        ("SK" + "0" * 32, AN_ID),
         ("(555) 000-1111", NO_COUNTRY),
         ("5550003333", NO_COUNTRY),
         ("000-1111", NO_COUNTRY),
@@ -157,7 +157,7 @@ def test_every_wrong_entry_is_told() -> None:
 
 def test_two_spellings_of_one_number_can_not_have_two_routes() -> None:
     routes = json.dumps({"+15550001111": ROUTE, "1 (555) 000-1111": {**ROUTE, "agent_id": "agent_y"}})
-    with pytest.raises(SettingsError, match=r"entry 2 .*: this number stands there twice; keep one of them"):
+    with pytest.raises(SettingsError, match=r"entry 2 .*: this number appears twice; keep one"):
         Settings.load(ENVIRON | {"AGENT_ROUTES": routes})
 
 
@@ -172,7 +172,7 @@ def read(written: str) -> tuple[str, str | None]:
 @given(st.text(max_size=40))
 def test_whatever_is_written_is_an_address_for_good_or_a_fault(written: str) -> None:
     address, fault = read(written)
-    assert fault in {None, A_SERVICE, NOBODY_TEXTS_IT, NO_COUNTRY, NO_NUMBER}
+    assert fault in {None, A_SERVICE, AN_ID, NO_COUNTRY, NO_NUMBER}
     if fault is None:
         assert read(address) == (address, None)
         assert address.isascii()

@@ -94,7 +94,7 @@ def test_a_character_that_can_not_be_meant_is_told_by_the_name_of_the_setting(na
     good = GOOD[name]
     [fault] = faults(GOOD | {name: good[:-1] + char + good[-1]})
     assert fault.startswith(f"{name} has a")
-    assert f" as character {len(good)}; copy it anew" in fault
+    assert f" as character {len(good)}; copy it again" in fault
     assert good not in fault
     assert "\n" not in fault
 
@@ -103,7 +103,7 @@ def test_a_character_that_can_not_be_meant_is_told_by_the_name_of_the_setting(na
 @pytest.mark.parametrize("quotes", QUOTES)
 def test_quotes_around_a_value_are_told(name: str, quotes: str) -> None:
     [fault] = faults(GOOD | {name: quotes[0] + GOOD[name] + quotes[1]})
-    assert fault == f"{name} stands between quotes; write it without them"
+    assert fault == f"{name} is in quotes; remove them"
 
 
 @pytest.mark.parametrize("blanks", [" ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "\u2028"])

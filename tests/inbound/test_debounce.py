@@ -57,19 +57,19 @@ def test_pieces_are_one_turn(scene: Scene) -> None:
     type_every(scene, QUIET - 1, 5)
     assert scene.agent.calls == []
     scene.work_until_idle(at_most=QUIET + 1)
-    assert scene.agent.heard == ["\n".join(f"piece {n}" for n in range(5))]
+    assert scene.agent.received == ["\n".join(f"piece {n}" for n in range(5))]
     assert len(scene.got()) == 1
 
 
 def test_without_the_setting_each_piece_has_its_answer(sessions: Sessions) -> None:
     scene = Scene(sessions)
     type_every(scene, 1, 3)
-    assert scene.agent.heard == ["piece 0", "piece 1", "piece 2"]
+    assert scene.agent.received == ["piece 0", "piece 1", "piece 2"]
 
 
 def test_who_types_for_ever_is_answered_too(scene: Scene) -> None:
     began = scene.clock()
-    while not scene.agent.heard:
+    while not scene.agent.received:
         type_every(scene, QUIET - 1, 1)
         assert (scene.clock() - began).total_seconds() <= 11 * QUIET
     assert (scene.clock() - began).total_seconds() >= 9 * QUIET
@@ -107,7 +107,7 @@ def test_pieces_that_come_while_the_agent_thinks_are_waited_for_after_its_answer
     scene.text("namely this")
     assert due_in(scene) == QUIET
     scene.work_until_idle(at_most=QUIET + 1)
-    assert scene.agent.heard[1:] == ["and one more thing\nnamely this"]
+    assert scene.agent.received[1:] == ["and one more thing\nnamely this"]
 
 
 def test_who_was_silent_long_enough_while_the_agent_thought_does_not_wait_again(scene: Scene) -> None:
@@ -140,16 +140,16 @@ def test_what_comes_while_the_agent_is_on_hold_is_heard_in_order(scene: Scene) -
     scene.work(seconds=30)
     scene.agent.recover()
     scene.work_until_idle(at_most=40)
-    assert scene.agent.heard == ["hello", "are you there?"]
+    assert scene.agent.received == ["hello", "are you there?"]
 
 
 def test_an_unknown_outcome_is_looked_into_without_waiting_for_silence(scene: Scene) -> None:
     scene.text("hello")
-    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=True)
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), received=True)
     scene.work(seconds=QUIET)
     scene.text("hello?")
     scene.work_until_idle()
-    assert scene.agent.heard == ["hello", "hello?"]
+    assert scene.agent.received == ["hello", "hello?"]
 
 
 def test_a_picture_is_answered_at_once(scene: Scene) -> None:
@@ -163,7 +163,7 @@ def test_texts_found_in_the_carriers_list_are_not_taken_for_typing_for_long(scen
     for n in range(3):
         receive.receive(scene.rt, InboundText(next(scene.sids), ANN, NUMBER, f"text {n}", sent_at=long_ago))
     scene.work_until_idle(at_most=QUIET + 1)
-    assert scene.agent.heard == ["text 0\ntext 1\ntext 2"]
+    assert scene.agent.received == ["text 0\ntext 1\ntext 2"]
 
 
 def test_more_texts_than_one_turn_takes_follow_at_once(sessions: Sessions) -> None:
@@ -171,7 +171,7 @@ def test_more_texts_than_one_turn_takes_follow_at_once(sessions: Sessions) -> No
     for n in range(13):
         scene.text(str(n))
     scene.work(seconds=QUIET)
-    assert [len(said.split("\n")) for said in scene.agent.heard] == [10, 3]
+    assert [len(said.split("\n")) for said in scene.agent.received] == [10, 3]
 
 
 def test_a_worker_that_dies_in_the_turn_leaves_no_silence_behind(scene: Scene) -> None:
@@ -189,5 +189,5 @@ def test_a_worker_that_dies_in_the_turn_leaves_no_silence_behind(scene: Scene) -
     scene.restart()
     scene.text("hello?")
     scene.work_until_idle(at_most=90)
-    assert "\n".join(scene.agent.heard).split("\n") == ["hello", "hello?"]
+    assert "\n".join(scene.agent.received).split("\n") == ["hello", "hello?"]
     assert len(scene.rows(Message)) == 2 + len(scene.rows(Turn))

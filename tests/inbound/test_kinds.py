@@ -87,10 +87,10 @@ def nothing_follows(scene: Scene, before: int = 1) -> None:
     ],
 )
 def test_a_reaction_is_stored_beside_the_text_that_it_is_to_and_nothing_follows(scene: Scene, body: str) -> None:
-    heard = list(scene.agent.heard)
+    received = list(scene.agent.received)
     assert scene.text(body)
     nothing_follows(scene)
-    assert scene.agent.heard == heard
+    assert scene.agent.received == received
     row = last(scene)
     assert (row.status, row.body, row.turn_id, row.reacts_to) == (MessageStatus.REACTION, body, None, ours(scene)[0])
 
@@ -113,7 +113,7 @@ def test_a_reaction_may_be_the_first_thing_that_comes_from_a_phone(sessions: Ses
 def test_a_persons_own_words_go_to_the_agent(scene: Scene, body: str) -> None:
     scene.text(body)
     scene.work()
-    assert scene.agent.heard[-1] == body
+    assert scene.agent.received[-1] == body
     assert scene.got()[-1] == "Fine."
 
 
@@ -180,7 +180,7 @@ def test_a_reaction_does_not_disturb_what_waits(scene: Scene) -> None:
     scene.text(f"Liked “{BOOKED}”")
     scene.text("and a cat")
     scene.work()
-    assert scene.agent.heard[-1] == "and a dog\nand a cat"
+    assert scene.agent.received[-1] == "and a dog\nand a cat"
 
 
 def test_a_reaction_is_no_part_of_what_a_new_chat_is_told(scene: Scene) -> None:
@@ -220,7 +220,7 @@ def test_with_tell_the_agent_hears_it_and_answers(sessions: Sessions) -> None:
     body = f"Liked “{BOOKED}”"
     scene.text(body)
     scene.work()
-    assert scene.agent.heard[-1] == body
+    assert scene.agent.received[-1] == body
     liked = theirs(scene)[-1]
     assert (liked.status, liked.reacts_to) == (MessageStatus.ANSWERED, ours(scene)[0])
 
@@ -242,20 +242,20 @@ def test_a_place_is_said_to_the_agent(scene: Scene) -> None:
     webhook(scene, Latitude="52.52", Longitude="13.4", Label="Brandenburger Tor", Address="Pariser Platz", **WHATSAPP)
     scene.work()
     link = "https://www.google.com/maps/search/?api=1&query=52.52,13.4"
-    assert scene.agent.heard[-1] == f"Location: Brandenburger Tor, Pariser Platz, 52.52, 13.4\n{link}"
+    assert scene.agent.received[-1] == f"Location: Brandenburger Tor, Pariser Platz, 52.52, 13.4\n{link}"
     assert scene.got(f"whatsapp:{ANN}") == ["Fine."]
 
 
 def test_a_place_that_has_a_picture_is_said_all_the_same(scene: Scene) -> None:
     webhook(scene, Latitude="52.52", Longitude="13.4", NumMedia="1", MediaContentType0="image/png")
     scene.work()
-    assert "52.52, 13.4" in scene.agent.heard[-1]
+    assert "52.52, 13.4" in scene.agent.received[-1]
 
 
 def test_a_tapped_button_is_said_with_its_payload(scene: Scene) -> None:
     webhook(scene, ButtonText="Yes", ButtonPayload="book_2", ButtonType="QUICK_REPLY", **WHATSAPP)
     scene.work()
-    assert scene.agent.heard[-1] == "Yes (payload: book_2)"
+    assert scene.agent.received[-1] == "Yes (payload: book_2)"
     assert theirs(scene)[-1].extras == {"ButtonType": "QUICK_REPLY"}
 
 
@@ -269,7 +269,7 @@ def test_a_tapped_stop_opts_out_whatever_its_payload(scene: Scene) -> None:
 def test_what_the_carrier_tells_beside_is_shown_to_operators_and_not_to_the_agent(scene: Scene) -> None:
     webhook(scene, Body="a table", ProfileName="Ann", OriginalRepliedMessageSid="SM1", ReferralHeadline="Half price")
     scene.work()
-    assert scene.agent.heard[-1] == "a table"
+    assert scene.agent.received[-1] == "a table"
     shown = chats.get_chat(scene.rt, 1)
     assert shown
     beside = {"ProfileName": "Ann", "OriginalRepliedMessageSid": "SM1", "ReferralHeadline": "Half price"}
@@ -424,8 +424,8 @@ def test_a_place_that_the_list_shows_without_words_is_said_when_a_webhook_brings
     scene = Scene(sessions, twilio_numbers=NUMBER)
     receive(scene.rt, InboundText("SM1", ANN, NUMBER, "", sent_at=scene.clock(), hidden=True))
     scene.work()
-    assert (scene.got(), scene.agent.heard) == ([], [])
+    assert (scene.got(), scene.agent.received) == ([], [])
     webhook(scene, MessageSid="SM1", Latitude="52.52", Longitude="13.4", Label="Tor", ProfileName="Ann")
     scene.work()
-    assert scene.agent.heard[0].startswith("Location: Tor, 52.52, 13.4")
+    assert scene.agent.received[0].startswith("Location: Tor, 52.52, 13.4")
     assert (theirs(scene)[0].status, theirs(scene)[0].extras) == (MessageStatus.ANSWERED, {"ProfileName": "Ann"})

@@ -61,10 +61,10 @@ def states(scene: Scene) -> list[MessageStatus]:
 def test_who_has_had_all_turns_of_an_hour_waits_for_the_end_of_it_and_is_told_once(limited: Limited) -> None:
     scene = limited(turns_per_hour=3)
     talk(scene, 5, every=20)
-    assert scene.agent.heard == ["text 0", "text 1", "text 2"]
+    assert scene.agent.received == ["text 0", "text 1", "text 2"]
     assert scene.got()[3:] == [DEFAULT_RATE_LIMIT_REPLY]
     hours_pass(scene, 1)
-    assert scene.agent.heard[3:] == ["text 3\ntext 4"]
+    assert scene.agent.received[3:] == ["text 3\ntext 4"]
     assert scene.got().count(DEFAULT_RATE_LIMIT_REPLY) == 1
 
 
@@ -75,10 +75,10 @@ def test_nothing_of_a_flood_is_lost_and_it_is_answered_ten_at_a_time_at_the_pace
     for n in range(200):
         assert scene.text(f"text {n}")
     scene.work(seconds=60)
-    assert len(scene.agent.heard) == 4
+    assert len(scene.agent.received) == 4
     hours_pass_until_idle(scene)
-    assert "\n".join(scene.agent.heard).split("\n") == [f"text {n}" for n in range(200)]
-    assert all(len(heard.split("\n")) <= 10 for heard in scene.agent.heard)
+    assert "\n".join(scene.agent.received).split("\n") == [f"text {n}" for n in range(200)]
+    assert all(len(received.split("\n")) <= 10 for received in scene.agent.received)
     asked = [turn.asked_at for turn in scene.rows(Turn)]
     pairs = zip(asked, asked[4:], strict=False)
     assert all((later - earlier).total_seconds() >= HOUR for earlier, later in pairs)
@@ -89,7 +89,7 @@ def test_during_a_flood_that_lasts_for_hours_the_notice_comes_once_an_hour(limit
     for n in range(45):
         scene.text(f"text {n}")
     hours_pass_until_idle(scene)
-    assert len(scene.agent.heard) == 5
+    assert len(scene.agent.received) == 5
     assert 3 <= scene.got().count(DEFAULT_RATE_LIMIT_REPLY) <= 4
 
 
@@ -98,7 +98,7 @@ def test_what_can_not_be_answered_in_time_is_ignored_loudly(limited: Limited, ca
     for n in range(40):
         scene.text(f"text {n}")
     hours_pass_until_idle(scene)
-    assert len(scene.agent.heard) == 2
+    assert len(scene.agent.received) == 2
     assert states(scene) == [MessageStatus.ANSWERED] * 20 + [MessageStatus.IGNORED] * 20
     listed = failures.list_failures(scene.rt).failures
     assert [failure.error for failure in listed] == [TOO_MANY] * 20
@@ -119,7 +119,7 @@ def test_one_phone_at_two_of_our_numbers_has_one_budget(limited: Limited) -> Non
     scene = limited(turns_per_hour=4)
     talk(scene, 3)
     talk(scene, 3, to=OTHER_NUMBER)
-    assert len(scene.agent.heard) == 4
+    assert len(scene.agent.received) == 4
 
 
 def test_one_phone_takes_nothing_from_another(limited: Limited) -> None:
@@ -135,7 +135,7 @@ def test_who_stays_below_the_limit_never_meets_it(limited: Limited) -> None:
     for _ in range(12):
         talk(scene, 1)
         hours_pass(scene, 1 / 3)
-    assert len(scene.agent.heard) == 12
+    assert len(scene.agent.received) == 12
     assert DEFAULT_RATE_LIMIT_REPLY not in scene.got()
 
 
@@ -148,7 +148,7 @@ def test_a_turn_that_the_agent_never_heard_costs_nothing(limited: Limited) -> No
     scene.work(seconds=60)
     assert [turn.asked_at for turn in scene.rows(Turn)] == [None]
     talk(scene, 1)
-    assert scene.agent.heard == ["text 0"]
+    assert scene.agent.received == ["text 0"]
 
 
 def test_a_limit_that_is_lifted_lets_the_waiting_go_on_at_their_time(limited: Limited) -> None:
@@ -156,7 +156,7 @@ def test_a_limit_that_is_lifted_lets_the_waiting_go_on_at_their_time(limited: Li
     talk(scene, 2)
     scene.set(turns_per_hour=None, turns_per_minute=None)
     hours_pass_until_idle(scene)
-    assert scene.agent.heard == ["text 0", "text 1"]
+    assert scene.agent.received == ["text 0", "text 1"]
 
 
 def test_a_stop_ends_what_waits(limited: Limited) -> None:
@@ -164,7 +164,7 @@ def test_a_stop_ends_what_waits(limited: Limited) -> None:
     talk(scene, 3)
     scene.text("STOP")
     scene.work_until_idle(at_most=60)
-    assert scene.agent.heard == ["text 0"]
+    assert scene.agent.received == ["text 0"]
     assert states(scene)[1:3] == [MessageStatus.CANCELED] * 2
 
 
@@ -173,7 +173,7 @@ def test_a_worker_that_dies_while_it_makes_somebody_wait_leaves_nothing_behind(l
     talk(scene, 2)
     scene.restart()
     hours_pass_until_idle(scene)
-    assert scene.agent.heard == ["text 0", "text 1"]
+    assert scene.agent.received == ["text 0", "text 1"]
     assert scene.got().count(DEFAULT_RATE_LIMIT_REPLY) == 1
 
 
@@ -239,14 +239,14 @@ def test_two_machines_do_not_go_on_answering_one_another(limited: Limited) -> No
     assert answer_back(scene, 100) <= 10 + 2
     assert scene.got()[-1] == DEFAULT_RATE_LIMIT_REPLY
     hours_pass(scene, 5 / 6)
-    assert len(scene.agent.heard) == 10
+    assert len(scene.agent.received) == 10
 
 
 def test_who_was_taken_for_a_machine_is_heard_again_after_an_hour(limited: Limited) -> None:
     scene = limited(turns_per_minute=10)
     talk(scene, 12, every=2)
     hours_pass(scene, 1)
-    assert scene.agent.heard[10:] == ["text 10\ntext 11"]
+    assert scene.agent.received[10:] == ["text 10\ntext 11"]
 
 
 def test_a_machine_that_answers_with_pictures_is_left_alone_too(limited: Limited) -> None:
@@ -302,7 +302,7 @@ def test_too_long_a_text_is_ignored_and_the_person_is_told_once_an_hour(limited:
         scene.text("x" * 101)
     scene.text("x" * 100)
     scene.work(seconds=1)
-    assert scene.agent.heard == ["x" * 100]
+    assert scene.agent.received == ["x" * 100]
     assert scene.got().count(DEFAULT_TOO_LONG_REPLY) == 1
     assert states(scene)[:3] == [MessageStatus.IGNORED] * 3
     hours_pass(scene, 1)
@@ -318,7 +318,7 @@ def test_our_own_numbers_are_never_answered(limited: Limited, phone: str) -> Non
     scene.text("hello", phone)
     scene.text("", phone, media=1)
     hours_pass(scene, 1)
-    assert (scene.agent.heard, scene.got(phone)) == ([], [])
+    assert (scene.agent.received, scene.got(phone)) == ([], [])
     assert [row.error for row in scene.rows(Message)] == [OUR_OWN, OUR_OWN]
 
 
@@ -336,7 +336,7 @@ def test_who_is_not_from_a_served_country_is_never_answered(limited: Limited, ph
         scene.text(body, phone)
     scene.text("", phone, media=1)
     hours_pass(scene, 1)
-    assert (scene.agent.heard, scene.got(phone)) == ([], [])
+    assert (scene.agent.received, scene.got(phone)) == ([], [])
     assert scene.rows(Message)[0].error == NOT_SERVED
 
 

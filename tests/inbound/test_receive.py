@@ -83,9 +83,9 @@ def test_a_text_that_arrives_in_a_pause_does_not_shorten_it(scene: Scene) -> Non
     scene.wake()
     scene.text("two")
     scene.wake()
-    assert scene.agent.heard == []
+    assert scene.agent.received == []
     scene.work_until_idle()
-    assert scene.agent.heard == ["one", "two"]
+    assert scene.agent.received == ["one", "two"]
 
 
 def test_the_line_is_due_as_long_as_a_text_waits(scene: Scene) -> None:

@@ -16,7 +16,7 @@ from bridge.lib.keywords import (
     ExtraWords,
     Keyword,
     bridge_answers,
-    carrier_hears,
+    carrier_recognizes,
     keyword,
     letters_of,
     plain,
@@ -289,7 +289,7 @@ def test_a_text_that_is_a_word_alone_is_a_keyword(body: str, word: Keyword) -> N
 @pytest.mark.parametrize("body", DRESSED_STOPS, ids=ascii)
 def test_a_word_that_opts_out_is_heard_in_any_dress(body: str) -> None:
     assert keyword(body, NUMBER) is Keyword.STOP
-    assert not carrier_hears(body)
+    assert not carrier_recognizes(body)
 
 
 @pytest.mark.parametrize("body", NO_KEYWORD, ids=ascii)
@@ -298,9 +298,9 @@ def test_a_text_that_is_more_or_other_than_a_word_is_none(body: str) -> None:
 
 
 @pytest.mark.parametrize("body", ["STOP", "START", "ARRET", "", "hello"])
-@pytest.mark.parametrize("said", ["STOP", "START", "HELP"])
-def test_what_the_carrier_says_goes_before_what_it_reads_like(body: str, said: str) -> None:
-    assert keyword(body, NUMBER, said) is Keyword(said)
+@pytest.mark.parametrize("named", ["STOP", "START", "HELP"])
+def test_what_the_carrier_says_goes_before_what_it_reads_like(body: str, named: str) -> None:
+    assert keyword(body, NUMBER, named) is Keyword(named)
 
 
 @pytest.mark.parametrize("prefix", ["800", "833", "844", "855", "866", "877", "888"])
@@ -388,13 +388,13 @@ def test_words_of_ones_own_are_heard_like_those_of_the_carrier(body: str, word: 
 
 
 def test_the_carrier_does_not_hear_words_of_ones_own() -> None:
-    assert [body for body in ("arrêt", "comenzar", "aide") if carrier_hears(body)] == []
-    assert carrier_hears("arrêt", "STOP")
+    assert [body for body in ("arrêt", "comenzar", "aide") if carrier_recognizes(body)] == []
+    assert carrier_recognizes("arrêt", "STOP")
 
 
 @pytest.mark.parametrize("body", ["STOP", "stop", " Stop\r\n", "optout", "OptOut", "start", "YES", "help ", "info"])
 def test_the_carrier_hears_its_own_words_plainly_written(body: str) -> None:
-    assert carrier_hears(body)
+    assert carrier_recognizes(body)
 
 
 # -- who answers ---------------------------------------------------------------------------------------------------
@@ -415,15 +415,15 @@ ANSWERED = [
 ]
 
 
-@pytest.mark.parametrize(("number", "said", "ours"), ANSWERED)
-def test_the_bridge_answers_where_the_carrier_does_not(number: str, said: str | None, ours: bool) -> None:
-    assert bridge_answers("auto", number, said) is ours
-    assert bridge_answers("bridge", number, said) is True
-    assert bridge_answers("twilio", number, said) is False
+@pytest.mark.parametrize(("number", "named", "ours"), ANSWERED)
+def test_the_bridge_answers_where_the_carrier_does_not(number: str, named: str | None, ours: bool) -> None:
+    assert bridge_answers("auto", number, named) is ours
+    assert bridge_answers("bridge", number, named) is True
+    assert bridge_answers("twilio", number, named) is False
 
 
-@pytest.mark.parametrize(("number", "said", "ours"), ANSWERED)
-def test_what_the_carrier_does_not_hear_is_ours_to_answer(number: str, said: str | None, ours: bool) -> None:
-    assert bridge_answers("auto", number, said, heard=False) is (said is None)
-    assert bridge_answers("bridge", number, said, heard=False) is True
-    assert bridge_answers("twilio", number, said, heard=False) is False
+@pytest.mark.parametrize(("number", "named", "ours"), ANSWERED)
+def test_what_the_carrier_does_not_hear_is_ours_to_answer(number: str, named: str | None, ours: bool) -> None:
+    assert bridge_answers("auto", number, named, recognized=False) is (named is None)
+    assert bridge_answers("bridge", number, named, recognized=False) is True
+    assert bridge_answers("twilio", number, named, recognized=False) is False

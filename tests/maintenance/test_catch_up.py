@@ -77,7 +77,7 @@ def test_an_hour_away_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixtu
         scene.clock.tick(HOUR / 6)
     catch_up(scene.rt)
     scene.work_until_idle()
-    assert scene.agent.heard == ["text 0\ntext 2\ntext 4", "text 1\ntext 3\ntext 5"]
+    assert scene.agent.received == ["text 0\ntext 2\ntext 4", "text 1\ntext 3\ntext 5"]
     assert scene.got(BOB) == ["You said: text 0\ntext 2\ntext 4"]
     assert "6 texts came in by the carrier's list, and by no webhook" in caplog.messages
 
@@ -451,7 +451,7 @@ def test_a_list_without_an_end_is_told_and_the_mark_moves_on(scene: Scene, caplo
     assert stored(scene) == ["hello"]
     assert read_until(scene) == scene.clock() - LEAVE_TO_WEBHOOK
     [told] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert "is read no further back" in told and NUMBER not in told
+    assert "reads no further back" in told and NUMBER not in told
 
 
 # -- the whole bridge ----------------------------------------------------------------------------------------------

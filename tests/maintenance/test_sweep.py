@@ -329,11 +329,11 @@ def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> 
     rt = replace(scene.rt, heartbeat=heartbeat)
     scene.text("hello")
     with ThreadPoolExecutor() as worker:
-        heard = worker.submit(tasks.run_task, rt, "process_turns", 1)
-        assert scene.agent.heard == []
+        received = worker.submit(tasks.run_task, rt, "process_turns", 1)
+        assert scene.agent.received == []
         heartbeat.beat()
-        heard.result(5)
-    assert scene.agent.heard == ["hello"]
+        received.result(5)
+    assert scene.agent.received == ["hello"]
 
 
 def test_a_pulse_that_does_not_come_back_is_not_waited_for_any_longer(scene: Scene) -> None:

@@ -233,7 +233,7 @@ def test_a_hidden_text_is_told_to_the_operator_and_never_answered_as_a_picture(
     looked(scene)
     looked(scene)
     [row] = incoming(scene)
-    assert (row.status, scene.got(), scene.agent.heard) == (MessageStatus.IGNORED, [], [])
+    assert (row.status, scene.got(), scene.agent.received) == (MessageStatus.IGNORED, [], [])
     assert "the carrier hides its words" in str(row.error)
     [shown] = failures.list_failures(scene.rt).failures
     assert (shown.id, shown.error) == (row.id, row.error)
@@ -247,7 +247,7 @@ def test_a_text_whose_words_are_shown_by_its_id_is_answered(scene: Scene) -> Non
     scene.carrier.received[0] = replace(text, body="", hidden=True)
     scene.carrier.in_next_call(lambda: scene.carrier.received.__setitem__(0, text))
     looked(scene)
-    assert (scene.agent.heard, scene.got()) == (["my secret"], ["You said: my secret"])
+    assert (scene.agent.received, scene.got()) == (["my secret"], ["You said: my secret"])
 
 
 def test_what_the_webhook_has_brought_is_not_asked_for(scene: Scene) -> None:
@@ -268,7 +268,7 @@ def test_words_that_the_webhook_brings_after_all_are_answered_once(scene: Scene)
         looked(scene)
     [row] = incoming(scene)
     assert (row.status, row.body, row.error) == (MessageStatus.ANSWERED, "my secret", None)
-    assert (scene.agent.heard, scene.got()) == (["my secret"], ["You said: my secret"])
+    assert (scene.agent.received, scene.got()) == (["my secret"], ["You said: my secret"])
 
 
 def test_an_opt_out_whose_words_come_late_opts_out(scene: Scene) -> None:
@@ -290,7 +290,7 @@ def test_a_picture_stays_a_picture(scene: Scene) -> None:
     [
         (OutcomeUnknown("cut off", provider="twilio"), 1, True),
         (Refused("no", provider="twilio", status=400), 1, True),
-        (OutcomeUnknown("its answer is not what its API promises", provider="twilio", status=200), 5, True),
+        (OutcomeUnknown("its answer does not have the documented form", provider="twilio", status=200), 5, True),
         (NotReached("refused", provider="twilio"), 5, False),
         (AccountRefused("no", provider="twilio", status=401), 5, False),
     ],

@@ -148,7 +148,7 @@ def test_help_stays_with_the_carrier(scene: Scene, word: str) -> None:
 def test_what_only_holds_a_word_is_for_the_agent(scene: Scene, word: str) -> None:
     scene.text(word)
     scene.work_until_idle()
-    assert scene.agent.heard == [word]
+    assert scene.agent.received == [word]
     assert out(scene) == []
 
 
@@ -167,7 +167,7 @@ def test_a_word_in_a_dress_to_which_the_carrier_is_deaf_is_confirmed_once(scene:
     scene.work_until_idle()
     assert came(scene) == [("hi", "answered"), (word, "keyword"), (word, "keyword"), ("hello?", "opted_out")]
     assert went(scene) == [*CANCELED, (scene.rt.settings.opt_out_reply, "sent")]
-    assert scene.agent.heard == ["hi"]
+    assert scene.agent.received == ["hi"]
     nothing_is_left(scene)
 
 
@@ -244,7 +244,7 @@ def test_a_word_that_opts_in_is_for_the_agent_where_nobody_is_out(scene: Scene, 
     scene.text(word)
     scene.text("STOP", BOB)
     scene.work_until_idle()
-    assert scene.agent.heard == [word]
+    assert scene.agent.received == [word]
     assert came(scene)[0] == (word, "answered")
 
 
@@ -259,7 +259,7 @@ def test_a_word_that_opts_in_opens_again_and_is_not_for_the_agent(scene: Scene, 
     assert (scene.agent.calls, scene.carrier.calls) == ([], [])
     scene.text(word)
     scene.work_until_idle()
-    assert scene.agent.heard == [word]
+    assert scene.agent.received == [word]
     assert scene.got() == [f"{word} {n}" for n in (1, 2, 3)]
     nothing_is_left(scene)
 
@@ -278,7 +278,7 @@ def test_yes_does_not_open_a_toll_free_number(scene: Scene, word: str, opens: bo
 def test_yes_is_an_answer_for_the_agent_on_a_toll_free_number(scene: Scene) -> None:
     scene.text("YES", to=TOLL_FREE)
     scene.work_until_idle()
-    assert scene.agent.heard == ["YES"]
+    assert scene.agent.received == ["YES"]
 
 
 # -- while opted out -----------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_text_of_who_is_out_is_stored_and_not_answered_not_even_later(scene: S
     scene.text("hi")
     scene.work_until_idle()
     assert came(scene)[:4] == unanswered
-    assert scene.agent.heard == ["hi"]
+    assert scene.agent.received == ["hi"]
     assert scene.got() == ANSWERS
 
 
@@ -375,7 +375,7 @@ def while_the_turn_is_claimed(scene: Scene) -> None:
     scene.agent.in_next_call(lambda: stop(scene))
     scene.text("hi")
     scene.wake()
-    assert scene.agent.heard == []
+    assert scene.agent.received == []
 
 
 def while_the_agent_is_asked(scene: Scene) -> None:
@@ -390,7 +390,7 @@ def while_the_agent_is_asked(scene: Scene) -> None:
     scene.text("hi")
     scene.wake()
     scene.agent.complete = original  # type: ignore[method-assign]
-    assert scene.agent.heard == ["hi"]
+    assert scene.agent.received == ["hi"]
 
 
 def while_the_agent_is_thinking(scene: Scene) -> None:
@@ -411,7 +411,7 @@ def while_it_is_not_known_whether_the_agent_heard_it(scene: Scene) -> None:
 
 
 def while_the_chat_is_looked_into(scene: Scene) -> None:
-    scene.agent.fail("complete", CUT, heard=True)
+    scene.agent.fail("complete", CUT, received=True)
     scene.text("hi")
     scene.wake()
     scene.agent.in_next_call(lambda: stop(scene))
@@ -421,7 +421,7 @@ def while_the_chat_is_looked_into(scene: Scene) -> None:
 
 def while_the_agent_refuses_the_turn(scene: Scene) -> None:
     """Giving up would say FALLBACK_REPLY."""
-    scene.agent.fail("create_chat", Refused("malformed", provider="retell", status=400), heard=True)
+    scene.agent.fail("create_chat", Refused("malformed", provider="retell", status=400), received=True)
     scene.agent.in_next_call(lambda: stop(scene))
     scene.text("hi")
     scene.wake()
@@ -608,11 +608,11 @@ def test_whenever_stop_comes_nothing_more_is_sent_and_nothing_stays_behind(
 ) -> None:
     moment(scene)
     sends = [call for call, _ in scene.carrier.calls].count("send")
-    heard = list(scene.agent.heard)
+    received = list(scene.agent.received)
     scene.work_until_idle(at_most=120)
     scene.work(seconds=60)
     assert [call for call, _ in scene.carrier.calls].count("send") == sends
-    assert scene.agent.heard == heard
+    assert scene.agent.received == received
     assert came(scene) == [*texts_in, ("STOP", "keyword")]
     replies = {scene.rt.settings.media_reply: "MEDIA_REPLY", scene.rt.settings.fallback_reply: "FALLBACK_REPLY"}
     assert [(replies.get(body, body), status) for body, status in went(scene)] == texts_out
@@ -635,7 +635,7 @@ def test_whenever_stop_has_come_the_next_text_after_start_is_answered_and_nothin
     scene.text("again")
     scene.work_until_idle(at_most=300)
     assert scene.got()[before:] == ["again 1", "again 2", "again 3"]
-    assert scene.agent.heard.count("again") == 1
+    assert scene.agent.received.count("again") == 1
     nothing_is_left(scene)
 
 
@@ -686,7 +686,7 @@ def test_a_worker_that_outlived_the_stop_changes_nothing(scene: Scene) -> None:
     scene.agent.in_next_call(out_and_in)
     scene.text("two")
     scene.work_until_idle()
-    assert scene.agent.heard == ["one", "two", "three"]
+    assert scene.agent.received == ["one", "two", "three"]
     assert scene.got() == [f"{said} {n}" for said in ("one", "three") for n in (1, 2, 3)]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED, TurnStatus.CANCELED, TurnStatus.ANSWERED]
     nothing_is_left(scene)
@@ -1009,7 +1009,7 @@ def test_numbers_of_no_service_or_another_one_go_on(scene: Scene, more: Any) -> 
     scene.text("STOP", ANN, to=SHORT_CODE)
     scene.text("hello", to=OTHER_NUMBER, **more)
     scene.work_until_idle()
-    assert scene.agent.heard == ["hi\nhello"]
+    assert scene.agent.received == ["hi\nhello"]
     scene.clock.tick(60)
     scene.text("STOP", to=OTHER_NUMBER, **more)
     scene.text("START", to=SHORT_CODE)

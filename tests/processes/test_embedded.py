@@ -51,7 +51,7 @@ class Up:
     def must_have_answered(self, *said: str, within: float = 30) -> None:
         """Every one of Ann's texts so far was heard and answered once, in order."""
         until(self.simulator.settled, "all is settled", within)
-        assert self.simulator.agent.heard(ANN) == list(said)
+        assert self.simulator.agent.received(ANN) == list(said)
         assert self.simulator.phones.inbox(ANN) == [f"re: {text}" for text in said]
         verdict = judge(self.simulator.ledger)
         assert verdict.ok, str(verdict)
@@ -113,7 +113,7 @@ def test_after_a_kill_the_next_start_takes_up_at_once_what_was_in_flight(up: Up)
     up.must_have_answered("one")
     up.simulator.faults.next("agent_slow", seconds=2)
     up.simulator.phones.text(ANN, "two")
-    until(lambda: up.simulator.agent.heard(ANN) == ["one", "two"], "the agent has heard it")
+    until(lambda: up.simulator.agent.received(ANN) == ["one", "two"], "the agent has heard it")
     process.kill()
     up.start()
     up.must_have_answered("one", "two", within=0.75 * STALLED_AFTER.total_seconds())
@@ -123,7 +123,7 @@ def test_a_turn_that_takes_too_long_does_not_hold_up_the_end(up: Up) -> None:
     process = up.start()
     up.simulator.faults.next("agent_slow", seconds=GRACE + 2)
     up.simulator.phones.text(ANN, "one")
-    until(lambda: up.simulator.agent.heard(ANN) == ["one"], "the agent has heard it")
+    until(lambda: up.simulator.agent.received(ANN) == ["one"], "the agent has heard it")
     assert process.stop(GRACE + 2) == 0
     assert "still in flight" in process.output
     up.start()
@@ -145,7 +145,7 @@ def test_a_second_one_on_the_same_file_is_refused_and_harms_nothing(up: Up) -> N
     up.start()
     up.simulator.faults.next("agent_slow", seconds=2)
     up.simulator.phones.text(ANN, "one")
-    until(lambda: up.simulator.agent.heard(ANN) == ["one"], "the agent has heard it")
+    until(lambda: up.simulator.agent.received(ANN) == ["one"], "the agent has heard it")
     command = [sys.executable, "-m", "bridge", "up", "--port", str(free_port(HERE))]
     second = up.processes.start("second", command)
     assert second.wait() == 1

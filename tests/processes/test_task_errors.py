@@ -18,7 +18,7 @@ from bridge.processes import tasks
 from bridge.providers.agents.contract import Item
 from bridge.queues import task_errors
 from bridge.queues.task_errors import A_FEW, STANDS_FOR
-from bridge.web.health import step_faults
+from bridge.web.health import task_faults
 from bridge.web.queries import failures
 from bridge.web.queries.metrics import build_registry
 from tests.fakes import FakeAgent
@@ -44,11 +44,11 @@ class Buggy(FakeAgent):
 def answer_rings(scene: Scene) -> None:
     """As the front doors do it: what is raised is told, and nothing else."""
 
-    def heard(task: str, rt: Any, row: int) -> None:
+    def received(task: str, rt: Any, row: int) -> None:
         with suppress(Exception):
             tasks.run_task(rt, task, row)
 
-    scene.notifier.drain(scene.rt, {task: partial(heard, task) for task in tasks.TASKS})
+    scene.notifier.drain(scene.rt, {task: partial(received, task) for task in tasks.TASKS})
 
 
 class Guarded(Scene):
@@ -105,7 +105,7 @@ def test_readyz_says_so(scene: Guarded) -> None:
 def faults(scene: Scene) -> list[dict[str, str]]:
     """What ``/readyz`` tells of the steps. A test's tables are not those of a migration, which it would tell first."""
     with scene.sessions() as session:
-        return [fault.whole() for fault in step_faults(session, scene.clock())]
+        return [fault.whole() for fault in task_faults(session, scene.clock())]
 
 
 def test_nobody_s_words_are_told(scene: Guarded, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +147,7 @@ def test_when_it_is_mended_nothing_is_lost_and_the_alarm_ends(scene: Guarded, ag
     scene.work(seconds=LONG)
     agent.bug = None
     scene.work_until_idle()
-    assert agent.heard == [SECRET]
+    assert agent.received == [SECRET]
     assert scene.got() == [f"You said: {SECRET}"]
     scene.clock.tick(STANDS_FOR.total_seconds())
     assert (parts(scene), metric(scene), failures.list_failures(scene.rt).failures) == ([], {}, [])

@@ -28,7 +28,7 @@ class Stage(Protocol):
     def end(self, chat_id: str) -> None:
         """The chat ends by itself."""
 
-    def cut(self, method: str, *, heard: bool) -> None:
+    def cut(self, method: str, *, received: bool) -> None:
         """The next call gets no answer."""
 
     def limit(self, method: str) -> None:
@@ -47,8 +47,8 @@ class FakeStage:
     def end(self, chat_id: str) -> None:
         self._agent.end(chat_id)
 
-    def cut(self, method: str, *, heard: bool) -> None:
-        self._agent.fail(method, OutcomeUnknown("cut", provider="retell"), heard=heard)
+    def cut(self, method: str, *, received: bool) -> None:
+        self._agent.fail(method, OutcomeUnknown("cut", provider="retell"), received=received)
 
     def limit(self, method: str) -> None:
         self._agent.fail(method, RateLimited("slow down", provider="retell", status=429, retry_after=7))
@@ -82,8 +82,8 @@ class RetellStage:
         assert chat
         self._simulator.agent.end(chat, "silence")
 
-    def cut(self, method: str, *, heard: bool) -> None:
-        self._simulator.faults.next("agent_cut" if heard else "agent_cut_before", calls=[SIMULATED[method]])
+    def cut(self, method: str, *, received: bool) -> None:
+        self._simulator.faults.next("agent_cut" if received else "agent_cut_before", calls=[SIMULATED[method]])
 
     def limit(self, method: str) -> None:
         self._simulator.faults.next("agent_429", calls=[SIMULATED[method]], retry_after=7)
@@ -115,7 +115,7 @@ def stage(new_stage: NewStage) -> Stage:
     return new_stage()
 
 
-def heard(agent: Agent, chat_id: str) -> list[str]:
+def received(agent: Agent, chat_id: str) -> list[str]:
     """What the chat shows of the person."""
     return [item.content for item in agent.get_chat(chat_id).items or () if item.speaker is Speaker.USER]
 
@@ -146,14 +146,14 @@ def test_a_new_chat_may_hold_a_greeting(new_stage: NewStage) -> None:
     agent = new_stage(greeting=GREETING).agent
     chat = agent.create_chat(ABOUT)
     assert [(item.speaker, item.content) for item in chat.items or ()] == [(Speaker.AGENT, GREETING)]
-    assert heard(agent, chat.id) == []
+    assert received(agent, chat.id) == []
 
 
 def test_what_is_said_is_heard_once_and_what_is_answered_stands_in_the_chat(stage: Stage) -> None:
     chat = stage.agent.create_chat(ABOUT)
     first = stage.agent.complete(chat.id, "hello")
     second = stage.agent.complete(chat.id, "hello")
-    assert heard(stage.agent, chat.id) == ["hello", "hello"]
+    assert received(stage.agent, chat.id) == ["hello", "hello"]
     assert any(item.speaker is Speaker.AGENT for item in first)
     shown = stage.agent.get_chat(chat.id).items or ()
     assert [item for item in shown if item.speaker is not Speaker.USER] == [*first, *second]
@@ -170,7 +170,7 @@ def test_every_item_has_a_name_of_its_own(stage: Stage) -> None:
 def test_two_chats_do_not_hear_each_other(stage: Stage) -> None:
     one, other = stage.agent.create_chat(ABOUT), stage.agent.create_chat(ABOUT)
     stage.agent.complete(one.id, "hello")
-    assert heard(stage.agent, other.id) == []
+    assert received(stage.agent, other.id) == []
 
 
 def test_an_ended_chat_hears_nothing(stage: Stage) -> None:
@@ -179,7 +179,7 @@ def test_an_ended_chat_hears_nothing(stage: Stage) -> None:
     with pytest.raises(ChatEnded):
         stage.agent.complete(chat.id, "hello")
     assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
-    assert heard(stage.agent, chat.id) == []
+    assert received(stage.agent, chat.id) == []
 
 
 def test_an_unknown_chat_is_an_ended_one(stage: Stage) -> None:
@@ -206,25 +206,25 @@ def test_an_agent_that_hangs_up_says_so(stage: Stage) -> None:
 
 def test_a_call_that_is_cut_after_it_was_heard_may_have_been_done_and_the_chat_shows_it(stage: Stage) -> None:
     chat = stage.agent.create_chat(ABOUT)
-    stage.cut("complete", heard=True)
+    stage.cut("complete", received=True)
     with pytest.raises(OutcomeUnknown) as caught:
         stage.agent.complete(chat.id, "hello")
     assert caught.value.maybe_done
-    assert heard(stage.agent, chat.id) == ["hello"]
+    assert received(stage.agent, chat.id) == ["hello"]
     assert spoken(stage.agent, chat.id)
 
 
 def test_a_call_that_is_cut_before_it_was_heard_is_not_repeated(stage: Stage) -> None:
     chat = stage.agent.create_chat(ABOUT)
-    stage.cut("complete", heard=False)
+    stage.cut("complete", received=False)
     with pytest.raises(OutcomeUnknown):
         stage.agent.complete(chat.id, "hello")
-    assert heard(stage.agent, chat.id) == []
+    assert received(stage.agent, chat.id) == []
 
 
 def test_an_end_whose_answer_is_lost_was_an_end(stage: Stage) -> None:
     chat = stage.agent.create_chat(ABOUT)
-    stage.cut("end_chat", heard=True)
+    stage.cut("end_chat", received=True)
     with pytest.raises(OutcomeUnknown):
         stage.agent.end_chat(chat.id)
     assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
@@ -255,7 +255,7 @@ def assert_nothing_was_done(agent: Agent, chat_id: str, error: RemoteError) -> N
     assert not error.maybe_done
     assert error.provider == agent.provider
     assert agent.get_chat(chat_id).state is ChatState.ONGOING
-    assert heard(agent, chat_id) == []
+    assert received(agent, chat_id) == []
     assert len(agent.list_chats().chats) == 1
 
 

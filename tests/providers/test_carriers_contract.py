@@ -175,7 +175,7 @@ def test_a_channel_is_kept_and_its_addresses_are_others_than_the_numbers_in_them
 
 
 def test_without_a_service_every_address_has_a_queue_of_its_own(stage: Stage) -> None:
-    assert [stage.carrier.queue_of(sender) for sender in (NUMBER, WHATSAPP_NUMBER)] == [NUMBER, WHATSAPP_NUMBER]
+    assert [stage.carrier.sending_identity(sender) for sender in (NUMBER, WHATSAPP_NUMBER)] == [NUMBER, WHATSAPP_NUMBER]
 
 
 def test_a_text_is_found_again_as_it_was_taken(stage: Stage) -> None:

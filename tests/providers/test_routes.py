@@ -53,12 +53,12 @@ def test_nothing_written_is_no_route(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["{", "agent_x", '{"+1555"}', "[" * 100_000, "{'+15550001111': 1}"])
 def test_what_is_no_json_is_told_with_an_example(text: str) -> None:
-    assert faults(text) == [f"is no JSON; write it like {EXAMPLE_ROUTES}"]
+    assert faults(text) == [f"is not JSON; write it like {EXAMPLE_ROUTES}"]
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '"x"', "null", "[[]]"])
 def test_what_is_no_object_is_told_with_an_example(text: str) -> None:
-    assert faults(text) == [f"is no JSON object; write it like {EXAMPLE_ROUTES}"]
+    assert faults(text) == [f"is not a JSON object; write it like {EXAMPLE_ROUTES}"]
 
 
 @pytest.mark.parametrize(
@@ -66,25 +66,25 @@ def test_what_is_no_object_is_told_with_an_example(text: str) -> None:
     [
         ('{"provider": "retell"}', ["agent_id is not set; set it"]),
         ('{"agent_id": "agent_x"}', ["provider is not set; set it"]),
-        ('{"provider": "eliza", "agent_id": "agent_x"}', ["provider is none of the choices; write 'retell'"]),
+        ('{"provider": "eliza", "agent_id": "agent_x"}', ["provider is not one of the choices; write 'retell'"]),
         ('{"provider": "retell", "agent_id": ""}', ["agent_id is empty; set it"]),
-        ('{"provider": "retell", "agent_id": 7}', ["agent_id is no text; write it between quotes"]),
-        ('{"provider": "retell", "agent_id": null}', ["agent_id is no text; write it between quotes"]),
+        ('{"provider": "retell", "agent_id": 7}', ["agent_id is not a text; put it in quotes"]),
+        ('{"provider": "retell", "agent_id": null}', ["agent_id is not a text; put it in quotes"]),
         (
             json.dumps({**AGENT_X, "agent_id": "x" * 201}),
             ["agent_id is too long; the most is 200 characters"],
         ),
         (
             json.dumps({**AGENT_X, "agent_version": True}),
-            ["agent_version is no text; write it between quotes"],
+            ["agent_version is not a text; put it in quotes"],
         ),
         (
             json.dumps({**AGENT_X, "agentid": "agent_x"}),
-            ["a field is not known; there are provider, agent_id, agent_version"],
+            ["a field is unknown; the known ones are provider, agent_id, agent_version"],
         ),
         (
             '{"provider": "retell", "agent_id": "a", "agent_id": "b"}',
-            ["a field stands there twice; keep one of them"],
+            ["a field appears twice; keep one"],
         ),
         ('"agent_x"', ["provider is not set; set it", "agent_id is not set; set it"]),
         ("[]", ["provider is not set; set it", "agent_id is not set; set it"]),
@@ -102,11 +102,11 @@ def test_all_faults_are_told_at_once_also_those_of_other_settings() -> None:
     assert told == [
         "AGENT_ROUTES at its entry 1 (…): provider is not set; set it",
         "AGENT_ROUTES at its entry 1 (…): agent_id is not set; set it",
-        "AGENT_ROUTES at its entry 1 (…): this is no number; write it like +15550001111",
-        "AGENT_ROUTES at its entry 3 (+1555…22): provider is none of the choices; write 'retell'",
+        "AGENT_ROUTES at its entry 1 (…): this is not a phone number; write it like +15550001111",
+        "AGENT_ROUTES at its entry 3 (+1555…22): provider is not one of the choices; write 'retell'",
         "AGENT_ROUTES at its entry 3 (+1555…22): agent_id is empty; set it",
-        "AGENT_ROUTES at its entry 3 (+1555…22): this number stands there twice; keep one of them",
-        "REPLY_DEBOUNCE is no duration; write a number and a unit, such as 90s, 15m, 24h or 90d",
+        "AGENT_ROUTES at its entry 3 (+1555…22): this number appears twice; keep one",
+        "REPLY_DEBOUNCE is not a duration; write a number and a unit, such as 90s, 15m, 24h or 90d",
     ]
     assert len(caught.value.faults) == len(told) + 5
 
@@ -136,7 +136,7 @@ def scene(sessions: Sessions) -> Scene:
 def opened(scene: Scene) -> list[tuple[str, str]]:
     """The agent of each chat at the provider, and what the chat has heard."""
     return [
-        (chat.about.route.agent_id if chat.about.route else "", "\n".join(chat.heard))
+        (chat.about.route.agent_id if chat.about.route else "", "\n".join(chat.received))
         for chat in scene.agent.chats.values()
     ]
 
@@ -182,12 +182,12 @@ def test_a_new_version_of_the_same_agent_waits_for_the_next_chat(scene: Scene) -
     assert opened(scene) == [("agent_x", "one\ntwo")]
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("received", [True, False])
 def test_a_turn_that_may_have_been_heard_is_looked_for_in_the_chat_in_which_it_was_said(
-    scene: Scene, heard: bool
+    scene: Scene, received: bool
 ) -> None:
     scene.text("one", to=OTHER)
-    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=heard)
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), received=received)
     scene.wake()
     scene.set()
     scene.work_until_idle()

@@ -29,7 +29,7 @@ def test_what_was_said_is_found_with_its_answer_however_often_it_was_said_before
     old = chat(before, ids=ids)
     now = chat([*before, (said, answer)], ids=ids)
     found = find_turn(now, bookmark(old))
-    assert found.heard is True
+    assert found.received is True
     assert found.answer == tuple(now[len(old) + 1 :])
 
 
@@ -48,7 +48,7 @@ def test_a_bookmark_that_is_advanced_turn_by_turn_stands_where_the_chat_does(
     for n in range(len(turns)):
         items = chat(turns[: n + 1], ids=ids)
         found = find_turn(items, stands)
-        assert found.heard
+        assert found.received
         stands = advance(stands, found.answer)
     assert find_turn(chat(turns, ids=ids), stands) == NOT_RECEIVED
 
@@ -78,7 +78,7 @@ def test_words_that_somebody_else_said_in_the_chat_are_not_taken_for_ours(
 def test_an_answer_counts_only_without_an_open_tool_call() -> None:
     said = Item(Speaker.USER, "hi", "m1")
     open_call = Item(Speaker.OTHER, "", "m3", pending=True)
-    spoken = Item(Speaker.AGENT, "One moment.", "m2")
-    assert find_turn([said, spoken], Bookmark()).answered
-    assert not find_turn([said, spoken, open_call], Bookmark()).answered
+    replied = Item(Speaker.AGENT, "One moment.", "m2")
+    assert find_turn([said, replied], Bookmark()).answered
+    assert not find_turn([said, replied, open_call], Bookmark()).answered
     assert not find_turn([said, Item(Speaker.OTHER, "", "m2")], Bookmark()).answered

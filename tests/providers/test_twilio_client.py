@@ -18,7 +18,7 @@ import pytest
 
 from bridge.providers.carriers.contract import TREATMENTS, CarriedText, Carrier, Delivery, InboundText, OutgoingText
 from bridge.providers.carriers.twilio import inbound_pages as twilio_received
-from bridge.providers.carriers.twilio.client import LIST_LIMIT, MOST_LOOKED_PAGES, PAGE_SIZE, SEND_TIMEOUT, Twilio
+from bridge.providers.carriers.twilio.client import LIST_LIMIT, MOST_LIST_PAGES, PAGE_SIZE, SEND_TIMEOUT, Twilio
 from bridge.providers.carriers.twilio.error_codes import MEANINGS
 from bridge.providers.carriers.twilio.inbound_pages import LONGEST_WAY, MOST_PAGES, Page, Received
 from bridge.providers.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
@@ -129,8 +129,8 @@ def test_an_address_of_a_channel_speaks_for_itself_also_where_there_is_a_service
 
 def test_a_text_waits_in_the_queue_of_its_number_or_of_the_service(new_carrier: NewCarrier) -> None:
     alone, together = new_carrier(), new_carrier(twilio_messaging_service_sid=SERVICE)
-    assert (alone.queue_of(NUMBER), together.queue_of(NUMBER)) == (NUMBER, SERVICE)
-    assert together.queue_of(f"whatsapp:{NUMBER}") == f"whatsapp:{NUMBER}"
+    assert (alone.sending_identity(NUMBER), together.sending_identity(NUMBER)) == (NUMBER, SERVICE)
+    assert together.sending_identity(f"whatsapp:{NUMBER}") == f"whatsapp:{NUMBER}"
 
 
 @pytest.mark.parametrize(
@@ -240,11 +240,11 @@ def test_a_page_that_is_not_full_may_lead_on(server: Vendor, carrier: Carrier) -
 
 
 def test_a_list_of_ours_that_leads_to_ever_new_addresses_tells_nothing(server: Vendor, carrier: Carrier) -> None:
-    for n in range(MOST_LOOKED_PAGES + 1):
+    for n in range(MOST_LIST_PAGES + 1):
         server.says(200, page(next_page_uri=f"{MORE}&n={n}"))
     with pytest.raises(OutcomeUnknown):
         carrier.sent_to(ANN, NUMBER, SINCE)
-    assert len(server.asked) == MOST_LOOKED_PAGES + 1
+    assert len(server.asked) == MOST_LIST_PAGES + 1
 
 
 @pytest.mark.parametrize("address", ["https://api.example.com/2010-04-01/more", "/more", 7, "{}/\x00", "{}/é"])
@@ -387,9 +387,9 @@ def test_a_text_that_no_row_can_hold_leaves_the_outcome_open(
 ) -> None:
     server.says(201, message(**fields))
     server.says(200, page(message(**fields)))
-    with pytest.raises(OutcomeUnknown, match="not what its API promises"):
+    with pytest.raises(OutcomeUnknown, match="does not have the documented form"):
         carrier.send(TEXT)
-    with pytest.raises(OutcomeUnknown, match="not what its API promises"):
+    with pytest.raises(OutcomeUnknown, match="does not have the documented form"):
         carrier.sent_to(ANN, NUMBER, SINCE)
 
 

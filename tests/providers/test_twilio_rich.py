@@ -57,7 +57,7 @@ def test_its_fate_comes_true(name: str) -> None:
     text = read(**{**others, name: value})
     assert (dict(text.extras).get(name) == value) is (fate(name) in (Fate.STORED, Fate.REFUSED))
     said = "12.5" if name in PLACE else "zebra"
-    assert (said in text.said) is (fate(name) is Fate.SAID)
+    assert (said in text.content) is (fate(name) is Fate.AGENT)
 
 
 # -- a place -------------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_its_fate_comes_true(name: str) -> None:
     ],
 )
 def test_a_place_is_said_in_words(fields: dict[str, str], said: str) -> None:
-    assert read(**fields).said == said
+    assert read(**fields).content == said
 
 
 # -- taps ----------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def interactive(kind: str, **reply: str) -> str:
 )
 def test_the_words_of_a_tap_are_the_text(fields: dict[str, str], body: str, said: str) -> None:
     text = read(**fields)
-    assert (text.body, text.said) == (body, said)
+    assert (text.body, text.content) == (body, said)
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_the_words_of_a_tap_are_the_text(fields: dict[str, str], body: str, said
     ],
 )
 def test_the_answers_of_a_form_are_said_one_a_line(field: str, data: Any, said: str) -> None:
-    assert read(**{field: json.dumps(data)}).said == said
+    assert read(**{field: json.dumps(data)}).content == said
 
 
 def test_the_same_answers_in_two_parameters_are_said_once() -> None:
     answers = json.dumps({"name": "Ann"})
-    assert read(FlowData=answers, InteractiveData=answers).said == "name: Ann"
+    assert read(FlowData=answers, InteractiveData=answers).content == "name: Ann"
 
 
 # -- what can't be read --------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_whatever_comes_is_a_text_that_the_tables_can_hold(fields: dict[str, str
     text = read(**{**fields, **LEAST, field: data})
     assert len(text.aside) <= LONGEST_WORDS
     assert len(text.extras) <= MOST_EXTRAS
-    for words in (text.said, *itertools.chain(*text.extras)):
+    for words in (text.content, *itertools.chain(*text.extras)):
         assert "\x00" not in words
         words.encode()
 
@@ -233,14 +233,14 @@ def test_whatever_comes_is_a_text_that_the_tables_can_hold(fields: dict[str, str
 def test_huge_parameters_are_cut() -> None:
     text = read(ChannelMetadata="x" * 50_000, FlowData=json.dumps({f"q{n}": "x" * 100 for n in range(500)}))
     assert len(dict(text.extras)["ChannelMetadata"]) == LONGEST_EXTRA
-    assert len(text.said) == LONGEST_WORDS
+    assert len(text.content) == LONGEST_WORDS
     assert len(read(**{f"MediaUrl{n}": "https://a" for n in range(500)}).extras) == MOST_EXTRAS
 
 
 @pytest.mark.parametrize("piece", ["[", '{"a":', "1" * 9, '"[', "{}"])
 def test_a_deep_or_odd_document_is_no_fault(piece: str) -> None:
-    assert read(FlowData=piece * 7000).said == ""
+    assert read(FlowData=piece * 7000).content == ""
 
 
 def test_characters_that_no_table_holds_are_replaced_in_what_a_form_says() -> None:
-    assert read(FlowData='{"name": "a\\u0000b\\ud800"}').said == "name: a\ufffdb\ufffd"
+    assert read(FlowData='{"name": "a\\u0000b\\ud800"}').content == "name: a\ufffdb\ufffd"

@@ -62,7 +62,7 @@ def test_an_agent_that_serves_nobody_is_asked_by_one_probe_at_a_time(scene: Scen
     scene.work(seconds=100)
     assert 5 < attempts(scene) < 15
     assert [row.attempts for row in scene.rows(Turn)] == [0] * len(scene.rows(Turn))
-    assert scene.agent.heard == []
+    assert scene.agent.received == []
 
 
 @pytest.mark.parametrize("error", AGENT_AWAY, ids=str)
@@ -91,7 +91,7 @@ def test_a_carrier_that_serves_nobody_costs_no_answer(scene: Scene) -> None:
     text_all(scene, "one")
     scene.work(seconds=100)
     assert sum(call == "send" for call, _ in scene.carrier.calls) < 15
-    assert len(scene.agent.heard) == 5
+    assert len(scene.agent.received) == 5
     scene.carrier.recover()
     scene.work(seconds=30)
     assert [scene.got(phone) for phone in PHONES] == [[f"You said: one {phone}"] for phone in PHONES]
@@ -107,7 +107,7 @@ def test_a_key_that_is_revoked_in_the_middle_loses_nothing(scene: Scene) -> None
     scene.agent.recover()
     scene.work(seconds=30)
     assert [scene.got(phone)[-1] for phone in PHONES] == [f"You said: two {phone}" for phone in PHONES]
-    assert len(scene.agent.heard) == 10
+    assert len(scene.agent.received) == 10
 
 
 def test_what_is_too_old_is_given_up_all_the_same(sessions: Sessions) -> None:
@@ -343,7 +343,7 @@ def test_a_wrong_agent_holds_up_its_own_numbers_and_no_other(routed: Scene) -> N
     for number in (WRONG, NUMBER, ALSO_WRONG, RIGHT):
         routed.text(f"one to {number}", to=number)
     routed.work(seconds=60)
-    assert sorted(routed.agent.heard) == [f"one to {number}" for number in (NUMBER, RIGHT)]
+    assert sorted(routed.agent.received) == [f"one to {number}" for number in (NUMBER, RIGHT)]
     assert open_scopes(routed) == ["retell agent_wrong"]
     assert sum(call == "create_chat" for call, _ in routed.agent.calls) < 15
     assert sum(row.attempts for row in routed.rows(Turn)) == 2
@@ -355,7 +355,7 @@ def test_when_it_is_known_its_texts_flow(routed: Scene) -> None:
     routed.work(seconds=60)
     routed.agent.unknown = set()
     routed.work(seconds=12)
-    assert sorted(routed.agent.heard) == [f"one to {number}" for number in (WRONG, ALSO_WRONG)]
+    assert sorted(routed.agent.received) == [f"one to {number}" for number in (WRONG, ALSO_WRONG)]
     assert open_scopes(routed) == []
 
 
@@ -364,7 +364,7 @@ def test_when_the_setting_is_mended_its_texts_flow_and_nothing_of_the_hold_is_le
     routed.work(seconds=60)
     routed.set(agent_routes={WRONG: ROUTES[RIGHT]})
     routed.work(seconds=21)
-    assert routed.agent.heard == ["one"]
+    assert routed.agent.received == ["one"]
     routed.tick(2)
     assert open_scopes(routed) == []
 
@@ -378,7 +378,7 @@ def test_chats_that_are_open_with_an_agent_that_was_deleted_go_on(routed: Scene)
     routed.work(seconds=5)
     routed.text("two", to=WRONG)
     routed.work()
-    assert routed.agent.heard == ["one", "two"]
+    assert routed.agent.received == ["one", "two"]
 
 
 def test_a_wrong_agent_in_the_settings_for_all_leaves_the_routes_alone(routed: Scene) -> None:
@@ -386,11 +386,11 @@ def test_a_wrong_agent_in_the_settings_for_all_leaves_the_routes_alone(routed: S
     for number in (NUMBER, WRONG):
         routed.text(f"one to {number}", to=number)
     routed.work(seconds=30)
-    assert routed.agent.heard == [f"one to {WRONG}"]
+    assert routed.agent.received == [f"one to {WRONG}"]
     assert open_scopes(routed) == ["retell agent_1"]
     routed.agent.unknown = set()
     routed.work(seconds=12)
-    assert sorted(routed.agent.heard) == [f"one to {number}" for number in (NUMBER, WRONG)]
+    assert sorted(routed.agent.received) == [f"one to {number}" for number in (NUMBER, WRONG)]
 
 
 def test_an_account_that_is_refused_stops_all_agents_and_its_end_is_found_beside_a_wrong_one(routed: Scene) -> None:
@@ -401,10 +401,10 @@ def test_an_account_that_is_refused_stops_all_agents_and_its_end_is_found_beside
     routed.text("one", to=NUMBER)
     routed.work(seconds=60)
     assert open_scopes(routed) == ["retell", "retell agent_wrong"]
-    assert routed.agent.heard == []
+    assert routed.agent.received == []
     routed.agent.recover()
     routed.work(seconds=30)
-    assert routed.agent.heard == ["one", "one"]
+    assert routed.agent.received == ["one", "one"]
     assert open_scopes(routed) == ["retell agent_wrong"]
 
 

@@ -61,7 +61,7 @@ def test_a_text_is_taken_by_the_ring_of_the_webhook_though_the_webs_clock_is_ahe
     for n, body in enumerate(("one", "two")):
         texts(web, body, n)
         scene.wake()
-        assert scene.agent.heard[n:] == [body]
+        assert scene.agent.received[n:] == [body]
 
 
 def test_an_answer_is_taken_by_the_ring_of_a_worker_whose_clock_is_ahead(scene: Scene, ahead: Runtime) -> None:
@@ -82,12 +82,12 @@ def test_the_text_behind_is_taken_at_once_though_it_was_made_due_by_a_worker_who
 
     class Once(FakeHeartbeat):
         def may_start_work(self, worker: str) -> bool:
-            return super().may_start_work(worker) and not scene.agent.heard
+            return super().may_start_work(worker) and not scene.agent.received
 
     process_turns(replace(ahead, heartbeat=Once(scene.sessions, scene.clock)), 1)
-    assert scene.agent.heard == ["one"]
+    assert scene.agent.received == ["one"]
     scene.wake()
-    assert scene.agent.heard == ["one", "two"]
+    assert scene.agent.received == ["one", "two"]
 
 
 @pytest.mark.parametrize("task", ["process_turns", "process_deliveries"])

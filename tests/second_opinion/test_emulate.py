@@ -46,7 +46,7 @@ class Standing:
     def __init__(self, folder: Path, emulated: Emulated, doorstep: Relay, simulator: Simulator, agent: str) -> None:
         self.emulated = emulated
         self.doorstep = doorstep
-        self.heard = simulator.agent.heard
+        self.received = simulator.agent.received
         self._settings = {
             "DATABASE_URL": f"sqlite:///{folder / 'bridge.sqlite3'}",
             "PUBLIC_URL": doorstep.address,
@@ -80,7 +80,7 @@ class Standing:
         """Each line was heard once and answered once, in order, and nothing is left to do."""
         until(lambda: len(self.got(phone)) >= len(said), "the answers have come")
         until(self._nothing_left, "nothing is left to do")
-        assert [line for turn in self.heard(phone) for line in turn.split("\n")] == said
+        assert [line for turn in self.received(phone) for line in turn.split("\n")] == said
         assert self.got(phone) == [f"re: {body}" for body in said]
 
     def deliveries(self, phone: str) -> list[Delivery | None]:
@@ -174,7 +174,7 @@ def test_a_text_that_another_token_has_signed_is_refused(standing: Standing) -> 
     standing.start(TWILIO_AUTH_TOKEN="token-of-somebody-else")
     standing.emulated.text(ANN, "hello")
     assert standing.told("/twilio/inbound") == [403]
-    assert standing.heard(ANN) == []
+    assert standing.received(ANN) == []
 
 
 # -- the adapter by itself -----------------------------------------------------------------------------------------

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from bridge.simulator import Ledger, Simulator, SimulatorSettings, Verdict, judge
 from bridge.simulator.excuses import IN_FLIGHT
-from bridge.simulator.ledger import Event, Failed, Greeted, Heard, Poisoned, Refused, Said, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import (
+    Event,
+    Failed,
+    Greeted,
+    Poisoned,
+    Received,
+    Refused,
+    Replied,
+    Sent,
+    Text,
+    Webhook,
+    Wrong,
+)
 
 ANA, BEN = "+15551230001", "+15551230002"
 OURS = "+15550001111"
@@ -32,14 +44,14 @@ class Story:
             self.ledger.write(Webhook(sid=sid, phone=phone, ok=ok))
         return self
 
-    def heard(self, phone: str, *turns: str) -> Story:
-        return self._write(Heard(chat=f"chat of {phone}", phone=phone, content=turn) for turn in turns)
+    def received(self, phone: str, *turns: str) -> Story:
+        return self._write(Received(chat=f"chat of {phone}", phone=phone, content=turn) for turn in turns)
 
     def poisoned(self, phone: str, *turns: str) -> Story:
         return self._write(Poisoned(chat=f"chat of {phone}", phone=phone, content=turn) for turn in turns)
 
-    def said(self, phone: str, *messages: str) -> Story:
-        return self._write(Said(chat=f"chat of {phone}", phone=phone, content=message) for message in messages)
+    def replied(self, phone: str, *messages: str) -> Story:
+        return self._write(Replied(chat=f"chat of {phone}", phone=phone, content=message) for message in messages)
 
     def sent(self, phone: str, *bodies: str) -> Story:
         return self._write(Sent(sid="SM", to=phone, sender=OURS, body=body) for body in bodies)
@@ -54,51 +66,53 @@ class Story:
 
 
 def well(phone: str = ANA) -> Story:
-    story = Story().texts(phone, "one", "two", "three").heard(phone, "one", "two\nthree")
-    return story.said(phone, "re: one", "re: two", "re: three").sent(phone, "re: one", "re: two", "re: three")
+    story = Story().texts(phone, "one", "two", "three").received(phone, "one", "two\nthree")
+    return story.replied(phone, "re: one", "re: two", "re: three").sent(phone, "re: one", "re: two", "re: three")
 
 
 class TestTexts:
     def test_all_is_well_when_every_text_is_heard_once_and_every_answer_sent_once(self) -> None:
         verdict = judge(well().ledger)
         assert verdict.ok
-        assert (verdict.texts, verdict.heard, verdict.answers, verdict.sent) == (3, 3, 3, 3)
-        assert str(verdict) == "3 texts, 3 heard, 3 answers, 3 sent: all well"
+        assert (verdict.texts, verdict.received, verdict.answers, verdict.sent) == (3, 3, 3, 3)
+        assert str(verdict) == "3 texts, 3 received, 3 answers, 3 sent: all well"
 
     def test_an_empty_ledger_is_well(self) -> None:
         assert judge(Ledger()).ok
 
     def test_a_poisoned_text_need_not_be_heard_but_its_neighbours_must(self) -> None:
         story = Story().texts(ANA, "one", "poison", "two").texts(BEN, "poison").poisoned(ANA, "poison", "poison")
-        assert story.heard(ANA, "one").faults() == {"lost": 2}
-        assert story.heard(ANA, "two").heard(BEN, "poison").faults() == {}
+        assert story.received(ANA, "one").faults() == {"lost": 2}
+        assert story.received(ANA, "two").received(BEN, "poison").faults() == {}
 
     def test_a_text_that_is_never_heard_is_lost(self) -> None:
-        story = Story().texts(ANA, "one", "two").heard(ANA, "one")
+        story = Story().texts(ANA, "one", "two").received(ANA, "one")
         assert story.faults() == {"lost": 1}
         assert judge(story.ledger).examples == {"lost": [f"{ANA}: two"]}
 
     def test_a_text_that_is_heard_again_is_doubled(self) -> None:
-        assert Story().texts(ANA, "one", "two").heard(ANA, "one", "one\ntwo").faults() == {"doubled": 1}
+        assert Story().texts(ANA, "one", "two").received(ANA, "one", "one\ntwo").faults() == {"doubled": 1}
 
     def test_the_same_words_may_be_texted_and_heard_twice(self) -> None:
-        assert Story().texts(ANA, "ok", "ok").heard(ANA, "ok", "ok").faults() == {}
-        assert Story().texts(ANA, "ok", "ok").heard(ANA, "ok").faults() == {"lost": 1}
-        assert Story().texts(ANA, "ok", "ok").heard(ANA, "ok\nok\nok").faults() == {"doubled": 1}
+        assert Story().texts(ANA, "ok", "ok").received(ANA, "ok", "ok").faults() == {}
+        assert Story().texts(ANA, "ok", "ok").received(ANA, "ok").faults() == {"lost": 1}
+        assert Story().texts(ANA, "ok", "ok").received(ANA, "ok\nok\nok").faults() == {"doubled": 1}
 
     def test_a_text_in_the_wrong_chat_is_lost_here_and_invented_there(self) -> None:
-        assert Story().texts(ANA, "one").heard(BEN, "one").faults() == {"lost": 1, "invented": 1}
+        assert Story().texts(ANA, "one").received(BEN, "one").faults() == {"lost": 1, "invented": 1}
 
     def test_a_text_that_overtakes_another_is_disorder(self) -> None:
-        assert Story().texts(ANA, "one", "two", "three").heard(ANA, "two", "one", "three").faults() == {"disordered": 1}
-        assert Story().texts(ANA, "one", "two").heard(ANA, "two\none").faults() == {"disordered": 1}
+        assert Story().texts(ANA, "one", "two", "three").received(ANA, "two", "one", "three").faults() == {
+            "disordered": 1
+        }
+        assert Story().texts(ANA, "one", "two").received(ANA, "two\none").faults() == {"disordered": 1}
 
     def test_a_text_that_had_to_be_fetched_has_no_place_in_the_order(self) -> None:
-        story = Story().texts(ANA, "one", ok=False).texts(ANA, "two").heard(ANA, "two", "one")
+        story = Story().texts(ANA, "one", ok=False).texts(ANA, "two").received(ANA, "two", "one")
         assert story.faults() == {}
 
     def test_which_of_two_texts_with_the_same_words_had_to_be_fetched_can_not_be_told(self) -> None:
-        story = Story().texts(ANA, "ok").texts(ANA, "no").texts(ANA, "ok", ok=False).heard(ANA, "ok", "ok", "no")
+        story = Story().texts(ANA, "ok").texts(ANA, "no").texts(ANA, "ok", ok=False).received(ANA, "ok", "ok", "no")
         assert story.faults() == {}
 
     def test_a_lost_webhook_alone_is_no_excuse(self) -> None:
@@ -107,15 +121,15 @@ class TestTexts:
     @pytest.mark.parametrize("more", [{"media": 1}, {"keyword": "HELP"}, {"keyword": "START"}])
     def test_pictures_and_keywords_need_not_be_heard(self, more: dict[str, Any]) -> None:
         assert Story().texts(ANA, "one", **more).faults() == {}
-        assert Story().texts(ANA, "one", **more).heard(ANA, "one").faults() == {}
-        assert Story().texts(ANA, "one", **more).heard(ANA, "one", "one").faults() == {"doubled": 1}
+        assert Story().texts(ANA, "one", **more).received(ANA, "one").faults() == {}
+        assert Story().texts(ANA, "one", **more).received(ANA, "one", "one").faults() == {"doubled": 1}
 
     def test_a_text_of_several_lines_is_one_text(self) -> None:
-        assert Story().texts(ANA, "a\nb", "c").heard(ANA, "a\nb\nc").faults() == {}
-        assert Story().texts(ANA, "a\nb", "c").heard(ANA, "a\nc").faults() == {"lost": 1, "invented": 1}
+        assert Story().texts(ANA, "a\nb", "c").received(ANA, "a\nb\nc").faults() == {}
+        assert Story().texts(ANA, "a\nb", "c").received(ANA, "a\nc").faults() == {"lost": 1, "invented": 1}
 
     def test_blanks_around_a_text_do_not_matter(self) -> None:
-        assert Story().texts(ANA, " one ", "two\n").heard(ANA, "one", "two").faults() == {}
+        assert Story().texts(ANA, " one ", "two\n").received(ANA, "one", "two").faults() == {}
 
     def test_parallel_completions_are_counted(self) -> None:
         story = well()
@@ -125,23 +139,25 @@ class TestTexts:
 
 class TestAnswers:
     def test_an_answer_that_is_never_sent_is_lost(self) -> None:
-        assert Story().said(ANA, "one", "two").sent(ANA, "two").faults() == {"answers_lost": 1}
+        assert Story().replied(ANA, "one", "two").sent(ANA, "two").faults() == {"answers_lost": 1}
 
     def test_an_answer_that_is_sent_again_is_doubled(self) -> None:
-        assert Story().said(ANA, "one").sent(ANA, "one", "one").faults() == {"answers_doubled": 1}
+        assert Story().replied(ANA, "one").sent(ANA, "one", "one").faults() == {"answers_doubled": 1}
 
     def test_an_answer_to_somebody_else_is_crossed(self) -> None:
-        assert Story().said(ANA, "one").sent(BEN, "one").faults() == {"answers_lost": 1, "answers_crossed": 1}
+        assert Story().replied(ANA, "one").sent(BEN, "one").faults() == {"answers_lost": 1, "answers_crossed": 1}
 
     def test_the_same_answer_to_both_is_not(self) -> None:
-        assert Story().said(ANA, "hi").said(BEN, "hi").sent(BEN, "hi").sent(ANA, "hi").faults() == {}
+        assert Story().replied(ANA, "hi").replied(BEN, "hi").sent(BEN, "hi").sent(ANA, "hi").faults() == {}
 
     def test_an_answer_that_overtakes_another_is_disorder(self) -> None:
-        assert Story().said(ANA, "one", "two").sent(ANA, "two", "one").faults() == {"answers_disordered": 1}
+        assert Story().replied(ANA, "one", "two").sent(ANA, "two", "one").faults() == {"answers_disordered": 1}
 
     def test_the_same_words_twice_are_no_disorder(self) -> None:
-        assert Story().said(ANA, "ok", "one", "ok").sent(ANA, "ok", "one", "ok").faults() == {}
-        assert Story().said(ANA, "ok", "one", "ok").sent(ANA, "ok", "ok", "one").faults() == {"answers_disordered": 1}
+        assert Story().replied(ANA, "ok", "one", "ok").sent(ANA, "ok", "one", "ok").faults() == {}
+        assert Story().replied(ANA, "ok", "one", "ok").sent(ANA, "ok", "ok", "one").faults() == {
+            "answers_disordered": 1
+        }
 
     def test_what_the_agent_never_said_is_a_leak(self) -> None:
         assert Story().sent(ANA, '{"free": 2}').faults() == {"leaks": 1}
@@ -154,7 +170,7 @@ class TestAnswers:
 
     def test_a_blank_message_need_not_be_sent(self) -> None:
         """The agent's memory writes none into the ledger."""
-        assert Story().said(ANA, "one").sent(ANA, "one ").faults() == {}
+        assert Story().replied(ANA, "one").sent(ANA, "one ").faults() == {}
 
 
 @dataclass
@@ -201,12 +217,12 @@ class TestOptOut:
         assert Timed().stop().faults() == {}
 
     def test_saying_it_to_the_agent_is_a_fault(self) -> None:
-        assert Timed().stop().heard(ANA, "STOP").faults() == {"stop_heard": 1}
-        assert Timed().texts(ANA, "one").stop().heard(ANA, "one\nSTOP").faults() == {"stop_heard": 1}
+        assert Timed().stop().received(ANA, "STOP").faults() == {"stop_received": 1}
+        assert Timed().texts(ANA, "one").stop().received(ANA, "one\nSTOP").faults() == {"stop_received": 1}
 
     def test_the_same_word_that_the_carrier_did_not_take_may_be_heard(self) -> None:
         assert Timed().texts(ANA, "STOP").faults() == {}
-        assert Timed().texts(ANA, "STOP").heard(ANA, "STOP").faults() == {}
+        assert Timed().texts(ANA, "STOP").received(ANA, "STOP").faults() == {}
 
     @pytest.mark.parametrize("word", ["stop", "Unsubscribe", "START", "help", "INFO"])
     def test_no_such_word_needs_a_hearing(self, word: str) -> None:
@@ -215,7 +231,7 @@ class TestOptOut:
     @pytest.mark.parametrize("words", ["Opt out", "Stop!!", "“STOP”", "\u200bstop", "stop stop"])
     def test_a_stop_to_which_the_carrier_is_deaf_may_be_heeded_and_may_be_heard(self, words: str) -> None:
         assert Timed().texts(ANA, words, "hello?").faults() == {}
-        assert Timed().texts(ANA, words).heard(ANA, words).faults() == {}
+        assert Timed().texts(ANA, words).received(ANA, words).faults() == {}
         assert Timed().texts(ANA, words, "START", "hello?").faults() == {"lost": 1}
 
     @pytest.mark.parametrize("words", ["please stop", "stop it", "Yes!"])
@@ -227,25 +243,25 @@ class TestOptOut:
 
     def test_who_has_opted_out_needs_no_hearing_and_no_answer(self) -> None:
         assert Timed().stop().texts(ANA, "hello?").faults() == {}
-        assert Timed().stop().texts(ANA, "hello?").heard(ANA, "hello?").said(ANA, "Hi!").faults() == {}
+        assert Timed().stop().texts(ANA, "hello?").received(ANA, "hello?").replied(ANA, "Hi!").faults() == {}
 
     def test_who_has_come_back_does(self) -> None:
         story = Timed().stop().texts(ANA, "one").start().texts(ANA, "two")
         assert story.faults() == {"lost": 1}
-        assert story.heard(ANA, "two").said(ANA, "re: two").faults() == {"answers_lost": 1}
+        assert story.received(ANA, "two").replied(ANA, "re: two").faults() == {"answers_lost": 1}
         assert story.sent(ANA, "re: two").faults() == {}
 
     def test_what_still_waited_when_stop_came_is_let_go(self) -> None:
-        story = Timed().texts(ANA, "one").heard(ANA, "one").said(ANA, "re: one", "and this")
+        story = Timed().texts(ANA, "one").received(ANA, "one").replied(ANA, "re: one", "and this")
         assert story.sent(ANA, "re: one").texts(ANA, "two").stop().faults() == {}
 
     def test_what_was_passed_over_before_is_not(self) -> None:
-        story = Timed().texts(ANA, "one", "two").heard(ANA, "two").said(ANA, "re: one", "re: two")
+        story = Timed().texts(ANA, "one", "two").received(ANA, "two").replied(ANA, "re: one", "re: two")
         assert story.sent(ANA, "re: two").stop().faults() == {"lost": 1, "answers_lost": 1}
 
     def test_an_equal_text_of_a_better_time_is_not_let_go(self) -> None:
         story = Timed().texts(ANA, "ok").stop().texts(ANA, "ok").start().texts(ANA, "ok")
-        assert story.heard(ANA, "ok").faults() == {"lost": 1}
+        assert story.received(ANA, "ok").faults() == {"lost": 1}
 
     def test_somebody_elses_stop_excuses_nothing(self) -> None:
         assert Timed().texts(ANA, "one").stop(BEN).faults() == {"lost": 1}
@@ -257,23 +273,23 @@ class TestOptOut:
         ]
 
     def test_what_was_taken_before_stop_is_none(self) -> None:
-        assert Timed().said(ANA, "re: one").sent(ANA, "re: one").stop().faults() == {}
+        assert Timed().replied(ANA, "re: one").sent(ANA, "re: one").stop().faults() == {}
 
     def test_nor_is_what_was_on_its_way(self) -> None:
-        story = Timed().said(ANA, "re: one").stop()
+        story = Timed().replied(ANA, "re: one").stop()
         assert story.refused("re: one", 21610).faults() == {}
 
     def test_what_was_said_long_before_is(self) -> None:
-        story = Timed().said(ANA, "re: one").stop()
+        story = Timed().replied(ANA, "re: one").stop()
         story.now += IN_FLIGHT
         assert story.refused("re: one", 21610).faults() == {"sent_after_stop": 1}
 
     def test_what_was_said_only_afterwards_is(self) -> None:
-        assert Timed().stop().said(ANA, "Sorry?").refused("Sorry?", 21610).faults() == {"sent_after_stop": 1}
+        assert Timed().stop().replied(ANA, "Sorry?").refused("Sorry?", 21610).faults() == {"sent_after_stop": 1}
 
     def test_nobody_is_blamed_for_a_stop_that_was_not_announced(self) -> None:
         assert Timed().stop(ok=False).refused("As you like.", 21610).faults() == {}
-        assert Timed().said(ANA, "re: one").refused("re: one", 21610).faults() == {}
+        assert Timed().replied(ANA, "re: one").refused("re: one", 21610).faults() == {}
 
     def test_nor_after_start(self) -> None:
         assert Timed().stop().start().refused("hello", 21610).faults() == {}
@@ -284,43 +300,43 @@ class TestOptOut:
 
 class TestFailing:
     def test_an_answer_that_is_refused_for_good_is_not_lost(self) -> None:
-        assert Timed().said(ANA, "one").refused("one", 21211).faults() == {}
+        assert Timed().replied(ANA, "one").refused("one", 21211).faults() == {}
 
     def test_one_that_may_come_later_is(self) -> None:
-        story = Timed().said(ANA, "one").refused("one", 21611)
+        story = Timed().replied(ANA, "one").refused("one", 21611)
         assert story.faults() == {"answers_lost": 1}
         assert story.sent(ANA, "one").faults() == {}
 
     def test_a_phone_that_nothing_reaches_may_be_given_up(self) -> None:
-        assert Timed().said(ANA, "one", "two").refused("one", 21614).said(ANA, "three").faults() == {}
-        assert Timed().said(ANA, "one").failed("one", 30005).said(ANA, "two").faults() == {}
+        assert Timed().replied(ANA, "one", "two").refused("one", 21614).replied(ANA, "three").faults() == {}
+        assert Timed().replied(ANA, "one").failed("one", 30005).replied(ANA, "two").faults() == {}
 
     def test_one_that_was_off_may_not(self) -> None:
-        story = Timed().said(ANA, "one").failed("one", 30003).said(ANA, "two")
+        story = Timed().replied(ANA, "one").failed("one", 30003).replied(ANA, "two")
         assert story.faults() == {"answers_lost": 1}
 
     def test_the_agent_must_hear_from_it_all_the_same(self) -> None:
         assert Timed().failed("one", 30005).texts(ANA, "two").faults() == {"leaks": 1, "lost": 1}
 
     def test_unless_the_carrier_knows_of_a_stop_that_we_do_not(self) -> None:
-        assert Timed().said(ANA, "one").refused("one", 21610).texts(ANA, "two").faults() == {}
-        assert Timed().said(ANA, "one").failed("one", 21610).texts(ANA, "two").faults() == {}
+        assert Timed().replied(ANA, "one").refused("one", 21610).texts(ANA, "two").faults() == {}
+        assert Timed().replied(ANA, "one").failed("one", 21610).texts(ANA, "two").faults() == {}
 
     def test_a_text_that_failed_may_be_sent_again_once(self) -> None:
-        story = Timed().said(ANA, "one").failed("one").sent(ANA, "one")
+        story = Timed().replied(ANA, "one").failed("one").sent(ANA, "one")
         assert story.faults() == {}
         assert story.sent(ANA, "one").faults() == {"answers_doubled": 1}
 
     def test_one_that_did_not_fail_may_not(self) -> None:
-        story = Timed().said(ANA, "one", "two").failed("one").sent(ANA, "two", "two")
+        story = Timed().replied(ANA, "one", "two").failed("one").sent(ANA, "two", "two")
         assert story.faults() == {"answers_doubled": 1}
 
     def test_somebody_elses_failure_excuses_nothing(self) -> None:
-        story = Timed().said(ANA, "one").said(BEN, "one").failed("one", 30005, BEN).sent(ANA, "one", "one")
+        story = Timed().replied(ANA, "one").replied(BEN, "one").failed("one", 30005, BEN).sent(ANA, "one", "one")
         assert story.faults() == {"answers_doubled": 1}
 
     def test_it_does_not_count_for_the_order(self) -> None:
-        assert Timed().said(ANA, "one", "two").failed("one").sent(ANA, "two", "one").faults() == {}
+        assert Timed().replied(ANA, "one", "two").failed("one").sent(ANA, "two", "one").faults() == {}
 
     def test_the_events_survive_being_written_down(self) -> None:
         ledger = Timed().stop().refused("one", 21610).failed("two").ledger
@@ -351,7 +367,13 @@ class TestLedger:
 
     def test_every_event_names_its_kind(self) -> None:
         assert Event.kind == "event"
-        assert {type(event).kind for event in well().ledger.latest(99)} == {"text", "webhook", "heard", "said", "sent"}
+        assert {type(event).kind for event in well().ledger.latest(99)} == {
+            "text",
+            "webhook",
+            "received",
+            "replied",
+            "sent",
+        }
 
 
 class TestVerdict:
@@ -366,13 +388,13 @@ class TestVerdict:
 
     @given(st.permutations(range(6)))
     def test_any_disorder_is_found(self, order: list[int]) -> None:
-        story = Story().texts(ANA, *(f"{i}" for i in range(6))).heard(ANA, *(f"{i}" for i in order))
+        story = Story().texts(ANA, *(f"{i}" for i in range(6))).received(ANA, *(f"{i}" for i in order))
         assert bool(judge(story.ledger).disordered) == (order != sorted(order))
 
     @given(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=8))
-    def test_lost_and_doubled_add_up(self, heard: list[str]) -> None:
-        verdict: Verdict = judge(Story().texts(ANA, "a", "b", "c", "d").heard(ANA, *heard).ledger)
-        assert verdict.heard == verdict.texts - verdict.lost + verdict.doubled
+    def test_lost_and_doubled_add_up(self, received: list[str]) -> None:
+        verdict: Verdict = judge(Story().texts(ANA, "a", "b", "c", "d").received(ANA, *received).ledger)
+        assert verdict.received == verdict.texts - verdict.lost + verdict.doubled
 
 
 class TestSettled:
@@ -386,7 +408,7 @@ class TestSettled:
         simulator = self.simulator()
         story = Story(simulator.ledger).texts(ANA, "one")
         assert not simulator.settled()
-        story.heard(ANA, "one").said(ANA, "re: one")
+        story.received(ANA, "one").replied(ANA, "re: one")
         assert not simulator.settled()
         story.sent(ANA, "re: one")
         assert simulator.settled()
@@ -395,7 +417,7 @@ class TestSettled:
         simulator = self.simulator()
         simulator.phones.text(ANA, "STOP")
         story = Timed(simulator.ledger, now=simulator.settings.clock() + 1)
-        story.texts(ANA, "hello?").said(ANA, "re: hello?")
+        story.texts(ANA, "hello?").replied(ANA, "re: hello?")
         assert simulator.wait_until_settled(5)
         story.texts(BEN, "me too")
         assert not simulator.settled()

@@ -18,7 +18,7 @@ import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from bridge.simulator.faults import FAULTS, POISONS, VERDICTS, Group
-from bridge.simulator.ledger import Heard, Ledger, Refused, Sent, Text, Webhook
+from bridge.simulator.ledger import Ledger, Received, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import REASONS
 from testkit.waiting import until
 
@@ -56,7 +56,7 @@ ODD_VALUES = [
     *(("texts", {"from": ANA, "id": value}) for value in [7, True, [], {}]),
     ("texts", {"from": ANA, "unknown": 1}),
     *(("texts", {"from": ANA, "fields": value}) for value in [7, "x", True, [], {"Label": 7}, {"": "x"}]),
-    *(("texts", {"from": ANA, "heard_as": value}) for value in [7, True, [], {}]),
+    *(("texts", {"from": ANA, "received_as": value}) for value in [7, True, [], {}]),
     *(("texts", {"from": ANA, "tap": value, "on": "SM1"}) for value in [7, True, [], {}, "", "Liked"]),
     *(("texts", {"from": ANA, "tap": "Liked", "on": value}) for value in [7, True, None, [], {}]),
     *(("people", {"code": value}) for value in ODD),
@@ -189,13 +189,13 @@ class TestState:
         assert text["mine"]
         assert text["body"] == "hi"
         assert text["progress"] == "failed"
-        simulator.ledger.write(Heard(chat="chat", phone=ANA, content="first\nhi"))
-        assert person(page)["texts"][0]["progress"] == "heard"
+        simulator.ledger.write(Received(chat="chat", phone=ANA, content="first\nhi"))
+        assert person(page)["texts"][0]["progress"] == "received"
 
     def test_a_text_is_heard_only_as_a_whole_line(self, simulator: Simulator, page: httpx.Client) -> None:
         simulator.phones.text(ANA, "hi")
-        simulator.ledger.write(Heard(chat="chat", phone=ANA, content="this"))
-        assert person(page)["texts"][0]["progress"] != "heard"
+        simulator.ledger.write(Received(chat="chat", phone=ANA, content="this"))
+        assert person(page)["texts"][0]["progress"] != "received"
 
     def test_one_good_announcement_is_enough(self, simulator: Simulator, page: httpx.Client) -> None:
         sid = simulator.phones.text(ANA, "hi")
@@ -255,7 +255,7 @@ class TestState:
         assert [text["code"] for text in person(page)["texts"]] == [21610, None], "that one was refused for good"
 
     def test_somebody_who_is_texted_first_turns_up_too(self, simulator: Simulator, page: httpx.Client) -> None:
-        simulator.ledger.write(Heard(chat="chat", phone="+15557654321", content="hi"))
+        simulator.ledger.write(Received(chat="chat", phone="+15557654321", content="hi"))
         assert "+15557654321" in [one["phone"] for one in state(page)["people"]]
 
     def test_with_the_version_that_it_knows_it_waits_for_news(self, simulator: Simulator, page: httpx.Client) -> None:
@@ -291,7 +291,7 @@ class TestRunner:
         self, simulator: Simulator, page: httpx.Client
     ) -> None:
         fields = {"Latitude": "52.5", "Longitude": "13.4", "From": "+1666", "Body": "made up"}
-        page.post("/simulator/texts", json={"from": BEN, "fields": fields, "heard_as": "Location: 52.5, 13.4"})
+        page.post("/simulator/texts", json={"from": BEN, "fields": fields, "received_as": "Location: 52.5, 13.4"})
         until(lambda: simulator.ledger.of(Webhook))
         [text] = simulator.ledger.of(Text)
         form = simulator.postman.inbound_form(simulator.carrier.get(text.sid), None)

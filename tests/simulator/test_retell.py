@@ -18,7 +18,7 @@ import retell
 from retell import Retell
 
 from bridge.simulator import Simulator, SimulatorSettings, serve
-from bridge.simulator.ledger import ChatClosed, FaultStruck, Heard, Poisoned, Said, Wrong
+from bridge.simulator.ledger import ChatClosed, FaultStruck, Poisoned, Received, Replied, Wrong
 from testkit.waiting import until
 
 ANA, BEN = "+15551230001", "+15551230002"
@@ -78,7 +78,7 @@ class TestPoison:
             with pytest.raises(retell.InternalServerError):
                 said(sdk, chat, "a Poisoned one")
         assert said(sdk, mine, "hello") and said(sdk, other, "hi")
-        assert simulator.agent.heard() == ["hello", "hi"]
+        assert simulator.agent.received() == ["hello", "hi"]
         assert [turn.content for turn in simulator.ledger.of(Poisoned)] == ["a Poisoned one"] * 3
 
     def test_a_poisoned_chat_fails_for_ever_and_a_new_one_does_not(self, sdk: Retell, simulator: Simulator) -> None:
@@ -89,7 +89,7 @@ class TestPoison:
                 said(sdk, chat, body)
         assert said(sdk, opened(sdk), "one")
         assert sdk.chat.retrieve(chat).chat_status == "ongoing"
-        assert simulator.agent.heard() == ["one"]
+        assert simulator.agent.received() == ["one"]
 
 
 class TestChats:
@@ -144,7 +144,7 @@ class TestChats:
         simulator.faults.next("agent_slow", seconds=0.3)
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(said, sdk, chat_id, "hi")
-            until(lambda: simulator.ledger.of(Heard))
+            until(lambda: simulator.ledger.of(Received))
             assert simulator.agent.thinking() == {ANA}
             assert [m.role for m in sdk.chat.retrieve(chat_id).message_with_tool_calls or []] == ["user"]
             assert answer.result() == ["re: hi"]
@@ -163,7 +163,7 @@ class TestChats:
                 call()
         chat = sdk.chat.retrieve(chat_id)
         assert (chat.chat_status, chat.end_timestamp) == ("ended", 1_790_000_000_000)
-        assert simulator.agent.heard() == []
+        assert simulator.agent.received() == []
 
     def test_it_closes_by_itself_after_an_hour_of_silence(
         self, simulator: Simulator, sdk: Retell, clock: Clock
@@ -282,17 +282,17 @@ class TestLedger:
     def test_it_knows_who_was_heard(self, simulator: Simulator, sdk: Retell, told: dict[str, Any]) -> None:
         chat = sdk.chat.create(agent_id="agent_simulated", **told)
         said(sdk, chat.chat_id, "hi")
-        assert [(e.chat, e.phone, e.content) for e in simulator.ledger.of(Heard)] == [(chat.chat_id, ANA, "hi")]
-        assert [(e.chat, e.phone, e.content) for e in simulator.ledger.of(Said)] == [(chat.chat_id, ANA, "re: hi")]
-        assert simulator.agent.heard(ANA) == ["hi"]
-        assert simulator.agent.heard(BEN) == []
+        assert [(e.chat, e.phone, e.content) for e in simulator.ledger.of(Received)] == [(chat.chat_id, ANA, "hi")]
+        assert [(e.chat, e.phone, e.content) for e in simulator.ledger.of(Replied)] == [(chat.chat_id, ANA, "re: hi")]
+        assert simulator.agent.received(ANA) == ["hi"]
+        assert simulator.agent.received(BEN) == []
 
     def test_two_completions_at_once_are_the_bridges_mistake(self, simulator: Simulator, sdk: Retell) -> None:
         chat_id = opened(sdk)
         simulator.faults.next("agent_slow", seconds=0.2)
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(said, sdk, chat_id, "one")
-            until(lambda: simulator.ledger.of(Heard))
+            until(lambda: simulator.ledger.of(Received))
             said(sdk, chat_id, "two")
             first.result()
         assert [(event.name, event.phone) for event in simulator.ledger.of(Wrong)] == [("parallel", ANA)]
@@ -306,7 +306,7 @@ class TestLedger:
 
 class TestFaults:
     @pytest.mark.parametrize(
-        ("fault", "error", "heard"),
+        ("fault", "error", "received"),
         [
             ("agent_401", retell.AuthenticationError, False),
             ("agent_429", retell.RateLimitError, False),
@@ -318,17 +318,17 @@ class TestFaults:
         ],
     )
     def test_an_error_says_nothing_about_what_was_heard(
-        self, simulator: Simulator, sdk: Retell, fault: str, error: type[Exception], heard: bool
+        self, simulator: Simulator, sdk: Retell, fault: str, error: type[Exception], received: bool
     ) -> None:
         chat_id = opened(sdk)
         simulator.faults.next(fault)
         with pytest.raises(error):
             said(sdk, chat_id, "hi")
         until(lambda: not simulator.agent.thinking())
-        assert simulator.agent.heard() == (["hi"] if heard else [])
+        assert simulator.agent.received() == (["hi"] if received else [])
         chat = sdk.chat.retrieve(chat_id)
         roles = [item.role for item in chat.message_with_tool_calls or []]
-        assert roles == (["user", "agent"] if heard else [])
+        assert roles == (["user", "agent"] if received else [])
         assert chat.chat_status == ("ended" if fault == "agent_chat_ended" else "ongoing")
         assert [event.name for event in simulator.ledger.of(FaultStruck)] == [fault]
 
@@ -337,7 +337,7 @@ class TestFaults:
         simulator.faults.next("agent_garbage")
         raw = sdk.chat.with_raw_response.create_chat_completion(chat_id=chat_id, content="hi")
         assert (raw.http_response.status_code, raw.headers["content-type"]) == (201, "text/html")
-        assert simulator.agent.heard() == ["hi"]
+        assert simulator.agent.received() == ["hi"]
 
     def test_a_429_says_when_to_come_back(self, simulator: Simulator, sdk: Retell) -> None:
         simulator.faults.next("agent_429", retry_after=2)
@@ -366,7 +366,7 @@ class TestFaults:
         simulator.faults.next("agent_500_after")
         with Retell(api_key="key_simulated", base_url=address) as sdk:
             said(sdk, opened(sdk), "hi")
-        assert simulator.agent.heard() == ["hi", "hi"]
+        assert simulator.agent.received() == ["hi", "hi"]
 
 
 class TestEvents:

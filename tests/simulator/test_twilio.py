@@ -547,7 +547,7 @@ class TestConnectionOverrides:
         simulator.phones.text(ANA, "hi")
         until(lambda: webhooks(simulator))
         [outcome] = webhooks(simulator)
-        assert (outcome.ok, outcome.attempts, outcome.detail) == (False, 2, "nobody listens there")
+        assert (outcome.ok, outcome.attempts, outcome.detail) == (False, 2, "no server listens there")
         assert bodies(client) == ["hi"]
 
     def test_the_fallback_is_called_with_what_went_wrong(

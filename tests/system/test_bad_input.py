@@ -304,7 +304,7 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
     "none": lambda scene: None,
     "the agent refuses": lambda scene: scene.agent.fail("complete", Refused("no", provider="retell", status=400)),
     "the agent is cut off": lambda scene: scene.agent.fail(
-        "complete", OutcomeUnknown("cut", provider="retell"), heard=True
+        "complete", OutcomeUnknown("cut", provider="retell"), received=True
     ),
     "the carrier refuses": lambda scene: scene.carrier.fail("send", Refused("no", provider="twilio", code=21610)),
     "the carrier is cut off": lambda scene: scene.carrier.fail(
@@ -343,7 +343,9 @@ def test_any_text_is_stored_once_and_answered_or_refused_by_the_contract(new_pla
         place.nothing_is_stuck()
         place.scene.agent.recover()
         place.scene.carrier.recover()
-        assert len(place.scene.agent.heard) == (stored.status is MessageStatus.WAITING and fault != "the agent refuses")
+        assert len(place.scene.agent.received) == (
+            stored.status is MessageStatus.WAITING and fault != "the agent refuses"
+        )
         brought = [row.body for row in place.texts(Direction.OUT) if row.status is MessageStatus.SENT]
         assert [accepted.text.body for accepted in place.scene.carrier.accepted] == brought
         shown = [text["body"] for chat in place.show_all().values() for text in chat["messages"]]

@@ -59,14 +59,14 @@ def act(
 
 def judge(scene: Scene, texts: str = "abc") -> None:
     """One hearing per text, one sending per answer, order, and nothing that is left unsettled."""
-    assert heard(scene) == list(texts)
+    assert received(scene) == list(texts)
     assert scene.got() == [f"re: {text}" for text in texts]
     nothing_is_left(scene)
     assert len({row.carrier_id for row in scene.rows(Message)}) == 2 * len(texts)
 
 
-def heard(scene: Scene) -> list[str]:
-    return [line for said in scene.agent.heard for line in said.split("\n")]
+def received(scene: Scene) -> list[str]:
+    return [line for said in scene.agent.received for line in said.split("\n")]
 
 
 def nothing_is_left(scene: Scene) -> None:
@@ -85,11 +85,11 @@ def nothing_is_left(scene: Scene) -> None:
 
 
 def lost_answer(scene: Scene) -> None:
-    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=True)
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), received=True)
 
 
 def lost_question(scene: Scene) -> None:
-    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), heard=False)
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), received=False)
 
 
 def lost_receipt(scene: Scene) -> None:
@@ -512,11 +512,11 @@ def test_no_death_in_a_play_loses_or_doubles_anything(hasty_engine: Engine, play
 def perform(hasty_engine: Engine, fate: Fate, play: Play) -> None:
     scene = empty_scene(hasty_engine, fate, line_by_line, **play.settings)
     play.acts(scene)
-    surely = [text for text in heard(scene) if text not in play.perhaps]
+    surely = [text for text in received(scene) if text not in play.perhaps]
     assert sorted(surely) == sorted("".join(play.texts.values()))
-    assert all(heard(scene).count(text) <= 1 for text in play.perhaps)
+    assert all(received(scene).count(text) <= 1 for text in play.perhaps)
     for phone, texts in play.texts.items():
-        assert [text for text in heard(scene) if text in texts] == list(texts)
+        assert [text for text in received(scene) if text in texts] == list(texts)
         got = scene.got(phone)
         if play.anywhere:
             got.remove(play.anywhere)
@@ -552,7 +552,7 @@ def stopped(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) 
     scene.text("START")
     scene.work_until_idle(at_most=600)
     assert scene.got() == ["re: a", "and more"][:sent]
-    assert scene.agent.heard in ([], ["a"])
+    assert scene.agent.received in ([], ["a"])
     nothing_is_left(scene)
     assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.KEYWORD] == ["STOP", "START"]
 

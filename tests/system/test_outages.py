@@ -15,12 +15,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy.engine import make_url
 
-from bridge.simulator.ledger import Event, Heard, Sent
+from bridge.simulator.ledger import Event, Received, Sent
 from testkit.places import Place
 from testkit.servers import Server
 from testkit.waiting import until
 from tests.conftest import Pooler, Postgres, pooler_before
-from tests.standing import WORD, Said, Standing, standing_on
+from tests.standing import WORD, Replied, Standing, standing_on
 
 AWAY_FOR = 3.0
 """Seconds."""
@@ -81,9 +81,9 @@ def standing(database: str, broker: str, folders: pytest.TempPathFactory) -> Ite
 
 
 @contextmanager
-def texting(standing: Standing, phones: list[str]) -> Iterator[Said]:
+def texting(standing: Standing, phones: list[str]) -> Iterator[Replied]:
     """They text in turn, until the end of the block."""
-    said: Said = {phone: [] for phone in phones}
+    said: Replied = {phone: [] for phone in phones}
     enough = threading.Event()
 
     def text() -> None:
@@ -115,7 +115,7 @@ def begun_since(standing: Standing, moment: float) -> Callable[[], bool]:
     """Has the agent heard of anybody since, or the carrier been given anything?"""
 
     def begun() -> bool:
-        events: list[Event] = [*standing.simulator.ledger.of(Heard), *standing.simulator.ledger.of(Sent)]
+        events: list[Event] = [*standing.simulator.ledger.of(Received), *standing.simulator.ledger.of(Sent)]
         return any(event.at > moment for event in events)
 
     return begun

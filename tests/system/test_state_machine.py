@@ -102,8 +102,8 @@ class Bridge(RuleBasedStateMachine):
 
     @rule(fault=st.sampled_from(AGENT_FAULTS))
     def agent_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
-        method, error, heard = fault
-        self.scene.agent.fail(method, error, heard=heard)
+        method, error, received = fault
+        self.scene.agent.fail(method, error, received=received)
 
     @rule(fault=st.sampled_from(CARRIER_FAULTS))
     def carrier_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
@@ -170,8 +170,8 @@ class Bridge(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_ever_doubled_or_crossed(self) -> None:
-        heard = self._heard()
-        assert len(heard) == len(set(heard))
+        received = self._heard()
+        assert len(received) == len(set(received))
         for phone in PHONES:
             for bodies in (self.sent[phone], self.missed[phone]):
                 reached = self._heard(bodies)
@@ -184,7 +184,7 @@ class Bridge(RuleBasedStateMachine):
             self.the_judge_comes()
 
     def _heard(self, of: Collection[str] | None = None) -> list[str]:
-        lines = [line for said in self.scene.agent.heard for line in said.split("\n")]
+        lines = [line for said in self.scene.agent.received for line in said.split("\n")]
         return [line for line in lines if of is None or line in of]
 
     def _answers(self, phone: str) -> list[str]:

@@ -32,7 +32,7 @@ from bridge.queues.conversation_queue import DELIVERIES, TURNS, ConversationQueu
 from bridge.simulator.ledger import FaultStruck
 from testkit.procfile import ROOT, Process
 from testkit.waiting import PATIENCE, until
-from tests.standing import WORD, Said, Standing, standing_on
+from tests.standing import WORD, Replied, Standing, standing_on
 
 PHONE = re.compile(r"1555\d{7}")
 """Everybody's number, and the bridge's own."""
@@ -123,7 +123,7 @@ def test_texts_that_are_announced_again_when_all_is_done_change_nothing(bridge: 
 def test_a_worker_that_is_told_to_stop_finishes_its_turns_first(bridge: Standing) -> None:
     bridge.simulator.faults.set("agent_slow", seconds=2)
     said = bridge.text(bridge.people(4))
-    until(lambda: all(map(bridge.heard, said)), "all are heard")
+    until(lambda: all(map(bridge.received, said)), "all are heard")
     bridge.simulator.faults.clear("agent_slow")
     assert bridge.only("worker").stop() == 0
     turns = select(Turn.status).join(Conversation).where(Conversation.phone.in_(said))
@@ -165,9 +165,9 @@ class Lost:
 class Disaster:
     """What was seen of it."""
 
-    in_flight: Said
+    in_flight: Replied
     """Their turns were being answered when one worker was killed and the other one told to stop."""
-    waiting: Said
+    waiting: Replied
     """Their texts waited for a worker when the broker lost everything."""
     exit_code: int
     """Of the worker that was told to stop."""
@@ -197,21 +197,21 @@ def disaster(standing: Standing, broker: str) -> Disaster:
     return Disaster(in_flight, waiting, exit_code, seconds, lost)
 
 
-def begin_turns_at_both_workers(standing: Standing) -> Said:
-    said: Said = {}
+def begin_turns_at_both_workers(standing: Standing) -> Replied:
+    said: Replied = {}
     standing.simulator.faults.set("agent_slow", seconds=THINKS_TOO_LONG)
     holders = select(Conversation.turn_leased_by).where(Conversation.turn_leased_by.is_not(None)).distinct()
     while len(standing.rows(holders)) < 2:
         more = standing.text(standing.people(4))
-        until(lambda more=more: all(map(standing.heard, more)), "all are heard")
+        until(lambda more=more: all(map(standing.received, more)), "all are heard")
         said |= more
     standing.simulator.faults.clear("agent_slow")
     return said
 
 
-def text_without_being_heard(standing: Standing, broker: str, people: int) -> tuple[Said, list[Lost]]:
+def text_without_being_heard(standing: Standing, broker: str, people: int) -> tuple[Replied, list[Lost]]:
     """One after the other texts, and the broker loses what it has, until it has lost the rings of so many people."""
-    said: Said = {}
+    said: Replied = {}
     lost: list[Lost] = []
     while len({wake.arguments[0] for wake in lost if wake.task == TURNS.task}) < people:
         more = standing.text(standing.people(1), times=2)
@@ -275,18 +275,18 @@ class Halt:
     """A worker that was halted in the middle of three calls, and went on when another one had done its work."""
 
     worker: Process
-    thinking: Said
+    thinking: Replied
     """The agent had heard them and was thinking when the worker was halted."""
-    overbooked: Said
+    overbooked: Replied
     """The same, and the booking has ended meanwhile."""
-    sending: Said
+    sending: Replied
     """The carrier was being given their answers."""
 
     @property
-    def everybody(self) -> Said:
+    def everybody(self) -> Replied:
         return {**self.thinking, **self.overbooked, **self.sending}
 
-    def threw_away(self, standing: Standing, queue: ConversationQueue, said: Said) -> bool:
+    def threw_away(self, standing: Standing, queue: ConversationQueue, said: Replied) -> bool:
         """Does the worker say so, of this line of each of them?"""
         ids = standing.rows(select(Conversation.id).where(Conversation.phone.in_(said)))
         taken = f"another worker has taken over {queue.task} of conversation"
@@ -309,7 +309,7 @@ def halt(standing: Standing) -> Halt:
     return halted
 
 
-def begin_calls(standing: Standing) -> tuple[Said, Said, Said]:
+def begin_calls(standing: Standing) -> tuple[Replied, Replied, Replied]:
     """Two people whose turn the agent thinks about, and one whose answer the carrier is being given."""
     faults, ledger = standing.simulator.faults, standing.simulator.ledger
     slow = len(ledger.of(FaultStruck))
@@ -319,7 +319,7 @@ def begin_calls(standing: Standing) -> tuple[Said, Said, Said]:
     faults.next("agent_slow", 2, seconds=TAKES_LONG)
     thinking, overbooked = standing.text(standing.people(1)), standing.text(standing.people(1))
     until(lambda: len(ledger.of(FaultStruck)) == slow + 3, "the agent thinks")
-    until(lambda: all(map(standing.heard, (*thinking, *overbooked))), "the agent has heard them")
+    until(lambda: all(map(standing.received, (*thinking, *overbooked))), "the agent has heard them")
     return thinking, overbooked, sending
 
 

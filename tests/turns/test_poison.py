@@ -86,7 +86,7 @@ def test_what_follows_a_poisoned_text_is_said_in_a_chat_that_knows_the_conversat
     beside_others(scene)
     scene.text("next")
     scene.work_until_idle()
-    [chat] = [chat for chat in scene.agent.chats.values() if chat.heard == ["next"]]
+    [chat] = [chat for chat in scene.agent.chats.values() if chat.received == ["next"]]
     assert "You said: hello" in chat.about.previous_conversation
     assert "poison" not in chat.about.previous_conversation
 
@@ -179,12 +179,12 @@ def test_a_text_is_not_said_again_elsewhere_while_its_chat_can_not_be_read(sessi
     scene.text("hello")
     scene.work()
     agent.hidden = {"chat_1"}
-    agent.fail("complete", server_fault(), heard=True)
+    agent.fail("complete", server_fault(), received=True)
     scene.text("book a table")
     scene.wake()
     scene.text("next")
     beside_others(scene)
-    assert agent.heard.count("book a table") == 1
+    assert agent.received.count("book a table") == 1
     assert asked(scene, "book a table") == 1
     assert scene.got() == ["You said: hello", scene.rt.settings.fallback_reply, "You said: next"]
 
@@ -195,13 +195,13 @@ def test_a_chat_that_has_heard_after_all_is_not_left(sessions: Sessions) -> None
     scene.text("hello")
     scene.work()
     agent.hidden = {"chat_1"}
-    agent.fail("complete", server_fault(), heard=True)
+    agent.fail("complete", server_fault(), received=True)
     scene.text("book a table")
     while turn_of(scene).failures < LEAVE_CHAT_AFTER:
         beside_others(scene, minutes=0.2, every=12)
     agent.hidden = set()
     scene.work_until_idle()
-    assert agent.heard.count("book a table") == 1
+    assert agent.received.count("book a table") == 1
     assert scene.got() == ["You said: hello", "You said: book a table"]
 
 
@@ -348,7 +348,7 @@ def test_a_hundred_texts_among_which_every_fourth_call_fails_are_all_answered(sc
         scene.work(seconds=5)
     scene.work_until_idle()
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED] * len(scene.rows(Turn))
-    said = [line for content in scene.agent.heard for line in content.split("\n")]
+    said = [line for content in scene.agent.received for line in content.split("\n")]
     assert sorted(said) == sorted(f"{n}" for n in range(10) for _ in phones)
 
 

@@ -43,7 +43,7 @@ def unknown(**kwargs: object) -> RemoteError:
 def test_a_text_is_said_and_the_answer_is_sent(scene: Scene) -> None:
     scene.text("hello")
     scene.work()
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
     assert scene.got() == ["You said: hello"]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
     assert [row.status for row in scene.rows(Message)] == [MessageStatus.ANSWERED, MessageStatus.SENT]
@@ -54,14 +54,14 @@ def test_a_second_text_goes_into_the_same_chat(scene: Scene) -> None:
     for text in ("one", "two"):
         scene.text(text)
         scene.work()
-    assert [chat.heard for chat in scene.agent.chats.values()] == [["one", "two"]]
+    assert [chat.received for chat in scene.agent.chats.values()] == [["one", "two"]]
 
 
 def test_texts_that_wait_are_folded_into_one_turn(scene: Scene) -> None:
     for text in ("one", "two", "three"):
         scene.text(text)
     scene.work()
-    assert scene.agent.heard == ["one\ntwo\nthree"]
+    assert scene.agent.received == ["one\ntwo\nthree"]
     assert scene.got() == ["You said: one\ntwo\nthree"]
 
 
@@ -69,8 +69,8 @@ def test_at_most_ten_texts_are_folded(scene: Scene) -> None:
     for n in range(23):
         scene.text(str(n))
     scene.work()
-    assert [len(said.split("\n")) for said in scene.agent.heard] == [10, 10, 3]
-    assert "\n".join(scene.agent.heard).split("\n") == [str(n) for n in range(23)]
+    assert [len(said.split("\n")) for said in scene.agent.received] == [10, 10, 3]
+    assert "\n".join(scene.agent.received).split("\n") == [str(n) for n in range(23)]
 
 
 def test_a_new_chat_is_told_both_numbers_and_the_conversation(scene: Scene) -> None:
@@ -130,7 +130,7 @@ def test_what_was_surely_not_heard_is_said_again_without_a_look(scene: Scene, er
     scene.text("hello")
     scene.agent.fail("complete", error, times=2)
     scene.work(seconds=20)
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
     assert scene.got() == ["You said: hello"]
     assert "get_chat" not in [call for call, _ in scene.agent.calls]
 
@@ -139,20 +139,20 @@ def test_a_vendor_that_asks_to_wait_is_not_asked_sooner(scene: Scene) -> None:
     scene.text("hello")
     scene.agent.fail("complete", RateLimited("slow down", provider="retell", status=429, retry_after=40))
     scene.work(seconds=39)
-    assert scene.agent.heard == []
+    assert scene.agent.received == []
     scene.work(seconds=4)
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("received", [True, False])
 @pytest.mark.parametrize("item_ids", [True, False])
-def test_an_unknown_outcome_is_settled_by_a_look(sessions: Sessions, heard: bool, item_ids: bool) -> None:
+def test_an_unknown_outcome_is_settled_by_a_look(sessions: Sessions, received: bool, item_ids: bool) -> None:
     scene = Scene(sessions, agent=FakeAgent(item_ids=item_ids, greeting="Welcome!"))
     for text in ("ok", "ok"):  # equal texts, of which the first is in the chat already
         scene.text(text)
-        scene.agent.fail("complete", unknown(), heard=heard)
+        scene.agent.fail("complete", unknown(), received=received)
         scene.work_until_idle()
-    assert scene.agent.heard == ["ok", "ok"]
+    assert scene.agent.received == ["ok", "ok"]
     assert scene.got() == ["You said: ok", "You said: ok"]
 
 
@@ -162,26 +162,26 @@ def test_an_answer_after_a_silent_turn_is_not_taken_for_an_older_one(scene: Scen
     scene.work()
     scene.agent.answer = lambda said: ["Yes?"]
     scene.text("ok")
-    scene.agent.fail("complete", unknown(), heard=False)
+    scene.agent.fail("complete", unknown(), received=False)
     scene.work_until_idle()
-    assert scene.agent.heard == ["ok", "ok"]
+    assert scene.agent.received == ["ok", "ok"]
     assert scene.got() == ["Yes?"]
 
 
 def test_what_may_still_be_on_its_way_is_not_said_again(scene: Scene) -> None:
     scene.text("hello")
-    scene.agent.fail("complete", unknown(), heard=False)
+    scene.agent.fail("complete", unknown(), received=False)
     scene.work(seconds=25)
-    assert scene.agent.heard == []
+    assert scene.agent.received == []
     scene.work(seconds=15)
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
 
 
 def test_an_agent_that_has_answered_with_an_error_is_asked_again_sooner(scene: Scene) -> None:
     scene.text("hello")
-    scene.agent.fail("complete", unknown(status=500), heard=False)
+    scene.agent.fail("complete", unknown(status=500), received=False)
     scene.work(seconds=8)
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
 
 
 def test_the_bridge_waits_for_an_agent_that_is_still_thinking(scene: Scene) -> None:
@@ -191,7 +191,7 @@ def test_the_bridge_waits_for_an_agent_that_is_still_thinking(scene: Scene) -> N
     assert scene.got() == []
     scene.agent.finish("chat_1")
     scene.work(seconds=15)
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
     assert scene.got() == ["You said: hello"]
 
 
@@ -225,7 +225,7 @@ def test_what_was_heard_and_never_answered_is_given_up_and_never_said_again(scen
     scene.agent.thinks = True
     scene.text("hello")
     scene.work(seconds=NO_ANSWER_AFTER.total_seconds() + 60)
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
     assert scene.got() == [scene.rt.settings.fallback_reply]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.GIVEN_UP]
 
@@ -235,18 +235,18 @@ def test_after_such_a_turn_the_next_text_goes_into_another_chat(scene: Scene) ->
     scene.agent.thinks = False
     scene.text("are you there?")
     scene.work_until_idle()
-    assert [chat.heard for chat in scene.agent.chats.values()] == [["hello"], ["are you there?"]]
+    assert [chat.received for chat in scene.agent.chats.values()] == [["hello"], ["are you there?"]]
     assert scene.got()[1:] == ["You said: are you there?"]
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED, ChatStatus.ONGOING]
 
 
 def test_a_look_that_fails_is_repeated_and_nothing_is_said_meanwhile(scene: Scene) -> None:
     scene.text("hello")
-    scene.agent.fail("complete", unknown(), heard=True)
+    scene.agent.fail("complete", unknown(), received=True)
     for error in (*SURELY_NOT_RECEIVED, unknown(status=500), Refused("bad request", provider="retell", status=400)):
         scene.agent.fail("get_chat", error)
     scene.work_until_idle()
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
     assert scene.got() == ["You said: hello"]
 
 
@@ -256,9 +256,9 @@ def test_a_provider_that_hides_its_items_is_never_told_twice(sessions: Sessions)
     scene.work()
     scene.agent.shows_items = False
     scene.text("two")
-    scene.agent.fail("complete", unknown(), heard=True)
+    scene.agent.fail("complete", unknown(), received=True)
     scene.work_until_idle()
-    assert scene.agent.heard == ["one", "two"]
+    assert scene.agent.received == ["one", "two"]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED, TurnStatus.GIVEN_UP]
 
 
@@ -277,7 +277,7 @@ def test_words_before_a_tool_call_that_never_ends_are_sent_when_the_chat_has_end
     assert scene.got() == []
     scene.agent.end("chat_1")
     scene.work_until_idle()
-    assert scene.agent.heard == ["book a table"]
+    assert scene.agent.received == ["book a table"]
     assert scene.got() == ["Let me look.", "One moment."]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED]
@@ -289,7 +289,7 @@ def test_words_before_a_tool_call_that_never_ends_are_sent_when_no_tool_runs_for
     assert scene.got() == []
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ASKING]
     scene.work(seconds=NO_ANSWER_AFTER.total_seconds() - 590 + 20)
-    assert scene.agent.heard == ["book a table"]
+    assert scene.agent.received == ["book a table"]
     assert scene.got() == ["Let me look.", "One moment."]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
 
@@ -307,10 +307,10 @@ def test_a_tool_that_runs_for_nearly_ten_minutes_is_waited_for(scene: Scene) -> 
 
 def test_what_was_heard_and_answered_with_a_server_fault_is_looked_for(scene: Scene) -> None:
     scene.text("hello")
-    scene.agent.fail("complete", unknown(status=500), heard=True)
+    scene.agent.fail("complete", unknown(status=500), received=True)
     scene.work_until_idle()
     assert [call for call, _ in scene.agent.calls].count("complete") == 1
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
     assert scene.got() == ["You said: hello"]
 
 
@@ -319,11 +319,11 @@ def test_a_chat_that_is_not_found_after_an_unknown_outcome_is_replaced(scene: Sc
     scene.text("one")
     scene.work()
     scene.text("two")
-    scene.agent.fail("complete", unknown(), heard=False)
+    scene.agent.fail("complete", unknown(), received=False)
     scene.wake()
     scene.agent.fail("get_chat", ChatEnded("not found", provider="retell", status=404))
     scene.work_until_idle()
-    assert [chat.heard for chat in scene.agent.chats.values()] == [["one"], ["two"]]
+    assert [chat.received for chat in scene.agent.chats.values()] == [["one"], ["two"]]
     assert scene.agent.chats["chat_2"].about.previous_conversation == "User: one\nAgent: You said: one"
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED, ChatStatus.ONGOING]
     assert scene.got() == ["You said: one", "You said: two"]
@@ -343,7 +343,7 @@ def test_an_older_text_that_catching_up_brings_is_said_before_the_newer_one_in_o
     scene.text("newer")
     caught_up(scene, "older", sent_at)
     scene.work()
-    assert scene.agent.heard == ["older\nnewer"]
+    assert scene.agent.received == ["older\nnewer"]
 
 
 def test_an_older_text_that_catching_up_brings_does_not_wait_for_the_next_turn(scene: Scene) -> None:
@@ -353,9 +353,9 @@ def test_an_older_text_that_catching_up_brings_does_not_wait_for_the_next_turn(s
         scene.text(f"newer {n}")
     caught_up(scene, "older", sent_at)
     scene.work()
-    said = "\n".join(scene.agent.heard).split("\n")
+    said = "\n".join(scene.agent.received).split("\n")
     assert said == ["older", *(f"newer {n}" for n in range(MAX_TEXTS))]
-    assert len(scene.agent.heard) == 2
+    assert len(scene.agent.received) == 2
 
 
 def test_an_older_text_that_comes_while_a_newer_one_is_being_said_is_the_next_one(scene: Scene) -> None:
@@ -369,7 +369,7 @@ def test_an_older_text_that_comes_while_a_newer_one_is_being_said_is_the_next_on
 
     scene.agent.in_next_call(meanwhile)
     scene.work()
-    assert scene.agent.heard == ["newer 0", "older\nnewer 1"]
+    assert scene.agent.received == ["newer 0", "older\nnewer 1"]
 
 
 # -- chats that end ------------------------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ def test_after_an_ended_chat_the_text_is_said_in_a_new_one_that_knows_the_old(sc
     scene.agent.end("chat_1")
     scene.text("who am I?")
     scene.work()
-    assert [chat.heard for chat in scene.agent.chats.values()] == [["my name is Ann"], ["who am I?"]]
+    assert [chat.received for chat in scene.agent.chats.values()] == [["my name is Ann"], ["who am I?"]]
     assert (
         scene.agent.chats["chat_2"].about.previous_conversation
         == "User: my name is Ann\nAgent: You said: my name is Ann"
@@ -394,21 +394,21 @@ def test_a_chat_that_ended_before_it_heard_is_replaced_after_an_unknown_outcome(
     scene.text("one")
     scene.work()
     scene.text("two")
-    scene.agent.fail("complete", unknown(), heard=False)
+    scene.agent.fail("complete", unknown(), received=False)
     scene.wake()
     scene.agent.end("chat_1")
     scene.work_until_idle()
-    assert [chat.heard for chat in scene.agent.chats.values()] == [["one"], ["two"]]
+    assert [chat.received for chat in scene.agent.chats.values()] == [["one"], ["two"]]
     assert scene.got() == ["You said: one", "You said: two"]
 
 
 def test_a_chat_that_ended_after_it_heard_is_taken_at_its_word(scene: Scene) -> None:
     scene.text("one")
-    scene.agent.fail("complete", unknown(), heard=True)
+    scene.agent.fail("complete", unknown(), received=True)
     scene.wake()
     scene.agent.end("chat_1")
     scene.work_until_idle()
-    assert scene.agent.heard == ["one"]
+    assert scene.agent.received == ["one"]
     assert scene.got() == ["You said: one"]
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED]
 
@@ -419,7 +419,7 @@ def test_a_chat_that_was_closed_while_the_agent_was_thinking_is_no_answer(scene:
     scene.wake()
     scene.agent.end("chat_1")
     scene.work_until_idle()
-    assert scene.agent.heard == ["one"]
+    assert scene.agent.received == ["one"]
     assert scene.got() == [scene.rt.settings.fallback_reply]
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.GIVEN_UP]
 
@@ -428,7 +428,7 @@ def test_an_agent_that_hung_up_without_a_word_has_answered(scene: Scene) -> None
     scene.agent.answer = lambda said: []
     scene.agent.hangs_up_on = {"bye"}
     scene.text("bye")
-    scene.agent.fail("complete", unknown(), heard=True)
+    scene.agent.fail("complete", unknown(), received=True)
     scene.work_until_idle()
     assert scene.got() == []
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
@@ -448,7 +448,7 @@ def test_an_agent_that_hangs_up_is_met_in_a_new_chat_next_time(scene: Scene) -> 
     for text in ("bye", "hello again"):
         scene.text(text)
         scene.work()
-    assert [chat.heard for chat in scene.agent.chats.values()] == [["bye"], ["hello again"]]
+    assert [chat.received for chat in scene.agent.chats.values()] == [["bye"], ["hello again"]]
     assert scene.rows(Chat)[0].status is ChatStatus.ENDED
 
 
@@ -468,7 +468,7 @@ def test_new_chats_that_end_at_once_are_tried_again_later_and_not_for_ever(scene
     scene.wake()
     assert len(scene.agent.chats) == 1
     scene.work_until_idle()
-    assert scene.agent.heard == ["one"]
+    assert scene.agent.received == ["one"]
     assert scene.got() == ["You said: one"]
 
 
@@ -487,7 +487,7 @@ def test_a_text_that_arrives_while_its_chat_is_being_ended_is_answered_in_a_new_
     ending.end_stale(scene.rt, timedelta(minutes=30))
     scene.text("two")
     scene.work()
-    assert [chat.heard for chat in scene.agent.chats.values()] == [["one"], ["two"]]
+    assert [chat.received for chat in scene.agent.chats.values()] == [["one"], ["two"]]
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED, ChatStatus.ONGOING]
 
 
@@ -517,7 +517,7 @@ def test_a_text_that_waits_too_long_is_given_up_and_the_next_one_goes_on(session
     scene.agent.recover()
     scene.text("two")
     scene.work_until_idle()
-    assert scene.agent.heard == ["two"]
+    assert scene.agent.received == ["two"]
 
 
 def test_a_text_that_is_too_old_does_not_drag_a_fresh_one_along(scene: Scene) -> None:
@@ -525,7 +525,7 @@ def test_a_text_that_is_too_old_does_not_drag_a_fresh_one_along(scene: Scene) ->
     for body, sent_at in (("stale", long_ago), ("fresh", scene.clock())):
         receive.receive(scene.rt, InboundText(next(scene.sids), ANN, NUMBER, body, sent_at=sent_at))
     scene.work_until_idle()
-    assert scene.agent.heard == ["fresh"]
+    assert scene.agent.received == ["fresh"]
     assert scene.got() == [scene.rt.settings.fallback_reply, "You said: fresh"]
 
 
@@ -542,7 +542,7 @@ def test_a_chat_that_cannot_be_made_costs_no_text(scene: Scene) -> None:
     scene.text("one")
     scene.agent.fail("create_chat", unknown(status=500), times=3)
     scene.work_until_idle()
-    assert scene.agent.heard == ["one"]
+    assert scene.agent.received == ["one"]
     assert scene.got() == ["You said: one"]
 
 
@@ -562,8 +562,8 @@ def test_a_new_chat_that_is_somebody_elses_is_never_spoken_in(sessions: Sessions
     agent.mistakes = 2
     scene.text("two", BOB)
     scene.work_until_idle()
-    assert agent.chats["chat_1"].heard == ["one"]
-    assert agent.heard == ["one", "two"]
+    assert agent.chats["chat_1"].received == ["one"]
+    assert agent.received == ["one", "two"]
     assert scene.got(BOB) == ["You said: two"]
 
 
@@ -595,7 +595,7 @@ def test_a_late_worker_throws_its_answer_away(scene: Scene) -> None:
     process_turns(late, 1)
     assert scene.got() == []
     scene.work_until_idle()
-    assert scene.agent.heard == ["one"]
+    assert scene.agent.received == ["one"]
     assert scene.got() == ["You said: one"]
 
 
@@ -614,7 +614,7 @@ def test_an_answer_in_hand_outlives_a_database_that_fails_twice(scene: Scene, do
     scene.text("hello")
     scene.wake()
     assert unsteady.left == 0
-    assert scene.agent.heard == ["hello"]
+    assert scene.agent.received == ["hello"]
     assert scene.got() == ["You said: hello"], "at once, by the rings alone"
     assert [row.status for row in scene.rows(Turn)] == [TurnStatus.ANSWERED]
     assert "get_chat" not in [call for call, _ in scene.agent.calls]

@@ -460,7 +460,7 @@ def faulty():
     ("path", "status", "title", "detail"),
     [
         ("/admin/none", 404, "Not Found", "not found"),
-        ("/admin/bug", 500, "Internal Server Error", "It is in the log"),
+        ("/admin/bug", 500, "Internal Server Error", "The log has the details"),
         ("/admin/away", 503, "Service Unavailable", "database does not answer"),
         ("/admin/no", 415, "Unsupported Media Type", "Send JSON."),
         ("/admin/own", 418, "I'm a Teapot", "short"),

@@ -165,7 +165,7 @@ def test_a_vendor_that_serves_nobody_is_named_and_its_words_are_for_operators(
 ) -> None:
     assert ask(with_token(refused.rt), token=token) == (
         503,
-        {"status": "faulty", "faults": [{"part": "retell", "state": "on hold"}]},
+        {"status": "faulty", "faults": [{"part": "retell", "state": "circuit open"}]},
     )
 
 
@@ -173,7 +173,7 @@ def test_an_operator_is_told_why(refused: Scene) -> None:
     status, told = ask(with_token(refused.rt), token=TOKEN)
     assert status == 503
     [fault] = told["faults"]
-    assert (fault["part"], fault["state"]) == ("retell", "on hold")
+    assert (fault["part"], fault["state"]) == ("retell", "circuit open")
     assert "retell (401): no such key" in fault["what"]
 
 

@@ -67,7 +67,7 @@ def _slot(rt: Runtime, tx: Transaction, pair: Conversation, message: Message) ->
     if message.status is MessageStatus.SENDING or _too_old(rt, message):
         return message.not_before or rt.now()
     assert message.expires_at
-    sender = rt.carrier.queue_of(pair.bridge_number)
+    sender = rt.carrier.sending_identity(pair.bridge_number)
     if message.not_before:
         place: datetime | None = rate_limiter.kept_slot(tx, sender, message.not_before)
     else:

@@ -58,4 +58,4 @@ def _counts(rt: Runtime, claimed: ClaimedDelivery) -> set[int]:
     """In how many segments the carrier may have sent it: with its prefix, with plain typography, off SMS as one."""
     body, phone, sender = claimed.text.body, claimed.text.recipient, claimed.text.sender
     counts = {segments(before + form, phone) for form in (body, plain(body)) for before in ("", TRIAL_PREFIX)}
-    return counts | {1} if rt.carrier.queue_of(sender) != sender else counts
+    return counts | {1} if rt.carrier.sending_identity(sender) != sender else counts

@@ -1,6 +1,6 @@
-"""Links: what they say and where they lead, as one text.
+"""Links as plain text: the label and the address.
 
-What lives here: what counts as an address, and how a link is written where nothing can be tapped but an address.
+Only an address can be tapped on a phone, so the module finds addresses and writes links around them.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ _ADDRESS = re.compile(
     r"(?:[a-z][a-z0-9+.-]*://|mailto:|tel:|sms:|www\.|[/#]|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}(?:[/?#:]|$))\S*",
     re.IGNORECASE,
 )
-"""Where a link can lead. The ``list[n](x)`` of a programmer is no link."""
+"""The forms of a link's address. The ``list[n](x)`` of a programmer is no link."""
 
 _IN_TEXT = re.compile(
     r"(?<![\w@.+-])(?:[a-z][a-z0-9+.-]*+://|(?:tel|sms|mailto):|www\.|(?:[a-z0-9-]++\.)++[a-z]{2,}+[/?#])"
     r"[^\s<>\"“”「」『』《》，。！？；：、]*+",
     re.IGNORECASE,
 )
-"""An address that stands open in a text. Each is read once: what may follow itself gives nothing back."""
+"""An address in plain text. Its possessive quantifiers read each address only once."""
 
 _END = re.compile(r"[*_~`.,;:!?'’)\]}]+\Z")
-"""Belongs to the text around it."""
+"""Characters at the end that belong to the text around the address."""
 
 _PAIRS = {")": "(", "]": "["}
 _SCHEME = re.compile(r"^(?:mailto|tel|sms):", re.IGNORECASE)
@@ -34,7 +34,7 @@ def is_address(text: str) -> bool:
 
 
 def addresses(text: str) -> Iterator[tuple[int, int]]:
-    """Where addresses stand open in ``text``."""
+    """Yield the positions of addresses in ``text``."""
     for found in _IN_TEXT.finditer(text):
         address = found[0][: _unbalanced(found[0])]
         trimmed = address[: -len(end[0])] if (end := _END.search(address[-100:])) else address
@@ -43,7 +43,7 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _unbalanced(address: str) -> int:
-    """Where a bracket is closed that was not opened in it."""
+    """Return the position of a closing bracket that was not opened in the address."""
     opened = dict.fromkeys(_PAIRS.values(), 0)
     for position, char in enumerate(address):
         if char in opened:
@@ -56,11 +56,11 @@ def _unbalanced(address: str) -> int:
 
 
 def link(label: str, address: str) -> str:
-    """``label (address)``, or only one of them where the other says nothing new."""
+    """Return ``label (address)``, or only one of them if the other adds nothing."""
     if not address:  # the ``call[n]()`` of a programmer
         return f"[{label}]()"
     shown, tapped = _SCHEME.subn("", address, count=1)
-    if tapped:  # it opens the phone's own program, whoever it names
+    if tapped:  # it opens the phone's own program
         shown = shown.partition("?")[0]
     if not label.strip():
         return shown

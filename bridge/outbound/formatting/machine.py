@@ -1,12 +1,11 @@
-"""Words that are meant for machines, taken out of what an agent says.
+"""The words for machines in an agent's messages, and their removal.
 
-    thoughts          <think>…</think> and its like                                       a model thinks aloud
-    citations         【4:0†source】, and private characters around cite…turn0search0       a program was to show them
-    control words     <|im_end|>, NO_RESPONSE_NEEDED                                      a program was to obey them
-    escapes           a backslash and an n, where a line was to end                       written as JSON twice
+    thoughts          <think>…</think> and similar tags                                   a model thinks aloud
+    citations         【4:0†source】, and private characters around cite…turn0search0       a program should show them
+    control words     <|im_end|>, NO_RESPONSE_NEEDED                                      a program should obey them
+    escapes           a backslash and an n in place of a line end                         written as JSON twice
 
-What lives here: how each of them looks. Tags that stay on a screen, such as HTML and SSML:
-``bridge.outbound.formatting.markup``.
+``bridge.outbound.formatting.markup`` removes the tags for a screen, such as HTML and SSML.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _ANALYSIS = re.compile(r"<\|channel\|>(?:analysis|commentary)\b")
 
 
 def without_thoughts(text: str) -> str:
-    """What was thought aloud is gone, also where only its end or its beginning is there."""
+    """Remove the thoughts, also if only their end or their beginning is there."""
     if _ANALYSIS.search(text):
         text = text.rpartition(_FINAL)[2] if _FINAL in text else text[: text.index("<|channel|>")]
     kept: list[str] = []
@@ -78,17 +77,17 @@ _TOKEN = re.compile(r"<[|｜][\w▁ ]{1,40}[|｜]>|\[/?INST\]")
 _NOTHING_TO_SAY = re.compile(
     r"(?<!\s)\s*+(?<!\w)[*_`\"“'(\[{]{0,3}NO\\?_RESPONSE\\?_NEEDED[*_`\"”')\]}]{0,3}(?!\w)[.!]?", re.IGNORECASE
 )
-"""Retell's documented stop word: an agent says it where nothing is to be said."""
+"""Retell's documented stop word. An agent writes it to stay silent."""
 
 
 def without_citations(text: str) -> str:
-    """And without the private characters that were around them or anywhere else, and the tokens of a model."""
+    """Remove citations, all private characters, and the tokens of a model."""
     text = _NAMED.sub(r"\1", _LINKED.sub(r"\1 (\2)", text))
     return _TOKEN.sub("", PRIVATE.sub("", _CITATION.sub("", text)))
 
 
 def without_stop_word(text: str) -> str:
-    """Nothing, where the stop word ends what is said: the agent wants to be silent. Elsewhere it is left out."""
+    """Return nothing if the text ends with the stop word: the agent wants to stay silent. Elsewhere remove the word."""
     found = [*_NOTHING_TO_SAY.finditer(text)]
     if not found:
         return text
@@ -111,7 +110,7 @@ _MEANING = {"n": "\n", "r": "\n", "t": " ", '"': '"', "'": "'"}
 
 
 def unescaped(text: str, code: Sequence[tuple[int, int]]) -> str:
-    """Lines that end in a backslash and an n become lines; not in ``C:\\new``, in a formula, nor in ``code``."""
+    """Turn a backslash and an n into a line end, but not in ``C:\\new``, in a formula or in ``code``."""
     if not re.search(r"\\[nru\"']", text):
         return text
     return "".join(piece if literal else _TOKENS.sub(_token, piece) for piece, literal in _pieces(text, code))

@@ -1,8 +1,7 @@
-"""Markdown as agents write it into a chat: CommonMark, and where a text only looks like it, less than that.
+"""The Markdown parser: CommonMark as agents write it, with stricter rules for text that only looks like it.
 
-What lives here: the parser of ``bridge.outbound.formatting.plain``, which is markdown-it with rules of our own for
-emphasis, escapes and addresses. Taken to the letter, CommonMark makes 234 of 2*3*4, and takes the mouth from ^_^ and
-^_^.
+It is markdown-it with our own rules for emphasis, escapes and addresses. Strict CommonMark would turn 2*3*4 into 234,
+and would take the mouth from ^_^ and ^_^.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from bridge.outbound.formatting.links import addresses, is_address
 from bridge.outbound.formatting.marks import OURS
 
 RULES = ("blockquote", "fence", "heading", "hr", "list", "table", "autolink", "backticks", "emphasis", "image", "link")
-"""Not: what a text has by accident (indented code, entities, HTML, references, underlined headings), and what an SMS
-shows well enough (``~~$50~~`` means that it isn't $50 any more)."""
+"""The rules in use. Left out are accidental ones (indented code, entities, HTML, references, underlined headings),
+and what an SMS shows well enough (``~~$50~~`` means that the price is no longer $50)."""
 
 _ESCAPE = re.compile(r"(?<!¯)\\(?P<char>[*_`#\[\](){}<>~|!.+$&-])|(?<![:=-])\\(?=\n)")
 """Escaped characters, and the break at the end of a line; but no shrugging ¯\\_(ツ)_/¯ and no wry :-\\ face."""
@@ -29,10 +28,10 @@ _LETTER = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{N}"
 """A star between two of these belongs to a word or to a sum. Other scripts set no spaces around their words."""
 
 _INSIDE = r"(?=[\p{Ps}\p{Pi}\"'*_`~<¿¡#@$€£¥+\-–−.…&" + OURS + r"]{0,3}[\p{L}\p{N}\p{So}])"
-"""What is stressed begins with something that can be stressed."""
+"""Emphasis begins with a character that can be emphasized."""
 
 _NOT_INSIDE = r"(?<![\s\p{Ps}\p{Pi}</=^&@#\\])"
-"""And does not end with an opening bracket or its like."""
+"""Emphasis does not end with an opening bracket or a similar character."""
 
 _OPENS = {
     "*": regex.compile(rf"(?<![{_LETTER}=^\\])\*{{1,3}}+(?!\*){_INSIDE}"),
@@ -45,14 +44,14 @@ _CLOSES = {
 
 
 class Markdown(MarkdownIt):
-    """The parser. Addresses stay as they were written."""
+    """The parser. It leaves addresses as they are written."""
 
     def __init__(self, *more_rules: str) -> None:
         super().__init__("zero")
         self.enable([*RULES, *more_rules])
         self.inline.ruler.at("emphasis", _emphasis)
         self.inline.ruler.after("text", "escape_or_break", _escape)
-        # Rules are compiled at their first use, which must not be in two threads at once.
+        # Compile the rules here. Two threads must not do it at once.
         self.render("_")
 
     def validateLink(self, url: str) -> bool:  # noqa: N802 - its name over there
@@ -66,7 +65,7 @@ class Markdown(MarkdownIt):
 
 
 def _emphasis(state: StateInline, silent: bool) -> bool:
-    """A run of stars or underscores. Which of them are a pair, the library finds out."""
+    """Read a run of stars or underscores. The library pairs them."""
     marker = state.src[state.pos]
     if silent or marker not in _OPENS or state.pos in _in_addresses(state):
         return False
@@ -90,7 +89,7 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
 
 
 def _in_addresses(state: StateInline) -> Container[int]:
-    """The places within addresses that stand open in the text: nothing there is a mark."""
+    """Return the positions inside addresses in the text. No character there is a mark."""
     if state.src not in state.env:
         state.env[state.src] = {place for start, end in addresses(state.src) for place in range(start, end)}
     places: Container[int] = state.env[state.src]

@@ -1,8 +1,8 @@
-"""Marks within a text: bold and its like, until it is known what the phone shows of them.
+"""The marks within a text, such as bold, until the phone's form is known.
 
-What lives here: private characters that stand for a mark while a text is read, and what becomes of them at the end.
-WhatsApp shows *bold*, _italic_, ~struck~ and `code`. An SMS shows nothing of the kind; but that a word is struck out
-changes what is said, so those tildes stay.
+Private characters stand for the marks while a text is read. At the end they become the phone's own marks. WhatsApp
+shows *bold*, _italic_, ~struck~ and `code`. An SMS shows none of them. But a struck word changes the meaning, so its
+tildes stay.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from enum import Enum
 from itertools import pairwise
 
 PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
-"""Characters that mean nothing outside the program that made them up. They are taken out before ours are put in."""
+"""Characters without a meaning outside the program that made them up. They are removed before ours are inserted."""
 
 _FIRST_GUARD = 0xE100
 GUARDS = {ord(char): chr(_FIRST_GUARD + ord(char)) for char in "*_`#[]()<>~|\\+->&!."}
-"""For characters that are meant to the letter, and no marks of Markdown."""
+"""Substitutes for characters that are literal and no Markdown."""
 OURS = r"\uE000-\uE007\uE100-\uE17F"
-"""All of them, within the brackets of a pattern."""
+"""All of our private characters, for use within the brackets of a pattern."""
 _UNGUARDED = {ord(guard): chr(char) for char, guard in GUARDS.items()}
 
 
 class Mark(Enum):
-    """What is put around words; its number is that of the private character that opens it."""
+    """A mark around words. Its value is the code of the private character that opens it."""
 
     BOLD = 0xE000
     ITALIC = 0xE002
@@ -54,7 +54,7 @@ class _Span:
 
 
 def written(text: str, *, whatsapp: bool) -> str:
-    """``text`` with its marks as the phone shows them, and all that was guarded as it is."""
+    """Return ``text`` with its marks as the phone shows them, and with all guarded characters restored."""
     if PRIVATE.search(text):
         text = _written(text, _WHATSAPP if whatsapp else _SMS) if _ANY.search(text) else text
         text = text.translate(_UNGUARDED)
@@ -62,7 +62,7 @@ def written(text: str, *, whatsapp: bool) -> str:
 
 
 def _written(text: str, signs: dict[Mark, str]) -> str:
-    bare, spans = _taken_out(text)
+    bare, spans = _without_marks(text)
     before: dict[int, str] = {}
     behind: dict[int, str] = {}
     for span in spans:  # the inner ones come first
@@ -78,8 +78,8 @@ def _written(text: str, signs: dict[Mark, str]) -> str:
     return "".join(pieces)
 
 
-def _taken_out(text: str) -> tuple[str, list[_Span]]:
-    """The text without marks, and where they stood. One within another of its kind says nothing."""
+def _without_marks(text: str) -> tuple[str, list[_Span]]:
+    """Return the text without marks, and their positions. A mark inside another of its kind is ignored."""
     pieces: list[str] = []
     opened: dict[Mark, list[int]] = {mark: [] for mark in Mark}
     spans: list[_Span] = []
@@ -100,7 +100,7 @@ def _taken_out(text: str) -> tuple[str, list[_Span]]:
 
 
 def _lines(text: str, span: _Span) -> Iterator[tuple[int, int]]:
-    """No mark reaches over the end of a line, nor begins or ends with a blank."""
+    """Yield the span in pieces: no mark crosses a line end, nor begins or ends with a blank."""
     start = span.start
     for line in text[span.start : span.end].split("\n"):
         first = start + len(line) - len(line.lstrip())
@@ -111,6 +111,9 @@ def _lines(text: str, span: _Span) -> Iterator[tuple[int, int]]:
 
 
 def _would_show(text: str, start: int, end: int, sign: str) -> bool:
-    """Within a word a sign stays a sign, and a sign of the same kind inside would end it early."""
+    """Return True if the phone shows the mark.
+
+    Within a word it stays a character, and the same character inside ends it.
+    """
     inside_word = (start > 0 and text[start - 1].isalnum()) or (end < len(text) and text[end].isalnum())
     return not inside_word and sign not in text[start:end]

@@ -1,8 +1,7 @@
-"""HTML and its like, taken out of a text: a phone would show the tags.
+"""The removal of HTML and similar tags from a text. A phone would show them.
 
-What lives here: which tags are some, and what each becomes. A tag counts where nothing else can be meant by it: it is
-closed, it has a value, or it is one that is never closed. So ``5 < 6``, ``a<b>c?`` and ``<your name>`` stay. XML of
-other kinds, such as the pauses of SSML, goes the same way.
+A tag counts if nothing else can be meant: it is closed, it has a value, or it is one that is never closed. So ``5 <
+6``, ``a<b>c?`` and ``<your name>`` stay. Other kinds of XML, such as the pauses of SSML, are removed too.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TICKS = re.compile("`+")
 
 
 def code(text: str) -> list[tuple[int, int]]:
-    """Where Markdown has code, which is meant to the letter."""
+    """Return the positions of Markdown's code, which is literal."""
     runs = [(found.start(), found.end()) for found in _TICKS.finditer(text)]
     waiting: dict[int, deque[int]] = defaultdict(deque)
     for number, (start, end) in enumerate(runs):
@@ -77,10 +76,10 @@ _VALUE = re.compile(r"""([^\s"'<>/=`]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`
 _HAS_VALUE = re.compile(r"""=\s*["']|\bhref=|\b(?:color|time|src|class|style|size)=""")
 _NEVER_CLOSED = frozenset({"br", "hr", "wbr", "break"})
 _MAY_STAY_OPEN = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "tbody", "thead"})
-"""Their end tags may be left out; where they stand tells whether one is meant."""
+"""Their end tags are optional. Their position decides whether a tag is meant."""
 _HEADINGS = frozenset(f"h{n}" for n in range(1, 7))
 _UNMISTAKABLE = _HEADINGS | {"div", "span", "ul", "ol", "strong", "blockquote", "html", "body", "speak", "prosody"}
-"""Nobody writes these but for a screen, closed or cut off."""
+"""These tags are only written for a screen, even if unclosed or cut off."""
 _NOT_SHOWN = frozenset({"script", "style", "head", "template", "svg", "iframe", "object"})
 _PARAGRAPHS = _HEADINGS | frozenset(
     {"p", "blockquote", "pre", "table", "article", "section", "header", "footer", "main", "hr", "figure", "form"}
@@ -106,7 +105,7 @@ _BEGINS_HERE = re.compile(r"(?:\A|[\n>.!?:;…])[ \t]{0,9}\Z")
 
 
 def without_tags(text: str, code: Sequence[tuple[int, int]]) -> str:
-    """``text`` as a browser would show it; to the letter where it has no tags and no entities."""
+    """Return ``text`` as a browser would show it. Text without tags and entities stays unchanged."""
     tags = _counting(text, list(_tags(text, code))) if "<" in text else []
     if not tags and "&" not in text:
         return text
@@ -124,7 +123,7 @@ def _tags(text: str, code: Sequence[tuple[int, int]]) -> Iterator[re.Match[str]]
 
 
 def _counting(text: str, tags: Sequence[re.Match[str]]) -> list[re.Match[str]]:
-    """Those by which nothing else can be meant."""
+    """Return the tags that can't mean anything else."""
     paired = _paired(tags)
     sure = {n for n, tag in enumerate(tags) if n in paired or _is_sure(tag)}
     return [tag for n, tag in enumerate(tags) if n in sure or _may_stay_open(text, tag, bool(sure))]
@@ -163,12 +162,12 @@ def _may_stay_open(text: str, tag: re.Match[str], among_others: bool) -> bool:
 
 
 class _Page:
-    """What is shown. Lines and paragraphs begin where the tags say so, and the blanks around those fall away."""
+    """The visible output. Tags start lines and paragraphs, and the blanks around those are removed."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self._ends = self._breaks = 0
-        """How many line ends must come before the next words: one or two of a block, or all of ``<br>``."""
+        """The line ends before the next words: one or two for a block, or the number of ``<br>``."""
         self._swallows = False
         self._item_is_empty = False
 
@@ -223,19 +222,19 @@ class _Page:
 
 
 class _Writer:
-    """Reads one tag after the other, and puts on the page what each of them means."""
+    """Read the tags one by one and write the meaning of each to the page."""
 
     def __init__(self, text: str, code: Sequence[tuple[int, int]]) -> None:
         self._text, self._code = text, deque(code)
         self._page = _Page()
         self._lists: list[int | None] = []
-        """The lists that are open: how many items it has, or ``None`` where those have no numbers."""
+        """The open lists: the number of items of each, or ``None`` for a list without numbers."""
         self._row_has_cells = False
         self._link: tuple[int, str] | None = None
         self._comment_end = 0
         self._unended = False
         self._literal = 0
-        """How many tags are open whose words are no Markdown."""
+        """The number of open tags whose words are no Markdown."""
 
     def write(self, tags: Sequence[re.Match[str]]) -> str:
         place, hidden = 0, ""
@@ -367,6 +366,6 @@ _SPECIAL: dict[str, Callable[[_Writer, str, re.Match[str]], None]] = {
 
 
 def _values(tag: re.Match[str]) -> dict[str, str]:
-    """What stands in a tag. Of two with one name, the first counts."""
+    """Return the values in a tag. The first one of a name counts."""
     found = ((name.lower(), unescape(a or b or c)) for name, a, b, c in _VALUE.findall(tag["values"] or ""))
     return {name: PRIVATE.sub("", " ".join(value.split())) for name, value in reversed(list(found))}

@@ -1,9 +1,8 @@
-"""Markdown, taken out of a text: a phone would show it as it is written. WhatsApp has marks of its own, and gets those.
+"""The removal of Markdown from a text. A phone would show it raw; WhatsApp gets its own marks instead.
 
-What lives here: what each mark becomes, and the order in which the words of machines, tags and Markdown are read. The
-text is not written anew from what was parsed; the parser only tells where the marks are, and they are taken out there.
-So whatever it does not understand stays, to the blank. How Markdown is told from what merely looks like it:
-``bridge.outbound.formatting.markdown``.
+The module also sets the order in which machine words, tags and Markdown are read. The parser only finds the marks, and
+the module removes them from the original text. So everything that the parser does not understand stays exactly as it
+is. ``bridge.outbound.formatting.markdown`` tells Markdown from text that only looks like it.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ _FOR_WHATSAPP = Markdown("strikethrough")
 _SPECIAL = re.compile(
     r"[*_`#\[\]<>~|\\&+\r\0【†◁\ue000-\uf8ff\U000f0000-\U0010ffff]|cite(?:turn)|^[ \t]*-[ \t]*-[- \t]*$", re.MULTILINE
 )
-"""What any of the readers would look at. Most texts have nothing of it, and are not read at all."""
+"""The characters that any of the readers acts on. Most texts have none of them, and are not read at all."""
 
 _INLINE = re.compile(r"[*_`\[<\\~]")
 """Each mark within a line has one of these."""
 
 _LINE_END = re.compile(r"\r\n?")
 _BEFORE = r"(?P<before>\s*(?:(?:[-*+]|\d+[.)])\s+)*)"
-"""How far the lists reach that a line stands in."""
+"""The list marks at the start of a line."""
 _QUOTE = re.compile(rf"{_BEFORE}> ?")
 _NO_QUOTE = re.compile(rf"{_BEFORE}>(?:[^\s>]|\s+[\d$€£])")
 """``>:(`` and ``> 18 years``"""
@@ -43,13 +42,13 @@ _STARRED = re.compile(r"\s*(?:[-+*]|\d+[.)])\s[^*]*[^\s*]\*(?!\w)[^*]*\Z")
 _ADDS = re.compile(r"\s*\+\s+[\d$€£]")
 """``+ 5% tax``"""
 _HEADING = re.compile(rf"{_BEFORE}#{{1,6}}[ \t]+(?!(?<=^# )(?:of\b|\d))")
-"""But not ``# of guests: 4``."""
+"""A heading, but not ``# of guests: 4``."""
 _ROW = re.compile(rf"{_BEFORE}\|?")
 _CELL_END = re.compile(r"(?<!\\)\|")
 
 
 def plain(text: str, *, whatsapp: bool = False) -> str:
-    """``text`` as a person reads it. What has no marks stays as it is, but for blanks around it."""
+    """Return ``text`` as a person reads it. A text without marks only loses surrounding blanks."""
     if not _SPECIAL.search(text):
         return text.strip()
     text = without_stop_word(_without_markup(without_citations(_LINE_END.sub("\n", text))))
@@ -70,22 +69,22 @@ class _List:
 
     first: int
     last: int
-    """Its lines."""
+    """The first and the last line."""
     has_bullets: bool
     nested: bool
-    """It stands in another list, or another one in it: then even a single star is a bullet."""
+    """It is in another list, or contains one. Then even a single star is a bullet."""
     items: list[int] = field(default_factory=list)
-    """The first line of each."""
+    """The first line of each item."""
 
 
 class _Bullets:
-    """Bullets become dashes. A single one may be the star of a footnote, and a plus a plus."""
+    """Turn bullets into dashes. A single bullet may be the star of a footnote, and a plus may be a plus."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
         self._open: list[_List] = []
         self._closed: dict[int, list[_List]] = {}
-        """By their depth, those that may go on: with bullets of another kind begins a list of its own."""
+        """The closed lists that may continue, by depth. Bullets of another kind begin a new list."""
 
     def open(self, block: Token) -> None:
         first, last = _rows(block)[0], _rows(block)[-1]
@@ -111,7 +110,7 @@ class _Bullets:
             self._write(row)
 
     def _goes_on(self, before: _List, after: _List) -> bool:
-        """What follows is one more bullet, where no footnote can be meant."""
+        """Return True if the next list is one more bullet, and no footnote can be meant."""
         between = self._lines[before.last + 1 : after.first]
         if any(line.strip() for line in between) or any(_STARRED.match(self._lines[n]) for n in before.items):
             return False
@@ -128,14 +127,14 @@ class _Bullets:
 
 
 class _Page:
-    """The lines of a text, from which one block after the other takes its marks."""
+    """The lines of a text. Each block removes its marks from them."""
 
     def __init__(self, text: str, *, whatsapp: bool) -> None:
         self.lines = text.split("\n")
         self.gone: set[int] = set()
-        """Lines that were nothing but marks."""
+        """Lines that had only marks."""
         self.rules: set[int] = set()
-        """Lines that were drawn across the page; an empty one divides as well."""
+        """Rules across the page. An empty line divides as well."""
         self._whatsapp = whatsapp
         self._markdown = _FOR_WHATSAPP if whatsapp else _MARKDOWN
         self._bullets = _Bullets(self.lines)
@@ -165,7 +164,7 @@ class _Page:
 
     def _quote(self, block: Token) -> None:
         lines = _rows(block)
-        if self._whatsapp:  # it shows quotes
+        if self._whatsapp:  # WhatsApp shows quotes
             return
         if not any(_NO_QUOTE.match(self.lines[number]) for number in lines):
             for number in lines:
@@ -196,7 +195,7 @@ class _Page:
         if closed:
             self.gone.add(inside[-1])
         elif block.markup[0] == "~":
-            return  # a wavy line, and no code
+            return  # a wavy line, not code
         before = self.lines[first].partition(block.markup)[0].rstrip()
         if closed and self._whatsapp:
             self.lines[first] = self.lines[first].partition(block.markup)[0] + "```"
@@ -223,7 +222,7 @@ class _Page:
         self._in_table = False
 
     def _words(self, block: Token) -> None:
-        """Marks within the lines; the lines themselves stay."""
+        """Remove the marks within the lines. The lines themselves stay."""
         if self._in_table or not _INLINE.search(block.content):
             return
         cores = [core.strip() for core in block.content.split("\n")]
@@ -239,7 +238,7 @@ class _Page:
                     break
 
     def _row(self, line: str) -> str:
-        """A row of a table: its cells, and something between them."""
+        """Return a table's row as its cells with separators."""
         found = _ROW.match(line)
         assert found  # it matches everything
         cells = _CELL_END.split(line[found.end() :].rstrip().removesuffix("|"))
@@ -271,7 +270,7 @@ _BLOCKS: dict[str, Callable[[_Page, Token], None]] = {
 
 
 def _rows(block: Token) -> Sequence[int]:
-    """The numbers of the lines that a block stands in."""
+    """Return the line numbers of a block."""
     assert block.map
     return range(*block.map)
 
@@ -305,4 +304,4 @@ _SIGNS = {
     for token, mark in {"strong": Mark.BOLD, "em": Mark.ITALIC, "s": Mark.STRUCK}.items()
     for side in ("open", "close")
 }
-"""The tokens of the parser, and what is written for each of them."""
+"""The parser's tokens and the marks for each of them."""

@@ -1,7 +1,6 @@
-"""What a text costs: in how many segments the carrier sends it.
+"""The price of a text: the number of segments that the carrier sends.
 
-What lives here: the arithmetic of an SMS. One segment holds 140 bytes. The phone puts a longer text together again, and
-what it needs for that comes out of each part.
+One segment holds 140 bytes. The phone joins a longer text again, and the data for that takes space in each part.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from bridge.lib.phone import RCS, WHATSAPP
 
 OFF_SMS = (WHATSAPP, RCS)
-"""Addresses that begin so are on channels that know no segments."""
+"""Prefixes of addresses on channels without segments."""
 
 BASIC = frozenset(
     "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ!\"#¤%&'()*+,-./:;<=>?¡ÄÖÑÜ§¿äöñüà \n\r"
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 EXTENDED = frozenset("^{}\\[~]|€\f")
-"""GSM 03.38, seven bits a character; the second set is written with an escape before it."""
+"""GSM 03.38, seven bits for each character. A character of the second set needs an escape before it."""
 
 GSM: Mapping[str, int] = dict.fromkeys(BASIC, 1) | dict.fromkeys(EXTENDED, 2)
 ALL = BASIC | EXTENDED
@@ -29,17 +28,17 @@ UCS_SINGLE, UCS_PART = 70, 67
 
 
 class Meter:
-    """Counts the segments of a text that grows."""
+    """Count the segments of a growing text."""
 
     def __init__(self, single: int, part: int) -> None:
         self._single, self._part = single, part
         self._total, self._parts, self._left = 0, 1, part
 
     def add(self, sizes: Iterable[int]) -> None:
-        """``sizes``: the units of each of the next characters."""
+        """Add characters. ``sizes`` are the units of each."""
         for size in sizes:
             self._total += size
-            if size > self._left:  # it is not torn: it opens the next part
+            if size > self._left:  # a character is never split, so it starts the next part
                 self._parts, self._left = self._parts + 1, self._part
             self._left -= size
 
@@ -49,7 +48,7 @@ class Meter:
 
 
 def segments(text: str, address: str = "") -> int:
-    """How many the carrier sends, and bills, for ``text`` to ``address``; an empty text is one too."""
+    """Return the segments that the carrier sends and bills for ``text`` to ``address``. An empty text counts as one."""
     if off_sms(address):
         return 1
     characters = set(text)
@@ -64,7 +63,7 @@ def segments(text: str, address: str = "") -> int:
 
 
 def ucs(text: str) -> list[int]:
-    """The UTF-16 code units of each character."""
+    """Return the UTF-16 code units of each character."""
     return [1 + (char > "\uffff") for char in text]
 
 
@@ -73,5 +72,5 @@ def off_sms(address: str) -> bool:
 
 
 def is_gsm(text: str) -> bool:
-    """Whether seven bits a character are enough. One character that is not in the sets makes all of them wide."""
+    """Return True if seven bits a character are enough. One character outside the sets makes all of them wide."""
     return ALL.issuperset(text)

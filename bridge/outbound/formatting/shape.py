@@ -1,14 +1,14 @@
-"""Texts: what an agent writes becomes a good SMS.
+"""The stages that turn an agent's messages into good SMS, one module each.
 
-    machine, markup   words and tags that are meant for programs are taken out          what an agent said
-    plain             Markdown is taken out, for a phone would show it raw               what an agent said
-    smart             typography that makes every character wide is replaced             everything that is sent
-    split             long texts are cut into parts that one message can carry           everything that is sent
-    segments          what the carrier bills for each of them                            everything that is sent
+    machine, markup   remove words and tags that are meant for programs                 an agent's messages
+    plain             removes Markdown, because a phone would show it raw               an agent's messages
+    smart             replaces typography that makes every character wide               everything that is sent
+    split             cuts long texts into parts that one message can carry             everything that is sent
+    segments          counts the segments that the carrier bills                        everything that is sent
 
-One module for each of them. What lives here: the order in which they come, and how many messages are enough. Pure: no
-rows, no settings, nothing is sent. The time grows with the texts and never faster, whatever they hold; but it may be a
-second for the longest, so nothing is shaped while a transaction is open.
+This module sets the order, and limits the number of messages. It is pure: no rows, no settings, no sending. The time is
+linear in the length, whatever the texts hold. But the longest texts may take a second, so never shape a text while a
+transaction is open.
 """
 
 from __future__ import annotations
@@ -22,38 +22,37 @@ from bridge.outbound.formatting.machine import without_thoughts
 from bridge.outbound.formatting.plain import plain
 from bridge.outbound.formatting.segments import off_sms, segments
 from bridge.outbound.formatting.smart import smart
-from bridge.outbound.formatting.split import LIMIT, Room, parts, split
+from bridge.outbound.formatting.split import LIMIT, Capacity, parts, split
 
 MOST = 10
-"""Messages at once to one phone. So many replies does Twilio itself take from a webhook (14109), and well below the
-30 in 30 s at which it sees two machines talking to each other (14107); of the longest ones it is 16,000 characters."""
+"""Messages to one phone at a time. Twilio accepts as many replies from a webhook (14109). It is well below the 30 in
+30 s at which Twilio assumes that two machines talk to each other (14107). Ten of the longest have 16,000 characters."""
 
 LONGEST = 4 * MOST * LIMIT
-"""Characters that are looked at, of all the texts together. An answer may have five million, of which no more than a
-part can be sent."""
+"""Characters that are examined, in all texts together. An answer may have five million, but only a part can be sent."""
 
 EACH = 20
-"""A text counts for so many characters more: a short one takes time too."""
+"""Extra characters that a text counts for. A short text takes time too."""
 
 CUT = "..."
-"""Ends what is cut off. The one character for it would make the whole message wide."""
+"""The end of a text that is cut off. The single character for it would make the whole message wide."""
 
 
 @dataclass(frozen=True)
 class Recipient:
-    """The phone, and what the settings say of texts to it."""
+    """The phone, and the settings for texts to it."""
 
     address: str
     smart_encoding: bool = True
     segments_per_text: int = 10
-    """Carriers refuse a message of many segments (30019), well before Twilio's own limit."""
+    """Carriers refuse a message with many segments (30019), well below Twilio's own limit."""
 
     @property
-    def room(self) -> Room:
-        """What one message can carry."""
+    def capacity(self) -> Capacity:
+        """Return the capacity of one message."""
         if off_sms(self.address):
-            return Room()
-        return Room(segments=self.segments_per_text, smart=self.smart_encoding)
+            return Capacity()
+        return Capacity(segments=self.segments_per_text, smart=self.smart_encoding)
 
 
 @dataclass(frozen=True)
@@ -66,82 +65,86 @@ class Sms:
 
 @dataclass(frozen=True)
 class Shaped:
-    """All that goes to a phone at once, in order."""
+    """All messages to a phone at one time, in order."""
 
     messages: Sequence[Sms]
     left_out: bool = False
-    """There was more than anybody would read."""
+    """The texts were too long to be sent whole."""
 
 
 def answer(texts: Iterable[str], to: Recipient, *, join: bool) -> Shaped:
-    """What an agent said in one turn, as it is sent: without what only machines read, and as one text where that is
-    wanted. There may be nothing left to say.
+    """Shape an agent's messages of one turn. The result may be empty.
+
+    Words for machines are removed. ``join`` makes one text of all messages.
     """
-    said, left_out = _looked_at(map(without_thoughts, texts))
+    sendable, left_out = _sendable(map(without_thoughts, texts))
     whatsapp = to.address.startswith(WHATSAPP)
-    words = [plain(text, whatsapp=whatsapp) for text in said]
+    words = [plain(text, whatsapp=whatsapp) for text in sendable]
     return _shaped([_together(words)] if join else words, left_out, to)
 
 
 def shape(texts: Iterable[str], to: Recipient) -> Shaped:
-    """The messages that are sent for ``texts``; blank ones fall away, long ones are split.
+    """Return the messages for ``texts``. Blank texts are dropped, long ones are split.
 
-    What comes in more than ``MOST`` pieces is joined first. Only what is too much even then is cut off.
+    More than ``MOST`` parts are joined first. The rest is cut off only if even that is too much.
     """
-    return _shaped(*_looked_at(texts), to)
+    return _shaped(*_sendable(texts), to)
 
 
 def smaller(body: str, to: Recipient, most: int) -> list[Sms]:
-    """A text that was sent before, in messages of at most so many segments."""
-    room = replace(to.room, segments=most)
-    return [_sms(part, to) for part in _encoded(parts(body, room), room)]
+    """Return an earlier text in messages of at most so many segments."""
+    capacity = replace(to.capacity, segments=most)
+    return [_sms(part, to) for part in _encoded(parts(body, capacity), capacity)]
 
 
-def _looked_at(texts: Iterable[str]) -> tuple[list[str], bool]:
-    """The texts as far as they can be sent in the end, and whether that was not all."""
-    looked_at: list[str] = []
+def _sendable(texts: Iterable[str]) -> tuple[list[str], bool]:
+    """Return the part of the texts that can be sent at all, and whether more was left."""
+    sendable: list[str] = []
     left = LONGEST
     for text in texts:
         if not text.strip():
             continue
         if left <= 0:
-            return looked_at, True
-        looked_at.append(text[:left])
+            return sendable, True
+        sendable.append(text[:left])
         if len(text) > left:
-            return looked_at, True
+            return sendable, True
         left -= len(text) + EACH
-    return looked_at, False
+    return sendable, False
 
 
 def _shaped(texts: Sequence[str], left_out: bool, to: Recipient) -> Shaped:
-    room = to.room
+    capacity = to.capacity
     texts = [text for text in texts if text.strip()]
-    bodies = _bodies(texts, room) if len(texts) <= MOST else []
+    bodies = _bodies(texts, capacity) if len(texts) <= MOST else []
     if len(bodies) > MOST or len(texts) > MOST:
-        bodies = _bodies([_together(texts)], room)
+        bodies = _bodies([_together(texts)], capacity)
     left_out = left_out or len(bodies) > MOST
     if left_out and bodies:
         last = bodies[:MOST][-1]
-        cut = split(last, replace(room, spare=len(CUT) + (room.segments or 0)))[0] + CUT
+        cut = split(last, replace(capacity, spare=len(CUT) + (capacity.segments or 0)))[0] + CUT
         bodies = [*bodies[: MOST - 1][: len(bodies) - 1], cut]
     return Shaped([_sms(body, to) for body in bodies], left_out)
 
 
-def _bodies(texts: Iterable[str], room: Room) -> list[str]:
-    """One more than enough of them, if there are so many. Encoded before they are cut, for that makes them longer."""
-    return list(islice(chain.from_iterable(_cut(text, room) for text in texts), MOST + 1))
+def _bodies(texts: Iterable[str], capacity: Capacity) -> list[str]:
+    """Return the bodies, at most one more than enough.
+
+    Encode them before the cut, because encoding makes them longer.
+    """
+    return list(islice(chain.from_iterable(_cut(text, capacity) for text in texts), MOST + 1))
 
 
-def _cut(text: str, room: Room) -> Iterator[str]:
-    text = smart(text) if room.smart else text
-    return _encoded(parts(text, room), room, unless=text)
+def _cut(text: str, capacity: Capacity) -> Iterator[str]:
+    text = smart(text) if capacity.smart else text
+    return _encoded(parts(text, capacity), capacity, unless=text)
 
 
-def _encoded(cut: Iterable[str], room: Room, *, unless: str = "") -> Iterator[str]:
-    """Each part by itself too, where only another one has the emoji; ``unless`` it is this one, which has been."""
+def _encoded(cut: Iterable[str], capacity: Capacity, *, unless: str = "") -> Iterator[str]:
+    """Encode each part separately too, because only another part may have the emoji. ``unless`` is encoded already."""
     for part in cut:
-        encoded = smart(part).strip() if room.smart and part != unless else part
-        yield encoded if room.holds(encoded) else part
+        encoded = smart(part).strip() if capacity.smart and part != unless else part
+        yield encoded if capacity.holds(encoded) else part
 
 
 def _sms(body: str, to: Recipient) -> Sms:

@@ -1,8 +1,7 @@
-"""Typography that a phone pays for: curly quotes, dashes and their like, in the plain characters of an SMS.
+"""The replacement of typography that costs money: curly quotes, dashes and similar characters become plain ones.
 
-One curly quote makes every character of a text wide, and the text more than twice as dear. Its plain sister reads the
-same. What lives here: the table of sisters, when they are taken, and what no swap changes. Nothing that
-carries meaning is replaced: no accents, no fractions, no degrees.
+One curly quote makes every character of a text wide, and the text more than twice as expensive. The plain substitute
+reads the same. Nothing with a meaning is replaced: no accents, no fractions, no degrees.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ SISTERS: dict[str, str] = {
     "?!": "\u2048",
     "!?": "\u2049",
 }
-"""What is written, and for what."""
+"""The plain text, and the characters that it replaces."""
 
 _BETWEEN = re.compile(r"[\W_]+")
 
@@ -47,9 +46,9 @@ _TABLE = str.maketrans({char: plain for plain, chars in SISTERS.items() for char
 
 
 def smart(text: str) -> str:
-    """``text`` in GSM-7 where that can be had without a loss and for no more segments; else as it is.
+    """Return ``text`` in GSM-7 if that needs no more segments and loses nothing; else unchanged.
 
-    An emoji or a ç keeps the text wide whatever becomes of its quotes: they stay curly then, and cost nothing.
+    An emoji or a ç keeps the text wide anyway. Then its quotes stay curly, and cost nothing.
     """
     if is_gsm(text):
         return text
@@ -59,14 +58,16 @@ def smart(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """With all its typography swapped, whatever that is worth."""
-    # An e and an accent behind it are two characters to a carrier, and together they are a GSM one.
+    """Replace all typography, whether that saves anything or not."""
+    # To a carrier, an e and a separate accent are two characters. Composed, they are one GSM character.
     return unicodedata.normalize("NFC", text).translate(_TABLE)
 
 
 def skeleton(text: str) -> str:
-    """What is left of the text whoever has swapped its typography: its letters and digits, and that something stands
-    between them. Carriers have tables of their own, and do not publish them whole.
+    """Return the part of a text that stays the same after any replacement of typography.
+
+    These are its letters and digits, and the gaps between them. Carriers have their own tables, and do not publish them
+    completely.
     """
     shown = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
     return _BETWEEN.sub(" ", shown).strip()

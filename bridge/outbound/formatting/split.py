@@ -1,7 +1,7 @@
-"""Long texts, cut into parts that one message can carry.
+"""The cutting of long texts into parts that one message can carry.
 
-What lives here: where to cut, and nothing about sending. The parts come out whole to the eye: cut between paragraphs,
-else lines, else sentences, else words, and only a word that is too long by itself is cut between its characters.
+A cut falls between paragraphs, else lines, else sentences, else words. Only a word that is too long by itself is cut
+between its characters. A character as people see it is never cut.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from bridge.outbound.formatting.segments import (
 from bridge.outbound.formatting.smart import plain
 
 LIMIT = 1600
-"""UTF-16 code units. Twilio refuses a longer body; an emoji counts as more than one there, and this is how it can."""
+"""UTF-16 code units. Twilio refuses a longer body. An emoji counts as more than one character there."""
 
 
 @dataclass(frozen=True)
-class Room:
-    """What one message can carry."""
+class Capacity:
+    """The capacity of one message."""
 
     units: int = LIMIT
     segments: int | None = None
-    """``None`` where the channel knows none."""
+    """``None`` for a channel without segments."""
     smart: bool = False
-    """Typography becomes plain where that makes a part cheaper, so a part may hold more of it."""
+    """Typography becomes plain where that saves segments, so a part may hold more of it."""
     spare: int = 0
-    """So many plain characters are to come behind it."""
+    """Plain characters that will follow the part."""
 
     def holds(self, text: str) -> bool:
         text += "." * self.spare
@@ -47,14 +47,14 @@ class Room:
 
     @property
     def narrowest(self) -> int:
-        """So many UTF-16 units fit for certain. A wide segment of 67 may have to leave one of them empty."""
+        """Return the UTF-16 units that fit in any case. A wide segment of 67 may have to leave one of them empty."""
         if self.segments is None:
             return self.units
         return min(self.units, UCS_SINGLE if self.segments == 1 else self.segments * (UCS_PART - 1))
 
 
 class Seam(IntEnum):
-    """How well a text may be cut at a place."""
+    """The quality of a place for a cut."""
 
     NONE = 0
     WORD = 1
@@ -64,7 +64,7 @@ class Seam(IntEnum):
 
 
 _BLANK = r"[\s\x1c-\x1f]"
-"""What ``str.isspace`` says of it: ``regex`` alone leaves out the four separators of old terminals."""
+"""The same as ``str.isspace``. ``regex`` alone leaves out the four separators of old terminals."""
 
 _ENDS = {
     Seam.WORD: regex.compile(rf"{_BLANK}+"),
@@ -72,29 +72,29 @@ _ENDS = {
     Seam.LINE: regex.compile(rf"\n{_BLANK}*"),
     Seam.PARAGRAPH: regex.compile(rf"\n{_BLANK}*\n{_BLANK}*"),
 }
-"""What a seam looks like; the cut comes after it. Later ones win where two end at the same place."""
+"""The pattern of each seam. The cut comes after it. The later one wins if two end at the same place."""
 
 _CLUSTER = regex.compile(r"[\U0001F1E6-\U0001F1FF]{2}[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}]*|\X")
-r"""A character as people see it. ``\X`` alone counts the flags before each flag anew: 64,000 of them took 21 s."""
+r"""A character as people see it. ``\X`` alone counts the flags before each flag again: 64,000 of them took 21 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Atom:
-    """What is never cut: a character as people see it."""
+    """The unit that is never cut: a character as people see it."""
 
     text: str
     blank: bool
     ucs: Sequence[int]
-    """The UTF-16 units of each of its characters."""
+    """The UTF-16 units of each of its code points."""
     gsm: Sequence[int] | None
-    """The same in GSM-7, as it will be written; ``None`` where that can't be."""
+    """The same in GSM-7 after the replacement; ``None`` if GSM-7 lacks it."""
 
 
 @dataclass
 class _Part:
-    """What one message would carry, while it is filled."""
+    """The content of one message while it is being filled."""
 
-    room: Room
+    capacity: Capacity
     units: int = 0
     septets: int | None = 0
     wide: Meter = field(default_factory=lambda: Meter(UCS_SINGLE, UCS_PART))
@@ -102,7 +102,7 @@ class _Part:
 
     def add(self, atom: _Atom) -> None:
         self.units += sum(atom.ucs)
-        if self.room.segments is None:
+        if self.capacity.segments is None:
             return
         self.wide.add(atom.ucs)
         if atom.gsm is None or self.septets is None:
@@ -113,65 +113,65 @@ class _Part:
 
     @property
     def fits(self) -> bool:
-        most = self.room.segments
+        most = self.capacity.segments
         if most is None:
-            return self.units <= self.room.units
-        if self.septets is not None and self.septets <= self.room.units and self.narrow.segments <= most:
+            return self.units <= self.capacity.units
+        if self.septets is not None and self.septets <= self.capacity.units and self.narrow.segments <= most:
             return True
-        return self.units <= self.room.units and self.wide.segments <= most
+        return self.units <= self.capacity.units and self.wide.segments <= most
 
 
-def split(text: str, room: Room | None = None) -> list[str]:
-    """The parts of ``text`` in order, each as full as a good seam allows, without blanks at their ends."""
-    return list(parts(text, room or Room()))
+def split(text: str, capacity: Capacity | None = None) -> list[str]:
+    """Return the parts of ``text`` in order, each as full as a good seam allows, without blanks at the ends."""
+    return list(parts(text, capacity or Capacity()))
 
 
-def parts(text: str, room: Room) -> Iterator[str]:
-    """The same, one at a time: of an endless text only a few are needed."""
-    if text and not text[0].isspace() and not text[-1].isspace() and room.holds(text):
+def parts(text: str, capacity: Capacity) -> Iterator[str]:
+    """Yield the parts one by one, because only a few of an endless text are needed."""
+    if text and not text[0].isspace() and not text[-1].isspace() and capacity.holds(text):
         yield text  # as most texts do
         return
-    atoms, seams = _atoms(text, room)
+    atoms, seams = _atoms(text, capacity)
     start, end = _stripped(atoms, 0, len(atoms))
     while start < end:
-        stop = _cut(atoms, seams, start, end, room)
+        stop = _cut(atoms, seams, start, end, capacity)
         yield "".join(atom.text for atom in atoms[slice(*_stripped(atoms, start, stop))])
         start, _ = _stripped(atoms, stop, end)
 
 
-def _atoms(text: str, room: Room) -> tuple[list[_Atom], list[Seam]]:
-    """And behind each of them, how well the text may be cut there."""
+def _atoms(text: str, capacity: Capacity) -> tuple[list[_Atom], list[Seam]]:
+    """Return the atoms, and the seam after each of them."""
     ends = {found.end(): seam for seam, end in _ENDS.items() for found in end.finditer(text)}
     known: dict[str, _Atom] = {}
     atoms: list[_Atom] = []
     seams: list[Seam] = []
     for cluster in _CLUSTER.finditer(text):
-        pieces = _pieces(cluster[0], room)
-        atoms += [known.get(piece) or known.setdefault(piece, _atom(piece, room)) for piece in pieces]
+        pieces = _pieces(cluster[0], capacity)
+        atoms += [known.get(piece) or known.setdefault(piece, _atom(piece, capacity)) for piece in pieces]
         seams += [Seam.NONE] * (len(pieces) - 1)
         seams.append(ends.get(cluster.end(), Seam.NONE))
     return atoms, seams
 
 
-def _pieces(cluster: str, room: Room) -> Sequence[str]:
-    """Whole, unless no message could ever carry it: a letter under a thousand accents."""
-    return [cluster] if units(cluster) <= room.narrowest else cluster
+def _pieces(cluster: str, capacity: Capacity) -> Sequence[str]:
+    """Return the character whole, unless no message could carry it: a letter with a thousand accents."""
+    return [cluster] if units(cluster) <= capacity.narrowest else cluster
 
 
-def _atom(text: str, room: Room) -> _Atom:
-    written = plain(text) if room.smart else text
+def _atom(text: str, capacity: Capacity) -> _Atom:
+    written = plain(text) if capacity.smart else text
     gsm = [GSM[char] for char in written] if is_gsm(written) else None
     return _Atom(text, text.isspace(), ucs(text), gsm)
 
 
 def units(text: str) -> int:
-    """In UTF-16, as ``LIMIT`` counts them."""
+    """Return the UTF-16 units, as ``LIMIT`` counts them."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _cut(atoms: Sequence[_Atom], seams: Sequence[Seam], start: int, end: int, room: Room) -> int:
-    """Where the part that begins at ``start`` ends: at the latest of the best seams."""
-    stop = _fill(atoms, start, end, room)
+def _cut(atoms: Sequence[_Atom], seams: Sequence[Seam], start: int, end: int, capacity: Capacity) -> int:
+    """Return the end of the part that begins at ``start``: the latest of the best seams."""
+    stop = _fill(atoms, start, end, capacity)
     if stop == end:
         return stop
     middle = (start + stop) // 2
@@ -184,10 +184,10 @@ def _cut(atoms: Sequence[_Atom], seams: Sequence[Seam], start: int, end: int, ro
     return max(range(stop, start, -1), key=worth)
 
 
-def _fill(atoms: Sequence[_Atom], start: int, end: int, room: Room) -> int:
-    """How far a message reaches. Blanks at its end cost nothing: they fall away."""
-    part, stop = _Part(room), start
-    part.add(_atom("." * room.spare, room))
+def _fill(atoms: Sequence[_Atom], start: int, end: int, capacity: Capacity) -> int:
+    """Return how far a message reaches. Blanks at its end cost nothing, because they are removed."""
+    part, stop = _Part(capacity), start
+    part.add(_atom("." * capacity.spare, capacity))
     while stop < end:
         part.add(atoms[stop])
         if not (atoms[stop].blank or part.fits or stop == start):
@@ -197,7 +197,7 @@ def _fill(atoms: Sequence[_Atom], start: int, end: int, room: Room) -> int:
 
 
 def _stripped(atoms: Sequence[_Atom], first: int, last: int) -> tuple[int, int]:
-    """Without the blanks at both ends."""
+    """Return the range without the blanks at both ends."""
     while first < last and atoms[first].blank:
         first += 1
     while last > first and atoms[last - 1].blank:

@@ -1,7 +1,6 @@
-"""Chat agents: who answers the texts.
+"""The contract that every chat agent keeps, and the values that pass through it.
 
-What lives here: the contract that every agent keeps, and the small values that pass through it.
-One module per provider; the steps know only this contract.
+Each provider is one package. The tasks know only this contract.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Speaker(StrEnum):
-    """Who an item of a chat comes from. Everything that is not a person or the agent is ``OTHER``."""
+    """The author of a chat item. ``OTHER`` is everything that is neither the person nor the agent."""
 
     USER = "user"
     AGENT = "agent"
@@ -26,90 +25,91 @@ class Speaker(StrEnum):
 class ChatState(StrEnum):
     ONGOING = "ongoing"
     ENDED = "ended"
-    """Takes no more messages, for whatever reason (a provider's ``error`` counts too)."""
+    """The chat takes no more messages, for whatever reason. A provider's ``error`` counts too."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of a chat: something said, a tool call, a transition, or a kind that is not known yet."""
+    """One entry of a chat: a message, a tool call, a transition, or an unknown kind."""
 
     speaker: Speaker
     content: str = ""
     id: str | None = None
-    """The provider's message id, where it has one."""
+    """The provider's message id, if it has one."""
     ends_chat: bool = False
-    """The agent hung up with this item."""
+    """The agent ended the chat with this item."""
     pending: bool = False
     """A tool was called and its result is not there yet."""
 
 
 @dataclass(frozen=True)
 class RemoteChat:
-    """A chat as the provider tells it."""
+    """A chat as the provider shows it."""
 
     id: str
     state: ChatState
     items: tuple[Item, ...] | None = ()
-    """In order; ``None`` where the provider does not show them."""
+    """In order. ``None`` if the provider does not show them."""
     started_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class ChatPage:
-    """One page of the provider's list of chats (without items)."""
+    """One page of the provider's list of chats, without items."""
 
     chats: tuple[RemoteChat, ...]
     next: str | None
-    """Give it as ``after`` for the page that follows; ``None`` on the last one."""
+    """Pass it as ``after`` to get the next page. ``None`` on the last page."""
 
 
 @dataclass(frozen=True)
 class NewChat:
-    """What a new chat is told about the person at the other end."""
+    """The facts about the person that a new chat receives."""
 
     conversation_id: int
     user_number: str
     agent_number: str
     previous_conversation: str = ""
-    """The end of the conversation so far, one ``User: …`` or ``Agent: …`` line a message."""
+    """The end of the conversation so far, one ``User: …`` or ``Agent: …`` line for each message."""
     route: Route | None = None
-    """Which of the provider's agents is to answer; ``None``: the one that the settings name for all numbers."""
+    """The provider's agent that answers. ``None``: the one that the settings name for all numbers."""
 
 
 class Agent(Protocol):
-    """A provider of chat agents, behind its API. Which of our numbers has which agent:
-    ``bridge.providers.agents.routes``.
+    """A provider of chat agents, behind its API.
 
-    Every method may raise a :class:`bridge.providers.errors.RemoteError` and nothing else.
-    An implementation is used by one thread at a time or is safe to share; it never repeats a call by itself.
+    ``bridge.providers.agents.routes`` maps our numbers to agents. Every method may raise a
+    :class:`bridge.providers.errors.RemoteError` and nothing else. No method repeats a call. An implementation is safe
+    to share between threads, or one thread uses it at a time.
     """
 
     provider: str
     """Name as in ``AGENT_PROVIDER``."""
 
     def create_chat(self, about: NewChat) -> RemoteChat:
-        """Open a chat. May hold a greeting."""
+        """Open a chat. The chat may already hold a greeting."""
         ...
 
     def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
-        """Say ``content``; return what the agent did with it, in order.
+        """Send ``content`` to the agent and return the items that follow, in order.
 
-        Raises :class:`~bridge.providers.errors.ChatEnded` when the chat is closed or unknown: then nothing was heard.
+        Raise :class:`~bridge.providers.errors.ChatEnded` if the chat is closed or unknown. Then the agent received
+        nothing.
         """
         ...
 
     def get_chat(self, chat_id: str) -> RemoteChat:
-        """The chat with all its items. An unknown id raises :class:`~bridge.providers.errors.ChatEnded`."""
+        """Return the chat with all its items. Raise :class:`~bridge.providers.errors.ChatEnded` for an unknown id."""
         ...
 
     def end_chat(self, chat_id: str) -> None:
-        """Close the chat. One that is closed already, or unknown, is fine."""
+        """Close the chat. A closed or unknown chat is no error."""
         ...
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
-        """The chats of the agent that the settings name for all numbers, newest first."""
+        """Return the chats of the agent that the settings name for all numbers, newest first."""
         ...
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         ...

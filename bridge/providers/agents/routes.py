@@ -1,6 +1,6 @@
-"""Who answers where: which agent of which provider belongs to which of our numbers.
+"""The routes from our numbers to the agents of the providers.
 
-A chat that is open stays with the provider that opened it; a route says only where the next one is opened.
+An open chat stays with the provider that opened it. A route only decides where the next chat is opened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bridge.providers.agents.retell.client import Retell
 from bridge.providers.errors import AccountRefused, scope_of
 
 AGENTS: dict[str, Callable[[Settings], Agent]] = {"retell": Retell.from_settings}
-"""Which providers there are: one line each."""
+"""All providers, one line each."""
 
 
 class Agents:
@@ -25,28 +25,31 @@ class Agents:
         self._apis = apis
 
     def route(self, number: str) -> Route:
-        """Who answers at this number of ours, written as the carrier shows it."""
+        """Return the agent for this number of ours. The number is written as the carrier shows it."""
         return self.routes.get(number, self.default)
 
     def of(self, provider: str) -> Agent:
-        """The API in which this provider's chats live. One that is not set any more serves nobody."""
+        """Return the API of this provider. Raise AccountRefused if the settings no longer name the provider."""
         api = self._apis.get(provider)
         if api is None:
-            raise AccountRefused("no route of the settings leads there any more", provider=provider)
+            raise AccountRefused(
+                "no route names this provider; keep one in AGENT_ROUTES until its chats end",
+                provider=provider,
+            )
         return api
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close all connections."""
         for api in self._apis.values():
             api.close()
 
 
 def scopes(route: Route) -> tuple[str, str]:
-    """What must not be on hold for a new chat: our account there, and this agent."""
+    """Return the scopes whose circuits must be closed for a new chat: our account there, and this agent."""
     return scope_of(route.provider), scope_of(route.provider, route.agent_id)
 
 
 def build_agents(settings: Settings) -> Agents:
-    """The agents that ``AGENT_PROVIDER`` and ``AGENT_ROUTES`` name; one API serves all agents of a provider."""
+    """Build the agents of ``AGENT_PROVIDER`` and ``AGENT_ROUTES``. All agents of a provider share one API."""
     routes = (settings.default_route, *settings.agent_routes.values())
     return Agents(settings, {provider: AGENTS[provider](settings) for provider in {r.provider for r in routes}})

@@ -1,7 +1,6 @@
-"""Carriers: who takes the texts to the phones.
+"""The contract that every carrier keeps, and the values that pass through it.
 
-What lives here: the contract that every carrier keeps, and the small values that pass through it.
-One package per carrier; the steps know only this contract.
+Each carrier is one package. The tasks know only this contract.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from bridge.providers.errors import (
 
 
 class Delivery(StrEnum):
-    """How far the carrier has brought a text. ``RANK`` orders them; a text never goes back."""
+    """How far the carrier has brought a text. ``RANK`` orders the values; a text never goes back."""
 
     ACCEPTED = "accepted"
     SCHEDULED = "scheduled"
@@ -39,7 +38,10 @@ class Delivery(StrEnum):
 
     @classmethod
     def of(cls, word: object) -> Delivery | None:
-        """The carrier's word for it; ``None`` for one that is not known. New ones come unannounced."""
+        """Return the status for the carrier's word, or ``None`` for an unknown word.
+
+        Carriers add new ones unannounced.
+        """
         return next((known for known in cls if known == word), None)
 
 
@@ -55,84 +57,85 @@ RANK = {
     Delivery.CANCELED: 4,
     Delivery.READ: 5,
 }
-"""Callbacks arrive out of order: a report counts only if it ranks higher than what is known."""
+"""Callbacks arrive out of order. A report counts only if it ranks higher than the stored status."""
 
 FINAL = 4
-"""From this rank on the carrier has nothing more to decide."""
+"""The lowest rank at which the carrier's decision is final."""
 
 ARRIVED = (Delivery.DELIVERED, Delivery.READ)
 NOT_DELIVERED = (Delivery.UNDELIVERED, Delivery.FAILED, Delivery.CANCELED)
 
 
 class FailureClass(StrEnum):
-    """Why a text was not taken, or was taken and not delivered. ``TREATMENTS`` says what the bridge does about it."""
+    """The reason why a text was refused or not delivered. ``TREATMENTS`` says what the bridge does about it."""
 
     RECIPIENT = "recipient"
-    """This phone can't be texted."""
+    """This phone can't receive texts."""
     CONSENT = "consent"
-    """This person does not want to be texted."""
+    """This person does not want texts."""
     POLICY = "policy"
-    """Somebody's rules forbid it: the country is not enabled, a filter did not like it."""
+    """A rule forbids the text: the country is not enabled, or a filter blocked it."""
     CONTENT = "content"
-    """These words, or this form, will never be taken."""
+    """The carrier never accepts these words, or this form."""
     SETUP = "setup"
-    """Our own set-up is at fault: the next text fails just the same."""
+    """Our setup is wrong. The next text fails in the same way."""
     ACCOUNT = "account"
-    """Something of the account is not in order with the carrier: likewise."""
+    """The carrier finds a fault with our account. The next text fails in the same way."""
     SENDER = "sender"
-    """One sender of ours is not in order: its next text fails just the same, and those of the others do not."""
+    """One of our senders has a fault. Its next text fails in the same way; other senders are not affected."""
     TOO_LARGE = "too_large"
-    """It has more segments than the operator takes."""
+    """The text has more segments than the operator accepts."""
     PROVIDER_BUSY = "provider_busy"
-    """Too many calls at once, or too many texts between two numbers: the sender's other texts are not concerned."""
+    """Too many calls at once, or too many texts between two numbers. The sender's other texts are not affected."""
     SENDER_BUSY = "sender_busy"
-    """Too many texts of this sender: its queue is full, or its rate is used up. Other senders are not concerned."""
+    """Too many texts of this sender: its queue is full, or its rate is used up. Other senders are not affected."""
     CARRIER_FAULT = "carrier_fault"
-    """Something broke on the way, and will be mended."""
+    """Something broke on the way, and will be repaired."""
     UNREACHABLE = "unreachable"
     """The phone is off or out of reach."""
     NO_REASON = "no_reason"
-    """The carrier can't tell why. It may even have arrived."""
+    """The carrier can't say why. The text may even have arrived."""
     DAY_IS_FULL = "day_is_full"
-    """What may be sent in one day is used up."""
+    """The quota of one day is used up."""
     PAUSED = "paused"
-    """The carrier suspects abuse and has closed a group of numbers for a while: somebody should look at the traffic."""
+    """The carrier suspects abuse and has blocked a group of numbers for a while. An operator should check the
+    traffic."""
     AMBIGUOUS = "ambiguous"
-    """A fault of the carrier's, in which the text may have been taken."""
+    """The carrier had a fault, and may have accepted the text."""
     EXPIRED = "expired"
-    """It waited for too long at the carrier; the answer would be stale now."""
+    """The text waited too long at the carrier. The answer would be stale now."""
     WEBHOOK = "webhook"
-    """The carrier's trouble with our webhooks. Stands in its own log and in no answer about a text."""
+    """The carrier has trouble with our webhooks. This appears only in the carrier's own log, never for a text."""
     UNKNOWN = "unknown"
-    """No table knows the code, or there is none. New ones come unannounced."""
+    """The code is missing or in no table. Carriers add new ones unannounced."""
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """What the bridge does about a failure."""
+    """The bridge's reaction to a failure."""
 
     refused: type[RemoteError]
-    """The error that a send raises which is refused for this reason; it says whether the same line tries again."""
+    """The error that ``send`` raises for this refusal. It decides whether the same delivery is tried again."""
     send_again: tuple[timedelta, ...] = ()
-    """The pauses before a text that was not delivered is sent again, as a new one at the end of the line. None: never.
+    """The pauses before an undelivered text is sent again, as a new text at the end of the queue. Empty: never.
 
-    For a text that was refused for good at once (:class:`~bridge.providers.errors.Refused`) they count too.
+    They also apply to a text that the carrier refused for good (:class:`~bridge.providers.errors.Refused`).
     """
 
     in_pieces: bool = False
-    """It goes again as several texts of at most half as many segments; of one segment, not at all."""
+    """The text is sent again in parts of at most half as many segments. A text of one segment is not sent again."""
     sender_only: bool = False
-    """What others it concerns are those of the same sender, and not all."""
+    """Only texts of the same sender are affected."""
 
     @property
     def concerns_others(self) -> bool:
-        """It would cost the next text the same: the carrier, or the sender there, is put on hold."""
+        """Return True if the next text would fail too. Then the circuit of the carrier, or of the sender, opens."""
         return self.refused.provider_wide
 
 
 _SOON = (timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=40))
 _WHEN_MENDED = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=1))
-"""People mend a set-up, and at the second try they may still be at it. While the hold lasts, the new text waits too."""
+"""People repair a setup, and may not be done at the second attempt. The new text waits while the circuit is open."""
 
 TREATMENTS: dict[FailureClass, Treatment] = {
     FailureClass.RECIPIENT: Treatment(Refused),
@@ -155,23 +158,23 @@ TREATMENTS: dict[FailureClass, Treatment] = {
     FailureClass.WEBHOOK: Treatment(Refused),
     FailureClass.UNKNOWN: Treatment(Refused),
 }
-"""One line per class; a test holds that none is left out.
+"""One line for each class; a test holds that none is missing.
 
-The tries of one text are counted together, whatever each of them failed of. ``NO_REASON`` is the only one that may have
-arrived after all, so it is sent again once.
+All attempts of one text count together, whatever the reason of each failure. Only a ``NO_REASON`` text may have arrived
+after all, so it is sent again once.
 """
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one of the carrier's error codes means, for operators."""
+    """The meaning of one of the carrier's error codes, for operators."""
 
     code: int | None
     failure: FailureClass
     sentence: str
-    """What has happened and how to mend it."""
+    """What has happened and how to fix it."""
     page: str | None
-    """The address at which the carrier tells more."""
+    """The address of the carrier's page about it."""
 
     @property
     def treatment(self) -> Treatment:
@@ -180,15 +183,15 @@ class Meaning:
 
 @dataclass(frozen=True)
 class OutgoingText:
-    """One text as the carrier gets it."""
+    """One text as the bridge gives it to the carrier."""
 
     reference: str
-    """Our own name for it; comes back in every status callback."""
+    """Our own id of the text. Every status callback returns it."""
     sender: str
     recipient: str
     body: str
     valid_for: timedelta | None = None
-    """What the carrier has not sent by then it is not to send any more."""
+    """The carrier must not send the text after this time."""
 
 
 @dataclass(frozen=True)
@@ -202,49 +205,49 @@ class CarriedText:
     """In UTC, by the carrier's clock."""
     error_code: int | None = None
     segments: int | None = None
-    """As the carrier counts them; ``None`` where it has not done so yet."""
+    """The carrier's count. ``None`` if the carrier has not counted yet."""
 
 
 class Attachment(StrEnum):
-    """What came with a text that can't be read."""
+    """The kind of media that came with a text. The bridge can't read any of them."""
 
     PICTURE = "picture"
     VOICE = "voice"
     CONTACT = "contact"
     FILE = "file"
-    """Anything else, or of several kinds."""
+    """Any other kind, or several kinds."""
 
 
 @dataclass(frozen=True)
 class InboundText:
-    """A text that a person sent, as the webhook or the carrier's list tells it."""
+    """A text from a person, as the webhook or the carrier's list shows it."""
 
     carrier_id: str
     phone: str
-    """The person's address; opaque, may carry a channel prefix."""
+    """The person's address. It is opaque and may have a channel prefix."""
     bridge_number: str
     body: str
     """The person's own words, written or tapped."""
     media: int = 0
-    """How many pictures or files came with it."""
+    """The number of pictures or files."""
     opt_out: str | None = None
-    """``STOP``, ``START`` or ``HELP`` where the carrier says so itself."""
+    """``STOP``, ``START`` or ``HELP`` if the carrier names the keyword."""
     sent_at: datetime | None = None
-    """In UTC, by the carrier's clock; ``None`` for one that comes just now."""
+    """In UTC, by the carrier's clock. ``None`` for a text from the webhook."""
     hidden: bool = False
-    """The carrier shows that there is a text and not what it says."""
+    """The carrier shows that the text exists, but not its words."""
     service: str | None = None
-    """The messaging service that our number belongs to, where the carrier names one."""
+    """The messaging service of our number, if the carrier names one."""
     aside: str = ""
-    """What the agent is told beside the words: a place, the payload of a button, the answers of a form."""
+    """More content for the agent beside the words: a place, a button's payload, a form's answers."""
     attachment: Attachment = Attachment.FILE
-    """What the media are."""
+    """The kind of the media."""
     extras: tuple[tuple[str, str], ...] = ()
-    """What else the carrier told, by its names; for operators, and not said to the agent."""
+    """Other facts from the carrier, under its names. They are for operators and do not go to the agent."""
 
     @property
-    def said(self) -> str:
-        """What the agent is told."""
+    def content(self) -> str:
+        """Return the whole content for the agent."""
         return (" " if self.aside.startswith("(") else "\n").join(filter(None, (self.body, self.aside)))
 
 
@@ -260,52 +263,54 @@ class StatusReport:
 
 
 class Carrier(Protocol):
-    """Takes texts to phones.
+    """The interface of a carrier, which brings texts to phones.
 
-    Every method may raise a :class:`bridge.providers.errors.RemoteError` and nothing else, and never repeats a call by
-    itself.
+    Every method may raise a :class:`bridge.providers.errors.RemoteError` and nothing else. No method repeats a call.
     """
 
     provider: str
-    """Its name in errors and holds."""
+    """The name in errors and circuit breakers."""
 
-    def queue_of(self, sender: str) -> str:
-        """The sender in whose queue a text from this address waits: itself, or the service that sends for it."""
+    def sending_identity(self, sender: str) -> str:
+        """Return the sender whose queue holds the texts of this address: itself, or its messaging service."""
         ...
 
     def send(self, text: OutgoingText) -> CarriedText:
-        """Hand one text over. Returns once the carrier has taken it."""
+        """Send one text. Return when the carrier has accepted it."""
         ...
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
-        """What the carrier took from us for this pair since then (UTC), newest first; to settle an unknown outcome."""
+        """Return the texts that the carrier accepted for this pair since then (UTC), newest first.
+
+        The worker uses it to reconcile a delivery with an unknown outcome.
+        """
         ...
 
     def fetch(self, carrier_id: str) -> CarriedText | None:
-        """One text as the carrier knows it now; ``None`` for one that it does not know, or has forgotten."""
+        """Return one text as the carrier knows it now, or ``None`` if the carrier has no such text (any more)."""
         ...
 
     def meaning(self, code: int | None) -> Meaning:
-        """What an error code means. Asks nobody."""
+        """Return the meaning of an error code, without a call."""
         ...
 
     def received_by(self, number: str, since: datetime) -> Iterator[Sequence[InboundText]]:
-        """What people sent to one of our numbers since then (UTC), the oldest first, page by page.
+        """Yield the texts from people to one of our numbers since then (UTC), oldest first, page by page.
 
-        Of a long list only a few pages are in memory at once. An error may come in place of each page, also while the
-        oldest is still looked for; the next call of ``next`` goes on from there.
+        Only a few pages of a long list are in memory at once. Any page may raise an error, also while the oldest page
+        is being searched. The next call of ``next`` continues from there.
         """
         ...
 
     def fetch_received(self, carrier_id: str) -> InboundText | None:
-        """One text that a person sent, as the carrier knows it now; ``None`` for one that it does not know."""
+        """Return one text from a person as the carrier knows it now, or ``None`` if the carrier does not know it."""
         ...
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         ...
 
 
 def scopes(carrier: Carrier, number: str) -> tuple[str, str]:
-    """What must not be on hold for a text from this number: our account there, and the sender."""
-    return scope_of(carrier.provider), scope_of(carrier.provider, carrier.queue_of(number))
+    """Return the scopes whose circuits must be closed for a text from this number: our account, and the sender."""
+    return scope_of(carrier.provider), scope_of(carrier.provider, carrier.sending_identity(number))

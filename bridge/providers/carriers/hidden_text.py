@@ -1,6 +1,6 @@
-"""Message redaction: an account may have the carrier hide the words of its texts, in lists and in single texts.
+"""The test for hidden words. With message redaction, the carrier hides the words of texts in lists and in single texts.
 
-Webhooks and phones get them all the same. What lives here: the one question whether words are hidden.
+Webhooks and phones still get the words.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ _MARKS = re.compile(r"\W*redacted\W*", re.IGNORECASE)
 
 
 def hidden(body: str) -> bool:
-    """Whether nothing can be learnt from these words about what was said. Ours are never empty, nor are people's."""
+    """Return True if the body shows nothing of the original words. Neither our texts nor people's are ever empty."""
     return not body.strip() or _MARKS.fullmatch(body) is not None

@@ -1,4 +1,4 @@
-"""Which carriers there are: one line each."""
+"""All carriers, one line each."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ CARRIERS: dict[str, Callable[[Settings], Carrier]] = {"twilio": Twilio.from_sett
 
 
 def build_carrier(settings: Settings) -> Carrier:
-    """The only carrier so far; a second one gets a setting like ``AGENT_PROVIDER``."""
+    """Build the only carrier so far. A second one needs a setting like ``AGENT_PROVIDER``."""
     return CARRIERS["twilio"](settings)

@@ -1,8 +1,7 @@
-"""One phone in more than one spelling: numbering plans have changed, and not everybody writes the new form.
+"""The spellings of one phone number. Numbering plans have changed, and some systems still write the old form.
 
-A person of Mexico texts from ``+521…``, and the carrier's list and callbacks name ``+52…``, or the other way round. The
-bridge keeps each address as it came. What lives here: the other spellings to look for, and whether two addresses may be
-one phone's.
+A person in Mexico texts from ``+521…`` while the carrier's list and callbacks name ``+52…``, or the other way round.
+The bridge keeps each address as it came. This module returns the other spellings, and compares two addresses.
 """
 
 from __future__ import annotations
@@ -21,14 +20,17 @@ _PLANS = (
     (r"\+229(\d{8})", r"+22901\1"),  # Benin: 01 before all numbers, since 2024
     (r"\+22901(\d{8})", r"+229\1"),
 )
-"""A form, and its other spelling. Every form has its way back; a test holds that."""
+"""A form, and its other spelling. Every form has its reverse; a test holds that."""
 
 TELLING = 7
-"""Digits at the end that tell two phones of one place apart. What differs between spellings stands before them."""
+"""Last digits that tell two phones of one place apart. The spellings differ only before them."""
 
 
 def spellings(address: str) -> tuple[str, ...]:
-    """The address, and the others by which the carrier may know the same phone. Mostly there are none."""
+    """Return the address, and the other spellings under which the carrier may know this phone.
+
+    Mostly there are none.
+    """
     number = without_channel(address)
     channel = address.removesuffix(number)
     others = (re.sub(form, other, number) for form, other in _PLANS if re.fullmatch(form, number, re.ASCII))
@@ -36,10 +38,10 @@ def spellings(address: str) -> tuple[str, ...]:
 
 
 def same_phone(one: str, other: str) -> bool:
-    """Whether the two may be one phone's, however they are spelled: also without plus, or on another channel.
+    """Return True if both addresses may belong to one phone, in any spelling, without plus, or on another channel.
 
-    An address that is no number, of a person without one or with hidden digits, may be anybody's. So this is for a
-    second look at what is known by a name already.
+    An address without a number, or with hidden digits, may belong to any phone. So use this only to confirm a text that
+    an id has already identified.
     """
     if not (_is_number(one) and _is_number(other)):
         return True

@@ -1,7 +1,6 @@
-"""One call to a vendor, one answer: never repeated, never redirected, never longer than its deadline.
+"""The HTTP client for providers: one call, one answer. It never repeats, never redirects, never exceeds its deadline.
 
-What lives here: the call, and what a fault of the network means. The deadline is kept by
-``bridge.providers.http.deadline``.
+``bridge.providers.http.deadline`` keeps the deadline.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from bridge.providers.http.unpack import PLAIN, Unreadable, whole
 from bridge.providers.redaction import safe_words
 
 ANSWER_LIMIT = 5_000_000
-"""Bytes. A long chat with all its tool calls is far below; more would only fill the worker's memory."""
+"""Bytes. A long chat with all its tool calls is far smaller. A larger answer would only fill the worker's memory."""
 
 LONGEST_WAIT = 366 * 24 * 3600.0
-"""Seconds. Nobody means a Retry-After of more than a year, and it would be no date any more."""
+"""Seconds. No provider means a Retry-After of more than a year, and the date would overflow."""
 
 NOT_REACHED = (
     httpx.ConnectError,
@@ -37,12 +36,12 @@ NOT_REACHED = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-"""The request never left. Every other fault of the network may have come after it was carried out."""
+"""The request never left. After any other network error the provider may have carried it out."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, whole."""
+    """A complete answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,7 +53,7 @@ class Answer:
 
     @cached_property
     def payload(self) -> dict[str, Any] | None:
-        """The body where it is a JSON object."""
+        """Return the body if it is a JSON object, else ``None``."""
         try:
             payload = read_json(self.body)
         except ValueError:
@@ -63,12 +62,12 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """How many seconds the vendor asks us to wait; ``None`` when it does not say, or says nonsense."""
+        """Return the seconds that the provider asks us to wait; ``None`` for a missing or invalid value."""
         return _retry_after(self.headers, datetime.now(UTC))
 
 
 class Api:
-    """One vendor's API. Used by any number of threads, each with a connection of its own."""
+    """The API of one provider. Any number of threads may use it; each has its own connection."""
 
     def __init__(
         self,
@@ -84,14 +83,14 @@ class Api:
         self._headers = {"User-Agent": agent, "Accept-Encoding": PLAIN, **(headers or {})}
         self._new_transport = transport or transports(base_url)
         self._clients = PerThread(self._new_client, httpx.Client.close)
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it prints addresses, and lists are asked for by number
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a list's address has a number
 
     def call(self, method: str, url: str, *, deadline: float, **request: Any) -> Answer:
         """Send one request and read the answer, whatever its status.
 
-        Raises :class:`NotReached` or :class:`OutcomeUnknown`.
+        Raise :class:`NotReached` or :class:`OutcomeUnknown`.
 
-        ``deadline`` is a moment of ``time.monotonic``; ``request`` is what httpx takes: ``json``, ``data``, ``params``.
+        ``deadline`` is a moment of ``time.monotonic``. ``request`` goes to httpx: ``json``, ``data``, ``params``.
         """
         extensions = {"deadline": deadline}
         try:
@@ -103,7 +102,7 @@ class Api:
             raise OutcomeUnknown(f"its answer can't be read: {error}", provider=self.provider) from None
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._clients.close()
 
     def _new_client(self) -> httpx.Client:
@@ -119,12 +118,12 @@ class Api:
         if isinstance(error, NOT_REACHED):
             return NotReached(f"not reached: {safe_words(str(error)) or type(error).__name__}", provider=self.provider)
         if isinstance(error, httpx.TimeoutException):
-            return OutcomeUnknown("no whole answer in time", provider=self.provider)
+            return OutcomeUnknown("no complete answer in time", provider=self.provider)
         return OutcomeUnknown(f"the connection broke: {type(error).__name__}", provider=self.provider)
 
 
 def read_json(text: str | bytes) -> Any:
-    """Like ``json.loads``, but brackets that are nested too deep are a ValueError too."""
+    """Parse JSON like ``json.loads``, but raise ValueError for too deep nesting."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -132,13 +131,13 @@ def read_json(text: str | bytes) -> Any:
 
 
 def _whole(response: httpx.Response) -> bytes:
-    """As it came, and not by ``iter_bytes``: that one unpacks each piece at once, whatever it grows to."""
+    """Read the raw body. ``iter_bytes`` would unpack each chunk completely, whatever its size."""
     assert isinstance(response.stream, httpx.SyncByteStream)
     return whole(response.stream, response.headers.get("content-encoding", ""), ANSWER_LIMIT)
 
 
 def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """``Retry-After`` is seconds or a date."""
+    """Read ``Retry-After``, which is seconds or a date."""
     waits = (
         _seconds(headers.get("retry-after-ms"), unit=0.001),
         _seconds(headers.get("retry-after"), unit=1.0),

@@ -1,7 +1,7 @@
-"""The wire beneath httpx, on which nothing outlasts its deadline.
+"""The transport below httpx. No operation outlasts the deadline of its call.
 
-httpx limits each single read; a server that trickles bytes could hold a call for hours. Here the time that is left
-counts for every operation, from the connect to the last byte of the answer.
+httpx limits each single read, so a server that trickles bytes could keep a call open for hours. Here the remaining time
+limits every operation, from the connect to the last byte of the answer.
 """
 
 from __future__ import annotations
@@ -20,47 +20,51 @@ import httpx
 from bridge.config.proxies import way_out
 
 BEGIN_WITHIN = 8.0
-"""Seconds from the call to the last byte of its request, which may take more than one write. A process that was halted
-in between must not speak any more: others may have taken over. Shorter than the silence after which they do."""
+"""Seconds from the call to the last byte of its request, which may take more than one write.
+
+A process that was halted in between must not send any more, because another worker may have taken over its work. This
+is shorter than the heartbeat timeout after which that happens.
+"""
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds. A server that can't be reached in this time is as good as away, and surely nothing was said."""
+"""Seconds. A server that does not connect in this time counts as not reached, and surely received nothing."""
 
 KEEP_ALIVE = 5.0
-"""Seconds a connection stays open between calls: shorter than any load balancer closes its own end under a request."""
+"""Seconds that a connection stays open between calls. Load balancers close their end later, so never under a
+request."""
 
 NewTransport = Callable[[], httpx.BaseTransport]
 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all threads: loading the certificates anew would cost each of them 30 ms and a megabyte."""
+    """Return one TLS context for all threads. Loading the certificates costs 30 ms and a megabyte each time."""
     return httpx.create_ssl_context()
 
 
 def transports(base_url: str) -> NewTransport:
-    """Makes a transport for each thread."""
+    """Return a factory that makes a transport for each thread."""
     proxy = _proxy(base_url)
     return lambda: DeadlineTransport(_tls(), proxy)
 
 
 def _proxy(base_url: str) -> httpx.Proxy | None:
-    """The way out that the environment prescribes. Whether it can be used was looked at with the settings."""
+    """Return the proxy that the environment prescribes. The settings have already checked that it is usable."""
     found = way_out(base_url, os.environ)
     return httpx.Proxy(found[1]) if found else None
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """httpcore's pool on a wire that knows the deadline. For one thread, so for one call at a time."""
+    """httpcore's pool on a transport with a deadline. It belongs to one thread, so it serves one call at a time."""
 
     def __init__(self, context: ssl.SSLContext, proxy: httpx.Proxy | None) -> None:
-        self._wire = _Wire()
+        self._transport = _Transport()
         self._pool = self._new_pool(context, proxy)
 
     def _new_pool(self, context: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpcore.ConnectionPool:
         options: dict[str, Any] = {
             "ssl_context": context,
-            "network_backend": self._wire,
+            "network_backend": self._transport,
             "keepalive_expiry": KEEP_ALIVE,
             "retries": 0,
         }
@@ -69,8 +73,8 @@ class DeadlineTransport(httpx.BaseTransport):
         return httpcore.HTTPProxy(str(proxy.url), proxy.raw_auth, proxy.headers.raw, **options)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._wire.deadline = request.extensions["deadline"]
-        self._wire.begin_by = time.monotonic() + BEGIN_WITHIN
+        self._transport.deadline = request.extensions["deadline"]
+        self._transport.begin_by = time.monotonic() + BEGIN_WITHIN
         url = request.url
         with _httpx_errors():
             response = self._pool.handle_request(
@@ -99,17 +103,17 @@ class _Body(httpx.SyncByteStream):
         self._response.close()
 
 
-class _Wire(httpcore.NetworkBackend):
-    """TCP connections whose every operation ends at the deadline of the call that is under way."""
+class _Transport(httpcore.NetworkBackend):
+    """TCP connections. Every operation on them ends at the deadline of the current call."""
 
     def __init__(self) -> None:
         self.deadline = 0.0
         self.begin_by: float | None = None
-        """Until the first byte of a request is written."""
+        """The moment until which every byte of a request must be written."""
         self._tcp = httpcore.SyncBackend()
 
     def left(self, late: type[httpcore.TimeoutException], at_most: float = float("inf")) -> float:
-        """Seconds until the deadline; after it, the error that says so."""
+        """Return the seconds until the deadline. Raise the given error after it."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise late("the deadline has passed")
@@ -128,17 +132,17 @@ class _Wire(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, wire: _Wire, inner: httpcore.NetworkStream) -> None:
-        self._wire = wire
+    def __init__(self, transport: _Transport, inner: httpcore.NetworkStream) -> None:
+        self._transport = transport
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._wire.left(httpcore.ReadTimeout))
+        return self._inner.read(max_bytes, self._transport.left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if self._wire.begin_by is not None and time.monotonic() > self._wire.begin_by:
+        if self._transport.begin_by is not None and time.monotonic() > self._transport.begin_by:
             raise httpcore.ConnectTimeout("it took too long to begin")
-        self._inner.write(buffer, self._wire.left(httpcore.WriteTimeout))
+        self._inner.write(buffer, self._transport.left(httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -146,8 +150,8 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left = self._wire.left(httpcore.ConnectTimeout, CONNECT_TIMEOUT)
-        return _Stream(self._wire, self._inner.start_tls(ssl_context, server_hostname, left))
+        left = self._transport.left(httpcore.ConnectTimeout, CONNECT_TIMEOUT)
+        return _Stream(self._transport, self._inner.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
@@ -155,7 +159,7 @@ class _Stream(httpcore.NetworkStream):
 
 @contextmanager
 def _httpx_errors() -> Iterator[None]:
-    """httpcore's errors as their namesakes of httpx."""
+    """Raise httpcore's errors as the httpx errors of the same name."""
     try:
         yield
     except (

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class PerThread(Generic[T]):
-    """One client for each thread, made when it is first asked for: after every fork, and never shared.
+    """One client for each thread, made at first use, so after every fork. Threads never share a client.
 
     A shared client with many connections searches all of them for each request.
     """
@@ -23,12 +23,12 @@ class PerThread(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self) -> T:
-        """The client of this thread."""
+        """Return this thread's client."""
         client: T | None = getattr(self._own, "client", None)
         return self._new() if client is None else client
 
     def close(self) -> None:
-        """Close the clients of all threads. Who asks again gets a new one."""
+        """Close the clients of all threads. The next call of ``get`` makes a new one."""
         with self._lock:
             clients, self._all, self._own = self._all, [], threading.local()
         for client in clients:

@@ -1,8 +1,7 @@
-"""The body of an answer, unpacked within a limit.
+"""The unpacking of an answer's body within a size limit.
 
-A compressed answer of a kilobyte may hold a gigabyte, and what unpacks a whole chunk at once has it in memory before
-anybody can count. So compression is not asked for, and what comes compressed all the same, by a proxy perhaps, is
-unpacked piece by piece.
+A compressed kilobyte may hold a gigabyte. A reader that unpacks a whole chunk has it in memory before it can count. So
+the bridge asks for uncompressed answers. If a proxy compresses one all the same, it is unpacked in pieces.
 """
 
 from __future__ import annotations
@@ -11,31 +10,31 @@ import zlib
 from collections.abc import Callable, Iterable
 
 PLAIN = "identity"
-"""The value of Accept-Encoding that asks for an answer as it is."""
+"""The value of Accept-Encoding that asks for an uncompressed answer."""
 
 _GZIP = zlib.MAX_WBITS | 16
-"""For zlib: with the head and the tail of a gzip file."""
+"""For zlib: with the header and the trailer of a gzip file."""
 
 
 class Unreadable(ValueError):
-    """The body is too large, is not what it says, or is packed in a way that nobody asked for."""
+    """The body is too large, does not match its header, or uses an encoding that we did not ask for."""
 
 
 def whole(chunks: Iterable[bytes], encoding: str, limit: int) -> bytes:
-    """The body out of its chunks as they came. Never more than ``limit`` bytes, packed or unpacked, are in memory.
+    """Join and unpack the raw chunks of a body. At most ``limit`` bytes, packed or unpacked, are in memory.
 
-    ``encoding``: of the header Content-Encoding. Raises :class:`Unreadable`.
+    ``encoding`` is the header Content-Encoding. Raise :class:`Unreadable`.
     """
     name = encoding.strip().lower()
     if name in ("", PLAIN):
         return _joined(chunks, limit)
     if name not in _STREAMS:
-        raise Unreadable("the answer is packed in a way that was not asked for")
+        raise Unreadable("the answer has an encoding that was not requested")
     packed = _joined(chunks, limit)
     try:
         return _STREAMS[name](packed, limit)
     except zlib.error:
-        raise Unreadable("the answer is not packed as it says") from None
+        raise Unreadable("the answer does not match its Content-Encoding") from None
 
 
 def _joined(chunks: Iterable[bytes], limit: int) -> bytes:
@@ -52,7 +51,7 @@ def _gzip(packed: bytes, limit: int) -> bytes:
 
 
 def _deflate(packed: bytes, limit: int) -> bytes:
-    """With zlib's head by the standard, and without it by some servers."""
+    """Unpack with zlib's header, as the standard says, or without it, as some servers send it."""
     try:
         return _unpacked(packed, zlib.MAX_WBITS, limit)
     except zlib.error:
@@ -60,13 +59,13 @@ def _deflate(packed: bytes, limit: int) -> bytes:
 
 
 def _unpacked(packed: bytes, form: int, limit: int) -> bytes:
-    """Of a file that is cut short nothing counts, and what stands behind its end is none of it."""
+    """Unpack a complete file. Reject one that is cut short. Ignore any bytes after its end."""
     stream = zlib.decompressobj(form)
     body = stream.decompress(packed, limit + 1)
     if len(body) > limit:
         raise Unreadable("the answer is too large")
     if packed and not stream.eof:
-        raise Unreadable("the answer is not packed as it says")
+        raise Unreadable("the answer does not match its Content-Encoding")
     return body
 
 

@@ -16,7 +16,7 @@ const GROUPS = { agent: "Agent", carrier: "Carrier", callbacks: "Delivery report
 const PROGRESS = {
   sending: { ticks: "◔", words: "Sending" },
   taken: { ticks: "✓", words: "The bridge has it" },
-  heard: { ticks: "✓✓", words: "The agent heard it" },
+  received: { ticks: "✓✓", words: "The agent received it" },
   failed: { ticks: "!", words: "The bridge did not take it" },
 };
 const FATE = {
@@ -409,8 +409,8 @@ const reasonOf = (code) => because(code, state.reasons.find((one) => one.code ==
 const TELL = {
   text: (e) => [e.media ? `texted ${e.media} picture${e.media > 1 ? "s" : ""} ${e.body ? quote(e.body) : ""}` : `texted ${quote(e.body)}`],
   webhook: (e) => (e.ok ? [`webhook answered ${e.status}`] : [`webhook failed: ${e.detail}`, "bad"]),
-  heard: (e) => [`agent heard ${quote(e.content)}`],
-  said: (e) => [`agent said ${quote(e.content)}`],
+  received: (e) => [`agent received ${quote(e.content)}`],
+  replied: (e) => [`agent replied ${quote(e.content)}`],
   greeted: (e) => [`agent greeted ${quote(e.content)}`],
   sent: (e) => [`carrier took ${quote(e.body)}`],
   refused: (e) => [`carrier refused ${quote(e.body)}: ${reasonOf(e.code)}`, "bad"],
@@ -512,7 +512,7 @@ $("composer").addEventListener("submit", (event) => {
   if (body) text(body);
 });
 $("picture").addEventListener("click", () => text("", 1));
-$("place").addEventListener("click", () => send({ fields: PLACE, heard_as: PLACE_IN_WORDS }));
+$("place").addEventListener("click", () => send({ fields: PLACE, received_as: PLACE_IN_WORDS }));
 for (const word of $("keywords").children) word.addEventListener("click", () => text(word.textContent));
 $("new-person").addEventListener("click", () => {
   const code = Number($("new-fate").value);

@@ -1,4 +1,4 @@
-"""What the bridge is doing: the newest texts, turns and chats in plain words, for a live view."""
+"""The current activity of the bridge, for a live view: the newest texts, turns and chats in plain words."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bridge.db.models import OPEN_TURN, UNSENT, Chat, Conversation, Direction, M
 from bridge.runtime import Runtime
 
 NEWEST = 30
-"""Rows of each kind that a view shows."""
+"""Rows of each kind in a view."""
 
 
 @dataclass(frozen=True)
 class Activity:
-    """One row of the tables, as it stands now."""
+    """One row of the tables in its current state."""
 
     at: datetime
     phone: str
@@ -27,7 +27,7 @@ class Activity:
 
 
 def recent(rt: Runtime) -> list[Activity]:
-    """The newest rows of all conversations, newest first."""
+    """Return the newest rows of all conversations, newest first."""
     with rt.database.read() as session:
         rows = [*_texts(session), *_turns(session, rt.now()), *_chats(session), *_opt_outs(session)]
     return sorted(rows, key=lambda row: row.at, reverse=True)

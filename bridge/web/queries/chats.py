@@ -1,4 +1,4 @@
-"""What operators see of chats and their texts."""
+"""The queries for chats and their texts, as operators see them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bridge.web.queries.paging import read_cursor, write_cursor
 
 @dataclass(frozen=True)
 class ChatView:
-    """One chat as it is shown."""
+    """One chat as operators see it."""
 
     id: int
     conversation_id: int
@@ -26,7 +26,7 @@ class ChatView:
     bridge_number: str
     provider: str
     chat_id: str
-    """The provider's own name for it."""
+    """The provider's own id of the chat."""
     status: ChatStatus
     started_at: datetime
     last_activity_at: datetime
@@ -36,7 +36,7 @@ class ChatView:
 
 @dataclass(frozen=True)
 class ReactionView:
-    """A like or its like, beside the text that it is to."""
+    """A reaction, such as a like, beside the text that it belongs to."""
 
     id: int
     body: str
@@ -45,7 +45,7 @@ class ReactionView:
 
 @dataclass(frozen=True)
 class MessageView:
-    """One text of a chat as it is shown."""
+    """One text of a chat as operators see it."""
 
     id: int
     direction: Direction
@@ -59,18 +59,18 @@ class MessageView:
     error_code: int | None
     error: str | None
     extras: dict[str, str] | None
-    """What else the carrier told of a person's text, by the carrier's names."""
+    """Other facts from the carrier about a person's text, under the carrier's names."""
     reactions: list[ReactionView]
-    """What the person tapped on it, the oldest first."""
+    """The person's reactions to it, oldest first."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some chats, the newest first, and where the list goes on."""
+    """One page of chats, newest first, and the cursor of the next page."""
 
     chats: list[ChatView]
     next: str | None
-    """Give it as ``cursor`` for the page that follows; ``None`` on the last one."""
+    """Pass it as ``cursor`` to get the next page. ``None`` on the last page."""
 
 
 # -- show ----------------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def list_chats(
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page:
-    """One page of chats, the newest first. Raises :class:`~bridge.web.queries.paging.BadCursor`."""
+    """Return one page of chats, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
     query = _views().order_by(Chat.id.desc()).limit(limit + 1)
     if status:
         query = query.where(Chat.status == status)
@@ -99,20 +99,20 @@ def list_chats(
 
 
 def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | None:
-    """A chat and the texts that were said in it, in order."""
+    """Return a chat and its texts, in order."""
     columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
-    said = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
+    query = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
     with rt.database.read() as session:
         row = session.execute(_views().where(Chat.id == chat_id)).first()
         if row is None:
             return None
         tapped = _reactions(session, chat_id)
-        texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(said)]
+        texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(query)]
         return _view(row), texts
 
 
 def _reactions(session: Session, chat_id: int) -> dict[int, list[ReactionView]]:
-    """Those to texts of this chat, by the text."""
+    """Return the reactions to texts of this chat, by the text."""
     to = aliased(Message)
     query = (
         select(to.id, Message.id, Message.body, Message.created_at)

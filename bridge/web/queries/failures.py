@@ -1,9 +1,13 @@
-"""What failed, for people to look at: turns that got no answer, texts that could not be sent, texts that the carrier
-took and did not deliver, texts of people that were ignored because they were over a limit, texts from senders that
-nobody can answer, and conversations in which a step fails again and again, because of a bug or a bad row.
+"""The query for failures that an operator should see.
 
-A text of a person that was given up is not listed by itself: its turn is. Nor is a text that went again: the last one
-of them is, if it failed too.
+- Turns without an answer.
+- Texts that were not sent, or that the carrier accepted and did not deliver.
+- Texts of people that were ignored because of a limit.
+- Texts from senders that can't receive an answer.
+- Conversations in which a task fails again and again, because of a bug or a bad row.
+
+A person's text that was given up is not listed itself, but its turn is. Of a text that was sent again, only the last
+attempt is listed, if it failed too.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ _NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == D
 _NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
 _IGNORED = Message.status == MessageStatus.IGNORED
 _UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
-"""What stands in the list. Each begins with the condition of a partial index, which finds it in a long history."""
+"""The conditions of the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
 class Kind(StrEnum):
@@ -42,7 +46,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """One turn or one text that failed, or one conversation in which a step does."""
+    """One turn or one text that failed, or one conversation in which a task fails."""
 
     kind: Kind
     id: int
@@ -52,19 +56,19 @@ class Failure:
     error: str | None
     error_code: int | None
     delivery: Delivery | None = None
-    """How far the carrier brought it, where it had taken it."""
+    """How far the carrier brought an accepted text."""
     resend_at: datetime | None = None
-    """When it goes again."""
+    """When the bridge sends it again."""
     failure: FailureClass | None = None
     meaning: str | None = None
-    """What the code means and how to mend it."""
+    """The meaning of the code, and how to fix the cause."""
     page: str | None = None
-    """Where the carrier tells more about the code."""
+    """The carrier's page about the code."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many failures stand in the list."""
+    """The number of failures in the list."""
 
     turns: int
     not_sent: int
@@ -75,17 +79,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Page:
-    """Some failures, the newest first, and where the list goes on."""
+    """One page of failures, newest first, and the cursor of the next page."""
 
     failures: list[Failure]
     next: str | None
-    """Give it as ``cursor`` for the page that follows; ``None`` on the last one."""
+    """Pass it as ``cursor`` to get the next page. ``None`` on the last page."""
 
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
-    """One page of what failed, the newest first. Raises :class:`~bridge.web.queries.paging.BadCursor`."""
+    """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
     messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
-    every = union_all(_turns(), *messages, _steps(rt.now())).subquery()
+    every = union_all(_turns(), *messages, _tasks(rt.now())).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -96,7 +100,7 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
 
 
 def count(session: Session) -> Counts:
-    """All pages at once, without their rows."""
+    """Count the failures on all pages, without reading their rows."""
     return Counts(
         turns=_count(session, Turn, _NO_ANSWER),
         not_sent=_count(session, Message, _NOT_SENT),
@@ -146,7 +150,7 @@ def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _steps(now: datetime) -> Select[*tuple[Any, ...]]:
+def _tasks(now: datetime) -> Select[*tuple[Any, ...]]:
     return (
         select(
             literal(Kind.TASK.value).label("kind"),
@@ -165,11 +169,11 @@ def _steps(now: datetime) -> Select[*tuple[Any, ...]]:
 
 
 def _after(query: Select[*tuple[Any, ...]], every: Subquery, cursor: str) -> Select[*tuple[Any, ...]]:
-    """Written out and not as a comparison of tuples, so that every column is bound with its own type."""
+    """Select the rows after the cursor. A comparison of tuples would not bind each column with its own type."""
     microseconds, kind, row_id = read_cursor(cursor, int, str, int)
     try:
         at = EPOCH + timedelta(microseconds=int(microseconds))
-        kind = Kind(str(kind)).value  # a word that is none of ours may be one that no database takes
+        kind = Kind(str(kind)).value  # a foreign word may be one that no database accepts
     except (OverflowError, ValueError):
         raise BadCursor from None
     older = every.c.at < at

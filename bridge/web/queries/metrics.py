@@ -1,10 +1,10 @@
-"""What Prometheus is told: how much is sent, what waits, what failed, who is on breaker.
+"""The metrics for Prometheus: sent texts, waiting work, failures and open circuits.
 
-Several processes do the work, and any of the web's may be asked. So nothing is counted in a process: the tables are
-read each time, and everybody says the same. No query reads the history. What waits and what failed is found by partial
-indexes, and what was sent stands in the rows of the senders.
+Several processes do the work, and any web process may answer. So no process counts anything: each answer reads the
+tables, and all answers agree. No query reads the history. Partial indexes find waiting and failed work, and the rows of
+the senders hold the totals of sent texts.
 
-What lives here: names, labels and numbers. No label holds a full phone number. Who may ask: ``bridge.web.prometheus``.
+No label holds a full phone number. ``bridge.web.prometheus`` decides who may read them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bridge.runtime import Runtime
 from bridge.web.queries import failures
 from bridge.web.queries.failures import Kind
 
-LINES = {"turns": TURNS, "deliveries": DELIVERIES}
+QUEUES = {"turns": TURNS, "deliveries": DELIVERIES}
 
 
 class Tables:
-    """Reads them whenever it is asked. Raises one of :data:`bridge.db.engine.AWAY` where that can't be done."""
+    """The collector. It reads the tables each time, and may raise one of :data:`bridge.db.engine.AWAY`."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
@@ -36,25 +36,25 @@ class Tables:
     def collect(self) -> list[Metric]:
         now = self._rt.now()
         with self._rt.database.read() as session:
-            told = [*_sent(session), *_waiting(session, now), *_failed(session)]
-            return [*told, _failing(session, now), _on_hold(session)]
+            metrics = [*_sent(session), *_waiting(session, now), *_failed(session)]
+            return [*metrics, _failing(session, now), _open_circuits(session)]
 
 
 def build_registry(rt: Runtime) -> CollectorRegistry:
-    """A registry of our own: the library's global one would tell of one process and not of the bridge."""
+    """Build our own registry. The library's global one describes one process, not the bridge."""
     registry = CollectorRegistry()
     registry.register(Tables(rt))
     return registry
 
 
 def _sent(session: Session) -> tuple[Metric, Metric]:
-    """Senders whose masked names are the same are one."""
+    """Return the totals of each sender. Senders with the same masked name count as one."""
     counted: Counter[str] = Counter()
     billed: Counter[str] = Counter()
     for total in rate_limiter.totals(session):
         counted[masked(total.sender)] += total.texts
         billed[masked(total.sender)] += total.segments
-    texts = CounterMetricFamily("bridge_texts", "Texts that were given a place to be sent.", labels=["sender"])
+    texts = CounterMetricFamily("bridge_texts", "Texts that got a slot to be sent.", labels=["sender"])
     segments = CounterMetricFamily("bridge_segments", "Segments of these texts, by our count.", labels=["sender"])
     for family, numbers in ((texts, counted), (segments, billed)):
         for sender, number in sorted(numbers.items()):
@@ -63,13 +63,13 @@ def _sent(session: Session) -> tuple[Metric, Metric]:
 
 
 def _waiting(session: Session, now: datetime) -> tuple[Metric, Metric]:
-    waiting = GaugeMetricFamily("bridge_waiting", "Lines that are due and in nobody's hands.", labels=["line"])
-    for name, each in LINES.items():
+    waiting = GaugeMetricFamily("bridge_waiting", "Conversation queues that are due and not leased.", labels=["queue"])
+    for name, each in QUEUES.items():
         waiting.add_metric([name], conversation_queue.count_due(session, each, now))
     oldest = conversation_queue.oldest_due(session, now)
     seconds = (now - oldest).total_seconds() if oldest else 0.0
     return waiting, GaugeMetricFamily(
-        "bridge_oldest_waiting_seconds", "How long the oldest of them is due; 0: there is none.", value=seconds
+        "bridge_oldest_waiting_seconds", "Seconds for which the oldest of them is due; 0: there is none.", value=seconds
     )
 
 
@@ -79,30 +79,30 @@ def _failed(session: Session) -> tuple[Metric, ...]:
     given_up.add_metric([Kind.TURN.value], counts.turns)
     given_up.add_metric([Kind.MESSAGE.value], counts.not_sent)
     not_delivered = GaugeMetricFamily(
-        "bridge_not_delivered", "Texts that the carrier took and did not deliver.", value=counts.not_delivered
+        "bridge_not_delivered", "Texts that the carrier accepted and did not deliver.", value=counts.not_delivered
     )
     ignored = GaugeMetricFamily(
-        "bridge_ignored", "Texts of people that were over a limit, and not answered.", value=counts.ignored
+        "bridge_ignored", "Texts of people that were ignored because of a limit.", value=counts.ignored
     )
     unanswerable = GaugeMetricFamily(
-        "bridge_unanswerable", "Texts from senders that nobody can answer.", value=counts.unanswerable
+        "bridge_unanswerable", "Texts from senders that can't receive an answer.", value=counts.unanswerable
     )
     return given_up, not_delivered, ignored, unanswerable
 
 
 def _failing(session: Session, now: datetime) -> Metric:
     failing = GaugeMetricFamily(
-        "bridge_failing_tasks", "Conversations in which a step fails again and again.", labels=["task"]
+        "bridge_failing_tasks", "Conversations in which a task fails again and again.", labels=["task"]
     )
     for task, number in sorted(task_errors.count(session, now).items()):
         failing.add_metric([task], number)
     return failing
 
 
-def _on_hold(session: Session) -> Metric:
-    on_hold = GaugeMetricFamily(
-        "bridge_circuit_open", "1: a vendor, agent or sender that serves nobody.", labels=["scope"]
+def _open_circuits(session: Session) -> Metric:
+    open_circuits = GaugeMetricFamily(
+        "bridge_circuit_open", "1: the circuit of this provider, agent or sender is open.", labels=["scope"]
     )
     for scope in sorted({breaker.scope for breaker in circuit_breakers.open_circuits(session)}):
-        on_hold.add_metric([scope], 1)
-    return on_hold
+        open_circuits.add_metric([scope], 1)
+    return open_circuits

@@ -1,6 +1,6 @@
-"""Pages of long lists: a cursor is the place of the last row that was shown, written so that nobody builds on its form.
+"""The pages of long lists. A cursor is the position of the last shown row, in an opaque form.
 
-A page that starts after a row, and not at a number, neither repeats nor leaves out rows when new ones come in.
+A page that starts after a row neither repeats nor skips rows when new ones arrive. A page number would.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import json
 from collections.abc import Sequence
 
 LARGEST_ID = 2**63 - 1
-"""What the tables' keys can hold."""
+"""The largest key of the tables."""
 
 
 class BadCursor(ValueError):
-    """A cursor that no page of this list has given."""
+    """A cursor that no page of this list has returned."""
 
     def __init__(self) -> None:
         super().__init__("is not one that this list has given")
 
 
 def write_cursor(*place: int | str) -> str:
-    """The place of a row in its list, as one word that is safe in an address."""
+    """Return the position of a row in its list, as one word that is safe in an address."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str, *kinds: type[int] | type[str]) -> Sequence[int | str]:
-    """The place that :func:`write_cursor` wrote. Anything else is a :class:`BadCursor`."""
+    """Return the position that :func:`write_cursor` wrote. Raise :class:`BadCursor` for anything else."""
     try:
         place = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, RecursionError, binascii.Error):

@@ -182,7 +182,7 @@ def test_what_a_person_wrote_stays_as_it_was_written(sessions: Sessions) -> None
     scene = a_scene(sessions, "ok")
     scene.text("**Hi** – it’s me")
     scene.work()
-    assert scene.agent.heard == ["**Hi** – it’s me"]
+    assert scene.agent.received == ["**Hi** – it’s me"]
     assert [row.segments for row in scene.rows(Message) if row.direction is Direction.IN] == [None]
 
 
@@ -266,7 +266,7 @@ def test_what_an_agent_says_before_it_wants_to_be_silent_is_sent(sessions: Sessi
 
 def test_an_answer_found_by_looking_is_read_the_same_way(sessions: Sessions) -> None:
     scene = a_scene(sessions, "<think>hm</think>Nine【4:0†source】.\\nBye")
-    scene.agent.fail("complete", OutcomeUnknown("cut off", provider="retell"), heard=True)
+    scene.agent.fail("complete", OutcomeUnknown("cut off", provider="retell"), received=True)
     scene.text("hello")
     scene.work_until_idle()
     assert scene.got() == ["Nine.\nBye"]

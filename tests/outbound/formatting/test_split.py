@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.outbound.formatting.segments import segments
 from bridge.outbound.formatting.smart import smart
-from bridge.outbound.formatting.split import LIMIT, Room, split
+from bridge.outbound.formatting.split import LIMIT, Capacity, split
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 FLAG = "🇩🇪"
@@ -136,8 +136,8 @@ def test_the_time_grows_with_the_text_and_not_faster(unit: str) -> None:
 
 @given(TEXTS, st.integers(1, 24), st.booleans())
 def test_no_part_has_more_segments_than_are_wanted(text: str, most: int, smart_encoding: bool) -> None:
-    room = Room(segments=most, smart=smart_encoding)
-    parts = split(text, room)
+    capacity = Capacity(segments=most, smart=smart_encoding)
+    parts = split(text, capacity)
     assert without_blanks("".join(parts)) == without_blanks(text)
     for part in parts:
         written = smart(part) if smart_encoding else part
@@ -147,8 +147,8 @@ def test_no_part_has_more_segments_than_are_wanted(text: str, most: int, smart_e
 
 @given(st.text(max_size=200), st.integers(1, 3))
 def test_a_part_in_its_room_is_not_split_again(text: str, most: int) -> None:
-    room = Room(segments=most)
-    assert all(split(part, room) == [part] for part in split(text, room))
+    capacity = Capacity(segments=most)
+    assert all(split(part, capacity) == [part] for part in split(text, capacity))
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_a_part_in_its_room_is_not_split_again(text: str, most: int) -> None:
     ],
 )
 def test_a_part_is_as_full_as_its_segments(text: str, most: int, sizes: list[int]) -> None:
-    assert [len(part) for part in split(text, Room(segments=most))] == sizes
+    assert [len(part) for part in split(text, Capacity(segments=most))] == sizes
 
 
 def test_typography_that_will_be_plain_takes_the_room_of_plain_characters() -> None:
     text = "👍 " + "it’s " * 500
-    first, second, *_ = split(text, Room(segments=10, smart=True))
+    first, second, *_ = split(text, Capacity(segments=10, smart=True))
     assert segments(first) == 10
     assert (segments(smart(second)), segments(second)) == (10, 23)
 
@@ -180,5 +180,5 @@ def test_typography_that_will_be_plain_takes_the_room_of_plain_characters() -> N
 @pytest.mark.parametrize("spare", [3, 13])
 def test_room_is_kept_for_what_comes_behind(spare: int) -> None:
     for text in ("ж" * 900, "x" * 2000):
-        first = split(text, Room(segments=10, spare=spare))[0]
+        first = split(text, Capacity(segments=10, spare=spare))[0]
         assert segments(first + "." * spare) == 10

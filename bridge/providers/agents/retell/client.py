@@ -1,13 +1,12 @@
-"""Retell's chat API.
-
-What lives here: the calls. What its JSON means: ``bridge.providers.agents.retell.parse``; what its refusals mean:
-``bridge.providers.agents.retell.errors``.
+"""The calls of Retell's chat API.
 
     create_chat   POST  /create-chat               201
     complete      POST  /create-chat-completion    201
     get_chat      GET   /get-chat/{id}             200
     end_chat      PATCH /end-chat/{id}             204
     list_chats    POST  /v3/list-chats             200
+
+``bridge.providers.agents.retell.parse`` reads the JSON; ``bridge.providers.agents.retell.errors`` reads the refusals.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from bridge.providers.http.deadline import NewTransport
 log = logging.getLogger(__name__)
 
 QUICK_TIMEOUT = 15.0
-"""Seconds for every call in which the agent does not have to think."""
+"""Seconds for every call that does not wait for the agent's answer."""
 
 LARGEST_PAGE = 1000
 
 VARIABLES_REFUSED = frozenset({400, 422})
 RESERVED_VARIABLES = frozenset({"user_number", "agent_number"})
-"""Retell fills these in itself for calls. Whether a chat may set them is not documented."""
+"""Retell sets these itself for calls. Its documentation does not say whether a chat may set them."""
 
 
 class Retell:
-    """An agent that lives at Retell. See :class:`bridge.providers.agents.contract.Agent`."""
+    """Retell's chat agents. See :class:`bridge.providers.agents.contract.Agent`."""
 
     provider = PROVIDER
 
@@ -70,7 +69,7 @@ class Retell:
         )
 
     def create_chat(self, about: NewChat) -> RemoteChat:
-        """Open a chat. Its variables are a courtesy to the agent: refused ones do not cost the chat."""
+        """Open a chat. If Retell refuses the variables, open it with fewer of them."""
         deadline = self._quick()
         route = about.route or self._route
         first: RemoteError | None = None
@@ -93,21 +92,21 @@ class Retell:
         answer = self._api.call("POST", "/create-chat-completion", json=body, deadline=deadline)
         if not answer.ok:
             error = chat_refusal(answer, [self._key, *content.splitlines()])
-            raise self._made_sure(error, chat_id, deadline)
+            raise self._check_ended(error, chat_id, deadline)
         messages = _payload(answer).get("messages")
         if not isinstance(messages, list):
             raise unreadable(answer)
         return parse.items(messages)
 
     def get_chat(self, chat_id: str) -> RemoteChat:
-        return self._look(chat_id, self._quick())
+        return self._find_chat(chat_id, self._quick())
 
     def end_chat(self, chat_id: str) -> None:
         deadline = self._quick()
         answer = self._api.call("PATCH", _path("end-chat", chat_id), deadline=deadline)
         if answer.ok:
             return
-        error = self._made_sure(chat_refusal(answer, [self._key]), chat_id, deadline)
+        error = self._check_ended(chat_refusal(answer, [self._key]), chat_id, deadline)
         if not isinstance(error, ChatEnded):
             raise error
 
@@ -137,22 +136,25 @@ class Retell:
             filters["chat_status"] = {"type": "enum", "op": "in", "value": ["ongoing"]}
         return filters
 
-    def _look(self, chat_id: str, deadline: float) -> RemoteChat:
+    def _find_chat(self, chat_id: str, deadline: float) -> RemoteChat:
         answer = self._api.call("GET", _path("get-chat", chat_id), deadline=deadline)
         if not answer.ok:
             raise chat_refusal(answer, [self._key])
         return _chat(answer, chat_id=chat_id)
 
-    def _made_sure(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
-        """A refusal may be an ended chat in words that are not known here: the chat itself tells."""
+    def _check_ended(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
+        """Read the chat to tell an ended chat from another refusal.
+
+        Retell may refuse an ended chat in words that the bridge does not know.
+        """
         if type(error) is not Refused:
             return error
         try:
-            ended = self._look(chat_id, deadline).state is ChatState.ENDED
+            ended = self._find_chat(chat_id, deadline).state is ChatState.ENDED
         except ChatEnded:
             ended = True
         except RemoteError as fault:
-            why = f"{error.reason}; and the chat could not be asked: {fault.reason}"
+            why = f"{error.reason}; and the chat could not be read: {fault.reason}"
             return OutcomeUnknown(why, provider=PROVIDER, status=error.status)
         return ChatEnded(error.reason, provider=PROVIDER, status=error.status) if ended else error
 
@@ -167,7 +169,7 @@ def _payload(answer: Answer) -> dict[str, Any]:
 
 
 def _chat(answer: Answer, **known: str) -> RemoteChat:
-    """``known`` stands in for what the answer leaves out."""
+    """Read the chat in an answer. ``known`` fills in the fields that the answer leaves out."""
     payload = known | _payload(answer)
     chat = parse.chat(payload)
     if chat is None or not isinstance(payload.get("chat_status"), str):
@@ -207,7 +209,10 @@ def _new_chat(route: Route, about: NewChat, variables: dict[str, str]) -> dict[s
 
 
 def _variables(about: NewChat) -> dict[str, str]:
-    """Under Retell's own names for calls, which prompts may use already, and under names that are surely free."""
+    """Return the variables of a new chat, under two sets of names.
+
+    Retell's own names for calls may be in use in prompts already. The ``sms_`` names are certainly free.
+    """
     return {
         "user_number": about.user_number,
         "agent_number": about.agent_number,
@@ -222,7 +227,7 @@ def _private(about: NewChat) -> list[str]:
 
 
 def _ever_fewer(variables: dict[str, str]) -> Iterator[dict[str, str]]:
-    """All of them; without those whose names may be taken; none."""
+    """Yield all variables, then those without reserved names, then none."""
     yield variables
     yield {name: value for name, value in variables.items() if name not in RESERVED_VARIABLES}
     yield {}

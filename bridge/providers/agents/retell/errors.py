@@ -1,8 +1,4 @@
-"""What Retell's refusals mean.
-
-What lives here: the tables from Retell's statuses and words to our errors. The calls:
-``bridge.providers.agents.retell.client``.
-"""
+"""The tables from Retell's statuses and words to our errors."""
 
 from __future__ import annotations
 
@@ -20,32 +16,35 @@ Meaning = Mapping[int, type[RemoteError]]
 BY_STATUS: Meaning = {
     400: Refused,  # malformed; an ended chat too, told apart by its words
     401: AccountRefused,  # the key is missing or wrong
-    402: AccountRefused,  # the trial is over and nobody pays
+    402: AccountRefused,  # the trial is over and unpaid
     403: AccountRefused,  # the key may not do this
     404: Refused,  # not found
-    408: OutcomeUnknown,  # the server waited too long for something: perhaps for itself
-    409: OutcomeUnknown,  # something else is going on in this chat, perhaps an earlier try of ours
+    408: OutcomeUnknown,  # the server waited too long, perhaps for itself
+    409: OutcomeUnknown,  # another request is running in this chat, perhaps an earlier attempt of ours
     422: Refused,  # no such agent or chat under this key
     425: OutcomeUnknown,  # too early, for whatever reason
-    429: RateLimited,  # turned away before anybody looked at it
+    429: RateLimited,  # refused before processing
 }
 
 BY_CLASS: Meaning = {
     3: AccountRefused,  # the address in the settings leads elsewhere
     4: Refused,  # the request is at fault and will stay so
-    5: OutcomeUnknown,  # also a 503 with Retry-After: probably not carried out, but nobody promises it
+    5: OutcomeUnknown,  # also a 503 with Retry-After: probably not carried out, but the API does not promise that
 }
-"""Every status that has no line of its own."""
+"""Every status that ``BY_STATUS`` does not list."""
 
 AT_CREATE: Meaning = {404: AccountRefused, 422: AccountRefused}
-"""No chat is named there, so what was not found is the agent: it answers no text until that is mended."""
+"""The call names no chat, so the agent was not found. It answers no text until the operator fixes that."""
 
 CHAT_UNKNOWN: Meaning = {404: ChatEnded, 422: ChatEnded}
 CHAT_ENDED: Meaning = {400: ChatEnded, 409: ChatEnded}
-"""How an ended chat refuses is not documented; seen is a 400 with "Chat already ended"."""
+"""Retell does not document how it refuses a message to an ended chat. We have seen a 400 with "Chat already ended"."""
 
 FOREIGN: Meaning = {403: OutcomeUnknown}
-"""Not in Retell's own form: a firewall on the way did not like this one text, which says nothing about our account."""
+"""The answer does not have Retell's form.
+
+A firewall on the way refused this one text. That says nothing about our account.
+"""
 
 ENDED_WORDS = re.compile(r"chat.*\bended", re.IGNORECASE | re.DOTALL)
 
@@ -53,9 +52,10 @@ ENDED_WORDS = re.compile(r"chat.*\bended", re.IGNORECASE | re.DOTALL)
 def refusal(
     answer: Answer, secrets: Sequence[str], special: Meaning | None = None, *, agent_id: str | None = None
 ) -> RemoteError:
-    """The error that an answer stands for; ``special`` is what some statuses mean in this place, of this agent if any.
+    """Return the error for an answer. ``special`` overrides the meaning of some statuses for this call.
 
-    Its words are Retell's where the fault is ours: what a broken server says helps nobody.
+    ``agent_id`` is the agent that such a status concerns. The reason quotes Retell only if the fault is ours: the words
+    of a broken server help no operator.
     """
     by_class = BY_CLASS.get(answer.status // 100, OutcomeUnknown)
     meaning = {**BY_STATUS, **(special or {}), **({} if answer.payload else FOREIGN)}
@@ -70,14 +70,14 @@ def refusal(
 
 
 def chat_refusal(answer: Answer, secrets: Sequence[str]) -> RemoteError:
-    """The same for a call that names a chat."""
+    """Return the error for an answer to a call that names a chat."""
     ended = ENDED_WORDS.search(_message(answer), 0, LONGEST_WORDS)
     return refusal(answer, secrets, {**CHAT_UNKNOWN, **CHAT_ENDED} if ended else CHAT_UNKNOWN)
 
 
 def unreadable(answer: Answer) -> OutcomeUnknown:
-    """A success that can't be understood: what was asked for was probably done."""
-    return OutcomeUnknown("its answer is not what its API promises", provider=PROVIDER, status=answer.status)
+    """Return the error for a success that the bridge can't read. The request was probably carried out."""
+    return OutcomeUnknown("its answer does not have the documented form", provider=PROVIDER, status=answer.status)
 
 
 def _message(answer: Answer) -> str:

@@ -1,7 +1,6 @@
-"""What Retell's JSON means: its chats and items as the bridge knows them.
+"""The reader of Retell's JSON: its chats and items as the bridge knows them.
 
-What lives here: reading, which never fails: fields may be missing, odd or new. Asking for it:
-``bridge.providers.agents.retell.client``.
+Reading never fails. Fields may be missing, odd or new.
 """
 
 from __future__ import annotations
@@ -22,21 +21,23 @@ SPEAKERS = {"agent": Speaker.AGENT, "user": Speaker.USER}
 TOOL_CALL = "tool_call_invocation"
 TOOL_RESULT = "tool_call_result"
 SILENT_ROLES = frozenset({TOOL_CALL, TOOL_RESULT, "node_transition", "state_transition", "injected", "sms"})
-"""Not for the phone. Roles keep growing: one that is not here is not for the phone either, but it is logged."""
+"""Items of these roles are not sent to the phone. Items of unknown roles are not sent either, but are logged."""
 
 ROLE = re.compile(r"(?=.{1,30}\Z)[a-z]+(_[a-z0-9]+)*")
-"""What may be one, and is fit to be logged. A sentence may be somebody's."""
+"""The form of a role that is safe to log. A sentence may come from a person."""
 
 HANGS_UP = "end_call"
-"""The tool by which the agent ends a chat, in spite of its name. Its arguments may hold a farewell, which is seen but
-not documented: nothing but what an agent item says goes to the phone."""
+"""The tool with which the agent ends a chat, in spite of its name.
+
+Its arguments may hold a farewell. Retell does not document that, so only the content of agent items goes to the phone.
+"""
 
 LONGEST_ID = 255
-"""Characters. A longer one fits no column, and Retell's have about 40."""
+"""Characters. A longer id fits no column. Retell's ids have about 40."""
 
 
 def chat(payload: dict[str, Any]) -> RemoteChat | None:
-    """A chat object; ``None`` when it does not even say which chat it is."""
+    """Read a chat object. Return ``None`` if it has no chat id."""
     chat_id = _id(payload.get("chat_id"))
     if chat_id is None:
         return None
@@ -50,7 +51,7 @@ def chat(payload: dict[str, Any]) -> RemoteChat | None:
 
 
 def items(messages: Sequence[Any]) -> tuple[Item, ...]:
-    """The entries of a chat or of a completion, all of them and in order."""
+    """Read all entries of a chat or of a completion, in order."""
     entries = [entry if isinstance(entry, dict) else {} for entry in messages]
     answered = {_id(entry.get("tool_call_id")) for entry in entries if entry.get("role") == TOOL_RESULT}
     return tuple(_tool_call(e, answered) if e.get("role") == TOOL_CALL else _item(e) for e in entries)
@@ -63,7 +64,7 @@ def _item(entry: dict[str, Any]) -> Item:
 
 
 def _tool_call(entry: dict[str, Any], answered: set[str | None]) -> Item:
-    """Without the content: arguments are nobody's business."""
+    """Read a tool call without its content: the arguments are private."""
     call = _id(entry.get("tool_call_id"))
     hangs_up = (entry.get("type") or entry.get("name")) == HANGS_UP
     pending = call is not None and call not in answered and not hangs_up
@@ -77,7 +78,7 @@ def _speaker(role: object, content: str) -> Speaker:
     if role == "agent" and not content.strip():
         return Speaker.OTHER
     if role == "agent" and _is_payload(content):
-        log.warning("an agent item that is a bare JSON object is held back: a tool's payload has leaked")
+        log.warning("an agent item that is a bare JSON object is not sent: a tool's payload has leaked")
         return Speaker.OTHER
     return SPEAKERS[role]
 
@@ -85,7 +86,7 @@ def _speaker(role: object, content: str) -> Speaker:
 def _note(role: object) -> None:
     if not isinstance(role, str) or role not in SILENT_ROLES:
         named = isinstance(role, str) and ROLE.fullmatch(role)
-        log.warning("an item of a role that is not known is not sent: %s", role if named else "it looks like none")
+        log.warning("an item of an unknown role is not sent: %s", role if named else "not a valid role")
 
 
 def _is_payload(content: str) -> bool:

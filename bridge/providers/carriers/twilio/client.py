@@ -1,10 +1,12 @@
-"""Twilio's REST API, by its own library.
+"""Twilio's REST API, called through Twilio's own library: sending texts, and reading texts of both directions.
 
-What lives here: sending a text, and finding texts again, ours and people's. The way through a long list: ``received``;
-what refusals mean: ``refusals``; what codes mean: ``codes``; the webhooks: ``webhooks``.
+The library uses our own transport. Its default transport has four faults:
+- It limits each single read, not the call.
+- It reports a refused connection and a lost answer with the same error.
+- It loads all certificates again for every connection.
+- It logs addresses that contain numbers.
 
-The library speaks over our own wire. Its default one limits each single read, not the call, reports a refused connect
-and a lost answer by the same error, loads all certificates anew for every connection, and logs addresses with numbers.
+``inbound_pages`` reads long lists, ``errors`` the refusals, ``error_codes`` the codes, ``webhooks`` the webhooks.
 """
 
 from __future__ import annotations
@@ -40,36 +42,39 @@ from bridge.providers.redaction import storable
 log = logging.getLogger(__name__)
 
 SEND_TIMEOUT = 20.0
-"""Seconds for each call. Twilio mostly answers in one."""
+"""Seconds for each call. Twilio mostly answers within one."""
 
 STATUS_PATH = "/twilio/status"
-"""Where Twilio reports what became of a text; our own name for it rides in the query."""
+"""The path to which Twilio reports a text's status. The query carries our own id of the text."""
 
 LIST_LIMIT = 200
-"""Texts that one look reads, mostly on one page: more than one phone gets between a send and the look for it."""
+"""Texts that one check reads, mostly on one page. One phone gets fewer between a send and the check."""
 
-MOST_LOOKED_PAGES = 50
-"""Of such a list. One or two have all that is of interest."""
+MOST_LIST_PAGES = 50
+"""Pages of such a list. The first one or two hold everything of interest."""
 
 PAGE_SIZE = 200
-"""Texts on one page of a long list. Twilio gives up to 1,000, but those of emoji only would be too large an answer."""
+"""Texts on one page of a long list. Twilio gives up to 1,000, but 1,000 texts of emoji would exceed the answer
+limit."""
 
 LONGEST_COUNT = 6
-"""Digits. No text has more segments than that can say."""
+"""Digits. No text has a segment count of this length."""
 
 NOT_FOUND = 404
-"""Where one text is asked for by its id, this is said of it: elsewhere only the account can be unknown."""
+"""In a call for one text, this status means that text. In any other call, only the account can be unknown."""
 
 
 HELD_BACK = ("failed", "undelivered")
-"""People's texts that Twilio has not passed on, and not for want of a webhook: those of machines that would answer us
-for ever, and one-time codes."""
+"""Statuses of texts from people that Twilio deliberately does not pass on.
+
+They are one-time codes, and texts of machines that would answer us for ever.
+"""
 
 LONGEST_VALIDITY = 36_000
-"""Seconds that Twilio keeps a text at most, and keeps it where nothing is said."""
+"""Seconds. Twilio keeps a text no longer, and keeps it this long by default."""
 
 LONGEST_PAGE_ADDRESS = 10_000
-"""Characters; many times what Twilio's have."""
+"""Characters. Twilio's addresses are many times shorter."""
 
 
 class Twilio:
@@ -99,7 +104,7 @@ class Twilio:
 
     @classmethod
     def from_settings(cls, settings: Settings, transport: NewTransport | None = None) -> Twilio:
-        """With the API key where there is one: the token is for signatures."""
+        """Build the client from the settings. It uses the API key if there is one; the token is for signatures."""
         password = settings.twilio_api_secret or settings.twilio_auth_token
         return cls(
             account_sid=settings.twilio_account_sid,
@@ -111,7 +116,7 @@ class Twilio:
             transport=transport,
         )
 
-    def queue_of(self, sender: str) -> str:
+    def sending_identity(self, sender: str) -> str:
         return self._service_of(sender) or sender
 
     def send(self, text: OutgoingText) -> CarriedText:
@@ -125,7 +130,10 @@ class Twilio:
             return _carried(taken)
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
-        """By phone alone where a messaging service picks the sender. A text without a date may be a new one."""
+        """Search by phone alone if a messaging service picks the sender.
+
+        A text without a date may be new and counts.
+        """
         senders = [None] if self._service_of(sender) else spellings(sender)
         carried: list[CarriedText] = []
         with self._messages() as messages:
@@ -176,8 +184,11 @@ class Twilio:
         self._api.close()
 
     def _service_of(self, sender: str) -> str | None:
-        """The service that picks the number. An address of a channel speaks for itself: both sides must be of one
-        channel, and whether the service has a sender there at all can't be seen from here."""
+        """Return the messaging service that picks the number, or ``None``.
+
+        An address with a channel is its own sender. Both sides must be on one channel, and the bridge can't see whether
+        the service has a sender on it.
+        """
         return None if ":" in sender else self._service
 
     def _sent(self, messages: Any, which: dict[str, Any]) -> Iterator[CarriedText]:
@@ -185,11 +196,13 @@ class Twilio:
         return (_carried(message) for message in found if str(message.direction).startswith("outbound"))
 
     def _texts(self, messages: Any, which: dict[str, Any]) -> Iterator[Any]:
-        """A list from its beginning. A page that is not full may yet lead on, but never to another server, and never
-        without an end: such a list can't be trusted to show what was taken.
+        """Yield a list from its beginning. A page that is not full may still have a next page.
+
+        Raise ValueError if the list leads to another server or has no end. Such a list does not prove which texts
+        Twilio accepted.
         """
         page = messages.page(**which)
-        for _ in range(MOST_LOOKED_PAGES):
+        for _ in range(MOST_LIST_PAGES):
             yield from page
             address = page.next_page_url
             if address and not self._is_address(address):
@@ -200,7 +213,7 @@ class Twilio:
         raise ValueError("no end")
 
     def _is_address(self, address: object) -> bool:
-        """One of this API, and such that it can be called: the list itself has named it."""
+        """Return True if this is a usable address of this API. The list itself names its next page."""
         return (
             isinstance(address, str)
             and len(address) <= LONGEST_PAGE_ADDRESS
@@ -220,34 +233,37 @@ class Twilio:
 
     @contextmanager
     def _messages(self, text: OutgoingText | None = None) -> Iterator[Any]:
-        """The library's door to messages, for one call: to send this text, or to ask for others.
+        """Yield the library's messages for one call: to send this text, or to read others.
 
-        Its many ways to fail leave here as the few of ours.
+        Map the library's many exceptions to our few errors.
         """
-        wire = _Wire(self._api, self._timeout)
+        transport = _Transport(self._api, self._timeout)
         try:
-            yield self._client(wire).messages
+            yield self._client(transport).messages
         except TwilioException:
-            if wire.answer is None or wire.answer.ok:
-                raise unreadable(wire.answer) from None
-            private, sender = (text.body.splitlines(), self.queue_of(text.sender)) if text else ([], None)
+            if transport.answer is None or transport.answer.ok:
+                raise unreadable(transport.answer) from None
+            private, sender = (text.body.splitlines(), self.sending_identity(text.sender)) if text else ([], None)
             numbers = [text.recipient] if text else []
-            raise refusal(wire.answer, [self._login[1], *private], sender=sender, numbers=numbers) from None
+            raise refusal(transport.answer, [self._login[1], *private], sender=sender, numbers=numbers) from None
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
-            if wire.answer is None:
+            if transport.answer is None:
                 raise
-            log.warning("an answer of Twilio's can't be read: %s", type(error).__name__)  # it may be a bug of ours
-            raise unreadable(wire.answer) from None
+            log.warning("an answer of Twilio's can't be read: %s", type(error).__name__)  # it may be our bug
+            raise unreadable(transport.answer) from None
 
-    def _client(self, wire: _Wire) -> Any:
-        client = Client(*self._login, account_sid=self._account_sid, http_client=wire)
-        client.region = client.edge = None  # the environment must not move what the settings name
+    def _client(self, transport: _Transport) -> Any:
+        client = Client(*self._login, account_sid=self._account_sid, http_client=transport)
+        client.region = client.edge = None  # the environment must not override the settings
         client.api.base_url = self._base_url
         return client
 
 
-class _Wire(HttpClient):  # type: ignore[misc]
-    """Remembers the answer: the library's exceptions carry no headers, and those of a list not even a status."""
+class _Transport(HttpClient):  # type: ignore[misc]
+    """The library's transport. It stores the answer, because the library's exceptions carry no headers.
+
+    Exceptions of a list do not even carry a status.
+    """
 
     def __init__(self, api: Api, timeout: float) -> None:
         super().__init__(logging.getLogger(__name__), is_async=False, timeout=timeout)
@@ -272,7 +288,7 @@ class _Wire(HttpClient):  # type: ignore[misc]
 
 
 def _carried(message: Any) -> CarriedText:
-    """A ValueError where there is no id that a row can hold: nothing can be said of such a text."""
+    """Read a text. Raise ValueError if it has no id that fits our column: such a text can't be identified."""
     sid = message.sid
     if not isinstance(sid, str) or not 0 < len(sid) <= LONGEST_SID or sid != storable(sid):
         raise ValueError("no usable sid")
@@ -286,19 +302,19 @@ def _carried(message: Any) -> CarriedText:
     )
 
 
-def _count(said: object) -> int | None:
-    """Segments; Twilio says 0 until it has counted."""
-    text = str(said)
+def _count(value: object) -> int | None:
+    """Return the number of segments. Twilio sends 0 until it has counted."""
+    text = str(value)
     return int(text) or None if text.isascii() and text.isdecimal() and len(text) < LONGEST_COUNT else None
 
 
 def _seconds(valid_for: timedelta) -> int:
-    """As Twilio takes it."""
+    """Return the seconds within the range that Twilio accepts."""
     return max(1, min(int(valid_for.total_seconds()), LONGEST_VALIDITY))
 
 
 def _received(message: Any) -> InboundText | None:
-    """The text as the webhook would have told it; ``None`` where it would not have told it."""
+    """Read a text as the webhook would have sent it. Return ``None`` if Twilio sends no webhook for it."""
     if message.direction != "inbound" or message.status in HELD_BACK:
         return None
     shown = {"MessageSid": message.sid, "From": message.from_, "To": message.to, "Body": message.body}
@@ -312,6 +328,6 @@ def _received(message: Any) -> InboundText | None:
 
 
 def _moment(message: Any) -> datetime | None:
-    """When Twilio called the webhook for it, by which the list is sorted; that of a new text may be missing."""
+    """Return the time at which Twilio called the webhook. The list is sorted by it; a new text may have none."""
     moment: datetime | None = message.date_sent or message.date_created
     return moment

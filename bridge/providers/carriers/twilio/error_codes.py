@@ -1,13 +1,11 @@
-"""Twilio's error codes: what each of them means, and how to mend it.
+"""The table of Twilio's error codes: their meaning, and how to fix the cause.
 
-What lives here: the one table of them. Twilio gives the same codes when it refuses a text at once (``refusals``), in
-status callbacks (``webhooks``) and in the message's resource (``client``). What the bridge does about each class:
-``bridge.providers.carriers.contract.TREATMENTS``.
-
-The list is Twilio's error dictionary, https://www.twilio.com/docs/api/errors/twilio-error-codes.json, as it was on
-2025-02-22, and single pages of it up to 2026-11-16. Of its ranges about messages (211xx to 217xx, 30xxx, 63xxx) those
-that can meet a text are here. Left out are calls, registrations, link shortening, senders' and templates' set-up, and
-what stands in Twilio's own log alone. New codes come unannounced, and are told as such.
+Twilio uses the same codes when it refuses a text (``errors``), in status callbacks (``webhooks``) and in the message's
+resource (``client``). ``bridge.providers.carriers.contract.TREATMENTS`` says what the bridge does about each class. The
+list is Twilio's error dictionary, https://www.twilio.com/docs/api/errors/twilio-error-codes.json, as it was on
+2025-02-22, and single pages of it up to 2026-11-16. It has the codes about messages (211xx to 217xx, 30xxx, 63xxx) that
+can concern a text. It leaves out calls, registrations, link shortening, the setup of senders and templates, and codes
+that appear only in Twilio's own log. Twilio adds new codes unannounced; the bridge shows them as unknown.
 """
 
 from __future__ import annotations
@@ -17,9 +15,9 @@ from bridge.providers.carriers.contract import FailureClass, Meaning
 PAGE = "https://www.twilio.com/docs/api/errors/{}"
 
 CODES_OF_TEXTS = range(21000, 22000)
-"""Those of them that the table does not know speak of one text or one number, whatever the HTTP status."""
+"""Unlisted codes in this range concern one text or one number, whatever the HTTP status."""
 
-WITHOUT_CODE = "Twilio gives no reason. Look for the text in the console's message log."
+WITHOUT_CODE = "Twilio gives no reason. Find the text in the console's message log."
 NEW_CODE = "This bridge does not know the code yet. See Twilio's page."
 
 TABLE: dict[FailureClass, dict[int, str]] = {
@@ -30,21 +28,21 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         21268: "The recipient is a premium or information number. Nothing may be sent to it.",
         21604: "There is no number to send to. Look where the text came from.",
         21608: "A trial account may only text verified numbers. Verify this one, or upgrade the account.",
-        21612: "Twilio has no way from this sender to this number. Use a sender that can reach the person's country.",
+        21612: "Twilio has no route from this sender to this number. Use a sender that can reach the person's country.",
         21614: "The number is not a mobile phone's. It can't get texts.",
         21635: "The number is a landline. It can't get texts.",
-        21653: "The text has more than one recipient. Look where it came from.",
+        21653: "The text has more than one recipient. Check where it came from.",
         21910: "Sender and recipient are on two channels. Both must be plain numbers, or of one channel.",
         30005: "The number is not in use, or its operator does not know it. Check it with the person.",
         30006: "The number is a landline, or its operator takes no texts. It can't be reached from here.",
         30014: "The recipient's address is not valid. Nothing can be sent to it.",
-        30015: "There is no such channel as the recipient's address names. Look where it came from.",
+        30015: "There is no such channel as the recipient's address names. Check where it came from.",
         30016: "Sender and recipient are on two channels. Both must be plain numbers, or of one channel.",
-        63003: "The address is none that this channel can reach. Check that the person has the app.",
+        63003: "This channel can't reach the address. Check that the person has the app.",
         63024: "The person is not on this channel, or can't be texted there. Use plain SMS.",
         63031: "Sender and recipient are the same address. Keep your own addresses from texting each other.",
         63032: "WhatsApp keeps this person out of reach for now, as part of an experiment. Use plain SMS.",
-        63035: "The RCS sender is not launched, and this person is none of its testers. Launch it, or invite them.",
+        63035: "The RCS sender is not launched, and this person is not one of its testers. Launch it, or invite them.",
     },
     FailureClass.CONSENT: {
         21610: "The person has texted STOP. Nothing may be sent before they text START.",
@@ -55,30 +53,30 @@ TABLE: dict[FailureClass, dict[int, str]] = {
     FailureClass.POLICY: {
         21408: "The person's country is not enabled. If you serve it, enable it in the geographic permissions.",
         30004: "The person's operator or phone blocks this sender. Ask them, or send from another number.",
-        30007: "The operator took the text for spam. Look at its words and links, and at your registration.",
-        30043: "The operator took the text for a foreign one on a domestic way. Ask Twilio.",
-        30110: "A link in the text leads to a blocked domain. Look at the text's links.",
-        30111: "A link in the text is blocked. Look at the text's links.",
+        30007: "The operator classed the text as spam. Check its words and links, and your registration.",
+        30043: "The operator classed the text as a foreign one on a domestic route. Ask Twilio.",
+        30110: "A link in the text leads to a blocked domain. Check the text's links.",
+        30111: "A link in the text is blocked. Check the text's links.",
         30610: "The law forbids texts to this person at this hour of theirs. Answer within their day.",
         30615: "The law forbids texts to this person at this hour of theirs. Answer within their day.",
         30620: "The text does not fit what its sender is registered for. Compare the two, or register the use.",
-        63013: "The text breaks the channel's policy. Look at its words.",
-        63026: "The channel took the sender's texts for spam. Look at their words and links.",
+        63013: "The text breaks the channel's policy. Check its words.",
+        63026: "The channel classed the sender's texts as spam. Check their words and links.",
         63039: "Facebook finds the page bothersome. Send less outside of the 24 h after a person's words.",
         63049: "Meta does not deliver this marketing template to this person. Others may arrive.",
         63062: "The terms of WhatsApp's marketing messages are not accepted. Accept them at Meta.",
     },
     FailureClass.CONTENT: {
-        21602: "The text has no words. Look where it came from.",
+        21602: "The text has no words. Check where it came from.",
         21605: "The text is longer than 160 characters, which is all that this old address of the API takes.",
         21617: "The text is longer than 1,600 characters.",
-        21618: "The text has words that can't be sent. Look at them.",
-        21619: "The text has no words. Look where it came from.",
+        21618: "The text has words that can't be sent. Check them.",
+        21619: "The text has no words. Check where it came from.",
         21620: "The address of a picture can't be used.",
         21621: "The sender can't send pictures. Use one that can, or send words.",
         21622: "The account can't send pictures. Ask Twilio, or send words.",
         21623: "The text has more pictures than are allowed.",
-        21624: "The validity period is none that Twilio takes. It is 1 s to 10 h.",
+        21624: "Twilio does not accept the validity period. It must be 1 s to 10 h.",
         21627: "The highest price is not a number. Leave it out.",
         21652: "The subject is longer than 40 characters.",
         21654: "The template does not exist. Check its SID in the console.",
@@ -90,26 +88,26 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         30012: "The validity period is shorter than Twilio takes.",
         30013: "The validity period is longer than Twilio takes.",
         30044: "The text has more segments than a trial account may send. Upgrade the account.",
-        30400: "Something of the text is not valid. Look at its words.",
-        63005: "The channel refused the text. Look at its words and pictures.",
-        63006: "The text can't be put into the channel's form. Look at its words and pictures.",
+        30400: "Something of the text is not valid. Check its words.",
+        63005: "The channel refused the text. Check its words and pictures.",
+        63006: "The text can't be put into the channel's form. Check its words and pictures.",
         63016: "The person last wrote more than 24 h ago. WhatsApp then takes approved templates only.",
-        63019: "A picture could not be fetched. Look at its address.",
-        63021: "The channel refused the text as not valid. Look at its words and pictures.",
+        63019: "A picture could not be fetched. Check its address.",
+        63021: "The channel refused the text as not valid. Check its words and pictures.",
         63025: "The picture is at the channel already. Send it under another name.",
-        63027: "The template does not exist in this language. Look at it in the console.",
+        63027: "The template does not exist in this language. Check it in the console.",
         63028: "The number of the template's variables is not right. Compare them in the console.",
         63029: "The phone could not fetch the template. Check with the person that their app is new.",
-        63030: "Something of the text is not supported on this channel. Look at its form.",
+        63030: "Something of the text is not supported on this channel. Check its form.",
         63034: "A picture is larger than the channel takes.",
-        63037: "A picture could not be brought to the channel. Look at its form and its size.",
-        63040: "The template was rejected. Look at it in the console.",
-        63041: "The template is paused, as people did not like it. Look at it in the console.",
-        63042: "The template is disabled. Look at it in the console.",
+        63037: "A picture could not be brought to the channel. Check its form and its size.",
+        63040: "The template was rejected. Check it in the console.",
+        63041: "The template is paused, as people did not like it. Check it in the console.",
+        63042: "The template is disabled. Check it in the console.",
         63052: "The template is one of the old kind. Make a new one in the console.",
     },
     FailureClass.TOO_LARGE: {
-        30019: "The operator takes no text of so many segments. It goes again in pieces. Lower SEGMENTS_PER_TEXT.",
+        30019: "The operator refuses so many segments. The bridge sends it again in parts. Lower SEGMENTS_PER_TEXT.",
     },
     FailureClass.SETUP: {
         20003: "Twilio does not take the credentials. Check TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_KEY.",
@@ -122,8 +120,8 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         35115: "The time of a scheduled text is out of range. It must be some minutes to 35 days ahead.",
     },
     FailureClass.ACCOUNT: {
-        20005: "The account is not active. See to it in the console.",
-        30002: "The account is suspended. See to its balance and notices in the console.",
+        20005: "The account is not active. Check it in the console.",
+        30002: "The account is suspended. Check its balance and notices in the console.",
         30037: "The account may send no texts. If that is wrong, ask Twilio.",
     },
     FailureClass.SENDER: {
@@ -143,7 +141,7 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         21666: "The sender to fall back to can't be used. Check the messaging service's senders.",
         21667: "The sender to fall back to can't be used. Check the messaging service's senders.",
         21701: "There is no such messaging service. Check TWILIO_MESSAGING_SERVICE_SID.",
-        21702: "The messaging service can't send at present. Look at it in the console.",
+        21702: "The messaging service can't send at present. Check it in the console.",
         21703: "The messaging service has no sender. Add a number to it in the console.",
         21704: "The messaging service is still being set up. Wait, and look at it in the console.",
         21705: "There is no such messaging service. Check TWILIO_MESSAGING_SERVICE_SID.",
@@ -159,22 +157,22 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         30040: "The operator demands that the sender is registered in this country. Register it in the console.",
         30041: "The sender is not registered in the United Kingdom, which demands it. Register it in the console.",
         30042: "The sender's name is blocked: too general, or with special characters. Use another one.",
-        30990: "The A2P 10DLC campaign is suspended. Look at the cause in the console, and ask Twilio.",
+        30990: "The A2P 10DLC campaign is suspended. Check the cause in the console, and ask Twilio.",
         63001: "The channel does not accept its credentials. Connect it again in the console.",
         63002: "There is no such sender on this channel. Check it in the console.",
         63007: "There is no such sender on this channel. Check it in the console.",
-        63008: "The channel is not set up as it should be. Look at it in the console.",
+        63008: "The channel is not set up as it should be. Check it in the console.",
         63015: "The person has not joined the WhatsApp sandbox, or their 72 h are over. Let them join again.",
-        63020: "Something of the business account at Meta is not in order, perhaps its payment. See to it there.",
+        63020: "Something of the business account at Meta is not in order, perhaps its payment. Check it there.",
         63022: "The WhatsApp sender's name has no valid certificate. Register the sender again.",
-        63051: "The WhatsApp business account is locked. See to it at Meta.",
+        63051: "The WhatsApp business account is locked. Check it at Meta.",
         63109: "The sender has moved to another account. Check which account has it.",
-        63111: "The sender's number or its WhatsApp business account is not found at Meta. See to it there.",
-        63112: "Meta has disabled the business accounts behind this sender. See to it at Meta.",
+        63111: "The sender's number or its WhatsApp business account is not found at Meta. Check it there.",
+        63112: "Meta has disabled the business accounts behind this sender. Check it at Meta.",
     },
     FailureClass.PROVIDER_BUSY: {
-        14107: "More than 30 texts between two numbers in 30 s. See whether two machines text each other.",
-        20429: "Too many calls at once. They are spread by themselves.",
+        14107: "More than 30 texts between two numbers in 30 s. Check whether two machines text each other.",
+        20429: "Too many calls at once. The bridge spreads them.",
     },
     FailureClass.SENDER_BUSY: {
         21611: "The sender's queue at Twilio is full. Add senders, or send less.",
@@ -209,36 +207,36 @@ TABLE: dict[FailureClass, dict[int, str]] = {
         63038: "The account's texts for 24 h are used up. Ask Twilio for a higher limit.",
     },
     FailureClass.PAUSED: {
-        30450: "Twilio suspects SMS pumping and blocks these numbers for half an hour. See who makes you text them.",
-        30453: "Twilio suspects fraud and blocks this number for some hours. See who makes you text it.",
-        30485: "Twilio suspects fraud and blocks this number for some hours. See who makes you text it.",
+        30450: "Twilio suspects SMS pumping and blocks these numbers for 30 min. Find out who triggers these texts.",
+        30453: "Twilio suspects fraud and blocks this number for some hours. Find out who triggers these texts.",
+        30485: "Twilio suspects fraud and blocks this number for some hours. Find out who triggers these texts.",
     },
     FailureClass.AMBIGUOUS: {
-        20500: "Something broke at Twilio, and the text may have been taken. The bridge looks before it sends again.",
-        20503: "Twilio is not available, and the text may have been taken. The bridge looks before it sends again.",
-        20504: "Twilio did not end in time, and the text may have been taken. The bridge looks before it sends again.",
+        20500: "Something broke at Twilio, and it may have accepted the text. The bridge checks before it sends again.",
+        20503: "Twilio is not available, and it may have accepted the text. The bridge checks before it sends again.",
+        20504: "Twilio timed out, and it may have accepted the text. The bridge checks before it sends again.",
     },
     FailureClass.EXPIRED: {
-        30036: "The text waited for longer than its validity period, and was not sent. See why its queue was so long.",
+        30036: "The text waited longer than its validity period, and was not sent. Check why the queue was so long.",
     },
     FailureClass.WEBHOOK: {
-        11200: "Twilio could not read the webhook's answer. See the bridge's log at that time.",
+        11200: "Twilio could not read the webhook's answer. Check the bridge's log at that time.",
         11205: "Twilio could not connect to the webhook. Check that PUBLIC_URL can be reached from outside.",
-        11217: "The webhook answered with an error. See the bridge's log at that time.",
+        11217: "The webhook answered with an error. Check the bridge's log at that time.",
         11321: "The webhook's address is not valid. It is PUBLIC_URL with /twilio/inbound behind it.",
-        12300: "The webhook's answer had no content type that Twilio reads. See that it points to the bridge.",
-        13803: "The answer had TwiML that this region does not serve. See that the webhook points to the bridge.",
-        14103: "The answer had TwiML with a bad text. See that the webhook points to the bridge.",
-        14109: "The answer had TwiML with too many texts. See that the webhook points to the bridge.",
+        12300: "The webhook's answer had no content type that Twilio reads. Check that it points to the bridge.",
+        13803: "The answer had TwiML that this region does not serve. Check that the webhook points to the bridge.",
+        14103: "The answer had TwiML with a bad text. Check that the webhook points to the bridge.",
+        14109: "The answer had TwiML with too many texts. Check that the webhook points to the bridge.",
         23006: "Redaction does not go with a GET webhook. Set the webhook to HTTP POST.",
         30009: "A part of a person's long text is missing. Nothing can be done about it.",
         30038: "A person's text held a one-time code, which Twilio does not pass on. Nothing can be done about it.",
-        30039: "A machine's text was held back, so that two machines do not text each other. Nothing need be done.",
-        30122: "The fallback address is not valid. Mend it in the console, or leave it empty.",
+        30039: "A machine's text was held back, so that two machines do not text each other. No action is needed.",
+        30122: "The fallback address is not valid. Fix it in the console, or leave it empty.",
         57012: "A signature did not fit. Check which token signs, and TWILIO_AUTH_TOKEN.",
     },
 }
-"""Every code with its class and its sentence; a test holds that none stands in two classes."""
+"""Every code with its class and its sentence; a test holds that no code has two classes."""
 
 MEANINGS: dict[int, Meaning] = {
     code: Meaning(code, failure, sentence, PAGE.format(code))
@@ -248,7 +246,7 @@ MEANINGS: dict[int, Meaning] = {
 
 
 def meaning(code: int | None) -> Meaning:
-    """What a code means; one that is not known is told as such."""
+    """Return the meaning of a code. An unknown code gets a meaning that says so."""
     if code is None:
         return Meaning(None, FailureClass.UNKNOWN, WITHOUT_CODE, None)
     return MEANINGS.get(code) or Meaning(code, FailureClass.UNKNOWN, NEW_CODE, PAGE.format(code))

@@ -1,8 +1,4 @@
-"""What Twilio's refusals mean.
-
-What lives here: which of our errors an answer is, by its code and its status. What the codes mean: ``codes``; the
-calls: ``client``.
-"""
+"""The mapping from Twilio's refusals to our errors, by code and status."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ BY_STATUS: Errors = {
     401: AccountRefused,
     402: AccountRefused,
     403: AccountRefused,
-    404: AccountRefused,  # nothing but the account is named in the address
+    404: AccountRefused,  # the address names only the account
     408: OutcomeUnknown,
     429: RateLimited,  # never processed
 }
@@ -34,22 +30,25 @@ BY_CLASS: Errors = {
 }
 
 LARGEST_CODE = 999_999_999
-"""Twilio's have five digits; more than this fits no column."""
+"""Twilio's codes have five digits. A larger number fits no column."""
 
 FOREIGN: Errors = {403: OutcomeUnknown}
-"""Not in Twilio's own form: a firewall on the way did not like this one text, which says nothing about our account."""
+"""The answer does not have Twilio's form.
+
+A firewall on the way refused this one text. That says nothing about our account.
+"""
 
 
 def refusal(
     answer: Answer, secrets: Sequence[str], *, sender: str | None = None, numbers: Sequence[str] = ()
 ) -> RemoteError:
-    """The error that an answer stands for. Its words are Twilio's where the fault is ours.
+    """Return the error for an answer. The reason quotes Twilio only if the fault is ours.
 
-    ``sender`` and ``numbers``: of the text that was refused, if it was one.
+    ``sender`` and ``numbers`` belong to the refused text, if the call was for one.
     """
-    said = answer.payload or {}
-    code = error_code(said.get("code"))
-    words = safe_words(said.get("message") or said.get("detail") or said.get("title"), secrets, numbers)
+    payload = answer.payload or {}
+    code = error_code(payload.get("code"))
+    words = safe_words(payload.get("message") or payload.get("detail") or payload.get("title"), secrets, numbers)
     kind = _kind(answer, code)
     sender_only = kind.provider_wide and meaning(code).treatment.sender_only
     return kind(
@@ -62,16 +61,16 @@ def refusal(
     )
 
 
-def error_code(said: object) -> int | None:
-    """One of Twilio's own numbers; ``None`` for what can't be one."""
-    if not isinstance(said, int) or isinstance(said, bool):
+def error_code(value: object) -> int | None:
+    """Return one of Twilio's own codes, or ``None`` for any other value."""
+    if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return said if 0 <= said <= LARGEST_CODE else None
+    return value if 0 <= value <= LARGEST_CODE else None
 
 
 def unreadable(answer: Answer | None) -> OutcomeUnknown:
-    """A success that can't be understood: what was asked for was probably done."""
-    why = "its answer is not what its API promises"
+    """Return the error for a success that the bridge can't read. The request was probably carried out."""
+    why = "its answer does not have the documented form"
     return OutcomeUnknown(why, provider=PROVIDER, status=answer.status if answer else None)
 
 

@@ -1,9 +1,9 @@
-"""What people sent to one of our numbers, out of Twilio's list: the oldest first, though Twilio lists the newest first.
+"""The pages of Twilio's list of inbound texts to one of our numbers, oldest first. Twilio lists the newest first.
 
-First the way back through the list, on which only the address of each page is kept; then the pages on the way forth.
-Either way is long after an outage, and the pages of a busy number are many: one that can't be read must not make it all
-begin anew. But a list that leads on and on comes to an end here, by pages and by time: what it shows until then counts,
-and the log tells that older texts may be missing.
+The reader first goes back through the list and keeps only the address of each page. Then it reads the pages forward.
+After an outage the list of a busy number is long, so an unreadable page must not restart everything. Limits on pages
+and on time end a list that never ends. The texts read until then count, and the log says that older texts may be
+missing.
 """
 
 from __future__ import annotations
@@ -19,32 +19,36 @@ from bridge.providers.carriers.contract import InboundText
 log = logging.getLogger(__name__)
 
 MOST_PAGES = 1000
-"""On the way back: 200,000 texts to one number since the last look, which no outage of a day brings."""
+"""Pages on the way back: 200,000 texts to one number since the last check. No outage of a day brings so many."""
 
 LONGEST_WAY = 300.0
-"""Seconds for the way back, pauses after faults included."""
+"""Seconds for the way back, including the pauses after errors."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What people sent, as far as one page shows it."""
+    """The inbound texts of one page."""
 
     texts: list[InboundText]
-    """The oldest first."""
+    """Oldest first."""
     older: str | None
-    """Where the list goes on; ``None`` where that is of no interest any more."""
+    """The address of the next page; ``None`` if older texts are of no interest."""
 
 
 class Received(Iterator[list[InboundText]]):
-    """The pages. Where one can't be read, the error leaves here, and the next call of ``next`` goes on with that page.
+    """The iterator over the pages. If a page can't be read, ``next`` raises, and the following call retries that page.
 
-    The first page is kept. It has no lasting address: read again, new texts would have pushed older ones out of it.
+    The first page is kept because it has no lasting address. On a second read, new texts would have pushed older ones
+    out.
     """
 
     def __init__(
         self, page_at: Callable[[str | None], Page], number: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """``page_at`` reads the page of an address; ``None`` is the newest one. ``number``: whose list it is."""
+        """``page_at`` reads the page at an address; ``None`` means the newest page.
+
+        ``number`` is the number of the list.
+        """
         self._page_at = page_at
         self._number = number
         self._clock = clock
@@ -75,13 +79,16 @@ class Received(Iterator[list[InboundText]]):
         self._older = page.older
 
     def _too_long(self) -> bool:
-        """Then the page that was reached counts as the oldest. A circle is no way either."""
+        """Return True if the way back must end here.
+
+        Then the last page read counts as the oldest. A loop ends it too.
+        """
         circle = self._older in self._addresses
         if not circle and len(self._addresses) < MOST_PAGES and self._clock() < self._until:
             return False
         log.error(
-            "Twilio's list of the texts to %s goes on after %s pages and is read no further back. Of what came before, "
-            "only what the webhook brought is here: compare with the console's message log.",
+            "Twilio's list of the texts to %s goes on after %s pages; the bridge reads no further back. Older texts "
+            "may be missing, except those that a webhook brought. Compare with the console's message log.",
             masked(self._number),
             len(self._addresses) + 1,
         )

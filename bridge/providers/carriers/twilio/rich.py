@@ -1,6 +1,6 @@
-"""What comes beside the words of a text: a place, a tapped button or row, a form, pictures, and where it came from.
+"""The parts of an inbound text beside its words: a place, a tapped button or row, a form, pictures, and its origin.
 
-What lives here: pure functions on Twilio's form, and the one table that gives each of its parameters a fate.
+The functions are pure and work on Twilio's form. One table decides what happens to each parameter.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ Fields = Mapping[str, str]
 
 
 class Fate(StrEnum):
-    """What becomes of a parameter."""
+    """What happens to a parameter."""
 
     READ = "read"
-    """By the bridge: whose text it is, and what Twilio makes of it."""
-    SAID = "said"
-    """To the agent, in words."""
+    """The bridge itself uses it: the text's owner, and Twilio's verdict on it."""
+    AGENT = "agent"
+    """The agent receives it, in words."""
     STORED = "stored"
-    """Beside the text, for operators; not said."""
+    """Stored beside the text for operators. The agent does not receive it."""
     REFUSED = "refused"
-    """The person is told that it can't be read; what it was is stored."""
+    """The person is told that the bridge can't read it. Its description is stored."""
     LEFT = "left"
-    """Nobody needs it."""
+    """Not needed."""
 
 
 FATES: dict[str, Fate] = {
     **dict.fromkeys(
         ("MessageSid", "AccountSid", "MessagingServiceSid", "From", "To", "OptOutType", "NumMedia"), Fate.READ
     ),
-    **dict.fromkeys(("Body", "Latitude", "Longitude", "Label", "Address"), Fate.SAID),
-    **dict.fromkeys(("ButtonText", "ButtonPayload", "ListTitle", "ListId", "InteractiveData", "FlowData"), Fate.SAID),
+    **dict.fromkeys(("Body", "Latitude", "Longitude", "Label", "Address"), Fate.AGENT),
+    **dict.fromkeys(("ButtonText", "ButtonPayload", "ListTitle", "ListId", "InteractiveData", "FlowData"), Fate.AGENT),
     **dict.fromkeys(("ButtonType", "ListDescription", "MessageType", "ChannelMetadata"), Fate.STORED),
     **dict.fromkeys(("ProfileName", "WaId", "ExternalUserId", "Forwarded", "FrequentlyForwarded"), Fate.STORED),
     **dict.fromkeys(("OriginalRepliedMessageSender", "OriginalRepliedMessageSid", "Referral"), Fate.STORED),
@@ -47,9 +47,9 @@ FATES: dict[str, Fate] = {
     **dict.fromkeys(("ApiVersion", "AddOns", "ErrorCode", "ErrorUrl", "OptInType"), Fate.LEFT),
     **{f"{end}{part}": Fate.LEFT for end in ("From", "To") for part in ("City", "State", "Zip", "Country")},
 }
-"""Every parameter of a message's webhook that is known, by the name without its number: ``MediaUrl`` for ``MediaUrl0``.
+"""Every known parameter of a message webhook, by its name without the number: ``MediaUrl`` for ``MediaUrl0``.
 
-``Referral`` stands for all that begin so. New parameters come unannounced, and are signed and left.
+``Referral`` stands for all names that begin with it. Twilio adds parameters unannounced: they are signed, and ignored.
 """
 
 KEPT = frozenset({Fate.STORED, Fate.REFUSED})
@@ -57,17 +57,17 @@ KEPT = frozenset({Fate.STORED, Fate.REFUSED})
 MOST_EXTRAS = 50
 LONGEST_NAME = 100
 LONGEST_EXTRA = 2000
-"""How much is stored beside one text: parameters, and characters of their names and of their values."""
+"""The limit of the data stored beside one text: parameters, and characters of their names and values."""
 
 LONGEST_WORDS = 2000
-"""Characters of a form's answers that are said."""
+"""Characters of a form's answers that the agent receives."""
 
 MOST_ANSWERS = 50
 DEEPEST = 6
-"""Answers of a form that are said, and how deep they are looked for."""
+"""Answers of a form that the agent receives, and the depth of the search for them."""
 
 MAP = "https://www.google.com/maps/search/?"
-"""Google's documented address for a place on a map; phones and agents alike know it."""
+"""Google's documented address for a place on a map. Phones and agents know it."""
 
 _NUMBER = re.compile(r"[-+]?[0-9]{1,3}(?:\.[0-9]{1,20})?")
 _MACHINES_OWN = frozenset({"type", "flow_token", "flow_id", "version", "screen", "status", "timestamp", "context"})
@@ -76,24 +76,24 @@ _ASKED = ("label", "question", "name", "key")
 _CHOSEN = ("title", "text")
 _IDS = ("id", "payload", "postbackData", "postback_data")
 _REPLY = frozenset({*_CHOSEN, *_IDS, "description", "type"})
-"""All that the object of a tapped button or row has."""
+"""All keys of the object for a tapped button or row."""
 
 
 def fate(name: str) -> Fate:
-    """What becomes of the parameter of this name."""
+    """Return the fate of the parameter with this name."""
     if name.startswith("Referral"):
         return FATES["Referral"]
     return FATES.get(name.rstrip("0123456789"), Fate.LEFT)
 
 
 def extras(fields: Fields) -> Iterator[tuple[str, str]]:
-    """What is stored beside the text."""
+    """Return the parameters to store beside the text."""
     kept = [name for name, value in fields.items() if value and len(name) <= LONGEST_NAME and fate(name) in KEPT]
     return ((name, fields[name][:LONGEST_EXTRA]) for name in kept[:MOST_EXTRAS])
 
 
 def words(fields: Fields) -> str:
-    """What the person says: by writing, or by a tap on something that has words."""
+    """Return the person's words: the written text, or the label of the tapped button."""
     written = fields.get("Body", "")
     if written.strip():
         return written
@@ -102,21 +102,21 @@ def words(fields: Fields) -> str:
 
 
 def aside(fields: Fields) -> str:
-    """What the agent is told beside these words, as lines: the payload that differs from them, answers, a place."""
-    said = words(fields)
-    lines = [*_payloads(fields, said), *_answers(fields, said), *_place(fields)]
+    """Return the lines for the agent beside these words: a differing payload, answers, a place."""
+    content = words(fields)
+    lines = [*_payloads(fields, content), *_answers(fields, content), *_place(fields)]
     return "\n".join(lines)[:LONGEST_WORDS]
 
 
 def attachment(fields: Fields) -> Attachment:
-    """What came with the text, where all of it is of one kind."""
+    """Return the kind of the media, if all of them are of one kind."""
     types = [value for name, value in fields.items() if name.startswith("MediaContentType")]
     kinds = {_kind(each) for each in types}
     return kinds.pop() if len(kinds) == 1 else Attachment.FILE
 
 
 def _kind(content_type: str) -> Attachment:
-    """Parameters of the type do not count: ``audio/ogg; codecs=opus``."""
+    """Ignore the parameters of the type: ``audio/ogg; codecs=opus``."""
     plain = content_type.partition(";")[0].strip().casefold()
     if plain in ("text/vcard", "text/x-vcard", "text/directory", "application/vcard"):
         return Attachment.CONTACT
@@ -124,9 +124,9 @@ def _kind(content_type: str) -> Attachment:
     return kinds.get(plain.partition("/")[0], Attachment.FILE)
 
 
-def _payloads(fields: Fields, said: str) -> Iterator[str]:
-    """Each of them once, and none that says no more than the words."""
-    known = {_plain(said)}
+def _payloads(fields: Fields, content: str) -> Iterator[str]:
+    """Yield each payload once, and only if it adds something to the words."""
+    known = {_plain(content)}
     for payload in (fields.get("ButtonPayload"), fields.get("ListId"), *_ids(fields)):
         if payload and _plain(payload) and _plain(payload) not in known:
             known.add(_plain(payload))
@@ -138,7 +138,7 @@ def _plain(text: str) -> str:
 
 
 def _place(fields: Fields) -> Iterator[str]:
-    """``Location: label, address``, the coordinates and a link; no line for what is missing or no place."""
+    """Yield ``Location: label, address``, the coordinates and a link. Yield no line for a missing or invalid place."""
     named = ", ".join(filter(None, (fields.get(name, "").strip() for name in ("Label", "Address"))))
     where = _coordinates(fields)
     if named or where:
@@ -164,7 +164,7 @@ def _documents(fields: Fields) -> Iterator[object]:
 
 
 def _objects(value: object, depth: int = 0) -> Iterator[dict[str, object]]:
-    """Every object in it, from the outside in. A form's answers may be JSON in JSON."""
+    """Yield every object inside the value, outermost first. A form's answers may be JSON in JSON."""
     if depth > DEEPEST:
         return
     if isinstance(value, str) and value[:1] in "{[" and value:
@@ -183,12 +183,12 @@ def _objects(value: object, depth: int = 0) -> Iterator[dict[str, object]]:
 
 
 def _replies(fields: Fields) -> Iterator[dict[str, object]]:
-    """A tapped button or row in them."""
+    """Return the objects that are a tapped button or row."""
     return (each for document in _documents(fields) for each in _objects(document) if _is_reply(each))
 
 
 def _is_reply(each: dict[str, object]) -> bool:
-    """An object that has a title and no more than an id besides."""
+    """Return True for an object that has a title and at most an id besides."""
     return each.keys() <= _REPLY and any(_word(each.get(name)) for name in _CHOSEN)
 
 
@@ -200,9 +200,9 @@ def _ids(fields: Fields) -> Iterator[str]:
     return (word for reply in _replies(fields) for name in _IDS if (word := _word(reply.get(name))))
 
 
-def _answers(fields: Fields, said: str) -> Iterator[str]:
-    """What was filled in, as ``question: answer``."""
-    known = {""} | {_plain(said)}
+def _answers(fields: Fields, content: str) -> Iterator[str]:
+    """Yield the form's answers as ``question: answer``."""
+    known = {""} | {_plain(content)}
     count = 0
     for document in _documents(fields):
         for each in _objects(document):
@@ -223,7 +223,7 @@ def _lines(each: dict[str, object]) -> Iterator[str]:
 
 
 def _value(value: object) -> str:
-    """What was filled in or chosen; empty for what has parts of its own."""
+    """Return the entered or chosen text; empty for a value with parts of its own."""
     if isinstance(value, list):
         return ", ".join(filter(None, map(_word, value)))
     return _word(value)

@@ -1,7 +1,7 @@
-"""Twilio's webhooks: is a request theirs, and what does it say.
+"""Twilio's webhooks: checking the signature and reading the form.
 
-What lives here: pure functions on addresses and forms. A form is all the values of each field, which is what Flask's
-``request.form.to_dict(flat=False)`` gives. Answering, storing and the rest: ``bridge.web.app``.
+The functions are pure and work on addresses and forms. A form has all values of each field, as
+``request.form.to_dict(flat=False)`` of Flask returns it. ``bridge.web.twilio`` answers and stores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REFERENCE = re.compile(r"[0-9A-Za-z]{1,32}")
 
 
 class BadField(BridgeError):
-    """A webhook without a field that every text has. Its message names the field and never a value."""
+    """A webhook lacks a field that every text has. The message names the field and never shows a value."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field} {why}; point the number's webhook for messages here, unchanged by any proxy")
@@ -37,7 +37,7 @@ class BadField(BridgeError):
 
 
 class _Values:
-    """A form as Twilio's validator reads one: it asks for the names, then for all values of each."""
+    """A form with the interface of Twilio's validator: it reads the names, then all values of each name."""
 
     def __init__(self, form: Form) -> None:
         self._form = form
@@ -50,19 +50,19 @@ class _Values:
 
 
 def public_address(public_url: str, path: str, raw_query: str) -> str:
-    """The address that Twilio called and signed: ours from outside, with the query exactly as it came."""
+    """Return the address that Twilio called and signed: our public address, with the query exactly as it came."""
     return f"{public_url}{path}?{raw_query}" if raw_query else f"{public_url}{path}"
 
 
 def signed(tokens: Iterable[str], url: str, form: Form, signature: str | None) -> bool:
-    """Whether one of the tokens made the signature. Whatever is wrong with the request: then it is not signed."""
+    """Return True if one of the tokens made the signature. Any fault of the request means that it is not signed."""
     if not signature:
         return False
     return any(_signed(token, url, form, signature) for token in tokens if token)
 
 
 def parse_inbound(form: Form) -> InboundText:
-    """The text that a person sent. Raises :class:`BadField`."""
+    """Read the text from a person. Raise :class:`BadField`."""
     fields = {name: _value(form, name) for name in form}
     return InboundText(
         carrier_id=_required(form, "MessageSid", LONGEST_SID),
@@ -79,7 +79,7 @@ def parse_inbound(form: Form) -> InboundText:
 
 
 def parse_status(form: Form, reference: str | None) -> StatusReport | None:
-    """What became of a text that we call ``reference``; ``None`` where nothing can be learnt from it."""
+    """Read the status report of the text with our id ``reference``. Return ``None`` if it contains no usable status."""
     carrier_id = _value(form, "MessageSid").strip()
     status = Delivery.of(_value(form, "MessageStatus") or _value(form, "SmsStatus"))
     if status is None or not 0 < len(carrier_id) <= LONGEST_SID:
@@ -101,7 +101,7 @@ def _signed(token: str, url: str, form: Form, signature: str) -> bool:
 
 
 def _value(form: Form, name: str) -> str:
-    """The first value, as a table can hold it; empty where there is none."""
+    """Return the first value in a form that a table can store; empty if there is none."""
     values = form.get(name)
     return storable(values[0]) if values else ""
 
@@ -116,7 +116,7 @@ def _required(form: Form, name: str, longest: int) -> str:
 
 
 def _media(form: Form) -> int:
-    """How many pictures or files; counted by their addresses where the number is no number."""
+    """Return the number of pictures or files. Count their addresses if ``NumMedia`` is no number."""
     count = _number(_value(form, "NumMedia"))
     if count is not None:
         return count
@@ -133,5 +133,5 @@ def _service(sid: str) -> str | None:
 
 
 def _number(text: str) -> int | None:
-    """One that fits the table's column."""
+    """Return a number that fits the table's column, or ``None``."""
     return int(text) if _SMALL_NUMBER.fullmatch(text.strip()) else None

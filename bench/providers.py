@@ -1,8 +1,8 @@
-"""A Twilio and a Retell that cost next to nothing: for measuring. They never fail; the simulator's do.
+"""A minimal Twilio and Retell for measuring. They cost next to nothing and never fail; the simulator's do.
 
-A few lines of HTTP on asyncio, in the process of the load generator. They check the credentials, hold the agent's
-answer back for as long as the run says, and note when each call came. Every text and every answer carries the number
-of the text, so that an answer is known by its words, and one that goes to a wrong phone is seen.
+They are a few lines of HTTP on asyncio, in the process of the load generator. They check the credentials, delay the
+agent's answer as the run says, and note the time of each call. Every text and every answer carries the number of the
+text. So an answer is matched by its words, and an answer to a wrong phone is detected.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ _BASIC = b"Basic " + base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode())
 
 
 def phone_of(number: int) -> str:
-    """Every text comes from a phone of its own."""
+    """Return a separate phone for each text."""
     return f"+1212{2_000_000 + number}"
 
 
 @dataclass(slots=True)
 class Noted:
-    """One text's way. Moments of the monotonic clock."""
+    """The history of one text. Times are of the monotonic clock."""
 
     phone: str
     planned: float
     posted: float = 0.0
     taken: float = 0.0
     status: int = 0
-    """Of the webhook's answer; 0: there was none."""
+    """The status of the webhook's answer; 0 if there was none."""
     held: float = 0.0
-    """Seconds that the agent has kept its answers back, as they were."""
+    """The real seconds that the agent has delayed its answers."""
     sent: float = 0.0
     sends: int = 0
     crossed: bool = False
@@ -61,8 +61,8 @@ class Noted:
 
 
 @dataclass
-class Vendors:
-    """Both of them. ``sent`` is called with the number of the text and the call's fields."""
+class Providers:
+    """Both providers. ``sent`` is called with the number of the text and the call's fields."""
 
     agent_delay: float
     create_delay: float = 0.0
@@ -72,7 +72,7 @@ class Vendors:
     open_turns: int = 0
     most_open_turns: int = 0
     inbound: list[tuple[str, str, str, float]] = field(default_factory=list)
-    """What people have sent, for the carrier's list: SID, phone, words, moment since 1970."""
+    """People's texts for the carrier's list: SID, phone, words, time since 1970."""
     _servers: list[asyncio.Server] = field(default_factory=list)
     _open: set[asyncio.Transport] = field(default_factory=set)
     _chats: dict[str, list[dict[str, object]]] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Vendors:
     _by_phone: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     async def listen(self) -> tuple[int, int]:
-        """The ports of the agent and of the carrier."""
+        """Return the ports of the agent and of the carrier."""
         loop = asyncio.get_running_loop()
         self._servers = [
             await loop.create_server(
@@ -127,16 +127,16 @@ class Vendors:
 
     def _complete(self, call: Call) -> None:
         self.calls["create-chat-completion"] += 1
-        said = json.loads(call.body)
-        items = self._chats.get(said["chat_id"])
+        body = json.loads(call.body)
+        items = self._chats.get(body["chat_id"])
         found = _NUMBERED.findall(call.body)
         if items is None or not found:
             call.answer(422, {"status": "error", "message": "Cannot find requested asset under given api key."})
             return
-        items.append(_item(said["chat_id"], len(items), "user", said["content"]))
+        items.append(_item(body["chat_id"], len(items), "user", body["content"]))
         self.open_turns += 1
         self.most_open_turns = max(self.most_open_turns, self.open_turns)
-        _later(self.agent_delay, lambda: self._answered(call, said["chat_id"], int(found[-1])))
+        _later(self.agent_delay, lambda: self._answered(call, body["chat_id"], int(found[-1])))
 
     def _answered(self, call: Call, chat_id: str, number: int) -> None:
         self.open_turns -= 1
@@ -191,7 +191,10 @@ class Vendors:
         call.answer(*(200, {**resource, "status": "delivered"}) if resource else (404, {"code": 20404, "status": 404}))
 
     def _list(self, call: Call) -> None:
-        """Newest first. A page goes on where the one before has ended, however many have come meanwhile."""
+        """List the newest first.
+
+        A page continues where the one before ended, however many texts have come meanwhile.
+        """
         self.calls["list"] += 1
         asked = {name: values[0] for name, values in parse_qs(call.query).items()}
         size = min(int(asked.get("PageSize", "50")), LARGEST_PAGE)
@@ -223,7 +226,7 @@ def _later(seconds: float, work: Callable[[], None]) -> None:
 
 
 def _chat(chat_id: str, items: list[dict[str, object]]) -> dict[str, object]:
-    spoken = "\n".join(f"{item['role']}: {item['content']}" for item in items)
+    transcript = "\n".join(f"{item['role']}: {item['content']}" for item in items)
     return {
         "chat_id": chat_id,
         "agent_id": AGENT,
@@ -231,7 +234,7 @@ def _chat(chat_id: str, items: list[dict[str, object]]) -> dict[str, object]:
         "chat_status": "ongoing",
         "chat_type": "api_chat",
         "start_timestamp": int(time.time() * 1000),
-        "transcript": spoken,
+        "transcript": transcript,
         "message_with_tool_calls": items,
         "chat_cost": {"combined_cost": 0, "product_costs": []},
     }
@@ -270,7 +273,7 @@ def _resource(sid: str, sender: str, recipient: str, body: str, status: str, at:
 
 
 class Call:
-    """One request, read to its end."""
+    """One complete request."""
 
     __slots__ = ("body", "came", "head", "method", "path", "query", "transport")
 
@@ -290,7 +293,7 @@ class Call:
 
 
 class Conversation(asyncio.Protocol):
-    """One connection that a bridge has opened, kept for as long as it likes."""
+    """One connection from a bridge. The bridge decides how long it stays open."""
 
     def __init__(self, answer: Callable[[Call], None], among: set[asyncio.Transport]) -> None:
         self._answer = answer

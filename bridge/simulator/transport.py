@@ -1,4 +1,4 @@
-"""What both simulated APIs need at the wire: cutting a connection, and the faults around one call."""
+"""The shared HTTP parts of both simulated APIs: cutting a connection, and the faults around one call."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bridge.simulator.changes import Changes
 from bridge.simulator.faults import Faults, Strike
 
 Striker = Callable[[str], Strike | None]
-"""Asks whether a fault of this name strikes the call that is being served."""
+"""Returns the fault of this name if it strikes the current call."""
 
 
 def cut() -> Response:
-    """Hang up without a word. What is returned goes nowhere."""
+    """Cut the connection without an answer. The returned response goes nowhere."""
     connection: socket.socket | None = request.environ.get("werkzeug.socket")
     if connection:
         try:
@@ -27,7 +27,7 @@ def cut() -> Response:
 
 
 def web_page() -> Response:
-    """What a broken proxy shows in place of an answer."""
+    """Return the page that a broken proxy shows instead of an answer."""
     return Response("<html><body><h1>We'll be back soon</h1></body></html>", 201, content_type="text/html")
 
 
@@ -43,6 +43,6 @@ def striker(faults: Faults, call: str, clock: Callable[[], float]) -> Striker:
 
 
 def dawdle(strike: Strike | None, changes: Changes) -> None:
-    """Wait as long as the fault says, but not longer than the simulator lives."""
+    """Wait as long as the fault says, but no longer than the simulator lives."""
     if strike:
         changes.pause(strike.options["seconds"])
