@@ -1,4 +1,4 @@
-"""The task that tells the provider that a chat is over."""
+"""The task that ends a chat at its provider."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 def end_chat(rt: Runtime, chat_id: int) -> None:
-    """Tell the provider that a chat is over. One that has ended already counts as ended.
+    """End a chat at its provider. A chat that the provider has ended already counts as ended.
 
-    On a fault the chat stays ``ENDING``: the sweeper rings again.
+    On a fault the chat stays ``ENDING``, and the sweeper wakes a worker again.
     """
     chat = ending.ending(rt, chat_id)
     if chat is None:

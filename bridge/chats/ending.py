@@ -1,9 +1,9 @@
-"""Chats in the table: showing them, and deciding that one is over.
+"""Ending chats: the decision that a chat is over, in its row.
 
-    end_stale, end_one    ONGOING ──> ENDING    decided here, and rung for
-    mark_ended                ENDING ──> ENDED  the provider has been told
+    end_stale, end_one    ONGOING ──> ENDING    decided here; a worker is woken
+    mark_ended                ENDING ──> ENDED  the provider has ended it, too
 
-What lives here: rows and their states. Telling the provider: ``bridge.maintenance.sweep``.
+The call to the provider: ``bridge.chats.end_task``. Missed wake-ups: ``bridge.maintenance.sweep``.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from bridge.db.transaction import Transaction
 from bridge.runtime import Runtime
 
 TASK = "end_chat"
-"""What is rung for a chat whose provider is to be told."""
+"""The task that ends a chat at its provider."""
 
-TELL_AGAIN_AFTER = timedelta(seconds=30)
-"""A provider that could not be told is tried again after this time."""
+RETRY_END_AFTER = timedelta(seconds=30)
+"""The pause between two attempts to end a chat at its provider."""
 
 DEFAULT_IDLE = timedelta(hours=24)
-"""For how long a stale chat is idle, where neither STALE_AFTER nor who asks says it."""
+"""How long a stale chat is idle, if neither STALE_AFTER nor the operator's request says it."""
 
 STALE = "stale"
 BY_OPERATOR = "ended by an operator"
 
 
 class Outcome(StrEnum):
-    """What became of the wish to end one chat."""
+    """The result of a request to end one chat."""
 
     QUEUED = "queued"
     UNKNOWN = "unknown"
@@ -43,16 +43,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Ending:
-    """A chat that its provider is to be told of."""
+    """A chat that is to be ended at its provider."""
 
     provider: str
     chat_id: str
-    """The provider's own name for it."""
+    """The provider's own id of it."""
 
 
 @dataclass(frozen=True)
 class StaleResult:
-    """How many stale chats there were (up to the limit), and how many of them are being ended."""
+    """The number of stale chats, up to the limit, and of those that are being ended."""
 
     matched: int
     queued: int
@@ -63,7 +63,7 @@ class StaleResult:
 
 
 def end_stale(rt: Runtime, idle: timedelta, *, limit: int = 1000, dry_run: bool = False) -> StaleResult:
-    """End the chats in which nothing has happened for so long, those first that are idle the longest."""
+    """End the chats that have been idle for so long, the longest idle first."""
     cutoff = rt.now() - idle
     if dry_run:
         with rt.database.read() as session:
@@ -74,9 +74,10 @@ def end_stale(rt: Runtime, idle: timedelta, *, limit: int = 1000, dry_run: bool 
 
 
 def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
-    """Mark what is idle since before ``cutoff``, and ring for each. A chat that becomes active meanwhile is left alone.
+    """Mark the chats that are idle since before ``cutoff``, and wake a worker for each. Return their ids.
 
-    PostgreSQL looks at a row once more when it locks it, and leaves out what is locked: somebody is busy with it.
+    A chat that becomes active meanwhile is left alone: PostgreSQL checks a row again when it locks it. A locked row is
+    skipped, because another transaction is using the chat.
     """
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
     chosen = _stale(cutoff, limit).with_for_update(skip_locked=True).cte("chosen")
@@ -85,7 +86,7 @@ def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
 
 
 def end_one(rt: Runtime, chat_id: int) -> Outcome:
-    """End this chat, stale or not: somebody who can see it wants it so."""
+    """End this chat, stale or not, because an operator asks for it."""
     with rt.database.transaction() as tx:
         if mark(tx, (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING), BY_OPERATOR):
             return Outcome.QUEUED
@@ -94,12 +95,12 @@ def end_one(rt: Runtime, chat_id: int) -> Outcome:
 
 
 def ending(rt: Runtime, chat_id: int) -> Ending | None:
-    """The chat as the provider knows it, where the provider is to be told; ``None``: there is nothing to tell (yet).
+    """Return the chat as its provider knows it. Return ``None`` if the chat is not to be ended there, or not yet.
 
-    While something is being said in it, the provider is left alone: the answer would be lost.
+    A chat in which a turn is being asked is not ended yet: the answer would be lost.
     """
-    being_said = exists().where(Turn.chat_id == chat_id, Turn.status == TurnStatus.ASKING)
-    which = (Chat.id == chat_id, Chat.status == ChatStatus.ENDING, ~being_said)
+    being_asked = exists().where(Turn.chat_id == chat_id, Turn.status == TurnStatus.ASKING)
+    which = (Chat.id == chat_id, Chat.status == ChatStatus.ENDING, ~being_asked)
     with rt.database.read() as session:
         chat = session.execute(select(Chat.provider, Chat.provider_chat_id).where(*which)).first()
     return Ending(*chat) if chat else None
@@ -115,7 +116,7 @@ def mark(tx: Transaction, which: ColumnElement[bool], reason: str) -> list[int]:
 
 
 def mark_ended(rt: Runtime, chat_id: int) -> bool:
-    """The chat is over at the provider; False when that was known. The reason for which it was to end stays."""
+    """Record that the chat has ended at the provider. The reason stays. Return False if that is recorded already."""
     ended = (
         update(Chat)
         .where(Chat.id == chat_id, Chat.status != ChatStatus.ENDED)
@@ -127,12 +128,12 @@ def mark_ended(rt: Runtime, chat_id: int) -> bool:
 
 
 def wake_for_endings(rt: Runtime, limit: int) -> None:
-    """Wake workers for chats whose provider is still to be told.
+    """Wake workers for the chats that are still to be ended at their provider.
 
-    Their next try is set, so that two sweepers wake once.
+    The next attempt of each is scheduled in the same commit, so that two sweepers wake once.
     """
     now = rt.now()
-    values = {"now": now, "next_try": now + TELL_AGAIN_AFTER, "most": limit}
+    values = {"now": now, "next_try": now + RETRY_END_AFTER, "most": limit}
     with rt.database.transaction() as tx:
         for chat_id in sorted(tx.session.scalars(_due_endings(), values)):
             tx.wake(TASK, chat_id)
@@ -149,7 +150,7 @@ def _due_endings() -> ReturningUpdate[int]:
 
 
 def _stale(cutoff: datetime, limit: int) -> Select[int]:
-    """Ongoing, idle, and with nothing to be said: a turn that is open or a text that waits keeps the line due."""
+    """Select ongoing, idle chats without waiting work: an open turn or a waiting text keeps the queue due."""
     return (
         select(Chat.id)
         .join(Conversation)

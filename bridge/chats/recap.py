@@ -1,11 +1,11 @@
-"""The recap: what a new chat is told of the conversation so far, as lines of ``User: …`` and ``Agent: …``.
+"""The recap: the conversation so far, for a new chat, as lines of ``User: …`` and ``Agent: …``.
 
-People write what they like, and the agent believes what it is told. So each text is one line behind the name of whoever
-wrote it, whatever line breaks it holds, and a name with a colon inside a text is put in quotes: nobody's words can pass
-for the other side's. The newest words are there at any length.
+People may write anything, and the agent believes its recap. So each text is one line behind its author's name, whatever
+line breaks it has. A name with a colon inside a text is put in quotes. So no text can pass for the other side's. The
+newest text is always in the recap, cut if it is too long.
 
-The person may have written on another channel before. Told is what was said at the same business, over SMS and RCS, and
-over WhatsApp by a setting; nothing that is older than RECAP_WITHIN, when the number may have had another owner.
+The person may have written on another channel before. The recap has the texts with the same business over SMS and RCS,
+and over WhatsApp by a setting. It has no texts older than RECAP_WITHIN: the number may have had another owner then.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from bridge.db.models import Conversation, Direction, Message, MessageStatus
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
 
 ROOM = 2000
-"""Characters in all; enough for the thread, small in a prompt."""
+"""Characters in all: enough to follow the conversation, few in a prompt."""
 
 TEXTS = 40
-"""The newest of each conversation; the limit in characters is usually met before."""
+"""The most texts, of all and of each conversation. The limit in characters usually applies first."""
 
-SAID = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatus.SENDING, MessageStatus.QUEUED)
-"""Not what is still to be said, what was given up, and what was never for the agent."""
+PART_OF_CONVERSATION = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatus.SENDING, MessageStatus.QUEUED)
+"""Not in the recap: texts that still wait for the agent, were given up, or were never for the agent."""
 
-SPEAKERS = {Direction.IN: "User", Direction.OUT: "Agent"}
+AUTHORS = {Direction.IN: "User", Direction.OUT: "Agent"}
 
 BREAK = " / "
 """In place of line breaks within a text."""
@@ -43,41 +43,41 @@ SHORTEST_TAIL = 20
 """Characters. Less of a text says nothing."""
 
 _JOINERS = "\u200c\u200d"
-"""Zero-width, and a part of words and of emoji."""
+"""Characters without width that are parts of words and of emoji."""
 
 _TAGS = range(0xE0020, 0xE0080)
 """Letters of the flags of England, Scotland and Wales."""
 
 
 def _name(word: str) -> str:
-    """Its letters in both cases and in full width; joiners may stand between them."""
+    """Return a pattern for the word in both cases and in full width, with joiners between its letters."""
     letters = [f"[{c}{c.upper()}{chr(ord(c) + 0xFEE0)}{chr(ord(c.upper()) + 0xFEE0)}]" for c in word]
     return f"[{_JOINERS}]*".join(letters)
 
 
-_NAME = re.compile(rf"({'|'.join(_name(each.lower()) for each in SPEAKERS.values())})(?=[\s{_JOINERS}]*[:：﹕︓∶꞉ː︰])")
+_NAME = re.compile(rf"({'|'.join(_name(each.lower()) for each in AUTHORS.values())})(?=[\s{_JOINERS}]*[:：﹕︓∶꞉ː︰])")
 """A name that a colon follows."""
 
 
 def recap(session: Session, settings: Settings, conversation: Conversation, now: datetime) -> str:
-    """What a new chat of this conversation is told; nothing where RECAP_WITHIN is empty."""
+    """Return the recap for a new chat of this conversation; empty if RECAP_WITHIN is empty."""
     if settings.recap_within is None:
         return ""
     since = now - settings.recap_within
-    said = [text for each in _same_person(session, settings, conversation) for text in _newest(session, each, since)]
-    said.sort(key=lambda text: (text.created_at, text.id), reverse=True)
-    return write((SPEAKERS[text.direction], text.body) for text in said[:TEXTS])
+    texts = [text for each in _same_person(session, settings, conversation) for text in _newest(session, each, since)]
+    texts.sort(key=lambda text: (text.created_at, text.id), reverse=True)
+    return write((AUTHORS[text.direction], text.body) for text in texts[:TEXTS])
 
 
-def write(said: Iterable[tuple[str, str]]) -> str:
-    """The recap of these, each with who said it, the newest first. What came first is what is left out."""
+def write(texts: Iterable[tuple[str, str]]) -> str:
+    """Return the recap of these pairs of author and text, newest first. The oldest texts are left out."""
     lines: list[str] = []
     room = ROOM
-    for speaker, body in said:
+    for author, body in texts:
         words = one_line(body)
-        line = f"{speaker}: {words}"
+        line = f"{author}: {words}"
         if len(line) > room:
-            lines += _tail(speaker, words, room)
+            lines += _tail(author, words, room)
             break
         if words:
             lines.append(line)
@@ -86,7 +86,7 @@ def write(said: Iterable[tuple[str, str]]) -> str:
 
 
 def one_line(body: str) -> str:
-    """A text as one line without invisible characters, in which no name stands as if somebody began to speak."""
+    """Return the text as one line without invisible characters. A name with a colon in it is put in quotes."""
     parts = ("".join(map(_visible, part)).strip() for part in body.splitlines())
     return _NAME.sub(r"'\1'", BREAK.join(filter(None, parts)))
 
@@ -99,9 +99,9 @@ def _visible(character: str) -> str:
     return "" if kind == "Cf" and not kept else character
 
 
-def _tail(speaker: str, words: str, room: int) -> list[str]:
-    """The end of a text that does not fit, from a whole word on if there is one soon."""
-    head = f"{speaker}: {CUT}"
+def _tail(author: str, words: str, room: int) -> list[str]:
+    """Return the end of a text that does not fit, from a whole word on if one begins soon."""
+    head = f"{author}: {CUT}"
     if room < len(head) + SHORTEST_TAIL:
         return []
     tail = words[len(head) - room :]
@@ -113,22 +113,22 @@ def _tail(speaker: str, words: str, room: int) -> list[str]:
 
 
 def _newest(session: Session, conversation_id: int, since: datetime) -> Sequence[Row[int, datetime, Direction, str]]:
-    spoken = (
+    part_of_it = (
         Message.conversation_id == conversation_id,
-        Message.status.in_(SAID),
+        Message.status.in_(PART_OF_CONVERSATION),
         Message.turn_id.is_not(None),
-        Message.resent_as.is_(None),  # what went twice was said once
+        Message.resent_as.is_(None),  # a text that was sent again counts once
         Message.created_at > since,
     )
     columns = (Message.id, Message.created_at, Message.direction, Message.body)
-    return session.execute(select(*columns).where(*spoken).order_by(Message.id.desc()).limit(TEXTS)).all()
+    return session.execute(select(*columns).where(*part_of_it).order_by(Message.id.desc()).limit(TEXTS)).all()
 
 
 # -- the same person at the same business --------------------------------------------------------------------------
 
 
 def _same_person(session: Session, settings: Settings, conversation: Conversation) -> list[int]:
-    """This conversation and the person's others with the same business."""
+    """Return the ids of this conversation and of the person's others with the same business."""
     addresses = other_addresses(conversation.phone, across_whatsapp=settings.recap_across_whatsapp)
     columns = (Conversation.id, Conversation.bridge_number, Conversation.service)
     known = session.execute(select(*columns).where(Conversation.phone.in_([conversation.phone, *addresses])))
@@ -137,7 +137,7 @@ def _same_person(session: Session, settings: Settings, conversation: Conversatio
 
 
 def other_addresses(phone: str, *, across_whatsapp: bool) -> list[str]:
-    """How the same person is called on the other channels. An address that is no number is known on its own alone."""
+    """Return the person's addresses on the other channels. An address that is no number has none."""
     number = without_channel(phone)
     channels = ["", RCS, WHATSAPP] if across_whatsapp else ["", RCS]
     ours = [channel + number for channel in channels]
@@ -145,5 +145,5 @@ def other_addresses(phone: str, *, across_whatsapp: bool) -> list[str]:
 
 
 def _business(settings: Settings, bridge_number: str, service: str | None) -> set[str]:
-    """What tells a business: the number or sender, and the messaging service that it belongs to."""
+    """Return what identifies a business: the number or sender, and its messaging service."""
     return {without_channel(bridge_number), service or settings.twilio_messaging_service_sid or ""} - {""}

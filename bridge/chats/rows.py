@@ -1,4 +1,4 @@
-"""The rows of chats as a turn needs them: found, opened, moved on and closed, inside the turn's transactions."""
+"""The rows of chats as a turn needs them: find, insert, advance, end and retire, inside the turn's transactions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ OTHER_AGENT = "the number has another agent now"
 FAILS = "the provider fails in it, and serves others"
 REFUSES = "it refused a text"
 GIVEN_UP = "a turn was given up"
-"""Why a chat is not used any more. After a turn that was given up it is not known what the chat has heard, and a late
-answer must not pass for a later one."""
+"""Why a chat is retired. A chat may have received a turn that was given up. Its late answer must not count as the
+answer to a later turn."""
 
 LEAVE_CHAT_AFTER = 3
 """Failures in one chat after which its text is asked in a new one."""
@@ -26,7 +26,7 @@ LEAVE_CHAT_AFTER = 3
 
 @dataclass(frozen=True)
 class OpenChat:
-    """A chat that is known to be open."""
+    """The chat in which a turn is asked, or may have been."""
 
     id: int
     provider: str
@@ -34,11 +34,11 @@ class OpenChat:
     provider_chat_id: str
     bookmark: Bookmark
     failures: int = 0
-    """How often the provider has failed in it while it served others."""
+    """The number of failures in it while the provider served others."""
 
     @property
     def fails(self) -> bool:
-        """A new one may work where this one does not."""
+        """The provider fails in this chat, and a new one may work."""
         return self.failures >= LEAVE_CHAT_AFTER
 
 
@@ -47,13 +47,13 @@ def ongoing(conversation_id: int) -> ColumnElement[bool]:
 
 
 def find(tx: Transaction, which: ColumnElement[bool]) -> OpenChat | None:
-    """Locked, so that nobody marks it as stale while something is being said in it."""
+    """Return the chat, locked, so that it is not marked as stale while a turn is being asked in it."""
     row = tx.session.scalar(select(Chat).where(which).with_for_update())
     return None if row is None else _open_chat(row)
 
 
 def find_ongoing(tx: Transaction, conversation_id: int, route: Route) -> OpenChat | None:
-    """The ongoing chat, if its agent answers at the number now and the provider serves it; else it is to end."""
+    """Return the ongoing chat. Retire it if the number has another agent now, or if the provider fails in it."""
     chat = find(tx, ongoing(conversation_id))
     if chat is None:
         return None
@@ -74,7 +74,7 @@ def _open_chat(row: Chat) -> OpenChat:
 def insert(
     tx: Transaction, conversation_id: int, route: Route, provider_chat_id: str, bookmark: Bookmark
 ) -> OpenChat | None:
-    """Note a chat that the provider has just opened; ``None`` where it is one that we have had already."""
+    """Insert a chat that the provider has just opened. Return ``None`` if its id is known already."""
     row = (
         insert_if_new(tx.session, Chat)
         .values(
@@ -96,7 +96,7 @@ def insert(
 
 
 def advance(tx: Transaction, chat: OpenChat, bookmark: Bookmark, ended: bool) -> None:
-    """The chat stands after this answer now, and is over if the agent has ended it."""
+    """Move the chat's bookmark behind this answer. End the chat if the agent has ended it."""
     row = tx.session.get_one(Chat, chat.id)
     row.last_activity_at, row.failures = tx.now, 0
     row.user_items, row.last_item_id = bookmark.user_items, bookmark.last_item_id
@@ -105,7 +105,7 @@ def advance(tx: Transaction, chat: OpenChat, bookmark: Bookmark, ended: bool) ->
 
 
 def end(tx: Transaction, chat: OpenChat, reason: str) -> None:
-    """The provider has closed it: nothing is left to be told to it."""
+    """Record that the chat has ended at the provider, so that no call is needed to end it."""
     tx.session.execute(
         update(Chat)
         .where(Chat.id == chat.id, Chat.status != ChatStatus.ENDED)

@@ -1,14 +1,15 @@
-"""Limits: what one person may ask of the bridge, so that neither a machine nor malice runs up a bill.
+"""Limits for each phone, so that neither a reply loop nor an attack runs up a bill.
 
-At the door, a text from a sender that nobody can answer is stored and marked. One from one of our own numbers, from a
-country that is not served or of too many characters is stored and never answered. In the line, a person who has had all
-the turns of an hour waits for the next one: a flood is answered at that pace, ten texts to a turn, and what would be
-too old by then is not answered any more. Who comes faster than any human is taken for a machine that answers ours, and
-waits for an hour.
+Three rules apply when a text comes in. A text from a sender that can't be answered is stored and marked. A text is
+stored and never answered if it comes from one of our own numbers or from a country that is not served. The same holds
+for a text with too many characters.
 
-Of all that a person is told once an hour; the log and ``/admin/failures`` tell each text that is ignored.
+One rule applies in the queue. A person who has had all turns of an hour waits for the next one. So a flood is answered
+at that pace, ten texts to a turn. Texts that expire meanwhile are ignored. A phone that writes faster than a person can
+counts as a machine that answers our texts, and waits for an hour.
 
-What lives here: rows, inside the transactions of others.
+The bridge notifies a person of a limit once an hour. The log and ``/admin/failures`` show each ignored text. These
+functions run inside the transactions of their callers.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from bridge.runtime import Runtime
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 LOOP_PAUSE = HOUR
-"""How long somebody is left alone who is taken for a machine."""
+"""How long a phone waits that counts as a machine."""
 
 FROM_A_NAME = "it comes from a name, to which nothing can be sent"
 FROM_A_SHORT_CODE = "it comes from a short code, and IGNORE_SHORT_CODES is set"
 OUR_OWN = "it comes from one of our own numbers"
 NOT_SERVED = "its country is not among ALLOWED_COUNTRIES"
 TOO_LONG = "it is longer than CHARACTERS_PER_TEXT"
-HIDDEN = "no webhook brought it, and the carrier hides its words: ask the person, or look into the console"
-TOO_MANY = "the phone has had all that TURNS_PER_HOUR and TURNS_PER_MINUTE allow"
+HIDDEN = "no webhook brought it, and the carrier hides its words: ask the person, or read the carrier's console"
+TOO_MANY = "the phone has used up TURNS_PER_HOUR or TURNS_PER_MINUTE"
 
 
 def unanswerable(settings: Settings, text: InboundText) -> str | None:
-    """Why nobody can answer this sender, whatever it wrote; ``None`` where it may be a person, or is shut out."""
+    """Return why this sender can't be answered; ``None`` if it may be a person, or if :func:`shut_out` has a reason."""
     if shut_out(settings, text):
         return None
     if is_name(text.phone):
@@ -50,7 +51,7 @@ def unanswerable(settings: Settings, text: InboundText) -> str | None:
 
 
 def shut_out(settings: Settings, text: InboundText) -> str | None:
-    """Why nothing is ever sent to this phone, not even a notice; ``None`` where it may be answered."""
+    """Return why nothing is ever sent to this phone, not even a notice; ``None`` if it may be answered."""
     ours = {without_channel(number) for number in (text.bridge_number, *settings.our_numbers)}
     if without_channel(text.phone) in ours:  # it may be one of ours on WhatsApp
         return OUR_OWN
@@ -60,13 +61,13 @@ def shut_out(settings: Settings, text: InboundText) -> str | None:
 
 
 def too_long(settings: Settings, body: str) -> str | None:
-    """Why a text of this length is ignored; ``None`` where it is not."""
+    """Return why a text of this length is ignored; ``None`` if it is not."""
     most = settings.characters_per_text
     return TOO_LONG if most and len(body) > most else None
 
 
 def free_at(rt: Runtime, tx: Transaction, phone: str) -> datetime:
-    """When this phone may be answered again, by the agent or by the bridge itself: now or later."""
+    """Return when the agent or the bridge may answer this phone again: now or later."""
     hour, minute = rt.settings.turns_per_hour, rt.settings.turns_per_minute
     most = max(hour or 0, minute or 0)
     if not most:
@@ -78,7 +79,7 @@ def free_at(rt: Runtime, tx: Transaction, phone: str) -> datetime:
 
 
 def notify(rt: Runtime, tx: Transaction, conversation_id: int, words: str) -> int:
-    """Say so, unless something of the kind was said within the hour. Returns how many messages that is.
+    """Send a notice of a limit, unless one was sent within the hour. Return the number of messages.
 
     The caller has the conversation locked.
     """
@@ -86,14 +87,14 @@ def notify(rt: Runtime, tx: Transaction, conversation_id: int, words: str) -> in
     last = tx.session.scalar(select(Conversation.limit_notice_at).where(this))
     if last and last > rt.now() - HOUR:
         return 0
-    said = outbox.say(rt, tx, conversation_id, words)
-    if said:
+    messages = outbox.put_notice(rt, tx, conversation_id, words)
+    if messages:
         tx.session.execute(update(Conversation).where(this).values(limit_notice_at=rt.now()))
-    return said
+    return messages
 
 
 def ignore_waiting(tx: Transaction, conversation_id: int, until: datetime, now: datetime) -> int:
-    """What came before that moment and waits for the agent will not be answered. Returns how many texts that are."""
+    """Ignore the texts that wait for the agent and came up to ``until``. Return the number of texts."""
     waiting = (Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING)
     ignored = update(Message).where(*waiting, Message.created_at <= until)
     values = {"status": MessageStatus.IGNORED, "settled_at": now, "error": TOO_MANY}
@@ -101,7 +102,7 @@ def ignore_waiting(tx: Transaction, conversation_id: int, until: datetime, now: 
 
 
 def _had(phone: str, since: datetime) -> Select[datetime]:
-    """When this phone had its turns, and what the bridge answered by itself; the newest first."""
+    """Select the times of this phone's turns and of the texts that the bridge answered itself, newest first."""
     turns = select(Turn.created_at).where(Turn.created_at > since, Turn.asked_at.is_not(None))
     own = select(Message.created_at).where(Message.created_at > since, one_of(Message.status, ANSWERED_BY_US))
     each = union_all(*(had.join(Conversation).where(Conversation.phone == phone) for had in (turns, own))).subquery()

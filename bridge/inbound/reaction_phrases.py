@@ -1,9 +1,9 @@
-"""What phones write into a text when their owner taps a reaction.
+"""The phrases that phones write into a text when a person taps a reaction.
 
-``{}`` stands for what the reaction is about, ``{e}`` for an emoji. A phrase that begins with a small letter is met with
-a capital one too. English is Apple's own (``IMClassicTapback``); the other languages are as texting apps for Android
-match them and as people have shown them, gathered in November 2026. Portuguese, Vietnamese, Czech, Polish, Hungarian
-and Chinese are known from one app alone.
+``{}`` stands for the text or thing that the reaction is about, ``{e}`` for an emoji. A phrase that begins with a small
+letter also matches with a capital one. English is Apple's own (``IMClassicTapback``). The other languages come from
+texting apps for Android and from examples that people have shown, gathered in November 2026. The phrases for
+Portuguese, Vietnamese, Czech, Polish, Hungarian and Chinese come from one app alone.
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ WORDLESS: dict[str, tuple[str, ...]] = {
     "nb": ("et bilde", "en video", "en film"),
     "sv": ("en bild", "en video", "en film"),
 }
-"""What phones call a message that has no words to quote."""
+"""Names that phones use for a message without words to quote."""
 
 COUNTED = {"en": ("images", "photos", "movies", "videos", "attachments")}
-"""The same of several at once, behind their number."""
+"""Names for several such messages, after their number."""

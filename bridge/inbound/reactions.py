@@ -1,10 +1,10 @@
-"""Reactions: a heart, a thumb or a laugh that a phone sends as a text, because the other side is no phone of its kind.
+"""Reactions: a heart, a thumb or a laugh that a phone sends as a text, because the other side can't show reactions.
 
     Liked “Your table is booked”        an iPhone; also “Removed a like from …”, “Reacted 🎉 to …”, “Loved an image”
     👍 to “ Your table is booked ”       Google Messages, with hair spaces and characters of no width around its parts
 
-What lives here: pure questions. Is a text a reaction, and is that text the one that it is about? What becomes of it:
-``bridge.inbound.receive``; the phrases: ``bridge.inbound.reaction_phrases``.
+Pure functions recognize a reaction, and compare its quotation with a text. ``bridge.inbound.receive`` decides how it is
+treated. The phrases are in ``bridge.inbound.reaction_phrases``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import cache
 from bridge.inbound.reaction_phrases import COUNTED, PHRASES, WORDLESS
 
 LONGEST = 4000
-"""Characters of a text that is looked at. Carriers bring 1,600, and a reaction quotes one text."""
+"""Characters. A longer text is never a reaction: carriers bring 1,600, and a reaction quotes one text."""
 
 CLOSING = {
     '"': '"',
@@ -34,10 +34,10 @@ CLOSING = {
     "‚": "‘’",
     "'": "'",
 }
-"""By which marks a quotation ends, by the one that it began with."""
+"""The marks that may end a quotation, by its first mark."""
 
 CUT = ("…", "...")
-"""How phones end a quotation that they have shortened."""
+"""The ends that phones put to a shortened quotation."""
 
 _HAIR, _ADDED, _REMOVED = "\u200a", "\u200b", "\u200c"
 _PART = f"[^{_HAIR}{_ADDED}{_REMOVED}]*"
@@ -45,7 +45,7 @@ _BY_GOOGLE = re.compile(
     rf"{_HAIR}?{_PART}([{_ADDED}{_REMOVED}]){_PART}\1{_PART}{_HAIR}(?P<quoted>.*?){_HAIR}{_PART}{_HAIR}?",
     re.DOTALL,
 )
-"""Its parts, in any language: ``[hair]Removed [mark]👍[mark] from “[hair]the text[hair]”[hair]``."""
+"""Google's form, in any language: ``[hair]Removed [mark]👍[mark] from “[hair]the text[hair]”[hair]``."""
 
 _EMOJI = r"(?P<emoji>[^\w\s\"'“”„«»‹›「」『』‘’‚.,:;()]{1,20}|[0-9#*]\ufe0f?\u20e3)"
 _PARTS = {"{}": "(?P<about>.+)", "{e}": _EMOJI}
@@ -56,25 +56,25 @@ _PLAIN = str.maketrans({**dict.fromkeys("“”„«»‹›", '"'), **dict.from
 
 @dataclass(frozen=True)
 class Reaction:
-    """What a phone tells of a tap."""
+    """A reaction as a phone writes it."""
 
     quoted: str | None
-    """How the text begins that it is about; ``None`` where that has no words: a picture."""
+    """The beginning of the text that it is about; ``None`` for one without words, such as a picture."""
     sure: bool = True
-    """False where a person may have written the same: then it is a reaction only if a text of ours begins so."""
+    """False if a person may have written the same. Then it is a reaction only if a text of ours begins so."""
 
     def is_about(self, body: str) -> bool:
-        """Does this text begin with what is quoted?"""
+        """Return whether this text begins with the quotation."""
         begins = _folded(self.quoted or "")
         return bool(begins) and _folded(body).startswith(begins)
 
     def is_all_of(self, body: str) -> bool:
-        """Is this text quoted from its beginning to its end?"""
+        """Return whether the quotation is this whole text."""
         return _folded(self.quoted or "") == _folded(body)
 
 
 def reaction(body: str) -> Reaction | None:
-    """What the text is as a reaction; ``None`` for one that a person wrote."""
+    """Parse a text as a reaction. Return ``None`` if a person wrote it."""
     if len(body) > LONGEST:
         return None
     if marked := _BY_GOOGLE.fullmatch(body):
@@ -91,7 +91,7 @@ def reaction(body: str) -> Reaction | None:
 
 
 def _objects(text: str) -> Iterator[str]:
-    """What the phrases of all languages would be about, if the text is made by one of them."""
+    """Yield the object of each phrase, of all languages, that matches the text."""
     for phrase in _phrases():
         found = phrase.fullmatch(text)
         if found and ("emoji" not in phrase.groupindex or _is_emoji(found["emoji"])):
@@ -99,7 +99,7 @@ def _objects(text: str) -> Iterator[str]:
 
 
 def _quotation(about: str) -> Reaction | None:
-    """One that begins at the first character and ends at the last; or is cut off, mark and all."""
+    """Parse a quotation that fills the object, or one that is cut off before its last mark."""
     closing = CLOSING.get(about[:1])
     if closing is None:
         return None
@@ -110,7 +110,10 @@ def _quotation(about: str) -> Reaction | None:
 
 
 def _is_one(inner: str, opening: str, closing: str) -> bool:
-    """Is it one quotation, and not two with words between them? Marks that are alike at both ends can't tell."""
+    """Return whether it is one quotation, and not two with words between them.
+
+    Two quotations can't be told from one if the first mark and the last are the same character.
+    """
     depth = 1
     for before, char, after in zip(f" {inner}", inner, f"{inner[1:]} ", strict=False):
         if char in "'’" and before.isalnum() and after.isalnum():
@@ -130,17 +133,17 @@ def _uncut(quoted: str) -> str:
 
 
 def _is_emoji(text: str) -> bool:
-    """Phones know new emoji years before Python does, to which they are unassigned."""
+    """Return whether there is an emoji. The blocks are needed: Python learns new emoji years after phones do."""
     return any(char in _SYMBOL or ord(char) in _PICTOGRAMS or unicodedata.category(char) == "So" for char in text)
 
 
 def _visible(text: str) -> str:
-    """Without what has no width, but for what holds the parts of an emoji together."""
+    """Remove characters without width, except the joiner of an emoji's parts."""
     return "".join(char for char in text if char == "\u200d" or unicodedata.category(char) != "Cf")
 
 
 def _folded(text: str) -> str:
-    """Two texts that look alike are alike: marks, blanks and what has no width do not count."""
+    """Normalize a text, so that two texts are equal if they look alike: marks, blanks, characters without width."""
     return " ".join(_visible(unicodedata.normalize("NFKC", text)).translate(_PLAIN).split())
 
 
@@ -150,7 +153,7 @@ def _phrases() -> tuple[re.Pattern[str], ...]:
 
 
 def _pattern(phrase: str) -> str:
-    """The first letter may be a capital, and any quotation mark may stand for a straight one."""
+    """Return a pattern in which the first letter may be a capital, and quotation marks may be typographic."""
     literal, *others = re.split(r"(\{e?\})", phrase)
     first = f"[{literal[0]}{literal[0].upper()}]" if literal[:1].islower() else ""
     return first + "".join(_PARTS.get(part) or _any_marks(part) for part in (literal[len(first) > 0 :], *others))

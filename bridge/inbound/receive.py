@@ -1,7 +1,7 @@
-"""Texts from people: the one door through which they come in, whoever brings them.
+"""Receiving a text: both webhooks and catch-up store texts here, each text once.
 
-What lives here: storing a text once, the answer to what can't be read, what STOP, START and HELP do, and which text of
-ours a reaction is to. What becomes of the others: ``bridge.turns.process``. What is not answered at all:
+This module chooses the text's queue and applies STOP, START and HELP. It answers a text that can't be read, and finds
+the text of ours that a reaction is about. Texts for the agent: ``bridge.turns.process``. Texts without an answer:
 ``bridge.inbound.limits``.
 """
 
@@ -33,56 +33,55 @@ log = logging.getLogger(__name__)
 
 LATEST_TEXTS = 20
 MOST_CONVERSATIONS = 5
-"""Our texts in each conversation, and the conversations of one person, that are looked through for what a reaction is
-to."""
+"""The search for the text of a reaction: our newest texts in each conversation, and the person's conversations."""
 
 GOT = (MessageStatus.SENDING, MessageStatus.SENT)
 """Texts that the person has, or may have."""
 
 
 class _Duplicate(Exception):
-    """The carrier has told us this text before; everything done for it is rolled back."""
+    """The text is stored already. Everything done for it now is rolled back."""
 
 
 @dataclass(frozen=True)
-class _Heeded:
-    """What a text is, and what it has changed."""
+class _KeywordEffect:
+    """The keyword of a text, if any, and whether it has changed an opt-out."""
 
     word: Keyword | None = None
     changed: bool = False
-    """The person has opted out or in by it."""
+    """The person has opted out or in with this text."""
 
 
 @dataclass(frozen=True)
 class _Fate:
-    """What becomes of a text."""
+    """The treatment of a text."""
 
     status: MessageStatus
     queue: ConversationQueue | None = None
-    """Where what follows from it has to wait; ``None`` where nothing follows."""
-    heeded: _Heeded = _Heeded()
+    """The queue in which the answer waits; ``None`` if there is none."""
+    effect: _KeywordEffect = _KeywordEffect()
     ignored: str | None = None
-    """Why it gets no answer, not even one of the bridge's own."""
+    """Why neither the agent nor the bridge answers it."""
     reacts_to: int | None = None
 
     @property
     def lasts(self) -> bool:
-        """It stays what it is, also where the person has opted out."""
+        """The status is the same if the person has opted out."""
         return self.status in (MessageStatus.KEYWORD, *NEVER_ANSWERED)
 
 
 @dataclass(frozen=True)
 class _Tap:
-    """A reaction, and the text of ours that it is to."""
+    """A reaction, and the text of ours that it is about."""
 
     reacts_to: int | None
 
 
 def receive(rt: Runtime, text: InboundText) -> bool:
-    """Store a text and ring for it; False when it was stored before, and then nothing changes.
+    """Store a text and wake a worker for it. Return False, without a change, if the text is stored already.
 
-    The carrier's message id decides. The conversation's row is written first: its lock puts the texts of one person in
-    order, also when several webhooks bring them at once. Only an opt-out goes before it: see
+    The carrier's message id identifies the text. The conversation's row is written first. Its lock puts the texts of
+    one person in order, even if several webhooks bring them at the same time. Only an opt-out is locked before it: see
     ``bridge.outbound.opt_outs``.
     """
     try:
@@ -93,43 +92,43 @@ def receive(rt: Runtime, text: InboundText) -> bool:
             _follow(rt, tx, text, conversation_id, fate)
     except _Duplicate:
         return False
-    _tell(text, fate)
+    _log(text, fate)
     return True
 
 
 def _follow(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, fate: _Fate) -> None:
-    """Do what follows from the text besides storing it."""
-    word = fate.heeded.word
-    if word is Keyword.STOP and fate.heeded.changed:
+    """Apply the text's effects: cancel work, answer it, wake a worker."""
+    word = fate.effect.word
+    if word is Keyword.STOP and fate.effect.changed:
         opt_outs.cancel(tx, _reach(rt, text))
     if fate.ignored:
-        _say_why(rt, tx, conversation_id, fate.ignored)
+        _notify(rt, tx, conversation_id, fate.ignored)
     elif word:
-        _confirm(rt, tx, text, conversation_id, fate.heeded)
+        _confirm_keyword(rt, tx, text, conversation_id, fate.effect)
     elif fate.queue is DELIVERIES:
-        outbox.say(rt, tx, conversation_id, _unread(rt.settings, text))
+        outbox.put_notice(rt, tx, conversation_id, _unread(rt.settings, text))
     may_still_type = fate.queue is TURNS and rt.settings.reply_debounce is not None  # then the sweeper wakes a worker
     if fate.queue and not may_still_type:
         tx.wake(fate.queue.task, conversation_id)
 
 
 def _fate(rt: Runtime, tx: Transaction, text: InboundText) -> _Fate:
-    if nobody := limits.unanswerable(rt.settings, text):
-        return _Fate(MessageStatus.UNANSWERABLE, ignored=nobody)
-    heeded = _heed(rt, tx, text)
-    tap = None if heeded.word else _tap(tx.session, text)
+    if reason := limits.unanswerable(rt.settings, text):
+        return _Fate(MessageStatus.UNANSWERABLE, ignored=reason)
+    effect = _apply_keyword(rt, tx, text)
+    tap = None if effect.word else _tap(tx.session, text)
     reacts_to = tap.reacts_to if tap else None
     if tap and rt.settings.reactions == "ignore":
         return _Fate(MessageStatus.REACTION, reacts_to=reacts_to)
     pictures_alone = text.media and not text.aside
-    for_us = bool(heeded.word or pictures_alone) or not readable(text.content)
-    ignored = _ignored(rt, tx, text, heeded, for_us)
+    for_us = bool(effect.word or pictures_alone) or not readable(text.content)
+    ignored = _ignored(rt, tx, text, effect, for_us)
     queue = DELIVERIES if for_us or ignored else TURNS
-    return _Fate(_status(queue, heeded, ignored), queue, heeded, ignored, reacts_to)
+    return _Fate(_status(queue, effect, ignored), queue, effect, ignored, reacts_to)
 
 
-def _status(queue: ConversationQueue, heeded: _Heeded, ignored: str | None) -> MessageStatus:
-    if heeded.word:
+def _status(queue: ConversationQueue, effect: _KeywordEffect, ignored: str | None) -> MessageStatus:
+    if effect.word:
         return MessageStatus.KEYWORD
     if queue is TURNS:
         return MessageStatus.WAITING
@@ -137,7 +136,10 @@ def _status(queue: ConversationQueue, heeded: _Heeded, ignored: str | None) -> M
 
 
 def _tap(session: Session, text: InboundText) -> _Tap | None:
-    """What looks like a reaction and may be a person's own words is one only if it quotes a text of ours."""
+    """Return the reaction, if the text is one.
+
+    A text that a person may have written counts as a reaction only if it quotes a text of ours.
+    """
     tapped = None if text.aside else reaction(text.body)
     if tapped is None:
         return None
@@ -146,16 +148,16 @@ def _tap(session: Session, text: InboundText) -> _Tap | None:
 
 
 def _reacts_to(session: Session, text: InboundText, tapped: Reaction) -> int | None:
-    """The newest of our last texts to that person that begins so, on SMS or RCS and from whichever number of ours.
+    """Return our newest text to this person that begins with the quotation. It may be on SMS or RCS, from any number.
 
-    One that is quoted as a whole goes before one that only begins like it.
+    A text that is quoted as a whole is preferred to one that only begins like the quotation.
     """
     person = text.phone.removeprefix(RCS)
     here_first = (Conversation.bridge_number != text.bridge_number, Conversation.id.desc())
     theirs = select(Conversation.id).where(Conversation.phone.in_([person, RCS + person])).order_by(*here_first)
     fitting: list[tuple[bool, int]] = []
     for conversation_id in session.scalars(theirs.limit(MOST_CONVERSATIONS)):
-        # One conversation at a time: so each look is a few steps in an index, also in a long history.
+        # One conversation at a time: so each query reads a few index entries, even in a long history.
         ours = (Message.conversation_id == conversation_id, Message.direction == Direction.OUT, Message.status.in_(GOT))
         latest = select(Message.id, Message.body).where(*ours).order_by(Message.id.desc()).limit(LATEST_TEXTS)
         fitting += [(tapped.is_all_of(body), id_) for id_, body in session.execute(latest) if tapped.is_about(body)]
@@ -163,21 +165,21 @@ def _reacts_to(session: Session, text: InboundText, tapped: Reaction) -> int | N
 
 
 def _unread(settings: Settings, text: InboundText) -> str:
-    """What is said to somebody whose text can't be read."""
+    """Return the reply to a text that can't be read."""
     words = {Attachment.VOICE: settings.voice_reply, Attachment.CONTACT: settings.contact_reply}
     return words.get(text.attachment) or settings.media_reply
 
 
-def _heed(rt: Runtime, tx: Transaction, text: InboundText) -> _Heeded:
-    """Opt the person out or in, if that is what the text asks for. A word that opts in nobody is a text like others."""
+def _apply_keyword(rt: Runtime, tx: Transaction, text: InboundText) -> _KeywordEffect:
+    """Opt the person out or in if the text is such a keyword. A START without an opt-out is an ordinary text."""
     word = keyword(text.body, text.bridge_number, text.opt_out, rt.settings.extra_words)
     at = _moment(text, rt.now())
     if word is Keyword.STOP:
         overtaken = text.sent_at is not None and _started_since(rt, tx, text)
-        return _Heeded(word, not overtaken and opt_outs.record(tx, _reach(rt, text), opt_outs.BY_TEXT, at))
+        return _KeywordEffect(word, not overtaken and opt_outs.record(tx, _reach(rt, text), opt_outs.BY_TEXT, at))
     if word is Keyword.START and not opt_outs.opt_in(tx, _reach(rt, text), at):
-        return _Heeded()
-    return _Heeded(word, word is Keyword.START)
+        return _KeywordEffect()
+    return _KeywordEffect(word, word is Keyword.START)
 
 
 def _reach(rt: Runtime, text: InboundText) -> Reach:
@@ -185,63 +187,69 @@ def _reach(rt: Runtime, text: InboundText) -> Reach:
 
 
 def _started_since(rt: Runtime, tx: Transaction, text: InboundText) -> bool:
-    """A STOP that comes late, by the carrier's list, may be over: then START came to us as a text like others."""
+    """Return whether the person has sent START since this STOP.
+
+    A STOP from the carrier's list may come late. START was an ordinary text then, because no opt-out was known.
+    """
     later = (Message.direction == Direction.IN, Message.created_at > text.sent_at)
     theirs = opt_outs.conversations(_reach(rt, text))
-    said = select(Message.body, Conversation.bridge_number).join(Conversation).where(*theirs, *later)
+    received = select(Message.body, Conversation.bridge_number).join(Conversation).where(*theirs, *later)
     extra = rt.settings.extra_words
-    return any(keyword(body, number, extra=extra) is Keyword.START for body, number in tx.session.execute(said))
+    return any(keyword(body, number, extra=extra) is Keyword.START for body, number in tx.session.execute(received))
 
 
 def _moment(text: InboundText, now: datetime) -> datetime:
-    """When it was sent."""
+    """Return when the text was sent, and never a moment in the future."""
     return min(text.sent_at or now, now)
 
 
-def _ignored(rt: Runtime, tx: Transaction, text: InboundText, heeded: _Heeded, for_us: bool) -> str | None:
-    """Why it gets no answer; ``None`` where it may get one. ``for_us``: the bridge answers it, and not the agent."""
+def _ignored(rt: Runtime, tx: Transaction, text: InboundText, effect: _KeywordEffect, for_us: bool) -> str | None:
+    """Return why the text gets no answer; ``None`` if it may get one. ``for_us``: the bridge answers it itself."""
     if never := limits.shut_out(rt.settings, text):
         return never
     if text.hidden:
         return limits.HIDDEN
     if for_us:
         over = limits.free_at(rt, tx, text.phone) > rt.now()
-        return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, tx, text, heeded) else None
+        return limits.TOO_MANY if over and not _confirmed_in_any_case(rt, tx, text, effect) else None
     return limits.too_long(rt.settings, text.content)
 
 
-def _confirmed_in_any_case(rt: Runtime, tx: Transaction, text: InboundText, heeded: _Heeded) -> bool:
-    """Who opts out is told so over a limit too, but a machine that opts in and out not more than once an hour."""
-    if heeded.word is not Keyword.STOP or not heeded.changed:
+def _confirmed_in_any_case(rt: Runtime, tx: Transaction, text: InboundText, effect: _KeywordEffect) -> bool:
+    """Return whether the text is a STOP that is confirmed even over a limit.
+
+    That happens once an hour at most, because a machine may opt in and out again and again.
+    """
+    if effect.word is not Keyword.STOP or not effect.changed:
         return False
     since = rt.now() - limits.HOUR
     return not opt_outs.was_confirmed(tx, _reach(rt, text), since)
 
 
 def _conversation(rt: Runtime, tx: Transaction, text: InboundText, queue: ConversationQueue | None) -> int:
-    """The conversation of this pair of numbers, made when needed and locked, with its line due."""
+    """Lock the conversation of this pair of numbers, and make its queue due. Insert the conversation if it is new."""
     now = rt.now()
     due = with_work(queue, now, rt.settings.reply_debounce) if queue else {Conversation.phone: text.phone}
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
-    told = {"service": text.service} if text.service else {}
-    touch = update(Conversation).filter_by(**pair).values({**due, **told}).returning(Conversation.id)
-    known = tx.session.scalar(touch)
-    if known is None:
+    service = {"service": text.service} if text.service else {}
+    touch = update(Conversation).filter_by(**pair).values({**due, **service}).returning(Conversation.id)
+    conversation_id = tx.session.scalar(touch)
+    if conversation_id is None:
         tx.session.execute(
             insert_if_new(tx.session, Conversation).values(**pair, created_at=now).on_conflict_do_nothing()
         )
-        known = tx.session.scalars(touch).one()
-    return known
+        conversation_id = tx.session.scalars(touch).one()
+    return conversation_id
 
 
 def _insert(tx: Transaction, text: InboundText, conversation_id: int, fate: _Fate) -> None:
-    """A text that is known stays as it is, but one whose words the carrier's list has hidden gets them."""
+    """Insert the text, or raise :class:`_Duplicate`. A stored text whose words were hidden gets its words."""
     out = opt_outs.is_out(conversation_id)
     row = insert_if_new(tx.session, Message).values(
         conversation_id=conversation_id,
         direction=Direction.IN,
         status=fate.status if fate.lasts else case((out, MessageStatus.OPTED_OUT), else_=fate.status),
-        body=text.body if fate.heeded.word else text.content,
+        body=text.body if fate.effect.word else text.content,
         media=text.media,
         extras=dict(text.extras) or None,
         reacts_to=fate.reacts_to,
@@ -249,45 +257,47 @@ def _insert(tx: Transaction, text: InboundText, conversation_id: int, fate: _Fat
         created_at=_moment(text, tx.now),
         error=fate.ignored,
     )
-    told = row.excluded
+    new = row.excluded
     row = row.on_conflict_do_update(
         index_elements=[Message.carrier_id],
-        set_={name: told[name] for name in ("status", "body", "media", "extras", "reacts_to", "error")},
+        set_={name: new[name] for name in ("status", "body", "media", "extras", "reacts_to", "error")},
         where=and_(Message.error == limits.HIDDEN, literal(not text.hidden)),
     )
     if tx.session.scalar(row.returning(Message.id)) is None:
         raise _Duplicate
 
 
-def _say_why(rt: Runtime, tx: Transaction, conversation_id: int, ignored: str) -> None:
-    """To who may be answered at all."""
+def _notify(rt: Runtime, tx: Transaction, conversation_id: int, ignored: str) -> None:
+    """Notify the person of the limit, if a setting has words for it."""
     words = {limits.TOO_LONG: rt.settings.too_long_reply, limits.TOO_MANY: rt.settings.rate_limit_reply}
     if ignored in words:
         limits.notify(rt, tx, conversation_id, words[ignored])
 
 
-def _confirm(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, heeded: _Heeded) -> None:
-    """What Twilio says by itself elsewhere. STOP and START are confirmed once, and not when they change nothing."""
+def _confirm_keyword(
+    rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, effect: _KeywordEffect
+) -> None:
+    """Confirm a keyword where Twilio does not. STOP and START are confirmed only if they change something."""
     answered_by, recognized = rt.settings.opt_out_answered_by, carrier_recognizes(text.body, text.opt_out)
     if not bridge_answers(answered_by, text.bridge_number, text.opt_out, recognized=recognized):
         return
-    stop = heeded.word is Keyword.STOP
-    outbox.say(rt, tx, conversation_id, _reply(rt.settings, heeded), is_opt_out_confirmation=stop)
+    stop = effect.word is Keyword.STOP
+    outbox.put_notice(rt, tx, conversation_id, _reply(rt.settings, effect), is_opt_out_confirmation=stop)
 
 
-def _reply(settings: Settings, heeded: _Heeded) -> str:
-    if heeded.word is Keyword.HELP:
+def _reply(settings: Settings, effect: _KeywordEffect) -> str:
+    if effect.word is Keyword.HELP:
         return settings.help_reply
-    if not heeded.changed:
+    if not effect.changed:
         return ""
-    return settings.opt_out_reply if heeded.word is Keyword.STOP else settings.opt_in_reply
+    return settings.opt_out_reply if effect.word is Keyword.STOP else settings.opt_in_reply
 
 
-def _tell(text: InboundText, fate: _Fate) -> None:
-    if fate.heeded.changed:
-        change = "opted out of" if fate.heeded.word is Keyword.STOP else "opted in again to"
+def _log(text: InboundText, fate: _Fate) -> None:
+    if fate.effect.changed:
+        change = "opted out of" if fate.effect.word is Keyword.STOP else "opted in again to"
         log.info("%s has %s %s", masked(text.phone), change, masked(text.bridge_number))
     if fate.ignored:
-        word, phone = fate.heeded.word, masked(text.phone)
+        word, phone = fate.effect.word, masked(text.phone)
         what = f"the {word} of {phone} gets no answer" if word else f"a text of {phone} is ignored"
         log.warning("%s: %s", what, fate.ignored)

@@ -1,14 +1,14 @@
-"""Opting out: who wants no texts any more, and what becomes of the work that waits for them.
+"""Opt-outs: persons who want no more texts. An opt-out cancels the work that waits for them.
 
-An opt-out has a reach, as at the carrier: one of our numbers, all of the service that the number belongs to, or simply
-all of them where the settings name a service. By text and over RCS it is one person and one number; WhatsApp is apart.
+An opt-out has a reach, as at the carrier. It covers one of our numbers, or all numbers of its messaging service, or all
+our numbers if the settings name a service. SMS and RCS count as one person and one number; WhatsApp is apart.
 
-The order of the locks is: the opt-out, the conversations, their texts. Whoever opts a person out or in writes the
-opt-out first, so that two who do it at once come one after the other, and then has all of the person's conversations
-locked while their work is cancelled. Whoever queues or sends a text has its conversation locked when it looks here. So
-one of the two always sees the other.
+The order of the locks is: the opt-out, the conversations, their texts. A transaction that opts a person out or in
+writes the opt-out first. So two of them run one after the other. It then locks all of the person's conversations and
+cancels their work. A transaction that queues or sends a text has the conversation locked when it checks for an opt-out.
+So one of the two always sees the other.
 
-What lives here: rows, inside the transactions of others. The words: ``bridge.lib.keywords``.
+These functions run inside the transactions of their callers. The keywords: ``bridge.lib.keywords``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from bridge.lib.phone import RCS
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, resume, revoke
 
 EVERY_NUMBER = "*"
-"""The scope of who has opted out of a messaging service."""
+"""The scope of an opt-out from all our numbers."""
 
 UNSUBSCRIBED = (21610, 30630)
-"""Twilio's codes for a text to somebody who has opted out, at once or in a later report."""
+"""Twilio's codes for a text to a person who has opted out, in the response or in a later report."""
 
 BY_TEXT = "by text"
 BY_CARRIER = f"the carrier refuses with {UNSUBSCRIBED[0]}"
@@ -39,44 +39,47 @@ BY_CARRIER = f"the carrier refuses with {UNSUBSCRIBED[0]}"
 WHY = "the person has opted out"
 
 NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.QUEUED)
-"""Not ``SENDING``: the carrier has it, or may have, and that is still to be found out."""
+"""The states of work that has not begun. Not ``SENDING``: the carrier may have accepted such a text."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Who opts out or in, and of what."""
+    """The person who opts out or in, and the numbers that this covers."""
 
     person: str
     number: str
-    """Of ours."""
+    """Our number, to which the person wrote."""
     service: str | None
-    """The messaging service that this number belongs to, as far as the carrier has told it."""
+    """The messaging service of this number, if the carrier has named it."""
     everywhere: bool
 
     @property
     def scope(self) -> str:
-        """Under which an opt-out is kept."""
+        """The scope in the opt-out's row."""
         return EVERY_NUMBER if self.everywhere else self.number
 
 
 def reach(settings: Settings, number: str, phone: str, service: str | None) -> Reach:
-    """What a STOP of this phone to this number of ours covers."""
+    """Return the reach of a STOP from this phone to this number of ours."""
     everywhere = settings.twilio_messaging_service_sid is not None
     return Reach(_without_rcs(phone), _without_rcs(number), service, everywhere)
 
 
 def is_out(conversation_id: int) -> ColumnElement[bool]:
-    """Has the person of this conversation opted out of its number?"""
+    """Return the condition that the person of this conversation has opted out of its number."""
     return exists().where(*_of(conversation_id), OptOut.ended_at.is_(None))
 
 
 def has_opted_out(tx: Transaction, conversation_id: int) -> bool:
-    """The caller has the conversation locked."""
+    """Return whether the person has opted out. The caller has the conversation locked."""
     return bool(tx.session.scalar(select(is_out(conversation_id))))
 
 
 def forbid(tx: Transaction, text: Message) -> bool:
-    """May this text not be handed over (again)? One from before an opt-out may not, also when the person is back."""
+    """Return True if this text must not be sent, or not again.
+
+    A text from before an opt-out stays forbidden after the person opts in again.
+    """
     if text.is_opt_out_confirmation:
         return False
     out = or_(OptOut.ended_at.is_(None), OptOut.since >= text.created_at)
@@ -84,7 +87,7 @@ def forbid(tx: Transaction, text: Message) -> bool:
 
 
 def record(tx: Transaction, reach: Reach, cause: str, at: datetime) -> bool:
-    """Note an opt-out; False where it is known, or older than the person's opting in again."""
+    """Record an opt-out. Return False if it is known, or older than a later opt-in."""
     opt_out = {"since": at, "cause": cause, "ended_at": None, "service": reach.service}
     new = (
         insert_if_new(tx.session, OptOut)
@@ -96,7 +99,7 @@ def record(tx: Transaction, reach: Reach, cause: str, at: datetime) -> bool:
 
 
 def opt_in(tx: Transaction, reach: Reach, at: datetime) -> bool:
-    """The person opts in again; False where there is nothing to opt in to, or the opt-out is newer."""
+    """End the person's opt-outs within the reach. Return False if there are none, or only newer ones."""
     of_it = [OptOut.scope.in_([reach.number, EVERY_NUMBER]), *_of_service(OptOut.service, reach)]
     out = (OptOut.phone == reach.person, or_(*of_it), OptOut.ended_at.is_(None))
     ended = update(OptOut).where(*out, OptOut.since <= at).values(ended_at=at).returning(OptOut.scope)
@@ -104,21 +107,24 @@ def opt_in(tx: Transaction, reach: Reach, at: datetime) -> bool:
 
 
 def was_confirmed(tx: Transaction, reach: Reach, since: datetime) -> bool:
-    """Have we confirmed an opt-out of this person since that moment? What still waits is cancelled by the next one."""
-    said = (
+    """Return whether an opt-out of this person was confirmed since then.
+
+    A confirmation that still waits does not count, because the next opt-out cancels it.
+    """
+    confirmed = (
         Message.conversation_id == Conversation.id,
         Message.is_opt_out_confirmation,
         Message.created_at > since,
         Message.status.in_((MessageStatus.SENDING, MessageStatus.SENT)),
     )
-    return bool(tx.session.scalar(select(exists().where(*conversations(reach), *said))))
+    return bool(tx.session.scalar(select(exists().where(*conversations(reach), *confirmed))))
 
 
 def cancel(tx: Transaction, reach: Reach) -> None:
-    """Nothing that waits within the reach is said or sent any more. Returns the conversations; their lines are due.
+    """Cancel everything that waits within the reach, for the agent or for the phone. Make the queues of deliveries due.
 
-    The claims on turns are revoked: what the agent answers at this moment counts no longer. The claims on texts stay,
-    because what became of a text that is being handed over is to be known.
+    The leases on turns are revoked: an answer that the agent is just giving no longer counts. The leases on deliveries
+    stay, because the outcome of a text that is being sent must be recorded.
     """
     theirs = select(Conversation.id).where(*conversations(reach)).order_by(Conversation.id)
     ids = tx.session.scalars(theirs.with_for_update()).all()
@@ -129,7 +135,7 @@ def cancel(tx: Transaction, reach: Reach) -> None:
 
 
 def conversations(reach: Reach) -> list[ColumnElement[bool]]:
-    """Those of one person within the reach."""
+    """Return the conditions for the person's conversations within the reach."""
     theirs: list[ColumnElement[bool]] = [Conversation.phone.in_([reach.person, RCS + reach.person])]
     if reach.everywhere:
         return theirs
@@ -138,7 +144,7 @@ def conversations(reach: Reach) -> list[ColumnElement[bool]]:
 
 
 def _of_service(column: InstrumentedAttribute[str | None], reach: Reach) -> list[ColumnElement[bool]]:
-    return [column == reach.service] if reach.service else []  # no two numbers share the service that there is not
+    return [column == reach.service] if reach.service else []  # numbers without a service do not share one
 
 
 def _of(conversation_id: int) -> list[ColumnElement[bool]]:
@@ -151,16 +157,19 @@ def _of(conversation_id: int) -> list[ColumnElement[bool]]:
 
 
 def _without_rcs(address: str) -> str:
-    """Over RCS it is the same person, and the same number, as by text: opting out of one is opting out of both."""
+    """Return the SMS address of an RCS address: an opt-out from one channel covers both."""
     return address.removeprefix(RCS)
 
 
 def _cancel_turns(tx: Transaction, ids: Sequence[int]) -> None:
-    """What a chat may have heard must not be taken for part of what comes after: it is retired."""
-    heard = select(Turn.chat_id).where(Turn.conversation_id.in_(ids), Turn.status == TurnStatus.ASKING)
+    """Cancel the open turns. Retire the chats that may have received one.
+
+    A late answer in such a chat must not count as the answer to a later turn.
+    """
+    asked_in = select(Turn.chat_id).where(Turn.conversation_id.in_(ids), Turn.status == TurnStatus.ASKING)
     tx.session.execute(
         update(Chat)
-        .where(Chat.id.in_(heard), Chat.status == ChatStatus.ONGOING)
+        .where(Chat.id.in_(asked_in), Chat.status == ChatStatus.ONGOING)
         .values(status=ChatStatus.ENDING, end_reason=WHY, due_at=tx.now),
     )
     tx.session.execute(

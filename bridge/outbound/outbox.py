@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 
 def recipient(rt: Runtime, phone: str) -> Recipient:
-    """How texts to this phone are shaped."""
+    """Return how texts to this phone are shaped."""
     settings = rt.settings
     return Recipient(phone, smart_encoding=settings.smart_encoding, segments_per_text=settings.segments_per_text)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Texts for one phone, shaped, that are to be sent until they expire."""
+    """Shaped texts for one phone, to be sent before they expire."""
 
     shaped: Shaped
     expires_at: datetime
     turn_id: int | None = None
-    """The turn that they answer; ``None`` where the bridge speaks for itself."""
+    """The turn that they answer; ``None`` for texts of the bridge itself."""
     is_opt_out_confirmation: bool = False
 
 
@@ -60,10 +60,10 @@ def put(tx: Transaction, conversation_id: int, draft: Draft) -> int:
     return len(messages)
 
 
-def say(
+def put_notice(
     rt: Runtime, tx: Transaction, conversation_id: int, words: str, *, is_opt_out_confirmation: bool = False
 ) -> int:
-    """Put a message of the bridge itself into the queue. It expires as an answer would. Return how many messages."""
+    """Put a text of the bridge itself into the queue. It expires as an answer would. Return the number of messages."""
     phone = tx.session.scalars(select(Conversation.phone).where(Conversation.id == conversation_id)).one()
     shaped = shape([words], recipient(rt, phone))  # the settings keep it short
     expires_at = tx.now + rt.settings.answer_within

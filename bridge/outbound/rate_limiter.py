@@ -1,13 +1,13 @@
-"""Senders: how fast each of our numbers, or the service that sends for them, may send.
+"""The rate limiter: each sender (one of our numbers, or its messaging service) sends at its own rate.
 
-The carrier queues what is too much, for hours; but what waits there can't be held back any more, and a full queue
-refuses. So each text gets a place in the stream of its sender, in the order in which the conversations ask (GCRA): one
-UPDATE of one row moves the moment ahead at which all that was given out would be sent. A few seconds' worth may go at
-once; what comes later waits here until its place. How fast each kind of sender is: ``RATES``.
+The carrier queues texts beyond the rate, for hours. But a text in that queue can't be canceled any more, and a full
+queue refuses texts. So each text gets a slot of its sender, in the order in which the conversations ask (GCRA). One
+UPDATE of one row moves ``free_at``: the moment at which all texts with a slot would be sent. A burst of a few seconds
+is allowed. Later texts wait here until their slot. The rates: ``RATES``.
 
-A sender whose queue is full all the same pauses, and whoever's place comes meanwhile waits for the end of that.
+If the carrier's queue is full all the same, the sender pauses. Texts whose slot comes meanwhile wait for its end.
 
-The same UPDATE counts what was given a place: no second one, and no sum over all texts, is needed to know it.
+The same UPDATE counts the texts and segments with a slot. So the metrics need no second UPDATE, and no sum over texts.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from bridge.lib.phone import RCS, SHORT_CODE, TOLL_FREE, WHATSAPP, masked
 log = logging.getLogger(__name__)
 
 BURST = timedelta(seconds=10)
-"""So much of what a sender may send goes at once; the carrier's queue holds 36,000 s' worth."""
+"""A sender may send this far ahead of its rate. The carrier's queue takes 36,000 s."""
 
 SHORTEST_PAUSE = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(minutes=5)
-"""How long a sender whose queue is full is left alone: doubled each time that it is still, or again, full."""
+"""The pause of a sender whose queue is full. It doubles each time that the queue is still, or again, full."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
 
 
 class Kind(StrEnum):
-    """What our address is; by that the carriers decide how fast it may send."""
+    """The kind of our address, which decides its rate."""
 
     NORTH_AMERICAN = "North American number"
     TOLL_FREE = "toll-free number"
@@ -61,7 +61,7 @@ _KINDS = {
     Kind.NORTH_AMERICAN: re.compile(r"\+1[0-9]{10}"),
     Kind.SHORT_CODE: SHORT_CODE,
 }
-"""The first that fits."""
+"""The first pattern that matches decides."""
 
 RATES = {
     Kind.NORTH_AMERICAN: 225.0,
@@ -74,10 +74,10 @@ RATES = {
 }
 """Segments a second, as Twilio documents them.
 
-What a North American number may do is written in its campaign and nowhere in its address: from 1 to 75 a second, to
-each of the three large networks by itself. A default must not slow down the one with 75, so it is three times that; the
-others set SENDER_RATE, or are slowed down when their queue is full, which takes 36,000 segments. A service has such
-numbers, and a queue of its own.
+The rate of a North American number is in its campaign, and its address does not show it. It is from 1 to 75 a second,
+to each of the three large networks separately. The default must not slow down a number with 75, so it is three times
+that. A slower number needs SENDER_RATE. Without it, it pauses once its queue is full, which takes 36,000 segments. A
+service has such numbers, and a queue of its own.
 """
 
 
@@ -92,12 +92,12 @@ _TAKE = (
     )
     .returning(Sender.free_at - _LENGTH, Sender.paused_until)
 )
-"""Gives the moment at which all would be sent that has a place before. Written once, because every text runs it."""
+"""Returns the moment at which all texts with an earlier slot would be sent. Built once, because every text runs it."""
 
 
 @dataclass(frozen=True)
 class Total:
-    """How much one sender was given a place for, since its first text."""
+    """The texts and segments of one sender that got a slot, since its first text."""
 
     sender: str
     texts: int
@@ -105,39 +105,40 @@ class Total:
 
 
 def kind_of(sender: str) -> Kind:
+    """Return the kind of this address of ours."""
     return next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(sender)), Kind.OTHER_NUMBER)
 
 
 def airtime(settings: Settings, sender: str, segments: int) -> timedelta:
-    """How long the sender is busy with a text of so many segments; off SMS each message counts as one."""
+    """Return how long the sender is busy with a text of so many segments. Off SMS each message counts as one."""
     return timedelta(seconds=segments / (settings.sender_rate or RATES[kind_of(sender)]))
 
 
 def reserve(tx: Transaction, sender: str, segments: int, length: timedelta, expires_at: datetime) -> datetime | None:
-    """The moment from which a text of so many segments may go, now or later. ``length``: its airtime.
+    """Reserve a slot for a text of so many segments. Return its moment, now or later. ``length``: its airtime.
 
-    ``None`` where so much has a place before it that it would be too late; then it takes none itself. The row stays
-    locked until the commit.
+    Return ``None``, without a slot, if it would come too late because of the texts before. The row stays locked until
+    the commit.
     """
     times = {"now": _micros(tx.now), "length": length // _MICRO, "end": _micros(expires_at + BURST)}
     asked: dict[str, str | int] = {"sender": sender, "size": segments, **times}
-    place = _take_slot(tx, asked)
-    if place is None:
+    slot = _take_slot(tx, asked)
+    if slot is None:
         _ensure_row(tx, sender)
-        place = _take_slot(tx, asked)
-    return place and max(tx.now, place)
+        slot = _take_slot(tx, asked)
+    return slot and max(tx.now, slot)
 
 
-def kept_slot(tx: Transaction, sender: str, place: datetime) -> datetime:
-    """A place that was given out before: as it was, or at the end of the pause that the sender makes."""
+def kept_slot(tx: Transaction, sender: str, slot: datetime) -> datetime:
+    """Return a slot that was reserved before: unchanged, or at the end of the sender's pause."""
     paused_until = tx.session.scalar(select(Sender.paused_until).where(Sender.name == sender))
-    return max(place, paused_until or place)
+    return max(slot, paused_until or slot)
 
 
 def pause_sender(tx: Transaction, sender: str, tried_at: datetime) -> datetime:
-    """The queue of this sender is full: it pauses. Returns until when.
+    """Pause a sender whose queue is full. Return the end of the pause.
 
-    What was on its way when the pause began does not make it longer.
+    A refusal of a text that was sent before the pause began does not make it longer.
     """
     _ensure_row(tx, sender)
     row = tx.session.get_one(Sender, sender, with_for_update=True)
@@ -151,18 +152,18 @@ def pause_sender(tx: Transaction, sender: str, tried_at: datetime) -> datetime:
 
 
 def totals(session: Session) -> list[Total]:
-    """All senders, by name."""
+    """Return the totals of all senders, by name."""
     rows = session.execute(select(Sender.name, Sender.texts, Sender.segments).order_by(Sender.name))
     return [Total(*row) for row in rows]
 
 
 def _take_slot(tx: Transaction, asked: Mapping[str, str | int]) -> datetime | None:
-    taken = tx.session.connection().execute(_TAKE, asked).first()
-    if taken is None:
+    row = tx.session.connection().execute(_TAKE, asked).first()
+    if row is None:
         return None
-    begin, paused_until = taken
-    place = _moment(begin) - BURST
-    return max(place, paused_until or place)
+    begin, paused_until = row
+    slot = _moment(begin) - BURST
+    return max(slot, paused_until or slot)
 
 
 def _ensure_row(tx: Transaction, sender: str) -> None:

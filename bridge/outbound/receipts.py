@@ -1,7 +1,7 @@
-"""Delivery receipts: what the carrier says became of a text, and what follows from it.
+"""Delivery receipts: the carrier's reports on the status of a text, and their effects.
 
-What lives here: the reducer of its reports, which may come late, twice, out of order, or before the send has returned;
-and the treatment of what was not delivered. Where no report comes: ``bridge.maintenance.status_poll``. What goes again:
+Reports may come late, twice, out of order, or before the send has returned. This module merges them into the text's
+row, and decides the treatment of an undelivered text. Missing reports: ``bridge.maintenance.status_poll``. Resends:
 ``bridge.maintenance.resend``.
 """
 
@@ -39,27 +39,29 @@ UNSETTLED = (*UNSENT, MessageStatus.GIVEN_UP, MessageStatus.CANCELED)
 """A text in one of these states may yet turn out to have been sent."""
 
 POLL_STATUS_AFTER = timedelta(hours=12)
-"""So long after it was sent, the carrier is asked what became of a text of which it has told no end."""
+"""How long after the send the carrier is asked for the status of a text without a final one."""
 
 
-def report(rt: Runtime, said: StatusReport) -> bool:
-    """Note what the carrier says of a text; False when it says nothing new. Late and repeated reports do no harm.
+def report(rt: Runtime, reported: StatusReport) -> bool:
+    """Record the carrier's report on a text. Return False if it has nothing new. Late and repeated reports do no harm.
 
-    A report that carries our reference also settles a text whose sending had no known outcome.
+    A report with our reference also settles a text whose outcome was unknown.
     """
-    if said.error_code in opt_outs.UNSUBSCRIBED:
-        unsubscribed(rt, *_named(said), recipient=said.recipient)
+    if reported.error_code in opt_outs.UNSUBSCRIBED:
+        unsubscribed(rt, *_named(reported), recipient=reported.recipient)
     try:
-        return _report(rt, said)
-    except IntegrityError:  # somebody takes the id for another text at this very moment; the carrier tells more later
-        log.error("a report of %s is left out: its id has just been given to another text of ours", said.carrier_id)
+        return _report(rt, reported)
+    except IntegrityError:  # another worker has just stored the id for another text; the carrier reports again later
+        log.error(
+            "a report of %s is left out: its id has just been stored for another text of ours", reported.carrier_id
+        )
         return False
 
 
 def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") -> bool:
-    """The carrier takes this text for nobody who has opted out: note it, and cancel what waits.
+    """Record that the carrier refuses this text because the person has opted out, and cancel the person's work.
 
-    False where the person has opted in again since the text was handed over, or is not the ``recipient``. In a
+    Return False if the person has opted in again since the text was sent, or is not the ``recipient``. This is a
     transaction of its own, before the text itself is settled: opt-outs are locked before conversations.
     """
     pair = (Conversation.bridge_number, Conversation.phone, Conversation.service)
@@ -81,10 +83,11 @@ def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") 
 def record_accepted(
     rt: Runtime, tx: Transaction, message: Message, carried: CarriedText, *, proven: bool = True
 ) -> bool:
-    """The carrier has it, under this id and as far as this; False when that is not news. The line is locked.
+    """Record that the carrier accepted the text, with its id and status. Return True if this is new.
 
-    ``proven``: by our reference in a callback, or by the answer to the send; not by a look at the carrier's list.
-    Call :func:`tell` once the transaction has ended.
+    ``proven``: our reference in a callback, or the response to the send, identifies the text. The carrier's list does
+    not: it only matches the words, so it never takes an id from another row. The caller holds the conversation's lock,
+    and calls :func:`tell` after the commit.
     """
     if message.status in UNSETTLED:
         owned = _owned(tx, message, carried.id) if proven else carried.id
@@ -98,7 +101,7 @@ def record_accepted(
 
 
 def note(rt: Runtime, tx: Transaction, message: Message, status: Delivery, code: int | None) -> bool:
-    """How far the carrier has brought a text, and what follows from it; False when that is not news."""
+    """Record a status of the text, and apply its effects. Return False if it is not new."""
     if status in ARRIVED:
         message.resend_at = None
     if not _is_news(message, status, code):
@@ -116,10 +119,10 @@ def note(rt: Runtime, tx: Transaction, message: Message, status: Delivery, code:
 
 
 def failed(rt: Runtime, tx: Transaction, message: Message) -> None:
-    """Here every text comes by that was refused for good or not delivered, with the carrier's code if it gave one.
+    """Apply the treatment of a text that was refused for good or not delivered. The carrier's code, if any, decides.
 
-    A text that was sent and met a fault of our own set-up puts the carrier on hold, or its sender there. Some go again
-    after a while, never after ``expires_at``; until then they stand in nobody's way.
+    A text may be sent and then fail at a fault of our own set-up. That trips the circuit of the carrier, or of the
+    sender. Some texts get a time for a resend, never after ``expires_at``. Until then they delay no other text.
     """
     meaning = rt.carrier.meaning(message.error_code)
     if message.status is MessageStatus.SENT and meaning.treatment.concerns_others:
@@ -137,26 +140,28 @@ def failed(rt: Runtime, tx: Transaction, message: Message) -> None:
 
 
 def _number(tx: Transaction, message: Message) -> str:
-    """The number of ours that the text is from."""
+    """Return the number of ours that the text is from."""
     return tx.session.get_one(Conversation, message.conversation_id).bridge_number
 
 
 def tell(rt: Runtime, message: Message) -> None:
-    """In the log, if it was not delivered."""
+    """Log the text if it was not delivered."""
     if message.delivery in NOT_DELIVERED:
         meaning = rt.carrier.meaning(message.error_code)
-        again = f"; it goes again at {message.resend_at:%Y-%m-%d %H:%M:%S} UTC" if message.resend_at else ""
+        again = f"; it is sent again at {message.resend_at:%Y-%m-%d %H:%M:%S} UTC" if message.resend_at else ""
         what = f"{message.delivery}, error {message.error_code} ({meaning.failure}): {meaning.sentence}"
         log.error("message %s was not delivered: %s%s", message.id, what, again)
 
 
-def _report(rt: Runtime, said: StatusReport) -> bool:
+def _report(rt: Runtime, reported: StatusReport) -> bool:
     with rt.database.transaction() as tx:
-        message = _find(tx, said)
+        message = _find(tx, reported)
         if message is None:
             return False
         settles = message.status in UNSETTLED
-        news = record_accepted(rt, tx, message, CarriedText(said.carrier_id, said.status, error_code=said.error_code))
+        news = record_accepted(
+            rt, tx, message, CarriedText(reported.carrier_id, reported.status, error_code=reported.error_code)
+        )
         if settles:
             make_due(tx, DELIVERIES, message.conversation_id)
     if news:
@@ -164,59 +169,59 @@ def _report(rt: Runtime, said: StatusReport) -> bool:
     return news
 
 
-def _find(tx: Transaction, said: StatusReport) -> Message | None:
-    """Our row, locked. The carrier may spell the phone otherwise than we do, but a wholly other one is not meant."""
-    named = tx.session.execute(select(Message, Conversation.phone).join(Conversation).where(*_named(said))).first()
+def _find(tx: Transaction, reported: StatusReport) -> Message | None:
+    """Return our row, locked. The carrier may spell the phone differently. A report on another phone is left out."""
+    named = tx.session.execute(select(Message, Conversation.phone).join(Conversation).where(*_named(reported))).first()
     if named is None:
         return None
     message, phone = named
-    if not same_phone(said.recipient, phone):
+    if not same_phone(reported.recipient, phone):
         log.warning(
-            "a report of message %s is left out: it names another phone, %s", message.id, masked(said.recipient)
+            "a report of message %s is left out: it names another phone, %s", message.id, masked(reported.recipient)
         )
         return None
-    # Its line may have to move: the conversation is always locked before its texts.
-    if message.status in UNSETTLED or message.carrier_id != said.carrier_id:
+    # The queue may come due. The conversation is always locked before its texts.
+    if message.status in UNSETTLED or message.carrier_id != reported.carrier_id:
         tx.session.get_one(Conversation, message.conversation_id, with_for_update=True)
     tx.session.refresh(message, with_for_update=True)
     return message
 
 
-def _named(said: StatusReport) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """The text that is meant: by our own name for it, which nobody can guess, or by the carrier's."""
-    name = Message.reference == said.reference if said.reference else Message.carrier_id == said.carrier_id
+def _named(reported: StatusReport) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the conditions for the text: by our reference, which can't be guessed, or else by the carrier's id."""
+    name = Message.reference == reported.reference if reported.reference else Message.carrier_id == reported.carrier_id
     return name, Message.direction == Direction.OUT
 
 
 def _is_news(message: Message, status: Delivery, code: int | None) -> bool:
-    """It ranks higher than what is known, or brings the code that was missing."""
+    """Return whether the status ranks higher than the stored one, or brings the missing code."""
     known = message.delivery
     if known is None or RANK[status] > RANK[known]:
         return True
     if status is not known and RANK[status] == RANK[known] == FINAL:
-        log.error("message %s was %s, and is now told to be %s; the first counts", message.id, known, status)
+        log.error("message %s was %s, and is now reported as %s; the first status counts", message.id, known, status)
     return status is known and status in NOT_DELIVERED and message.error_code is None and code is not None
 
 
 def _record_duplicate(tx: Transaction, message: Message, copy: CarriedText) -> None:
-    """The second id is kept, so that no look takes it for another text with the same words."""
+    """Store the id of a second copy, so that reconciling does not match it to another text with the same words."""
     if copy.status in ARRIVED:
         message.resend_at = None
     if message.duplicate_carrier_id is None:
         message.duplicate_carrier_id = _owned(tx, message, copy.id)
-        log.error("message %s stands twice at the carrier: %s, %s", message.id, message.carrier_id, copy.id)
+        log.error("message %s was accepted twice by the carrier: %s, %s", message.id, message.carrier_id, copy.id)
 
 
 def _owned(tx: Transaction, message: Message, carrier_id: str) -> str | None:
-    """The id, free to be this text's; ``None`` where a text has it that is not ours to change: a person's, or one in
-    another line.
+    """Free the id for this text, and return it. Return ``None`` if a person's text or another conversation's has it.
 
-    A look may have taken it for another text with the same words. That one was never found, and is looked for again.
+    Reconciling may have matched the id to another text with the same words. The outcome of that text is unknown again,
+    and it is reconciled again.
     """
     other = tx.session.scalar(select(Message).where(Message.carrier_id == carrier_id, Message.id != message.id))
     if other is None:
         return carrier_id
-    log.error("%s was taken for message %s, and is message %s", carrier_id, other.id, message.id)
+    log.error("%s was matched to message %s, and is message %s", carrier_id, other.id, message.id)
     if other.direction is Direction.IN or other.conversation_id != message.conversation_id:
         return None
     tx.session.refresh(other, with_for_update=True)

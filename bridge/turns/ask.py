@@ -1,4 +1,4 @@
-"""Asking the agent, in a new chat where none is open or the old one has ended."""
+"""Asking the agent: in the open chat, or in a new one if none is open or the old one has ended."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bridge.turns.claim import begin_asking
 from bridge.turns.values import Answer, ClaimedTurn, GiveUp, NotReceived, Outcome, RetryAt
 
 NEW_CHATS = 8
-"""Attempts after which new chats that end immediately count as the agent's way. Each of them costs money."""
+"""Attempts after which the turn is given up if each new chat ends immediately. Each new chat costs money."""
 
 
 def ask(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
-    """Send the turn to the agent. Where no chat is open or it has ended, open a new one and ask there, once."""
+    """Send the turn to the agent. If no chat is open or it has ended, open a new one and ask there, once."""
     if claimed.chat is None:
         return ask_in_new_chat(rt, claimed)
     if poisoned := poison(claimed):
@@ -34,19 +34,19 @@ def ask(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
         return ask_in_new_chat(rt, claimed, ended=claimed.chat)
     if not isinstance(outcome, NotReceived) or outcome.error.worth_retry or not claimed.chat.bookmark.user_items:
         return outcome
-    leave(rt, claimed, rows.REFUSES)  # the chat may be at fault, and not the text: a new one tells
+    leave(rt, claimed, rows.REFUSES)  # the chat may be at fault, and not the text: try a new one
     return ask_in_new_chat(rt, claimed)
 
 
 def poison(claimed: ClaimedTurn) -> GiveUp | None:
-    """Give up a turn at which the provider has failed too often while it served others."""
+    """Return :class:`GiveUp` if the provider has failed at this turn too often while it served others."""
     if not claimed.spent:
         return None
     return GiveUp(f"the agent fails at it again and again, and serves others: {claimed.error}")
 
 
 def leave(rt: Runtime, claimed: ClaimedTurn, reason: str) -> None:
-    """Record that the chat has not received the turn, and that the turn is not asked there any more."""
+    """Retire the chat, and record that it has not received the turn."""
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
         tx.session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
@@ -54,7 +54,7 @@ def leave(rt: Runtime, claimed: ClaimedTurn, reason: str) -> None:
 
 
 def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = None) -> Outcome:
-    """Open a chat and ask there, once. ``ended``: the chat that turned out to be over; that is recorded first."""
+    """Open a chat and ask there, once. ``ended``: the old chat, which has ended; that is recorded first."""
     if poisoned := poison(claimed):
         return poisoned
     about, route = _about(rt, claimed, ended)
@@ -62,14 +62,14 @@ def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = 
     opened = rt.agents.of(route.provider).create_chat(about)
     chat = _open(rt, claimed, route, opened.id, bookmark(opened.items or ()))
     if chat is None:
-        return RetryAt("the new chat is not a new one", claimed.next_try(rt.now()))
+        return RetryAt("the provider returned a known chat as a new one", claimed.next_try(rt.now()))
     try:
         return _complete(rt, claimed, chat)
     except ChatEnded as error:
         _about(rt, claimed, ended=chat)
         if claimed.attempts >= NEW_CHATS:
-            return GiveUp(f"every new chat has ended at once: {error}")
-        return RetryAt(f"the new chat has ended at once: {error}", claimed.next_try(rt.now()))
+            return GiveUp(f"every new chat ended immediately: {error}")
+        return RetryAt(f"the new chat ended immediately: {error}", claimed.next_try(rt.now()))
 
 
 def _complete(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> Answer | NotReceived:
@@ -89,7 +89,10 @@ def _complete(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> Answer | Not
 
 
 def _silent(rt: Runtime, answer: Answer) -> Answer:
-    """An agent without a word may have ended the chat. Ask the provider, and go on if it can't tell."""
+    """Ask the provider whether the chat has ended: an agent that sends no text may have ended it.
+
+    If the provider fails at that, the chat stays open.
+    """
     try:
         chat = rt.agents.of(answer.chat.provider).get_chat(answer.chat.provider_chat_id)
     except RemoteError as error:
@@ -98,14 +101,15 @@ def _silent(rt: Runtime, answer: Answer) -> Answer:
 
 
 def _check_heartbeat(rt: Runtime, claimed: ClaimedTurn) -> None:
-    """Check right before a call: a worker that was halted or cut off for long must not make it."""
+    """Check right before a call that this worker may make it. A worker that was halted or cut off must not."""
     if not rt.heartbeat.may_start_work(claimed.lease.worker):
         raise LeaseLost("this worker has had no heartbeat")
 
 
 def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> tuple[NewChat, Route]:
-    """Record that the agent has not received the turn and that the old chat, if any, has ended. Return what a new chat
-    is told.
+    """Record that the agent has not received the turn, and that the old chat, if any, has ended.
+
+    Return what the provider needs for a new chat.
     """
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
@@ -118,7 +122,7 @@ def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> tuple[N
             conversation_id=conversation.id,
             user_number=conversation.phone,
             agent_number=conversation.bridge_number,
-            previous_conversation="" if claimed.untold else recap(tx.session, rt.settings, conversation, tx.now),
+            previous_conversation="" if claimed.without_recap else recap(tx.session, rt.settings, conversation, tx.now),
             route=route,
         )
         return about, route
@@ -127,7 +131,10 @@ def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> tuple[N
 def _open(
     rt: Runtime, claimed: ClaimedTurn, route: Route, provider_chat_id: str, bookmark: Bookmark
 ) -> OpenChat | None:
-    """Record the new chat, and that the turn is being asked in it. ``None``: it may be another conversation's."""
+    """Record the new chat, and that the turn is being asked in it.
+
+    Return ``None`` if the chat is known already: it may belong to another conversation.
+    """
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
         chat = rows.insert(tx, claimed.lease.conversation_id, route, provider_chat_id, bookmark)

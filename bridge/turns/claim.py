@@ -1,4 +1,4 @@
-"""The claim of a turn: the head of the line, with the texts that wait folded into it."""
+"""The claim of a turn: lease the conversation's queue of turns, and merge the waiting texts into a turn."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ from bridge.turns.values import ClaimedTurn
 log = logging.getLogger(__name__)
 
 MAX_TEXTS = 10
-"""Texts in one turn. More at once would only be a wall of text to the agent."""
+"""Texts in one turn. An agent can't answer more of them well."""
 
 AS_SENT = (Message.created_at, Message.id)
-"""The order of texts that wait. What the carrier's list brings is older than what a webhook has brought before it."""
+"""The order of waiting texts. Ids alone do not give it: catch-up may store a text after newer ones."""
 
 LONGEST_TURN = 2
-"""Whole answers of the agent that one attempt may wait for: an old chat that turns out to have ended, and a new one."""
+"""Answers of the agent for which one attempt may wait: in an old chat that has ended, and in a new one."""
 
 
 def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
-    """Book the line, and say in the same commit what will be asked where, so that it is known whatever happens."""
+    """Lease the conversation's queue of turns and, in the same commit, record that the turn is being asked.
+
+    If the worker dies after this commit, the next one reconciles the turn with the chat's transcript before it asks
+    again. Return ``None`` if nothing is due, another worker has the lease, or a limit or an open circuit stops it.
+    """
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
         return None
@@ -56,7 +60,7 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
             tx.roll_back()
             return None
         agent = (chat.provider, chat.agent_id) if chat else (route.provider, route.agent_id)
-        claimed = _booked(tx, lease, pair, turn, chat, agent, probed)
+        claimed = _claimed(tx, lease, pair, turn, chat, agent, probed)
         if claimed.chat and not claimed.outcome_unknown:
             begin_asking(tx, claimed, claimed.chat)
         return claimed
@@ -67,7 +71,10 @@ def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
 
 
 def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -> Turn | None:
-    """Of the texts that wait. ``None``, and the claim let go, where there are none or the person had too many turns."""
+    """Make a turn of the waiting texts.
+
+    If there are none, or the person has had too many turns, end the lease and return ``None``.
+    """
     if pair.throttled_at:
         _ignore_too_old(rt, tx, pair.id, pair.throttled_at)
     waiting = select(Message).where(*_waiting(lease.conversation_id)).order_by(*AS_SENT)
@@ -88,7 +95,7 @@ def _waiting(conversation_id: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def _keep_waiting(rt: Runtime, tx: Transaction, lease: Lease, free_at: datetime) -> None:
-    """Until the person may have a turn again, or until the oldest text is too old for one."""
+    """Postpone the queue until the person may have a turn again, or until the oldest text expires."""
     conversation_id = lease.conversation_id
     _ignore_too_old(rt, tx, conversation_id, rt.now())
     oldest = tx.session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
@@ -97,7 +104,7 @@ def _keep_waiting(rt: Runtime, tx: Transaction, lease: Lease, free_at: datetime)
 
 
 def _ignore_too_old(rt: Runtime, tx: Transaction, conversation_id: int, throttled_at: datetime) -> None:
-    """What waited because the person had had too many turns is not given up with an excuse each."""
+    """Ignore expired texts that waited for a limit. To give each of them up would send a fallback reply for each."""
     until = min(throttled_at, rt.now() - rt.settings.answer_within)
     ignored = limits.ignore_waiting(tx, conversation_id, until, rt.now())
     if ignored:
@@ -105,9 +112,9 @@ def _ignore_too_old(rt: Runtime, tx: Transaction, conversation_id: int, throttle
 
 
 def _merge(rt: Runtime, tx: Transaction, conversation_id: int, texts: Sequence[Message]) -> Turn:
-    """A new turn of these, in order. One that is too old is not to drag a fresh one along."""
-    too_old_from = rt.now() - rt.settings.answer_within
-    texts = [text for text in texts if text.created_at <= too_old_from] or texts
+    """Merge these texts, in order, into a new turn. Expired texts get their own, so that no fresh text is lost."""
+    expired_since = rt.now() - rt.settings.answer_within
+    texts = [text for text in texts if text.created_at <= expired_since] or texts
     turn = Turn(
         conversation_id=conversation_id,
         status=TurnStatus.WAITING,
@@ -124,13 +131,13 @@ def _merge(rt: Runtime, tx: Transaction, conversation_id: int, texts: Sequence[M
 
 
 def _chat(rt: Runtime, tx: Transaction, turn: Turn, route: Route) -> OpenChat | None:
-    """Where it was said, or may have been; else where it is to be said, if that is open."""
+    """Return the chat that received the turn, or may have. For a turn not asked yet, return the open chat, if any."""
     if turn.status is TurnStatus.ASKING:
         return rows.find(tx, Chat.id == turn.chat_id)
     return rows.find_ongoing(tx, turn.conversation_id, route)
 
 
-def _booked(
+def _claimed(
     tx: Transaction,
     lease: Lease,
     pair: Conversation,
@@ -139,8 +146,8 @@ def _booked(
     agent: tuple[str, str],
     probed: tuple[str, ...],
 ) -> ClaimedTurn:
-    said_in_turn = (Message.turn_id == turn.id, Message.direction == Direction.IN)
-    bodies = tx.session.scalars(select(Message.body).where(*said_in_turn).order_by(*AS_SENT))
+    received = (Message.turn_id == turn.id, Message.direction == Direction.IN)
+    bodies = tx.session.scalars(select(Message.body).where(*received).order_by(*AS_SENT))
     turn.attempts += 1
     return ClaimedTurn(
         lease=lease,
@@ -162,6 +169,7 @@ def _booked(
 
 
 def begin_asking(tx: Transaction, claimed: ClaimedTurn, chat: OpenChat) -> None:
+    """Record that the turn is being asked in this chat. It is committed before the call: the agent may receive it."""
     turn = tx.session.get_one(Turn, claimed.turn_id)
     turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, tx.now
     turn.response_received, turn.items_at_last_check = False, None

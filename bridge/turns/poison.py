@@ -1,11 +1,11 @@
 """Poison messages: a text, or a chat, at which the agent's provider fails each time while it serves others.
 
 Without others to compare, such a text looks like an outage, and in an outage everything waits. So a failure counts only
-where somebody else was served meanwhile. The first few that count cost the chat, and the text is asked in a new one;
-some more cost the turn. The numbers: ``bridge.turns.values``. What is proven before a text goes to a new chat,
-that the old one has not received it: ``bridge.turns.reconcile``.
+if the provider has served another person meanwhile. After a few failures that count, the text is asked in a new chat.
+After some more, the turn is given up. The numbers: ``bridge.turns.values`` and ``bridge.chats.rows``. A text goes to a
+new chat only once the old one is known not to have received it: ``bridge.turns.reconcile``.
 
-The proof of service is read in the rows of turns, and only after a failure: an attempt that works costs nothing more.
+The proof of service is read from the rows of turns, and only after a failure. A successful attempt costs no query.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from bridge.db.models import OPEN_TURN, Chat, Turn, TurnStatus, one_of
 from bridge.db.transaction import Transaction
 
 LATELY = timedelta(minutes=10)
-"""Service that is longer ago says nothing about the provider's state."""
+"""An older answer says nothing about the provider's state now."""
 
 NEWEST_TURNS = 1000
-"""Among so many the proof is looked for, by their ids. The search costs the same however long the history is."""
+"""The newest turns, by id, that may have the proof. So the query costs the same however long the history is."""
 
 
 def count(tx: Transaction, turn: Turn, agent: tuple[str, str]) -> None:
-    """The provider has failed at this turn once more. It counts against the turn and its chat if others are served."""
+    """Record a failure of the provider. It counts against the turn and its chat if the provider serves others."""
     if _serves_others(tx.session, turn, agent, tx.now):
         turn.failures += 1
         tx.session.execute(update(Chat).where(Chat.id == turn.chat_id).values(failures=Chat.failures + 1))
@@ -34,9 +34,9 @@ def count(tx: Transaction, turn: Turn, agent: tuple[str, str]) -> None:
 
 
 def _serves_others(session: Session, turn: Turn, agent: tuple[str, str], now: datetime) -> bool:
-    """Was somebody else asked and answered since this turn failed last?
+    """Return whether the agent has answered another person who was asked after this turn's last failure.
 
-    Where few people text, one who was served since this turn exists is enough, unless others have failed after that.
+    Where few people text, one answer since this turn began is enough, unless another turn has failed after it.
     """
     served_at = _last_served(session, turn, agent, max(turn.created_at, now - LATELY))
     if served_at is None:
@@ -48,7 +48,7 @@ def _serves_others(session: Session, turn: Turn, agent: tuple[str, str], now: da
 
 
 def _last_served(session: Session, turn: Turn, agent: tuple[str, str], since: datetime) -> datetime | None:
-    """When the agent was last asked something by somebody else that it has answered."""
+    """Return when the newest turn of another person was asked that this agent has answered."""
     provider, agent_id = agent
     newest = select(func.max(Turn.id)).scalar_subquery()
     answered = (

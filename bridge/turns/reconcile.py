@@ -1,4 +1,4 @@
-"""Reconciling a turn: the agent was asked, or may have been, and the chat's transcript shows what came of it."""
+"""Reconciling a turn whose outcome is unknown: the chat's transcript shows whether the agent received it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RECHECK_ANSWER_AFTER = timedelta(seconds=10)
 """The longest pause between two checks for an answer that is being made; the person is waiting for it."""
 
 NOT_RECEIVED_AFTER = timedelta(seconds=5)
-"""After this time a chat that does not show the request has not received it, if the provider answered with an error."""
+"""A chat that does not show the request by then has not received it, if the provider answered with an error."""
 
 STILL_ON_ITS_WAY = timedelta(seconds=30)
-"""The same where no response came. No document says that a chat shows at once what it receives."""
+"""The same if no response came. No document says that a chat shows a request as soon as it has received it."""
 
 NO_ANSWER_AFTER = timedelta(minutes=11)
-"""A tool of the agent may run for ten minutes. A request without an answer for longer will stay without one."""
+"""A request without an answer for this long will get none. A tool of the agent may run for ten minutes."""
 
 
 def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
@@ -43,7 +43,7 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
         seen = rt.agents.of(claimed.chat.provider).get_chat(claimed.chat.provider_chat_id)
     except ChatEnded:
         return ask_in_new_chat(rt, claimed, ended=claimed.chat)
-    except RemoteError as error:  # it says nothing about the turn
+    except RemoteError as error:  # the error says nothing about the turn
         again = RetryAt(str(error), claimed.next_try(rt.now(), error.retry_after), error=error)
         return poison(claimed) or again
     found = find_turn(seen.items, claimed.chat.bookmark, claimed.content)

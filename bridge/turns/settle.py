@@ -29,7 +29,7 @@ def settle_answered(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> bool:
     to = outbox.recipient(rt, claimed.phone)
     shaped = shape.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
     if answer.texts and not shaped.messages:
-        log.info("turn %s is answered without a word to the person", claimed.turn_id)
+        log.info("turn %s is answered, and the answer has no text for the person", claimed.turn_id)
     return _settle(rt, claimed, answer, shaped)
 
 
@@ -82,8 +82,9 @@ def _record_error(tx: Transaction, claimed: ClaimedTurn, turn: Turn, error: Remo
 
 @patient
 def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> bool:
-    """Give the turn up, in the table and in the log, and tell the person once. ``retire``: the next text gets a new
-    chat. Return whether another turn is due.
+    """Give the turn up, in the table and in the log, and notify the person once. Return whether another turn is due.
+
+    ``retire``: the next text gets a new chat.
     """
     with rt.database.transaction() as tx:
         more = conversation_queue.settle(tx, claimed.lease, rt.settings.reply_debounce)
@@ -92,7 +93,7 @@ def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> boo
         tx.session.get_one(Turn, claimed.turn_id).error = why
         if retire:
             rows.retire(tx, claimed.lease.conversation_id, rows.GIVEN_UP)
-        outbox.say(rt, tx, claimed.lease.conversation_id, rt.settings.fallback_reply)
+        outbox.put_notice(rt, tx, claimed.lease.conversation_id, rt.settings.fallback_reply)
     log.error("turn %s given up after %s attempts: %s", claimed.turn_id, claimed.attempts, why)
     return more
 

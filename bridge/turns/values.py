@@ -12,7 +12,7 @@ from bridge.providers.errors import RemoteError
 from bridge.queues.conversation_queue import Lease
 from bridge.queues.timing import backoff
 
-UNTOLD_AFTER = 6
+NO_RECAP_AFTER = 6
 """Failures after which a new chat gets no recap: the provider may fail at the recap."""
 
 GIVE_UP_AFTER = 8
@@ -38,7 +38,7 @@ class ClaimedTurn:
     probed: tuple[str, ...]
     """Open circuits that this turn probes."""
     failures: int
-    """How often the provider has failed at this turn while it served others."""
+    """The number of failures at this turn while the provider served others."""
     error: str | None
     """Why the last attempt failed."""
     agent: tuple[str, str]
@@ -47,13 +47,13 @@ class ClaimedTurn:
 
     @property
     def spent(self) -> bool:
-        """It is a poison message: texts behind it must not wait any longer."""
+        """The turn is a poison message. Texts behind it must not wait any longer."""
         return self.failures >= GIVE_UP_AFTER
 
     @property
-    def untold(self) -> bool:
+    def without_recap(self) -> bool:
         """A new chat gets no recap."""
-        return self.failures >= UNTOLD_AFTER
+        return self.failures >= NO_RECAP_AFTER
 
     def next_try(self, now: datetime, retry_after: float | None = None) -> datetime:
         """Return the end of the backoff, but no later than the moment at which the turn expires."""
@@ -72,7 +72,7 @@ class Answer:
 
     @property
     def texts(self) -> list[str]:
-        """What goes to the phone: only what the agent itself said."""
+        """The texts for the phone: only those of the agent itself."""
         return [item.content for item in self.items if item.speaker is Speaker.AGENT]
 
 

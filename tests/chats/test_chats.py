@@ -291,8 +291,8 @@ def test_endings_that_are_due_are_booked_once(rt, rows) -> None:
     assert woken(rt, 1) == [first]
     assert woken(rt, 9) == [second]
     assert woken(rt, 9) == []
-    assert chat_row(rt, first).due_at == NOON + ending.TELL_AGAIN_AFTER
-    rt.now.tick(ending.TELL_AGAIN_AFTER.total_seconds())
+    assert chat_row(rt, first).due_at == NOON + ending.RETRY_END_AFTER
+    rt.now.tick(ending.RETRY_END_AFTER.total_seconds())
     assert woken(rt, 9) == [first, second]
 
 

@@ -768,7 +768,7 @@ def test_a_report_whose_id_is_another_texts_already_is_told_in_the_log(
     assert row.status is MessageStatus.SENDING
     assert anns.carrier_id
     assert receipts.report(scene.rt, StatusReport(row.reference, anns.carrier_id, Delivery.SENT, ANN))
-    assert "was taken for" in caplog.text
+    assert "was matched to" in caplog.text
     assert [row.carrier_id for row in outgoing(scene)] == [anns.carrier_id, None]
     wait(scene, MINUTE)
     assert sent(scene) == 1, "what is proven to be sent is not sent again"
@@ -1034,7 +1034,7 @@ def test_what_was_not_delivered_is_shown_in_plain_words(scene: Scene, caplog: py
     ]
     assert caplog.messages[-1] == (
         f"message {row.id} was not delivered: undelivered, error 30003 (unreachable): {MEANINGS[30003].sentence}"
-        "; it goes again at 2026-11-02 12:05:00 UTC"
+        "; it is sent again at 2026-11-02 12:05:00 UTC"
     )
     assert ANN not in caplog.text
     assert "secret" not in caplog.text

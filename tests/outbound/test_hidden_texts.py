@@ -120,7 +120,7 @@ def test_what_can_not_be_told_is_never_sent_twice(
     assert sends(scene) == 1
     row = outgoing(scene)[0]
     assert row.status is MessageStatus.SENDING
-    assert "the account hides what texts say" in str(row.error) and "callback" in str(row.error)
+    assert "the account hides the words of its texts" in str(row.error) and "callback" in str(row.error)
     assert f"message {row.id} waits for its callback" in caplog.text
     receipts.report(scene.rt, StatusReport(row.reference, "SM" + "e" * 32, Delivery.DELIVERED, ANN))
     scene.text("next")

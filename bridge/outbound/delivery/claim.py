@@ -1,4 +1,4 @@
-"""The claim of a text: the head of the line, with its place in the stream of its sender."""
+"""The claim of a delivery: lease the conversation's queue of deliveries, and reserve a slot of the sender."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from bridge.queues.timing import DELIVERY_LEASE
 from bridge.runtime import Runtime
 
 NOT_ACCEPTED_AFTER = timedelta(seconds=10)
-"""So long after the attempt, what is not in the carrier's list was not taken, if the carrier answered with an error."""
+"""A text that is not in the carrier's list by then was not accepted, if the carrier answered with an error."""
 
 STILL_ON_ITS_WAY = timedelta(seconds=45)
-"""The same where no answer came: we wait 20 s for one, and the carrier may work on it for 30 s."""
+"""The same if no response came: we wait 20 s for one, and the carrier may work on the request for 30 s."""
 
 
 def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
-    """Book the line, and say in the same commit that the text is being sent, so that it is known whatever happens."""
+    """Lease the conversation's queue of deliveries and, in the same commit, record that its first text is being sent.
+
+    If the worker dies after this commit, the next one reconciles the text with the carrier's list before it sends
+    again. Return ``None`` if nothing is due, another worker has the lease, or a slot or an open circuit stops it.
+    """
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
         return None
@@ -37,21 +41,21 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
             conversation_queue.settle(tx, lease)
             return None
         pair = tx.session.get_one(Conversation, conversation_id)
-        place = _slot(rt, tx, pair, message)
-        if place and place > rt.now():
-            message.not_before = place
-            conversation_queue.postpone(tx, lease, place)
+        slot = _slot(rt, tx, pair, message)
+        if slot and slot > rt.now():
+            message.not_before = slot
+            conversation_queue.postpone(tx, lease, slot)
             return None
         probed: tuple[str, ...] | None = ()
-        give_up_reason = None if place else f"{NOT_IN_TIME}: too much waits for its sender"
+        give_up_reason = None if slot else f"{NOT_IN_TIME}: too much waits for its sender"
         if not give_up_reason:
             probed = circuit_breakers.admit(tx, _needed(rt, pair, message))
         if probed is None:
             if not _too_old(rt, message):
                 tx.roll_back()
                 return None
-            give_up_reason = f"{NOT_IN_TIME}: the carrier, or the sender there, is on hold"
-        message.not_before = place
+            give_up_reason = f"{NOT_IN_TIME}: the circuit of the carrier, or of the sender, is open"
+        message.not_before = slot
         message.attempts += 1
         claimed = _claimed(rt, lease, pair, message, probed or (), give_up_reason)
         if not claimed.outcome_unknown and not claimed.give_up_reason:
@@ -60,21 +64,21 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
 
 
 def _slot(rt: Runtime, tx: Transaction, pair: Conversation, message: Message) -> datetime | None:
-    """From when the text may go by the rate of its sender; ``None`` where it would be too old by then.
+    """Return from when the text may be sent at its sender's rate; ``None`` if it would expire before.
 
-    A look needs no place, nor does the last try, which comes when the text gets too old in a pause of its sender.
+    Reconciling needs no slot. Neither does the last attempt at a text that has expired in a pause of its sender.
     """
     if message.status is MessageStatus.SENDING or _too_old(rt, message):
         return message.not_before or rt.now()
     assert message.expires_at
     sender = rt.carrier.sending_identity(pair.bridge_number)
     if message.not_before:
-        place: datetime | None = rate_limiter.kept_slot(tx, sender, message.not_before)
+        slot: datetime | None = rate_limiter.kept_slot(tx, sender, message.not_before)
     else:
         segments = message.segments or 1
         length = rate_limiter.airtime(rt.settings, sender, segments)
-        place = rate_limiter.reserve(tx, sender, segments, length, message.expires_at)
-    return place and min(place, message.expires_at)
+        slot = rate_limiter.reserve(tx, sender, segments, length, message.expires_at)
+    return slot and min(slot, message.expires_at)
 
 
 def _too_old(rt: Runtime, message: Message) -> bool:
@@ -87,7 +91,10 @@ def _head(tx: Transaction, conversation_id: int) -> Message | None:
 
 
 def _permitted(rt: Runtime, tx: Transaction, conversation_id: int) -> Message | None:
-    """The head, without what came back into the queue after an opt-out. What may have been sent is looked for first."""
+    """Return the head of the queue. Cancel the texts before it that an opt-out forbids.
+
+    A text that may have been sent is not canceled here: it is reconciled first.
+    """
     message = _head(tx, conversation_id)
     while message and message.status is MessageStatus.QUEUED and opt_outs.forbid(tx, message):
         cancel(rt, tx, message)
@@ -96,13 +103,13 @@ def _permitted(rt: Runtime, tx: Transaction, conversation_id: int) -> Message | 
 
 
 def cancel(rt: Runtime, tx: Transaction, message: Message) -> None:
-    """The person has opted out, and the text was surely not handed over."""
+    """Cancel a text after an opt-out. It was surely not accepted by the carrier."""
     message.status, message.settled_at, message.error = MessageStatus.CANCELED, rt.now(), opt_outs.WHY
     tx.session.flush()
 
 
 def _needed(rt: Runtime, pair: Conversation, message: Message) -> tuple[str, ...]:
-    """What must not be on hold: to look, the account alone."""
+    """Return the scopes whose circuits must be closed. Reconciling needs the account's alone."""
     account, sender = scopes(rt.carrier, pair.bridge_number)
     return (account,) if message.status is MessageStatus.SENDING else (account, sender)
 
@@ -127,6 +134,6 @@ def _claimed(
 
 
 def begin_sending(rt: Runtime, message: Message) -> None:
-    """Committed before the call: from then on the text may have been handed over."""
+    """Record that the text is being sent. It is committed before the call: the carrier may accept the text."""
     message.status, message.attempted_at, message.response_received = MessageStatus.SENDING, rt.now(), False
     message.first_attempt_at = message.first_attempt_at or rt.now()

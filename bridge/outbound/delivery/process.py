@@ -4,7 +4,7 @@
     send       hand it to the carrier; if an earlier request may have arrived, reconcile first        no session open
     settle     the carrier's id into the row, lease ended                                             [one commit]
 
-What the carrier reports later: ``bridge.outbound.receipts.report``.
+The carrier's later reports: ``bridge.outbound.receipts.report``.
 """
 
 from __future__ import annotations

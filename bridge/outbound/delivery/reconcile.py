@@ -1,6 +1,6 @@
-"""The look: the text was handed over, or may have been, and the carrier's list tells what came of it.
+"""Reconciling a delivery whose outcome is unknown: the carrier's list shows whether the text was accepted.
 
-By the words of its texts mostly; where the account hides them: ``redacted``.
+The words identify the text. For an account that hides them: ``bridge.outbound.delivery.redacted``.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ def reconcile(rt: Runtime, claimed: ClaimedDelivery) -> bool:
 
 
 def _await_callback(rt: Runtime, claimed: ClaimedDelivery) -> bool:
-    """The list can't tell, and a text that may have been accepted is never sent again. Only its callback can tell,
-    which carries our reference. The list is read again at growing intervals.
+    """Wait for the text's callback, which has our reference: the list does not show whether the text was accepted.
+
+    A text that may have been accepted is never sent again. The list is read again at growing intervals.
     """
     if rt.now() >= claimed.expires_at:
         return give_up(rt, claimed, f"{redacted.WHY}, and no callback came within ANSWER_WITHIN")
     log.warning("message %s waits for its callback: %s", claimed.message_id, redacted.WHY)
     pause = max(RECHECK_AFTER, (rt.now() - claimed.first_attempt_at) / 2)
     due_at = min(rt.now() + pause, claimed.expires_at)
-    return postpone(rt, claimed, Retry(due_at, f"{redacted.WHY}; its callback will tell"))
+    return postpone(rt, claimed, Retry(due_at, f"{redacted.WHY}; the text waits for its callback"))
 
 
 def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> bool:
@@ -73,7 +74,7 @@ def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> bool:
         message = tx.session.get_one(Message, claimed.message_id, with_for_update=True)
         if message.status in UNSENT and opt_outs.forbid(tx, message):
             cancel(rt, tx, message)
-        circuit_breakers.close(tx, claimed.probed, DELIVERIES)  # the carrier has shown its list
+        circuit_breakers.close(tx, claimed.probed, DELIVERIES)  # the carrier has served its list
         if message.status not in UNSENT:  # or a callback has settled it meanwhile
             return conversation_queue.settle(tx, claimed.lease)
         if circuit_breakers.is_open(tx, scopes(rt.carrier, claimed.text.sender)):
@@ -85,7 +86,7 @@ def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> bool:
 
 
 def _owned(rt: Runtime, listed: Sequence[CarriedText]) -> set[str]:
-    """Those of the carrier's texts that are known to be another row's, also as its second copy."""
+    """Return the ids that rows of ours have already, as their text or as its duplicate."""
     ids = [text.id for text in listed]
     rows = select(Message.carrier_id, Message.duplicate_carrier_id).where(
         or_(Message.carrier_id.in_(ids), Message.duplicate_carrier_id.in_(ids))
@@ -95,7 +96,7 @@ def _owned(rt: Runtime, listed: Sequence[CarriedText]) -> set[str]:
 
 
 def _given_up(rt: Runtime, claimed: ClaimedDelivery, since: datetime) -> Sequence[GivenUp]:
-    """Texts of this pair that were given up or cancelled shortly before, and may yet turn up in the list."""
+    """Return texts of this pair that were given up or canceled shortly before, and may yet appear in the list."""
     given_up = select(Message.body, Message.attempted_at).where(
         Message.conversation_id == claimed.lease.conversation_id,
         Message.id < claimed.message_id,
@@ -110,14 +111,15 @@ def _given_up(rt: Runtime, claimed: ClaimedDelivery, since: datetime) -> Sequenc
 def _by_words(
     claimed: ClaimedDelivery, free: Sequence[CarriedText], others: Sequence[GivenUp], since: datetime
 ) -> CarriedText | None:
-    """The oldest one with these words that no row owns: texts of one pair are sent one after the other.
+    """Return the oldest text with these words that no row owns: texts of one pair are sent one after the other.
 
-    What the carrier has made before is not this text. Where an equal one was given up shortly before, the two clocks
-    are trusted to be set. Words that differ by typography alone count where none are equal to the letter.
+    A text that the carrier created before the first attempt is not this one. ``CLOCK_SKEW`` allows for different
+    clocks. If an equal text was given up shortly before, only ``DUPLICATE_SKEW`` is allowed. Words that differ in
+    typography alone count if no words are equal.
     """
     for same in (_same_words, _same_letters):
-        twin = any(same(other.body, claimed.text.body) for other in others)
-        not_before = claimed.first_attempt_at.replace(microsecond=0) - DUPLICATE_SKEW if twin else since
+        duplicate = any(same(other.body, claimed.text.body) for other in others)
+        not_before = claimed.first_attempt_at.replace(microsecond=0) - DUPLICATE_SKEW if duplicate else since
         fits = [text for text in free if same(text.body, claimed.text.body)]
         fits = [text for text in fits if text.created_at is None or text.created_at >= not_before]
         if fits:
@@ -126,12 +128,12 @@ def _by_words(
 
 
 def _same_words(carried: str, ours: str) -> bool:
-    """Carriers trim white space. Words that only end with ours are another text."""
+    """Compare word by word, because carriers trim white space. A text that only ends with our words is another one."""
     shown, wanted = carried.split(), ours.split()
     return shown in (wanted, TRIAL_PREFIX.split() + wanted)
 
 
 def _same_letters(carried: str, ours: str) -> bool:
-    """The account may have the carrier swap typography for plain characters (Smart Encoding)."""
+    """Compare without typography, which the carrier may replace by plain characters (Smart Encoding)."""
     shown, wanted = skeleton(carried), skeleton(ours)
     return bool(wanted) and shown in (wanted, skeleton(TRIAL_PREFIX + ours))

@@ -1,7 +1,7 @@
-"""The look where the account hides the words of its texts (message redaction): what else tells one text from another.
+"""Reconciling for an account that hides the words of its texts (message redaction).
 
-The pair of numbers, the moment at which the carrier made it, in how many segments it went, and how many there are that
-no row owns. Never enough to send a text again while one is there that may be it.
+Other marks identify a text: the pair of numbers, the moment at which the carrier created it, its segments, and the
+number of texts that no row owns. A text is never sent again while the list has one that may be it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from bridge.providers.carriers.hidden_text import hidden
 from bridge.runtime import Runtime
 
 DUPLICATE_SKEW = timedelta(seconds=5)
-"""How far the carrier's clock may be off where another text may be taken for this one: machines whose clocks are set by
-the network differ by less."""
+"""The allowed difference of clocks where another text might be matched to this one. Clocks that are set by the network
+differ by less."""
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""The same where nothing is sent again because of it. Not longer: texts of others to this phone stand in the way."""
+"""The same where a match only stops a resend. Not longer: other texts to this phone would match, too."""
 
 TRIAL_PREFIX = "Sent from your Twilio trial account - "
-"""What Twilio puts before each text of a trial account, also in its list."""
+"""The words that Twilio puts before each text of a trial account, also in its list."""
 
-WHY = "whether it was sent can't be told by the carrier's list, in which the account hides what texts say"
+WHY = "the carrier's list does not show whether it was sent, because the account hides the words of its texts"
 
 
 def may_be(rt: Runtime, claimed: ClaimedDelivery, text: CarriedText) -> bool:
-    """A text without words to compare that went to this phone about then, in about as many segments as this one."""
+    """Return whether a text with hidden words may be this one: created about then, with about as many segments."""
     counts = _counts(rt, claimed)
-    near = range(min(counts) - 1, max(counts) + 2)  # where a part ends between two emoji, carriers count otherwise
+    near = range(min(counts) - 1, max(counts) + 2)  # if a part ends between two emoji, carriers count differently
     made = text.created_at or claimed.first_attempt_at
     in_time = claimed.first_attempt_at - CLOCK_SKEW <= made <= claimed.absent_after + STILL_ON_ITS_WAY
     return hidden(text.body) and in_time and (text.segments is None or text.segments in near)
@@ -42,8 +42,10 @@ def may_be(rt: Runtime, claimed: ClaimedDelivery, text: CarriedText) -> bool:
 def only_one(
     rt: Runtime, claimed: ClaimedDelivery, free: Sequence[CarriedText], others: Sequence[GivenUp]
 ) -> CarriedText | None:
-    """The one that must be it: no other may be it, it was made since the first attempt and in as many segments, and no
-    other text of ours may be what it is.
+    """Return the listed text that must be this one, if there is one.
+
+    No other listed text may be this one, and no other text of ours may be the listed one. It was created since the
+    first attempt, and has as many segments.
     """
     possible = [text for text in free if may_be(rt, claimed, text)]
     since = claimed.first_attempt_at.replace(microsecond=0) - DUPLICATE_SKEW
@@ -55,7 +57,7 @@ def only_one(
 
 
 def _counts(rt: Runtime, claimed: ClaimedDelivery) -> set[int]:
-    """In how many segments the carrier may have sent it: with its prefix, with plain typography, off SMS as one."""
+    """Return the possible numbers of segments: with the trial prefix, with plain typography, off SMS as one."""
     body, phone, sender = claimed.text.body, claimed.text.recipient, claimed.text.sender
     counts = {segments(before + form, phone) for form in (body, plain(body)) for before in ("", TRIAL_PREFIX)}
     return counts | {1} if rt.carrier.sending_identity(sender) != sender else counts

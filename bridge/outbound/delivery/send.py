@@ -1,4 +1,4 @@
-"""Sending: the text is handed to the carrier."""
+"""Sending: the one call that hands the text to the carrier."""
 
 from __future__ import annotations
 

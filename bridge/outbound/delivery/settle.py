@@ -62,10 +62,12 @@ def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText,
     """
     try:
         return _record_accepted(rt, claimed, carried, proven)
-    except IntegrityError:  # the same id was given to another text with these words, at this very moment
+    except IntegrityError:  # another text with these words has just been stored with the same id
         if proven:
-            return _record_accepted(rt, claimed, carried, proven)  # now that text is there to be seen
-        return postpone(rt, claimed, Retry(rt.now() + RECHECK_AFTER, "the text that was found belongs to another one"))
+            return _record_accepted(rt, claimed, carried, proven)  # now the other row is visible, and gives the id up
+        return postpone(
+            rt, claimed, Retry(rt.now() + RECHECK_AFTER, "the text in the carrier's list belongs to another message")
+        )
 
 
 @patient

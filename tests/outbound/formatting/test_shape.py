@@ -250,7 +250,9 @@ def test_an_agent_that_has_nothing_to_say_is_silent(
     assert scene.got() == []
     assert [turn.status for turn in scene.rows(Turn)] == [TurnStatus.ANSWERED]
     assert [row.status for row in scene.rows(Message)] == [MessageStatus.ANSWERED]
-    assert [record.getMessage() for record in caplog.records] == ["turn 1 is answered without a word to the person"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "turn 1 is answered, and the answer has no text for the person"
+    ]
     scene.agent.answer = lambda said: ["Here I am."]
     scene.text("back")
     scene.work()
