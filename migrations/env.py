@@ -1,6 +1,6 @@
-"""Runs the revisions: one transaction for all of them, and one release at a time.
+"""Run the revisions: all of them in one transaction, and one release at a time.
 
-`bridge.db.migrate` hands over the address; from the `alembic` command line it comes from the settings.
+``bridge.db.migrate`` passes the database's address. On the ``alembic`` command line, the address is in the settings.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from bridge.db.engine import build_engine
 from bridge.db.models import Base, UtcDateTime
 
 RELEASE_LOCK = 7_286_374_051
-"""Any number will do, as long as nobody else uses it in this database and it never changes."""
+"""The key of the advisory lock. It never changes, and no other program may use it in this database."""
 
 RELEASE_TIMEOUT = "10min"
-"""How long one statement may take, waiting for another release included."""
+"""The longest time for one statement, and for waiting for another release."""
 
 LOCK_TIMEOUT = "5s"
-"""A change that waits for a table makes everybody behind it wait as well. Rather fail; the release can be run again."""
+"""The longest wait for a table. All other work waits behind that change; so it fails, and the release can run again."""
 
 
 def _plain(kind: str, item: object, _context: object) -> str | Literal[False]:
-    """Writes the types of the models as the columns that they are, so that old revisions outlive their Python."""
+    """Write the models' own types as plain columns, so that old revisions do not depend on today's code."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(item, Enum):
@@ -38,8 +38,8 @@ def _engine() -> Engine:
 
 
 def _let_tables_be_rebuilt(connection: Connection) -> None:
-    """SQLite alters a table by making it anew, and checked keys would take the drop for deleted rows."""
-    # Straight to the driver: within a transaction the pragma does nothing.
+    """Switch off foreign keys: SQLite alters a table by rebuilding it, and the drop would count as deleted rows."""
+    # On the driver's connection: within a transaction the pragma has no effect.
     connection.connection.execute("PRAGMA foreign_keys=OFF")
 
 
@@ -58,10 +58,10 @@ def _migrate(connection: Connection) -> None:
         target_metadata=Base.metadata,
         render_as_batch=sqlite,
         render_item=_plain,
-        transactional_ddl=True,  # Alembic doubts it for SQLite; with our engine it is true
+        transactional_ddl=True,  # Alembic has False for SQLite; with our engine it is transactional
     )
     with context.begin_transaction():
-        if not sqlite:  # there the engine's BEGIN IMMEDIATE is the lock
+        if not sqlite:  # on SQLite the engine's BEGIN IMMEDIATE is the lock
             _one_release_at_a_time(connection)
         context.run_migrations()
 

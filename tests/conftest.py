@@ -83,7 +83,7 @@ hypothesis.settings.load_profile("bridge")
 
 
 LONG = ("test_crash", "test_bad_input", "test_story", "test_outages", "test_embedded")
-"""Files that take minutes: whoever runs them begins with them, so that nobody waits for the last one."""
+"""Files that take minutes. They run first, so that no process has one left at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -114,7 +114,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was not tested, and why: one line for each reason."""
+    """Print the reasons why tests were skipped, one line for each."""
     skipped = terminalreporter.stats.get("skipped", [])
     for reason, times in Counter(str(report.longrepr[2]) for report in skipped).most_common():
         terminalreporter.write_line(f"not tested ({times}): {reason.removeprefix('Skipped: ')}", yellow=True)
@@ -180,7 +180,7 @@ def postgresql_url(_postgres_with_tables: Engine) -> str:
 
 @pytest.fixture(scope="session")
 def _memory() -> Iterator[Path]:
-    """A folder in memory where that can be had: nobody pulls the plug here, and flushing to disk takes time."""
+    """A folder in memory if there is one: tests lose no power, and flushing to disk takes time."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="bridge-test-", dir=memory if memory.is_dir() else None))
     yield folder
@@ -231,7 +231,7 @@ def _engines() -> dict[str, Engine]:
 @pytest.fixture
 def engine(database_url: str, _engines: dict[str, Engine]) -> Iterator[Engine]:
     shared = _engines.get(database_url) or _engines.setdefault(database_url, build_engine(database_url))
-    yield shared.execution_options()  # so that who listens to it does so for one test
+    yield shared.execution_options()  # so that a listener listens for one test only
     shared.dispose()
 
 
@@ -287,23 +287,23 @@ def pooler_before(postgres: Postgres, **settings: str) -> Iterator[Pooler]:
 
 @pytest.fixture(scope="module")
 def pooler(postgres: Postgres) -> Iterator[Pooler]:
-    """In transaction mode, strict about what it is told at the start."""
+    """In transaction mode, strict about startup options."""
     with pooler_before(postgres) as pooler:
         yield pooler
 
 
 @pytest.fixture
 def silent_database() -> Iterator[str]:
-    """Takes connections and never says a word."""
+    """Accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         yield f"postgresql+psycopg://somebody@127.0.0.1:{server.getsockname()[1]}/nothing"
 
 
 @pytest.fixture
 def locked_database(sqlite_url: str) -> Iterator[str]:
-    """A file in which somebody else is writing all the time."""
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as somebody:
-        somebody.execute("BEGIN IMMEDIATE")
+    """A file in which another connection holds the write lock."""
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
         yield sqlite_url
 
 
@@ -324,7 +324,7 @@ def _leased_redis() -> Iterator[redis.Redis]:
 
 
 def _lease(number: int) -> redis.Redis | None:
-    """A database that is empty, or was left behind by a run that was killed; never one with somebody's data."""
+    """A database that is empty, or was left behind by a run that was killed; never one with real data."""
     client = redis.Redis.from_url(REDIS, db=number, socket_connect_timeout=3)
     if client.set(LEASE, os.getpid(), nx=True, ex=LEASE_SECONDS) and (client.exists(LEFTOVER) or client.dbsize() == 1):
         client.set(LEFTOVER, 1)
@@ -408,7 +408,7 @@ def _rabbitmqctl(*arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A PostgreSQL and a Redis that nobody else uses: they may be stopped, killed and started again."""
+    """A PostgreSQL and a Redis of their own: they may be stopped, killed and started again."""
     with ExitStack() as running:
         try:
             place = running.enter_context(postgres_redis(tmp_path_factory.mktemp("servers")))

@@ -1,6 +1,6 @@
 """Stand-ins for everything outside, written by hand and held to the real ones by the contract suites.
 
-What they were told can be read off them; how they fail is scripted before.
+They record their calls, and a test scripts their failures before.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def fake_agents(agent: Agent | None = None, settings: Settings | None = None) ->
 
 
 class FakeClock:
-    """A moment that moves only when it is told. Call it, as ``Runtime.now`` is called."""
+    """A moment that moves only by ``tick``. Call it, as ``Runtime.now`` is called."""
 
     def __init__(self, start: datetime = datetime(2026, 11, 2, 12, tzinfo=UTC)) -> None:
         self._now = start
@@ -60,33 +60,33 @@ class FakeClock:
 
 
 class FakeNotifier:
-    """Keeps the rings; nobody comes until :meth:`drain`."""
+    """It keeps the wake-ups; no task runs until :meth:`drain`."""
 
     def __init__(self) -> None:
         self.wakeups: list[tuple[str, int]] = []
         self.backlogs: Counter[str] = Counter()
-        """What a broker would tell."""
+        """The backlog of each task, as a broker would report it."""
 
-    def wake(self, step: str, row: int) -> None:
-        self.wakeups.append((step, row))
+    def wake(self, task: str, row: int) -> None:
+        self.wakeups.append((task, row))
 
     def reachable(self) -> bool:
         return True
 
-    def backlog(self, step: str) -> int:
-        return self.backlogs[step]
+    def backlog(self, task: str) -> int:
+        return self.backlogs[task]
 
     def close(self) -> None:
         pass
 
-    def drain(self, rt: Any, steps: Mapping[str, Callable[[Any, int], object]], at_most: int = 1000) -> int:
-        """Answer every ring, also those that the steps ring themselves. Returns how many there were."""
+    def drain(self, rt: Any, tasks: Mapping[str, Callable[[Any, int], object]], at_most: int = 1000) -> int:
+        """Run the tasks of all wake-ups, also of those that the tasks add. Return how many there were."""
         for done in range(at_most):
             if not self.wakeups:
                 return done
-            step, row = self.wakeups.pop(0)
-            steps[step](rt, row)
-        raise AssertionError(f"still ringing after {at_most} steps")
+            task, row = self.wakeups.pop(0)
+            tasks[task](rt, row)
+        raise AssertionError(f"still wake-ups after {at_most} tasks")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class _Failure:
 
 
 class _Script:
-    """What goes wrong, and in which call: a queue of failures for each method."""
+    """The failures to come: a queue of them for each method."""
 
     def __init__(self) -> None:
         self._failures: dict[str, deque[_Failure]] = defaultdict(deque)
@@ -114,7 +114,7 @@ class _Script:
 
     @contextmanager
     def call(self, method: str) -> Iterator[None]:
-        """A failure comes before the work, or after it where it was done all the same."""
+        """Raise the next failure before the call's work, or after it if the failure is ``done``."""
         queue = self._failures[method]
         failure = queue.popleft() if queue else None
         if failure and not failure.done:
@@ -158,7 +158,7 @@ class FakeChat:
     state: ChatState = ChatState.ONGOING
     items: list[Item] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
-    """Heard, and not answered yet."""
+    """Received, and not answered yet."""
 
     @property
     def received(self) -> list[str]:
@@ -168,14 +168,14 @@ class FakeChat:
 class FakeAgent:
     """A chat agent in memory. See :class:`bridge.providers.agents.contract.Agent`.
 
-    ``answer`` turns what was said into what is answered; a text in capitals would be ``lambda said: [said.upper()]``.
+    ``answer`` makes the answers to a text; an echo in capitals would be ``lambda text: [text.upper()]``.
     """
 
     provider = "retell"
 
     def __init__(
         self,
-        answer: Callable[[str], list[str]] = lambda said: [f"You said: {said}"],
+        answer: Callable[[str], list[str]] = lambda text: [f"You said: {text}"],
         *,
         greeting: str = "",
         item_ids: bool = True,
@@ -189,14 +189,14 @@ class FakeAgent:
         self.hangs_up_on: set[str] = set()
         """Texts after whose answer the agent ends the chat."""
         self.thinks = False
-        """While it is set, a text is heard and the answer does not come before :meth:`finish`."""
+        """While it is set, a text is received and its answer does not come before :meth:`finish`."""
         self.poison: set[str] = set()
-        """Words: what contains one is answered with a 500 each time, and not heard."""
+        """Words: a text that contains one gets a 500 each time, and is not received."""
         self.poisoned: set[str] = set()
-        """Chats in which that is the answer to everything."""
+        """Chats in which every text gets a 500."""
         self.chats: dict[str, FakeChat] = {}
         self.calls: list[tuple[str, str]] = []
-        """Every call: its method, and the chat or what was said."""
+        """Every call: its method, and the chat or the text."""
         self.closed = False
         self._script = _Script()
         self._now = now or FakeClock()
@@ -206,8 +206,8 @@ class FakeAgent:
 
     @property
     def received(self) -> list[str]:
-        """Everything that any chat has heard, in order of the chats."""
-        return [said for chat in self.chats.values() for said in chat.received]
+        """All texts that the chats have received, in order of the chats."""
+        return [text for chat in self.chats.values() for text in chat.received]
 
     def fail(self, method: str, error: RemoteError, *, received: bool = False, times: int = 1) -> None:
         """Let the next calls of ``method`` (``complete`` …) fail. ``received``: after they were carried out."""
@@ -218,7 +218,7 @@ class FakeAgent:
         self._script.clear()
 
     def in_next_call(self, work: Callable[[], None]) -> None:
-        """The next call is carried out, then this happens, and only then does the caller get its answer."""
+        """Do this in the next call, between its work and its answer."""
         self._script.meanwhile(work)
 
     def end(self, chat_id: str) -> None:
@@ -229,8 +229,8 @@ class FakeAgent:
         """The answers that were still being thought of are there now."""
         with self._lock:
             chat = self.chats[chat_id]
-            for said in chat.unfinished:
-                chat.items += self._answer(said)
+            for text in chat.unfinished:
+                chat.items += self._answer(text)
             chat.unfinished.clear()
 
     # -- the contract ----------------------------------------------------------------------------------------------
@@ -306,9 +306,9 @@ class FakeAgent:
     def _seen(self, chat: FakeChat) -> RemoteChat:
         return RemoteChat(chat.id, chat.state, tuple(chat.items) if self.shows_items else None, chat.started_at)
 
-    def _answer(self, said: str) -> list[Item]:
-        items = [self._item(Speaker.AGENT, text) for text in self.answer(said)]
-        if said in self.hangs_up_on:
+    def _answer(self, text: str) -> list[Item]:
+        items = [self._item(Speaker.AGENT, answer) for answer in self.answer(text)]
+        if text in self.hangs_up_on:
             items.append(replace(self._item(Speaker.OTHER, ""), ends_chat=True))
         return items
 
@@ -319,7 +319,7 @@ class FakeAgent:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A text that the fake carrier has taken."""
+    """A text that the fake carrier has accepted."""
 
     text: OutgoingText
     carried: CarriedText
@@ -333,14 +333,14 @@ class FakeCarrier:
     def __init__(self, now: Callable[[], datetime] | None = None) -> None:
         self.accepted: list[Accepted] = []
         self.received: list[InboundText] = []
-        """What people sent, in order. Nobody is told: that is the webhook's part."""
+        """The texts of people, in order. They reach the bridge only by a test's webhook or by catch-up."""
         self.page_size = 50
         self.service: str | None = None
         """Sends for all our numbers, where it is set."""
         self.refuses: set[str] = set()
-        """Senders that are not in order, by the names of their queues."""
+        """Senders with a fault, by the names of their queues."""
         self.refused = 0
-        """How often one of them was turned away."""
+        """How often a text of theirs was refused."""
         self.redacts = False
         """The account hides the words of texts, in lists and in single texts."""
         self.calls: list[tuple[str, str]] = []
@@ -352,13 +352,13 @@ class FakeCarrier:
 
     @property
     def bodies(self) -> list[str]:
-        """What reached the carrier, in order."""
+        """The texts that the carrier has accepted, in order."""
         return [accepted.text.body for accepted in self.accepted]
 
     def fail(self, method: str, error: RemoteError, *, taken: bool = False, times: int = 1) -> None:
         """The next calls of ``method`` fail: ``send``, ``sent_to``, ``fetch``, ``received_by``, or its ``next_page``.
 
-        ``taken``: after the carrier took the text.
+        ``taken``: after the carrier has accepted the text.
         """
         self._script.add(method, error, taken, times)
 
@@ -367,7 +367,7 @@ class FakeCarrier:
         self._script.clear()
 
     def in_next_call(self, work: Callable[[], None]) -> None:
-        """The next call is carried out, then this happens, and only then does the caller get its answer."""
+        """Do this in the next call, between its work and its answer."""
         self._script.meanwhile(work)
 
     def sending_identity(self, sender: str) -> str:
@@ -402,7 +402,7 @@ class FakeCarrier:
         return replace(text, body="") if self.redacts else text
 
     def becomes(self, carrier_id: str, status: Delivery, error_code: int | None = None) -> None:
-        """The text gets further, or fails. Nobody is told: that is the webhook's part."""
+        """Change the status of a text. No callback reports it: a test does that."""
         with self._lock:
             [n] = [n for n, a in enumerate(self.accepted) if a.carried.id == carrier_id]
             carried = replace(self.accepted[n].carried, status=status, error_code=error_code)
@@ -430,7 +430,7 @@ class FakeCarrier:
             self.calls.append(("received_by", number))
             with self._script.call("received_by"):
                 found = [text for text in self.received if text.bridge_number == number]
-            return [self._told(text) for text in found if text.sent_at is None or text.sent_at >= since]
+            return [self._listed(text) for text in found if text.sent_at is None or text.sent_at >= since]
 
         return _Pages(listed, self.page_size, self._script)
 
@@ -438,9 +438,9 @@ class FakeCarrier:
         with self._lock:
             self.calls.append(("fetch_received", carrier_id))
             with self._script.call("fetch_received"):
-                return next((self._told(text) for text in self.received if text.carrier_id == carrier_id), None)
+                return next((self._listed(text) for text in self.received if text.carrier_id == carrier_id), None)
 
-    def _told(self, text: InboundText) -> InboundText:
+    def _listed(self, text: InboundText) -> InboundText:
         return replace(text, body="", hidden=not text.media) if self.redacts else replace(text)
 
     def close(self) -> None:

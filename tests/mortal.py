@@ -1,7 +1,6 @@
-"""Processes that die: the doors of a step are wrapped, so that nothing comes back from there.
+"""Processes that die at a commit or at a call: both are wrapped, so that a process may die before and after each.
 
-What lives here: where a process may die, and the scene in which it does. What it plays, and what must come of that:
-``test_crash``.
+This module has the boundaries and the scene. The plays and their expected ends are in ``test_crash``.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from tests.databases import database
 from tests.fakes import FakeAgent, fake_agents
 from tests.scene import ANN, Scene, earliest
 
-ASKS_NOBODY = {"sending_identity", "meaning"}
-"""Methods of a vendor's adapter that are no calls to the outside."""
+NO_CALLS = {"sending_identity", "meaning"}
+"""Methods of a provider's adapter that are no calls to the outside."""
 
 
 class Died(BaseException):
-    """The process is no more. Nothing catches this, as nothing catches SIGKILL."""
+    """The process was killed. Nothing catches this, as nothing catches SIGKILL."""
 
 
 class Fate:
-    """Counts the boundaries that a run passes, and strikes at some of them."""
+    """Count the boundaries that a run passes, and die at some of them."""
 
     def __init__(self, *deaths: int) -> None:
         self.deaths = deaths
@@ -44,7 +43,7 @@ class Fate:
 
 
 def mortal_commit(fate: Fate) -> Callable[[Session], None]:
-    """A commit that may be the last thing that happens, or may just not happen any more."""
+    """Return a commit before or after which the process may die."""
 
     def commit(session: Session) -> None:
         if session.get_transaction() is None:  # it was rolled back inside: there is nothing to commit
@@ -67,21 +66,21 @@ def _count_changes(session: Session, _transaction: object, connection: Connectio
 
 
 def _changes(session: Session) -> int:
-    """How many rows this connection has ever changed. A commit of nothing is no boundary."""
+    """Return how many rows this connection has ever changed. A commit without changes is no boundary."""
     changes: int = session.connection().connection.driver_connection.total_changes
     return changes
 
 
 class Mortal:
-    """A vendor as a mortal process sees it: it may die before the call, and after it without having read the answer."""
+    """A provider in a mortal process, which may die before a call, and after it without the answer."""
 
-    def __init__(self, vendor: Any, fate: Fate) -> None:
-        self._vendor = vendor
+    def __init__(self, provider: Any, fate: Fate) -> None:
+        self._provider = provider
         self._fate = fate
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._vendor, name)
-        return self._mortal(name, method) if callable(method) and name not in ASKS_NOBODY else method
+        method = getattr(self._provider, name)
+        return self._mortal(name, method) if callable(method) and name not in NO_CALLS else method
 
     def _mortal(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +96,7 @@ class MortalScene(Scene):
     """A scene in which every process may die at any boundary, and another one comes."""
 
     DUE = earliest(*(queue.due_at for queue in QUEUES), Chat.due_at, CircuitBreaker.probe_at, Message.resend_at)
-    """Nor may a chat that is to end, a hold, or a text that goes again, stay for ever."""
+    """Chats to end, open circuits and texts to send again must not stay for ever either."""
 
     def __init__(self, sessions: Sessions, fate: Fate, agent: FakeAgent, **settings: Any) -> None:
         super().__init__(sessions, agent=agent, **settings)
@@ -120,16 +119,16 @@ class MortalScene(Scene):
         self._survive(lambda: super(MortalScene, self).tick(seconds))
 
     def call(self, job: Callable[[Runtime], object]) -> None:
-        """What the clock, an operator or a carrier calls for; whoever got no answer calls again."""
+        """Do a job of the clock, an operator or a carrier. A caller without an answer calls again."""
         self._survive(lambda: job(self.rt))
 
     def call_once(self, job: Callable[[Runtime], object]) -> None:
-        """The same where nobody calls again. It is a process of the web that dies; the worker is not concerned."""
+        """Do a job whose caller does not call again. Only a web process dies; the worker is not affected."""
         with suppress(Died):
             job(self.rt)
 
     def pass_time(self, seconds: float) -> None:
-        """Nothing is called for meanwhile."""
+        """Let time pass without any job."""
         self.clock.tick(seconds)
         self.rt.heartbeat.beat()
 
@@ -142,7 +141,7 @@ class MortalScene(Scene):
 
 
 def empty_scene(hasty_engine: Engine, fate: Fate, answer: Callable[[str], list[str]], **settings: Any) -> MortalScene:
-    """On tables without a row."""
+    """Return a scene on empty tables."""
     with hasty_engine.begin() as connection:
         for table in reversed(Base.metadata.sorted_tables):
             connection.execute(table.delete())

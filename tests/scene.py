@@ -1,6 +1,6 @@
 """A whole bridge on a real database and between fakes, with a clock that is moved by hand.
 
-What a test asserts is rows, and what the fakes were told.
+Tests assert on rows and on the calls of the fakes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NUMBER = "+15550001111"
 
 
 class FakeHeartbeat:
-    """Beats when it is told; ``stopped`` is what a process is that was halted."""
+    """It beats when a test calls ``beat``. ``stopped``: the process was halted."""
 
     def __init__(self, sessions: Sessions, clock: FakeClock) -> None:
         self.worker = uuid.uuid4().hex
@@ -63,7 +63,7 @@ def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
 
 
 class Scene:
-    """One bridge, its vendors and some people."""
+    """One bridge, its providers and some people."""
 
     DUE = earliest(*(queue.due_at for queue in QUEUES))
     """The moments at which something must still happen."""
@@ -89,7 +89,7 @@ class Scene:
     def text(
         self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0, to: str = NUMBER, **more: Any
     ) -> bool:
-        """A person texts; the carrier brings it to the inbox."""
+        """Receive a text of a person, as the webhook does."""
         return receive.receive(self.rt, InboundText(sid or next(self.sids), phone, to, body, media, **more))
 
     def woken_by(self, notifier: Notifier) -> Runtime:
@@ -97,20 +97,20 @@ class Scene:
         return replace(self.rt, notifier=notifier, database=Database(self.sessions, notifier.wake, self.clock))
 
     def set(self, **settings: Any) -> None:
-        """The process comes back with other settings."""
+        """Restart the process with other settings."""
         known = fake_settings(**settings)
         self.rt = replace(self.rt, settings=known, agents=fake_agents(self.agent, known))
 
     def wake(self) -> None:
-        """Answer the rings that there are."""
+        """Run the tasks of all wake-ups."""
         self.notifier.drain(self.rt, TASKS)
 
     def work(self, seconds: float = 0) -> None:
-        """Answer the rings, and let time pass with the clock's sweeper at work."""
+        """Run the tasks of all wake-ups, and let time pass with the clock's sweeper at work."""
         self.wake()
         until = self.clock() + timedelta(seconds=seconds)
         while self.clock() < until:
-            self.tick(min(self._next_step(self._due()), (until - self.clock()).total_seconds()))
+            self.tick(min(self._until_next(self._due()), (until - self.clock()).total_seconds()))
 
     def tick(self, seconds: float = 1) -> None:
         self.clock.tick(seconds)
@@ -119,11 +119,11 @@ class Scene:
         self.wake()
 
     def work_until_idle(self, at_most: float = 24 * 3600) -> float:
-        """Until no line is due any more. Returns how many seconds that took."""
+        """Work until no queue is due any more. Return how many seconds that took."""
         began = self.clock()
         self.wake()
         while due := self._due():
-            self.tick(self._next_step(due))
+            self.tick(self._until_next(due))
             passed = (self.clock() - began).total_seconds()
             assert passed < at_most, f"still something due after {passed} s"
         return (self.clock() - began).total_seconds()
@@ -135,13 +135,13 @@ class Scene:
         with self.sessions() as session:
             return [moment for moment in session.execute(self.DUE).one() if moment]
 
-    def _next_step(self, due: list[datetime]) -> float:
-        """Seconds to the next thing that happens: something comes due, or the sweeper's patience ends."""
+    def _until_next(self, due: list[datetime]) -> float:
+        """Return the seconds to the next event: a queue comes due, or the sweeper repeats a wake-up."""
         ahead = [(moment - self.clock()).total_seconds() for moment in due]
         return min([20.0, *(max(1.0, seconds) for seconds in ahead)])
 
     def restart(self) -> None:
-        """The process is gone with all that it had in hand; another one comes. Its rings are lost too."""
+        """Replace the process by another one. Its work in hand and its wake-ups are lost."""
         self.notifier.wakeups.clear()
         self.rt = replace(self.rt, heartbeat=FakeHeartbeat(self.sessions, self.clock))
 
@@ -150,5 +150,5 @@ class Scene:
             return list(session.scalars(select(table).order_by(table.id)))  # type: ignore[attr-defined]
 
     def got(self, phone: str = ANN) -> list[str]:
-        """What reached this phone, in order."""
+        """Return the texts that reached this phone, in order."""
         return [a.text.body for a in self.carrier.accepted if a.text.recipient == phone]

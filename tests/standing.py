@@ -1,6 +1,6 @@
-"""One bridge that stands for many tests: the Procfile's processes between simulated vendors, and its people.
+"""One bridge for many tests: the Procfile's processes between simulated providers, and its people.
 
-What stands beneath it, a database and a broker, is the test's own affair.
+The test brings the database and the broker.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from testkit.waiting import PATIENCE, until
 
 HERE = "127.0.0.1"
 WORD = "tangerine"
-"""Stands in every text, and must stand nowhere else."""
+"""A word that is in every text, and must be nowhere else."""
 
 TOKEN = "token-of-the-operator"
 PASSWORD = "password-of-the-database"
 
 Replied = dict[str, list[str]]
-"""What each person has texted."""
+"""The texts of each person."""
 
 
 class Standing:
-    """One bridge between simulated vendors, and its people."""
+    """One bridge between simulated providers, and its people."""
 
     def __init__(self, simulator: Simulator, processes: Processes, engine: Engine, settings: dict[str, str]) -> None:
         self.simulator = simulator
@@ -51,7 +51,7 @@ class Standing:
     # -- processes -------------------------------------------------------------------------------------------------
 
     def put_up(self) -> None:
-        """Have at least one process of each kind, and all of them ready."""
+        """Start missing processes, so that one of each kind runs, and wait until they are ready."""
         for name in ("web", "worker", "clock"):
             if not self.processes.running(name):
                 self.processes.start(name)
@@ -69,7 +69,7 @@ class Standing:
         return worker
 
     def ready(self) -> bool:
-        """Does the web say that all is well?"""
+        """Return whether ``/readyz`` has no fault."""
         try:
             return self.web.get("/readyz").status_code == 200
         except httpx.TransportError:
@@ -83,11 +83,11 @@ class Standing:
     # -- people ----------------------------------------------------------------------------------------------------
 
     def people(self, how_many: int) -> list[str]:
-        """Phones that nobody else has."""
+        """Return new phones."""
         return [f"+1555{next(self._numbers)}" for _ in range(how_many)]
 
     def text(self, phones: Iterable[str], times: int = 1) -> Replied:
-        """They all text, in turn."""
+        """Let all of them text, in turn."""
         said: Replied = {phone: [] for phone in phones}
         for n, phone in itertools.product(range(times), said):
             said[phone].append(f"{WORD} {n} of {phone[-4:]}")
@@ -95,7 +95,7 @@ class Standing:
         return said
 
     def announce(self, sid: str) -> int:
-        """Tell the bridge of a text, as Twilio does; the status of the answer."""
+        """Call the webhook for a text, as Twilio does. Return the status of the answer."""
         [told] = [event for event in self.simulator.ledger.of(Text) if event.sid == sid]
         account = self.settings["TWILIO_ACCOUNT_SID"]
         form = {"MessageSid": sid, "AccountSid": account, "From": told.phone, "To": told.number, "Body": told.body}
@@ -104,7 +104,7 @@ class Standing:
         return self.web.post(url, data=form, headers={"X-Twilio-Signature": signature}).status_code
 
     def unannounced(self, phones: Iterable[str], times: int = 1) -> Replied:
-        """They text, and the bridge is not told."""
+        """Let them text without a webhook."""
         self.simulator.faults.set("webhooks_lost")
         try:
             return self.text(phones, times)
@@ -114,14 +114,14 @@ class Standing:
     # -- what happened ---------------------------------------------------------------------------------------------
 
     def received(self, phone: str) -> list[str]:
-        """What the agent has heard of this person, text by text."""
+        """Return the texts of this person that the agent has received."""
         return [line for turn in self.simulator.agent.received(phone) for line in turn.split("\n")]
 
     def got(self, phone: str) -> list[str]:
         return [event.body for event in self.simulator.ledger.about(phone) if isinstance(event, Sent)]
 
     def sids(self, phones: Iterable[str]) -> list[str]:
-        """The carrier's names of what they texted, in the order of the texts."""
+        """Return the carrier's ids of their texts, in order."""
         phones = set(phones)
         return [event.sid for event in self.simulator.ledger.of(Text) if event.phone in phones]
 
@@ -130,40 +130,40 @@ class Standing:
             return list(connection.scalars(query))
 
     def stored(self, said: Replied) -> bool:
-        """Has the bridge taken in all of it?"""
+        """Return whether the bridge has stored all of it."""
         texts = select(func.count(Message.id)).join(Conversation)
         theirs = texts.where(Conversation.phone.in_(said), Message.direction == Direction.IN)
         return self.rows(theirs) == [sum(map(len, said.values()))]
 
     @contextmanager
     def locked(self, phone: str) -> Iterator[None]:
-        """Nobody else can write to this person's conversation meanwhile."""
+        """Lock this person's conversation against all others."""
         with self._engine.begin() as connection:
             connection.execute(select(Conversation.id).where(Conversation.phone == phone).with_for_update())
             yield
 
     def end_leases(self, queue: ConversationQueue, phones: Iterable[str]) -> None:
-        """At this moment, as if they had begun long ago."""
+        """End the leases of their queues now, as if they had begun long ago."""
         theirs = update(Conversation).where(Conversation.phone.in_(list(phones)))
         with self._engine.begin() as connection:
             connection.execute(theirs.values({queue.due_at: datetime.now(UTC)}))
 
     def nothing_left(self) -> bool:
-        """No line is due, now or later: nothing will happen any more that has not happened yet."""
+        """Return whether no queue is due, now or later: no more work will happen."""
         due = or_(Conversation.turn_due_at.is_not(None), Conversation.delivery_due_at.is_not(None))
         return not self.rows(select(Conversation.id).where(due))
 
     def must_have_answered(self, said: Replied) -> None:
-        """Each text was heard once, each answer came to its own phone once, all of it in order."""
+        """Wait until each text was received once, and each answer came to its own phone once, all in order."""
         self.must_come_to_rest(said, 90)
         for phone, bodies in said.items():
             assert self.received(phone) == bodies
             assert self.got(phone) == [f"re: {body}" for body in bodies]
 
     def must_come_to_rest(self, said: Replied, within: float) -> None:
-        """The same, but where a text had to be fetched from the carrier's list it may be late."""
+        """Wait until all are answered. A text that was fetched from the carrier's list may come late."""
         until(
-            lambda: self._answered(said) and self.nothing_left(), "everybody has answers, and nothing is left", within
+            lambda: self._answered(said) and self.nothing_left(), "all people have answers, and no work is left", within
         )
         verdict = judge(self._ledger_of(said))
         assert verdict.ok, f"{verdict} {dict(verdict.examples)}"
@@ -181,13 +181,13 @@ class Standing:
 
 @contextmanager
 def standing_on(database: str, broker: str, folder: Path, *, fetches: bool = False) -> Iterator[Standing]:
-    """A bridge on these two, with its tables made and none of its processes started.
+    """Yield a bridge on these two, with its tables and without processes.
 
-    ``fetches``: also what nobody tells it of, from the carrier's list.
+    ``fetches``: it also fetches texts from the carrier's list.
     """
     simulator = Simulator(SimulatorSettings(echo=True, account_sid="AC" + "5" * 32, auth_token="token-of-the-account"))
-    with serve(simulator) as vendors:
-        settings = settings_for(simulator, vendors, database, broker)
+    with serve(simulator) as providers:
+        settings = settings_for(simulator, providers, database, broker)
         settings["TWILIO_NUMBERS"] = ",".join(simulator.settings.numbers) if fetches else ""
         simulator.webhook_url = f"{settings['PUBLIC_URL']}/twilio/inbound#rc=5&rp=5xx,ct,rt"
         standing = Standing(simulator, Processes(folder, settings), build_engine(database), settings)
@@ -198,7 +198,7 @@ def standing_on(database: str, broker: str, folder: Path, *, fetches: bool = Fal
             standing.close()
 
 
-def settings_for(simulator: Simulator, vendors: str, database: str, broker: str) -> dict[str, str]:
+def settings_for(simulator: Simulator, providers: str, database: str, broker: str) -> dict[str, str]:
     url, port = make_url(database), free_port(HERE)
     return {
         "DATABASE_URL": url.set(password=url.password or PASSWORD).render_as_string(hide_password=False),
@@ -207,10 +207,10 @@ def settings_for(simulator: Simulator, vendors: str, database: str, broker: str)
         "PUBLIC_URL": f"http://{HERE}:{port}",
         "TWILIO_ACCOUNT_SID": simulator.settings.account_sid,
         "TWILIO_AUTH_TOKEN": simulator.settings.auth_token,
-        "TWILIO_API_BASE_URL": vendors,
+        "TWILIO_API_BASE_URL": providers,
         "RETELL_API_KEY": simulator.settings.retell_api_key,
         "RETELL_AGENT_ID": simulator.settings.agent_id,
-        "RETELL_BASE_URL": vendors,
+        "RETELL_BASE_URL": providers,
         "ADMIN_TOKEN": TOKEN,
         "WORKER_CONCURRENCY": "16",
     }

@@ -1,4 +1,4 @@
-"""The door to the database: an engine with the habits that both PostgreSQL and SQLite need."""
+"""The engine and the sessions, set up for what PostgreSQL and SQLite each need."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from bridge.db.fair_pool import FairPool
 from bridge.db.postgres import BEGIN, ON_CONNECT, Connection, Unfit
 
 POOL_TIMEOUT = 10
-"""Seconds a thread waits for a free connection. Sessions are short: longer means that the database hangs."""
+"""Seconds to wait for a free connection. Sessions are short: a longer wait means that the database hangs."""
 
 SILENCE = 20
-"""Seconds. Longer than any statement may take: who says nothing for so long will say nothing more."""
+"""Seconds to wait for an answer of the server. Longer than any statement may take: no answer will come after that."""
 
 SQLITE_BUSY_TIMEOUT = 10
-"""Seconds that a writer waits for the other writer."""
+"""Seconds for which a writer waits for the other writer."""
 
 OLDEST_SQLITE = (3, 35)
-"""The first one that can tell what an INSERT or an UPDATE has done."""
+"""The first release with RETURNING."""
 
 AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout)
-"""How a database that is away, restarting or overloaded shows itself."""
+"""The errors of a database that is away, restarting or overloaded."""
 
 PATIENCE = 60
-"""Seconds that the result of an outside call is kept in hand while the database is away. Bookings are longer."""
+"""Seconds for which a worker keeps the result of an outside call while the database is away. Leases are longer."""
 
 Sessions = sessionmaker[Session]
 
@@ -43,14 +43,14 @@ patient = retry(
     wait=wait_exponential(multiplier=0.1, max=2),
     reraise=True,
 )
-"""Decorates a transaction that may be run again when its commit had no known outcome."""
+"""Decorate a transaction that may run again if the outcome of its commit is unknown."""
 
 
 def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> Engine:
-    """An engine on PostgreSQL (psycopg 3) or SQLite, connecting only when first used.
+    """Return an engine on PostgreSQL (psycopg 3) or SQLite. It connects when it is first used.
 
-    ``silence`` is how many seconds PostgreSQL may leave a statement without an answer. Errors never show parameters:
-    they hold numbers and texts. On SQLite there is one connection, whatever ``pool_size`` and ``silence`` say.
+    ``silence``: how many seconds to wait for PostgreSQL's answer to a statement. Errors never show parameters: these
+    hold phone numbers and texts. SQLite has one connection, whatever ``pool_size`` and ``silence`` are.
     """
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite(url)
@@ -68,7 +68,7 @@ def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: object, _record: object, args: Any, kwargs: Any) -> Connection:
         connection = Connection.opened(*args, silence=silence, **kwargs)
-        if connection.pooled:  # only then: one who listens costs each statement of an engine some time
+        if connection.pooled:  # only then: a listener costs time at each statement
             event.listen(engine, "begin", _begin_behind_a_pooler)
         return connection
 
@@ -81,7 +81,7 @@ def _begin_behind_a_pooler(connection: Any) -> None:
 
 
 def must_fit(url: str) -> None:
-    """Raises :class:`SettingsError` where this database can never be used. One that is away may come back."""
+    """Raise :class:`SettingsError` if this database can never be used. A database that is away may come back."""
     if make_url(url).get_backend_name() == "sqlite":
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             oldest = ".".join(map(str, OLDEST_SQLITE))
@@ -100,32 +100,34 @@ def must_fit(url: str) -> None:
 
 
 def unfit(error: BaseException) -> str | None:
-    """Why the database can't be used, where it is not just away."""
+    """Return why the database can never be used; None if it is only away."""
     cause = getattr(error, "orig", None)
     return str(cause) if isinstance(cause, Unfit) else None
 
 
 def build_sessions(engine: Engine) -> Sessions:
-    """Sessions of this engine.
+    """Return a maker of sessions on this engine.
 
-    A row may still be read for the log after its commit; nothing else of it leaves a session.
+    A row can be read after its commit, but only for the log. No other use of it leaves a session.
 
-    An UPDATE leaves alone what the session has loaded of its rows: nothing here looks at that afterwards, and to
-    compare would cost a fifth of the processor's time of a turn.
+    An UPDATE does not refresh the rows that the session has loaded. No code reads them afterwards, and the comparison
+    would cost a fifth of a turn's processor time.
     """
     return sessionmaker(engine, expire_on_commit=False, execution_options={"synchronize_session": False})
 
 
 def insert_if_new(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that can leave alone what is there. Both databases can; only the dialects' own INSERTs can say it."""
+    """Return an INSERT with an ON CONFLICT clause, which only the dialects' own INSERTs have."""
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
 
 
 def _sqlite(url: str) -> Engine:
-    """One connection, for which the threads queue: there is one writer at a time anyway, and where many connections
-    wait for the file's lock, SQLite lets each of them try again now and then, and some for seconds.
+    """Return an engine with one connection, for which the threads queue.
+
+    SQLite has one writer at a time anyway. If many connections wait for the file's lock, each only polls for it, and
+    some wait for seconds.
     """
     engine = create_engine(
         url,
@@ -139,14 +141,14 @@ def _sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself: see _begin
+        connection.isolation_level = None  # the driver must not begin transactions: see _begin
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        # A transaction that starts by reading and writes later fails at once when another one wrote in between;
-        # one that takes the write lock first only waits.
+        # A transaction that reads first and writes later fails when another one has written in between.
+        # A transaction that takes the write lock first only waits.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine

@@ -1,8 +1,8 @@
-"""A pool of database connections that serves first who has waited longest.
+"""A pool of database connections that serves the thread first that has waited longest.
 
-SQLAlchemy's own only wakes a waiting thread up: who has just given a connection back and wants the next one takes it
-again before the other one is awake. Of few connections, a thread with much to do keeps all others from theirs for
-seconds, a webhook for longer than Twilio waits.
+SQLAlchemy's own pool only wakes a waiting thread. A thread that has just returned a connection can take it again before
+the other thread is awake. With few connections, one busy thread then blocks the others for seconds, and a webhook for
+longer than Twilio waits.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from sqlalchemy.util.queue import Empty, Full, QueueCommon
 
 
 class InOrder(QueueCommon[Any]):
-    """What is put goes to whoever waits, in the order in which they came, and only then into the queue."""
+    """Give each item to the thread that has waited longest; keep it only if no thread waits."""
 
     def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
         self.maxsize = maxsize
         self.use_lifo = use_lifo
-        self._lock = threading.RLock()  # a connection may be given back by the garbage collector, in the middle of get
+        self._lock = threading.RLock()  # the garbage collector may return a connection in the middle of get
         self._free: deque[Any] = deque()
         self._waiting: deque[Future[Any]] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many threads wait."""
         return len(self._waiting)
 
     def qsize(self) -> int:
@@ -41,7 +41,7 @@ class InOrder(QueueCommon[Any]):
         return 0 < self.maxsize <= len(self._free)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Never waits: there are no more connections than places."""
+        """Put the item without waiting: there are never more connections than the pool has room for."""
         with self._lock:
             while self._waiting:
                 next_one = self._waiting.popleft()
@@ -66,7 +66,7 @@ class InOrder(QueueCommon[Any]):
             if mine.cancel():
                 raise Empty from None
             return mine.result()  # it came at the last moment
-        except BaseException:  # who is interrupted takes none
+        except BaseException:  # an interrupted thread takes no connection
             if not mine.cancel():
                 self.put(mine.result())
             raise

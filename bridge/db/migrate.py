@@ -1,6 +1,6 @@
-"""Brings a database to the newest migration, and tells whether it is there.
+"""Migrations: upgrade a database to the newest revision, and check whether it is there.
 
-The revisions themselves are in ``migrations/``, beside the package.
+The revisions are in ``migrations/``, beside the package.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 def upgrade(url: str) -> None:
-    """Run what is missing, in one transaction. Two at once do no harm: the second waits, and finds nothing to do."""
+    """Run the missing revisions in one transaction. Of two at once, the second waits and finds nothing to do."""
     config = _config()
     config.attributes["url"] = url
     command.upgrade(config, "head")
 
 
 def head() -> str:
-    """The newest revision of this code."""
+    """Return the newest revision of this code."""
     revision = _revisions().get_current_head()
     if revision is None:
-        raise LookupError("there are no migrations")
+        raise LookupError(f"there are no migrations in {_MIGRATIONS}; install the bridge from its whole repository")
     return revision
 
 
 def at_head(connection: Connection) -> bool:
-    """Has everything been run that this code needs? A database that a newer release took further is fine too."""
+    """Return whether all revisions of this code were run. The revision of a newer release counts as well."""
     current = MigrationContext.configure(connection).get_current_heads()
     return bool(current) and all(revision == head() or revision not in _known() for revision in current)
 

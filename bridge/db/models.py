@@ -1,43 +1,43 @@
-"""The tables, and the states of their rows. The database is the truth; everything else is a doorbell.
+"""The tables, and the states of their rows. All state is in the database; the broker only carries wake-ups.
 
-    conversations   one per pair of our number and theirs; carries two lines of waiting work
-    chats           the provider's sessions; at most one ongoing per conversation
-    turns           what is said to the agent at once; at most one open per conversation
-    messages        every text, in and out; the carrier's id is unique
-    workers         which processes are alive, so that the work of a dead one is known at once
-    holds           vendors, or agents, that serve nobody at the moment: their work waits, one try at a time probes
-    task_errors     unexpected errors that come again and again; the rows of a bridge that works are none
-    senders         when each of our senders may send again, so that the carrier's queues stay short
-    catch_ups       up to when the carrier's own list of texts was read, for each of our numbers
-    opt_outs        who wants no texts any more, from which of our numbers
+    conversations     one per pair of our number and a person's; carries the two queues of waiting work
+    chats             the agent's sessions; at most one ongoing per conversation
+    turns             the texts that the agent gets together; at most one open per conversation
+    messages          every text, in and out; the carrier's id is unique
+    workers           the processes that are alive, so that the work of a stalled worker is found soon
+    circuit_breakers  providers, agents and senders whose work waits, while one probe at a time tries again
+    task_errors       unexpected errors that come again and again; empty while the bridge works
+    senders           when each of our senders may send again, so that the carrier's queues stay short
+    inbound_cursors   up to when the carrier's list of texts was read, for each of our numbers
+    opt_outs          people who want no texts any more, and from which of our numbers
 
 States and their arrows::
 
-    text in     WAITING ──> TAKEN ──> ANSWERED        TAKEN: it belongs to a turn
-                   │           ├────> GIVEN_UP
-                   ├───────────┴────> CANCELED        the person has opted out
-                   └────────────────> IGNORED         over a limit, mostly from the start: see bridge.inbound.limits
-                REFUSED                               media or nothing readable: never goes to the agent
-                KEYWORD                               STOP, START or HELP: neither
-                REACTION                              a like or its like: neither; see ``reacts_to``
-                UNANSWERABLE                          from a sender that nobody can answer: neither
-                OPTED_OUT                             it came while the person was opted out: neither
+    text in     WAITING ──> IN_TURN ──> ANSWERED      IN_TURN: it belongs to a turn
+                   │           ├──────> GIVEN_UP
+                   ├───────────┴──────> CANCELED      the person has opted out
+                   └──────────────────> IGNORED       over a limit, mostly from the start: see bridge.inbound.limits
+                REFUSED                               media or nothing readable: it never goes to the agent
+                KEYWORD                               STOP, START or HELP: nor does this
+                REACTION                              a like or a similar sign: nor does this; see ``reacts_to``
+                UNANSWERABLE                          from a sender that can't be answered: nor does this
+                OPTED_OUT                             received while the person was opted out: nor does this
 
-    turn        WAITING <──> ASKING ──> ANSWERED      ASKING: it was said, or may have been
+    turn        WAITING <──> ASKING ──> ANSWERED      ASKING: the agent has received it, or may have
                    └───────────┼──────> GIVEN_UP
                                └──────> CANCELED      from either: the person has opted out
 
-    text out    QUEUED <──> SENDING ──> SENT          SENDING: the carrier has it, or may have
-                   └───────────┼──────> GIVEN_UP      what the carrier tells after SENT stands in ``delivery``;
+    text out    QUEUED <──> SENDING ──> SENT          SENDING: the carrier has accepted it, or may have
+                   └───────────┼──────> GIVEN_UP      ``delivery`` has the carrier's reports after SENT;
                                └──────> CANCELED      from either: the person has opted out
-                                                       what it could not bring may go again, as a new text
+                                                       an undelivered text may be sent again, as a new one
 
-    chat        ONGOING ──> ENDING ──> ENDED          ENDING: decided here, the provider is still to be told
+    chat        ONGOING ──> ENDING ──> ENDED          ENDING: ended here, and not yet at the provider
                    └─────────────────────^
 
-A line is the work of one conversation that must happen one after the other: its turns, and its texts to the phone.
-``due_at`` says when somebody must look at it next (NULL: nothing waits), and is booked ahead before any work begins:
-claim, back-off and recovery after a crash are this one column. See ``bridge.queues.conversation_queue``.
+A queue holds the work of one conversation that must happen in order: its turns, or its texts to the phone. ``due_at``
+is the moment at which a worker must look at it next (NULL: nothing waits). A claim moves it ahead before any work
+begins: lease, backoff and recovery after a crash are this one column. See ``bridge.queues.conversation_queue``.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC. SQLite forgets time zones, so they are put on and taken off here."""
+    """A moment in UTC. SQLite forgets time zones, so this type adds them when it reads."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -79,7 +79,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment without a time zone: use datetime.now(UTC)")
+            raise ValueError("a moment has no time zone; use datetime.now(UTC)")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -126,29 +126,29 @@ class ChatStatus(StrEnum):
 
 OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
 ANSWERED_BY_US = (MessageStatus.REFUSED, MessageStatus.KEYWORD)
-"""Texts of people that the bridge answers itself, if anybody does."""
+"""Texts of people that only the bridge may answer, and never the agent."""
 NEVER_ANSWERED = (MessageStatus.REACTION, MessageStatus.UNANSWERABLE)
-"""Texts that have no answer, whoever sent them."""
+"""Texts that never get an answer."""
 UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
 
 Id = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows by itself only when the key is a plain INTEGER."""
+"""SQLite numbers rows only if the key is a plain INTEGER."""
 
 
 def one_of(column: InstrumentedAttribute[Any], values: Iterable[StrEnum]) -> ColumnElement[bool]:
-    """Written out, as in the condition of a partial index: SQLite does not take a list of parameters for the same."""
+    """Return a condition with the values written out, as in a partial index. With parameters SQLite does not use it."""
     return column.in_([literal(value, column.type, literal_execute=True) for value in values])
 
 
 def _enum(kind: type[StrEnum]) -> Enum:
-    """Stored as its value in a plain string column, so that a new state needs no migration of a type."""
+    """Store a state as its value in a plain string column, so that a new state needs no migration of a type."""
     return Enum(kind, native_enum=False, length=16, values_callable=lambda members: [m.value for m in members])
 
 
 class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, str: Text}
     metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s"})
-    """SQLite can change a constraint only by its name."""
+    """SQLite can change a constraint only by its name, so each has one."""
 
 
 class Conversation(Base):
@@ -160,16 +160,16 @@ class Conversation(Base):
     bridge_number: Mapped[str] = mapped_column(String(255))
     phone: Mapped[str] = mapped_column(String(255))
     service: Mapped[str | None] = mapped_column(String(64))
-    """The carrier's messaging service that our number belonged to when it was last texted; NULL where it told none."""
+    """The messaging service of our number in the last text that named one; NULL: no text has named one."""
     created_at: Mapped[datetime]
 
     turn_due_at: Mapped[datetime | None]
     turn_lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
-    """Counts the claims. Who settles must hold the newest: a worker that outlived its booking does not."""
+    """Counts the claims (a fencing token). A worker can settle only with the newest one."""
     turn_leased_by: Mapped[str | None] = mapped_column(String(32))
     turn_notified_at: Mapped[datetime | None]
     turn_debounce_deadline: Mapped[datetime | None]
-    """The person may still be typing, and ``turn_due_at`` moves ahead at each text, at most to here; else NULL."""
+    """Each text moves ``turn_due_at`` ahead, at most to here: the person may still be typing. NULL: no debounce."""
 
     delivery_due_at: Mapped[datetime | None]
     delivery_lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
@@ -177,9 +177,9 @@ class Conversation(Base):
     delivery_notified_at: Mapped[datetime | None]
 
     limit_notice_at: Mapped[datetime | None]
-    """When the person was last told that a text is over a limit."""
+    """When the person last got the notice that a text is over a limit."""
     throttled_at: Mapped[datetime | None]
-    """When texts were last made to wait because the person had had too many turns."""
+    """When texts last had to wait because the person had had too many turns."""
 
     __table_args__ = (
         Index("uq_conversations_pair", "bridge_number", "phone", unique=True),
@@ -188,7 +188,7 @@ class Conversation(Base):
 
 
 def _partial(name: str, *columns: Any, where: Any, unique: bool = False) -> Index:
-    """An index over the few rows that still need something; it stays small as history grows."""
+    """Make an index over the few rows that still need work. It stays small as history grows."""
     return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
 
@@ -214,19 +214,19 @@ class Chat(Base):
     provider: Mapped[str] = mapped_column(String(16))
     provider_chat_id: Mapped[str] = mapped_column(String(255))
     agent_id: Mapped[str] = mapped_column(String(255), server_default="")
-    """Which of the provider's agents it was opened with."""
+    """The provider's agent that it was opened with."""
     status: Mapped[ChatStatus] = mapped_column(_enum(ChatStatus))
     started_at: Mapped[datetime]
     last_activity_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None] = mapped_column(String(64))
     due_at: Mapped[datetime | None]
-    """When the provider must be told (again) that the chat is over."""
+    """When to end the chat at the provider, or to try that again."""
 
     user_items: Mapped[int] = mapped_column(Integer, server_default="0")
-    """How many of the person's messages the chat is known to hold."""
+    """How many of the person's messages the chat holds, as far as known."""
     last_item_id: Mapped[str | None] = mapped_column(String(255))
-    """The newest item that is known, where the provider names its items."""
+    """The id of the newest known item, if the provider has ids for its items."""
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often the provider has failed in this chat since its last answer, while it served others."""
 
@@ -239,7 +239,7 @@ _partial("ix_chats_due_at", Chat.due_at, where=Chat.due_at.is_not(None))
 
 
 class Turn(Base):
-    """What is said to the agent at once: one text, or several that waited, joined by newlines."""
+    """The text that the agent gets in one request: one message, or several that waited, joined by newlines."""
 
     __tablename__ = "turns"
 
@@ -252,15 +252,15 @@ class Turn(Base):
     expires_at: Mapped[datetime]
     """After this moment the turn is given up."""
     asked_at: Mapped[datetime | None]
-    """When it was last said; NULL: never."""
+    """When the agent was last asked; NULL: never."""
     response_received: Mapped[bool] = mapped_column(server_default=false())
-    """The agent's provider has answered that, with an error: nothing of it is on its way any more."""
+    """The provider has answered the last request with an error: nothing of it is on its way any more."""
     items_at_last_check: Mapped[int | None] = mapped_column(Integer)
-    """How many items the chat had at the last look: an answer counts once it has stopped growing."""
+    """How many items the chat had at the last check: an answer is complete once it has stopped growing."""
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
-    """How often the provider has failed at it while it served others. See ``bridge.turns.poison``."""
+    """How often the provider has failed at this turn while it served others. See ``bridge.turns.poison``."""
     failed_at: Mapped[datetime | None]
-    """When it last failed at it, whether others were served or not."""
+    """When the provider last failed at this turn, whether it served others or not."""
     settled_at: Mapped[datetime | None]
     error: Mapped[str | None]
     """Why the last attempt failed, in words that are safe to show."""
@@ -280,51 +280,51 @@ class Message(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
     turn_id: Mapped[int | None] = mapped_column(ForeignKey("turns.id"))
-    """In: the turn that says it. Out: the turn that it answers; NULL where the bridge speaks for itself."""
+    """In: the turn that it belongs to. Out: the turn that it answers; NULL: a text of the bridge itself."""
     direction: Mapped[Direction] = mapped_column(_enum(Direction))
     status: Mapped[MessageStatus] = mapped_column(_enum(MessageStatus))
     body: Mapped[str]
     media: Mapped[int] = mapped_column(Integer, server_default="0")
     extras: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
-    """In: what else the carrier told of it, by the carrier's names; nobody is told that but operators."""
+    """In: further fields of the webhook, by the carrier's names. Only operators see them."""
     reacts_to: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
-    """In: the text of ours that it is a reaction to, where that is known."""
+    """In: the text of ours that it reacts to, if that is known."""
     segments: Mapped[int | None] = mapped_column(Integer)
-    """Out: how many the carrier bills for it, by our count."""
+    """Out: how many segments the carrier bills, by our count."""
     created_at: Mapped[datetime]
     carrier_id: Mapped[str | None] = mapped_column(String(64))
     reference: Mapped[str | None] = mapped_column(String(32))
-    """Out: our own name for it in the status-callback address."""
+    """Out: our own name for it, in the address of its status callback."""
     is_opt_out_confirmation: Mapped[bool] = mapped_column(server_default=false())
-    """Out: it confirms that the person has opted out, and is the one text that still goes to them."""
+    """Out: it confirms an opt-out. It is the only text that is sent after one."""
 
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     expires_at: Mapped[datetime | None]
-    """Out: after this moment it is given up."""
+    """Out: after this moment the text is given up."""
     not_before: Mapped[datetime | None]
-    """Out: its place in the stream of its sender, not to be sent before; NULL: it has none yet."""
+    """Out: its slot in the stream of its sender: it is not sent before. NULL: it has no slot yet."""
     first_attempt_at: Mapped[datetime | None]
     attempted_at: Mapped[datetime | None]
-    """The last attempt."""
+    """The time of the last attempt."""
     response_received: Mapped[bool] = mapped_column(server_default=false())
-    """The carrier has answered the last attempt, with an error: nothing of it is on its way any more."""
+    """The carrier has answered the last attempt with an error: nothing of it is on its way any more."""
     settled_at: Mapped[datetime | None]
-    """Out: when it was sent or given up, or when the carrier told that it could not bring it. In: when it got the last
-    of its states; NULL where it has had that one from the start."""
+    """Out: when it was sent or given up, or when the carrier reported it as undelivered. In: when it got its last
+    state; NULL: it has had that state from the start."""
     delivery: Mapped[Delivery | None] = mapped_column(_enum(Delivery))
     error_code: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]
     duplicate_carrier_id: Mapped[str | None] = mapped_column(String(64))
-    """The carrier's id of a second copy, where a callback has shown that there is one."""
+    """The carrier's id of a second copy, if a callback has shown that there is one."""
 
     poll_status_at: Mapped[datetime | None]
-    """When to ask the carrier what became of it; NULL: that is known, or no longer asked."""
+    """When to ask the carrier for its status; NULL: the status is final, or the bridge asks no more."""
     resend_at: Mapped[datetime | None]
-    """When it goes again as a new text, because it was not delivered."""
+    """When to send it again as a new text, because it was not delivered."""
     resent_as: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
-    """That new text, or the first of several."""
+    """The new text, or the first of several."""
     resends: Mapped[int] = mapped_column(Integer, server_default="0")
-    """How many texts with these words failed before this one."""
+    """How many copies of this text failed before it."""
 
 
 Index("uq_messages_carrier_id", Message.carrier_id, unique=True)
@@ -356,7 +356,7 @@ _partial("uq_messages_resent_as", Message.resent_as, where=Message.resent_as.is_
 
 
 class Worker(Base):
-    """A process that claims work. It says every few seconds that it is alive."""
+    """A process that claims work. It writes a heartbeat every few seconds."""
 
     __tablename__ = "workers"
 
@@ -365,52 +365,50 @@ class Worker(Base):
 
 
 class CircuitBreaker(Base):
-    """A vendor that serves none of our messages: a refused account, a bill, an address that nobody answers at.
+    """An open circuit: a provider serves none of our messages (a refused account, a bill, an unreachable address).
 
-    Or one agent there that does not exist, or one sender that is not in order, while the others are served.
+    Or an agent there does not exist, or a sender has a fault, while the others are served.
     """
 
     __tablename__ = "circuit_breakers"
 
     scope: Mapped[str] = mapped_column(String(300), primary_key=True)
-    """The vendor, or the vendor and the agent's id or the sender; see ``bridge.providers.errors.scope_of``."""
+    """The provider, or the provider and the agent's id or the sender; see ``bridge.providers.errors.scope_of``."""
     cause: Mapped[str]
     since: Mapped[datetime]
     probe_at: Mapped[datetime]
-    """When one piece of work may try again whether all is well."""
+    """When the next piece of work may probe the circuit."""
     probes: Mapped[int] = mapped_column(Integer, server_default="0")
     from_receipt: Mapped[bool] = mapped_column(server_default=false())
-    """The vendor takes our messages and fails afterwards: that one is taken proves nothing."""
+    """The carrier accepts our messages and reports the failure later: an accepted one proves nothing."""
     probe_failed: Mapped[bool] = mapped_column(server_default=false())
     """A message has failed since the last probe."""
 
 
 class TaskError(Base):
-    """An unexpected error in a step, for one row: how often it came one after the other. See
-    ``bridge.queues.task_errors``.
-    """
+    """Unexpected errors of a task for one row, and how many came in a row. See ``bridge.queues.task_errors``."""
 
     __tablename__ = "task_errors"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     task: Mapped[str] = mapped_column(String(32))
     row_id: Mapped[int] = mapped_column(BigInteger)
-    """The conversation or the chat that the step was called for; 0: a job of the clock."""
+    """The conversation or the chat that the task was called for; 0: a job of the clock."""
     conversation_id: Mapped[int | None] = mapped_column(BigInteger)
-    """No foreign key: an error must be noted whatever is wrong with the rows."""
+    """No foreign key: an error must be recorded even if rows are wrong."""
     error: Mapped[str]
-    """Its kind and its place in the code, without its words."""
+    """The error's type and its place in the code, without its words."""
     times: Mapped[int] = mapped_column(Integer)
     since: Mapped[datetime]
     last_at: Mapped[datetime]
     stands_until: Mapped[datetime]
-    """If it does not come again until then, it is over."""
+    """If the error does not come again until then, it is over."""
 
     __table_args__ = (Index("uq_task_errors", "task", "row_id", unique=True),)
 
 
 class Sender(Base):
-    """One of our numbers, or the service that sends for them, and how much was sent, lately and ever.
+    """One of our numbers, or the service that sends for them, and how much it has sent, lately and ever.
 
     See ``bridge.outbound.rate_limiter``.
     """
@@ -419,29 +417,29 @@ class Sender(Base):
 
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     free_at: Mapped[int] = mapped_column(BigInteger)
-    """When all that has a place would be sent at its rate, in microseconds since 1970: a number, because both databases
-    can add to one in the UPDATE that reads it."""
+    """When all texts with a slot will be sent at the sender's rate, in microseconds since 1970. It is a number, because
+    both databases can add to a number in the UPDATE that reads it."""
     paused_until: Mapped[datetime | None]
-    """The carrier's queue for it is full; nothing is sent before."""
+    """The carrier's queue for this sender is full; nothing is sent before."""
     refusals: Mapped[int] = mapped_column(Integer, server_default="0")
-    """How often that came one after the other."""
+    """How often in a row the queue was full."""
     texts: Mapped[int] = mapped_column(BigInteger, server_default="0")
     segments: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    """How much was given a place, since the first text. They only grow."""
+    """How much got a slot since the first text. Both counts only grow."""
 
 
 class InboundCursor(Base):
-    """How far the carrier's list of the texts to one number was read."""
+    """How far catch-up has read the carrier's list of the texts to one number."""
 
     __tablename__ = "inbound_cursors"
 
     bridge_number: Mapped[str] = mapped_column(String(255), primary_key=True)
     read_until: Mapped[datetime]
-    """Every text that the carrier had by then is stored, by the carrier's clock."""
+    """Every text that the carrier had by this moment of its clock is stored."""
 
 
 class OptOut(Base):
-    """A person who wants no texts any more. The row stays when they opt in again: that moment counts too."""
+    """A person who wants no texts any more. The row stays after an opt-in: that moment counts too."""
 
     __tablename__ = "opt_outs"
 
@@ -449,8 +447,8 @@ class OptOut(Base):
     scope: Mapped[str] = mapped_column(String(255), primary_key=True)
     """One of our numbers, or ``*`` for all of them."""
     service: Mapped[str | None] = mapped_column(String(64))
-    """All numbers of this messaging service are meant too."""
+    """The opt-out also covers all numbers of this messaging service."""
     since: Mapped[datetime]
     cause: Mapped[str] = mapped_column(String(64))
     ended_at: Mapped[datetime | None]
-    """When they opted in again; what the carrier refused before that moment says nothing any more."""
+    """When the person opted in again; refusals of the carrier from before that moment no longer count."""

@@ -1,13 +1,14 @@
-"""A connection to PostgreSQL: patient only for a while, aware of a pooler, and only to a server that will do.
+"""The connection to PostgreSQL: its class, and the checks when it is opened.
 
-What lives here: the connection's class, and what is done once when it is opened. The engine is in ``bridge.db.engine``.
+Every wait has an end, a pooler is detected, and a server that does not fit is refused. The engine is in
+``bridge.db.engine``.
 
-**A pooler** (PgBouncer in transaction mode, Supavisor and their like) gives each transaction whichever connection to
-the server is free. What belongs to a session is lost or reaches others: startup options, ``SET``, prepared statements.
+**A pooler** (PgBouncer in transaction mode, Supavisor and others) gives each transaction any free connection to the
+server. Session state is lost or reaches other clients: startup options, ``SET``, prepared statements.
 
-The bridge sends no startup options at all. It asks each new connection for its number at the server. A pooler has told
-another number at the start. Without a pooler, the same question sets the timeouts for the session. With one, they go
-along with each BEGIN, and no statement is prepared.
+The bridge sends no startup options. It asks each new connection for its process number at the server. A pooler has
+reported another number at the start. Without a pooler, the same query sets the timeouts for the session. With a pooler,
+each BEGIN carries them, and no statement is prepared.
 """
 
 from __future__ import annotations
@@ -19,56 +20,58 @@ import psycopg
 from psycopg.abc import PQGen
 
 CONNECT_TIMEOUT = 2
-"""Seconds. The webhook must say 503 while Twilio still listens, well before its 15 s."""
+"""Seconds to wait for a connection. The webhook must answer 503 well before Twilio's 15 s are over."""
 
 TCP_TIMEOUT = 5000
-"""Milliseconds. A database host that vanished without a word is noticed, and not waited for until TCP gives up."""
+"""Milliseconds without an acknowledgement after which a vanished database host is noticed, long before TCP gives up."""
 
 STATEMENT_TIMEOUT = 15
-"""Seconds. No statement of the bridge needs one; a lock that is held longer belongs to something that hangs."""
+"""Seconds for one statement. The bridge's own need less than one; a lock that is held longer belongs to a process that
+hangs."""
 
 IDLE_TIMEOUT = 15
-"""Seconds in the middle of a transaction. Nothing outside is called there: who is idle is halted, and holds locks."""
+"""Seconds without a statement in a transaction. No outside call is made there: an idle process was halted, and it
+holds locks."""
 
 ON_CONNECT: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT,
     "tcp_user_timeout": TCP_TIMEOUT,
     "application_name": "bridge",
-    "client_encoding": "UTF8",  # whatever the environment or the role says: people write emoji
+    "client_encoding": "UTF8",  # whatever the environment or the role has: people write emoji
 }
-"""All of it is kept on our side, or known to every pooler."""
+"""All of these stay on our side, or every pooler knows them."""
 
 PROTECTIONS = {
     "statement_timeout": f"{STATEMENT_TIMEOUT}s",
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
 }
-"""What holds in every transaction of the bridge."""
+"""The timeouts of every transaction of the bridge."""
 
 BEGIN = "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in PROTECTIONS.items())])
-"""One message to the server, like a plain BEGIN."""
+"""The BEGIN behind a pooler: one message to the server, like a plain BEGIN."""
 
 OLDEST = 12
-"""The oldest release of PostgreSQL that is accepted; older ones have had no corrections for years."""
+"""The oldest release of PostgreSQL that is accepted. Older ones have had no fixes for years."""
 
 ENCODING = "UTF8"
-"""The only encoding of a database that holds every character that people write."""
+"""The only encoding of a database that can store every character that people write."""
 
 T = TypeVar("T")
 
 
 class Unfit(psycopg.OperationalError):
-    """The server is there, and can't be used. Says why, and how to mend it."""
+    """The server answers and can't be used. The text has the reason and the fix."""
 
 
 class Connection(psycopg.Connection[Any]):
-    """Does not wait for ever for a server, or a proxy before it, that takes words and gives none."""
+    """A connection that does not wait for ever for a server, or a proxy before it, that accepts and never answers."""
 
     silence: float | None = None
     pooled = False
 
     @classmethod
     def opened(cls, *args: Any, silence: float | None, **kwargs: Any) -> Self:
-        """A new one, ready for transactions. Raises :class:`Unfit`."""
+        """Return a new connection, ready for transactions. Raises :class:`Unfit`."""
         connection = cls.connect(*args, autocommit=True, **kwargs)
         connection.silence = silence
         try:
@@ -83,16 +86,16 @@ class Connection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, timeout=timeout or self.silence)
         except psycopg.errors._WaitTimeout:
-            self.pgconn.finish()  # what the server makes of the statement is not known: this connection is of no use
+            self.pgconn.finish()  # the outcome of the statement is unknown: the connection is of no use
             raise psycopg.OperationalError("the database does not answer") from None
 
     def _check_server(self) -> None:
-        """The server has told both at the start: this costs nothing."""
+        """Refuse a server that does not fit. It reports version and encoding at the start, so this costs no query."""
         if fault := fault_of_server(self.info.parameter_status("server_encoding"), self.info.server_version):
             raise Unfit(fault)
 
     def _find_pooler(self) -> None:
-        """With one in between, the connection stays in autocommit, and each transaction begins by :data:`BEGIN`."""
+        """Detect a pooler. Behind one the connection stays in autocommit, and transactions begin by :data:`BEGIN`."""
         found = self.execute(_set_where_direct(PROTECTIONS), {"number": self.info.backend_pid}).fetchone()
         assert found
         (direct,) = found
@@ -104,7 +107,7 @@ class Connection(psycopg.Connection[Any]):
 
 
 def fault_of_server(encoding: str | None, version: int) -> str | None:
-    """Why a server can't be used; ``None`` when it can. What it does not tell is taken for good.
+    """Return why a server can't be used, or ``None``. A value that it does not report counts as good.
 
     ``version`` is written as PostgreSQL does: 150004 is 15.4.
     """
@@ -120,6 +123,6 @@ def fault_of_server(encoding: str | None, version: int) -> str | None:
 
 
 def _set_where_direct(parameters: Mapping[str, str]) -> str:
-    """Sets these for the session only where it is ours alone; behind a pooler they would reach other people's work."""
+    """Return a query that sets these for the session, but not behind a pooler: they would reach other clients."""
     sets = " AND ".join(f"set_config('{name}', '{value}', false) IS NOT NULL" for name, value in parameters.items())
     return f"SELECT CASE WHEN pg_backend_pid() = %(number)s THEN {sets} ELSE false END"

@@ -18,7 +18,7 @@ from bridge.db.engine import AWAY
 Sessions = sessionmaker[Session]
 
 Wake = Callable[[str, int], None]
-"""Wakes a worker for a task and the id of a row. It returns at once and never raises."""
+"""Wake a worker for a task and the id of a row. It returns immediately and never raises."""
 
 
 class Transaction:
@@ -46,7 +46,7 @@ class Transaction:
 
 
 class Database:
-    """Opens transactions and reads on one engine."""
+    """Transactions and reads on one engine."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Catching up: the texts that the carrier took while nobody here listened.
+"""Catch-up: fetch the texts that the carrier accepted and could not bring to the webhook.
 
-The carrier's own list is read again and again from where the last look ended. What it shows and the inbox has never
-seen comes in by the door that the webhook uses, so it does no harm when both bring a text, or when two looks are under
-way at once. How a list is paged: the carrier.
+The bridge reads the carrier's list again and again, each time from the end of the last round. A text that is not stored
+yet is received like one from the webhook. So it does no harm if both bring a text, or if two rounds run at once. The
+carrier's adapter does the paging.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OVERLAP = timedelta(minutes=5)
-"""A look begins so long before the end of the last one: two clocks differ, and a list may be late to show a text."""
+"""A round begins so long before the end of the last one: clocks differ, and the list may show a text late."""
 
 FIRST_LOOK = timedelta(minutes=10)
-"""The first one of all goes back so far: a bridge that is set up today has no answers to last week's texts."""
+"""How far the very first round goes back: a bridge that is set up today has no answers to last week's texts."""
 
 LEAVE_TO_WEBHOOK = timedelta(seconds=20)
-"""Texts that are younger may still be on their way here: carriers wait up to 15 s for a webhook's answer."""
+"""Younger texts may still come by the webhook: carriers wait up to 15 s for its answer."""
 
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before a page that could not be read is asked for again. To read a long list takes a while: if that began
-anew at each fault, it would never come to its end while faults are frequent.
+"""Seconds to wait before a failed page is requested again. A long list takes a while to read: if each fault restarted
+it, frequent faults would keep it from ever ending.
 """
 
 
 def catch_up(rt: Runtime, pauses: Sequence[float] = PAUSES) -> None:
-    """Store what people sent to our numbers and nobody told us. What fails now is read at the next call.
+    """Store the texts to our numbers that no webhook brought. The next call reads what fails now.
 
-    A carrier that serves nobody, or does not answer at all, is not asked for number after number: that would keep a
-    thread of the worker waiting for each. The order changes, so that a number whose list never comes holds up none.
-    Each spelling of a number has a list of its own, and so a mark.
+    The round ends at a provider-wide error, and when the carrier does not answer: each further number would block the
+    worker's thread again. The order is random, so a number whose list never comes does not block the others. Each
+    spelling of a number has its own list, and its own cursor.
     """
     numbers = [spelled for number in rt.settings.twilio_numbers for spelled in spellings(number)]
     for number in random.sample(numbers, len(numbers)):
@@ -64,7 +64,7 @@ def catch_up(rt: Runtime, pauses: Sequence[float] = PAUSES) -> None:
 
 
 def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
-    """One look, the oldest text first. Its progress is kept page by page: after a fault it goes on from there."""
+    """Read one list, the oldest text first. The cursor moves page by page: after a fault, the next round goes on."""
     until = rt.now() - LEAVE_TO_WEBHOOK
     since = _read_to(rt, number, until + OVERLAP - FIRST_LOOK) - OVERLAP
     pages = rt.carrier.received_by(number, since)
@@ -76,11 +76,12 @@ def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
 
 
 def _next_page(pages: Iterator[Sequence[InboundText]], pauses: Sequence[float]) -> Sequence[InboundText] | None:
-    """``None`` behind the last one."""
+    """Return the next page, or ``None`` after the last one."""
     return _patiently(lambda: next(pages, None), pauses)
 
 
 def _patiently(call: Callable[[], T], pauses: Sequence[float]) -> T:
+    """Make the call, and repeat it after each pause while an error is worth a retry."""
     for pause in pauses:
         try:
             return call()
@@ -92,7 +93,7 @@ def _patiently(call: Callable[[], T], pauses: Sequence[float]) -> T:
 
 
 def _readable(rt: Runtime, text: InboundText, pauses: Sequence[float]) -> InboundText:
-    """A text whose words the list hides, asked for by its id. They may be hidden there too: then it is told as such."""
+    """Fetch a text by its id if the list hides its words. If they are hidden there too, the text stays hidden."""
     if not text.hidden:
         return text
     try:
@@ -100,7 +101,7 @@ def _readable(rt: Runtime, text: InboundText, pauses: Sequence[float]) -> Inboun
     except RemoteError as error:
         if error.provider_wide or error.status is None:
             raise
-        log.warning("a text whose words are hidden in the list can't be asked for: %s", error)
+        log.warning("a text whose words are hidden in the list can't be fetched: %s", error)
         return text
     return text if shown is None else replace(text, body=shown.body, media=shown.media, hidden=shown.hidden)
 
@@ -118,7 +119,7 @@ def _store_all(rt: Runtime, unknown: Sequence[InboundText]) -> None:
 
 @patient
 def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
-    """Those that are not stored yet: mostly none, which costs one look-up for the page."""
+    """Return the texts that are not stored yet: mostly none, at the cost of one query for the page."""
     if not texts:
         return []
     with rt.database.transaction() as tx:
@@ -128,7 +129,7 @@ def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
 
 
 def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
-    """Where the last look ended. The first one notes its own beginning, so that nothing is lost if it fails."""
+    """Return the end of the last round. The first round stores its own beginning, so nothing is lost if it fails."""
     with rt.database.transaction() as tx:
         read_until = tx.session.scalar(select(InboundCursor.read_until).where(InboundCursor.bridge_number == number))
         if read_until is None:
@@ -139,7 +140,7 @@ def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
 
 @patient
 def _advance(rt: Runtime, number: str, read_until: datetime) -> None:
-    """Never back: another look may be ahead of this one."""
+    """Move the cursor, but never back: another round may be ahead of this one."""
     behind = (InboundCursor.bridge_number == number, InboundCursor.read_until < read_until)
     with rt.database.transaction() as tx:
         tx.session.execute(update(InboundCursor).where(*behind).values(read_until=read_until))

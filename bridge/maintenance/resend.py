@@ -32,7 +32,7 @@ def send_again(rt: Runtime, limit: int) -> None:
 def _send_one_again(rt: Runtime, message_id: int, conversation_id: int) -> None:
     """Add a new text with a reference of its own behind all that waits; or several, where one was too large.
 
-    A locked row is left for the next sweep: a halted process must not hold up all the others.
+    A locked row is left for the next sweep: a halted process must not delay the others.
     """
     unlocked = select(Conversation.id).where(Conversation.id == conversation_id).with_for_update(skip_locked=True)
     due = select(Message).where(Message.id == message_id, Message.resend_at <= rt.now())

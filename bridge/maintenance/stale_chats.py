@@ -1,4 +1,4 @@
-"""Ends the chats that are idle for too long."""
+"""Stale chats: the clock ends chats that are idle for too long."""
 
 from __future__ import annotations
 

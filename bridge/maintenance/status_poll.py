@@ -1,7 +1,7 @@
-"""Confirming: what became of the texts of which the carrier has told no end.
+"""The status poll: ask the carrier for the status of texts without a final one.
 
-Callbacks get lost, and some operators give no receipts at all. A text without a final status is asked for after twelve
-hours, and once more a day later; what the carrier says then counts as a callback does (``bridge.outbound.receipts``).
+Callbacks get lost, and some operators send no receipts at all. The bridge polls such a text after twelve hours, and
+once more a day later. The answer counts like a callback (``bridge.outbound.receipts``).
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from bridge.runtime import Runtime
 log = logging.getLogger(__name__)
 
 PAGE = 50
-"""Texts that one round asks for. What is left over waits for the next round, the oldest first."""
+"""The most texts in one round. The oldest come first; the rest waits for the next round."""
 
 LONGEST_ROUND = timedelta(seconds=60)
-"""A carrier that is slow is not to keep a thread for long."""
+"""The longest time for one round: a slow carrier must not block a thread for long."""
 
 ASK_AGAIN = timedelta(hours=24)
-"""Between the two times that a text is asked for."""
+"""The pause between the two polls of a text."""
 
 LEASE_FOR = timedelta(minutes=30)
-"""Until a text is asked for again that the carrier could not tell of, or that a round did not come to."""
+"""When a text is polled again if the carrier gave no answer, or if the round ended before it."""
 
 GIVE_UP_AFTER = timedelta(hours=72)
-"""After sending. Then it stays as it is, however often the carrier could not tell."""
+"""How long after sending a text is polled at most. Then its status stays as it is."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A text that is asked for, as plain values."""
+    """A text to poll, as plain values."""
 
     message_id: int
     carrier_id: str
@@ -48,7 +48,7 @@ class Asked:
 
 
 def poll_statuses(rt: Runtime) -> None:
-    """One round. It ends early where the carrier serves nobody, and is not begun while it is known to."""
+    """Poll one page of texts. The round ends at a provider-wide error, and does not begin while the circuit is open."""
     stop_at = rt.now() + LONGEST_ROUND
     for asked in _lease_page(rt):
         if rt.now() >= stop_at:
@@ -56,13 +56,13 @@ def poll_statuses(rt: Runtime) -> None:
         try:
             _settle(rt, asked, rt.carrier.fetch(asked.carrier_id))
         except RemoteError as error:
-            log.warning("what became of message %s can't be told yet: %s", asked.message_id, error)
+            log.warning("the status of message %s can't be polled yet: %s", asked.message_id, error)
             if error.provider_wide:
                 return
 
 
 def _lease_page(rt: Runtime) -> Sequence[Asked]:
-    """The next page. Its next time is booked before anybody asks, so that two rounds at once ask once."""
+    """Return the next page. Its next poll is set before the call, so two rounds at once do not poll a text twice."""
     now = rt.now()
     due = (
         select(Message.id)
@@ -87,11 +87,11 @@ def _lease_page(rt: Runtime) -> Sequence[Asked]:
 
 
 def _settle(rt: Runtime, asked: Asked, carried: CarriedText | None) -> None:
-    """A text that the carrier has forgotten is not asked for any more."""
+    """Record the status. A text that the carrier does not know is not polled again."""
     news = False
     with rt.database.transaction() as tx:
         message = tx.session.get_one(Message, asked.message_id, with_for_update=True)
-        if message.poll_status_at is not None:  # else a callback came meanwhile, or this was the last time
+        if message.poll_status_at is not None:  # else a callback came meanwhile, or this was the last poll
             last = carried is None or rt.now() >= asked.sent_at + ASK_AGAIN
             message.poll_status_at = None if last else rt.now() + ASK_AGAIN
         if carried and carried.id == message.carrier_id:

@@ -24,10 +24,10 @@ from bridge.runtime import Runtime
 log = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
-"""Rings of one step in one sweep, and in the broker. What is left over waits for the next one, the oldest first."""
+"""The most wake-ups of one task in one sweep, and in the broker. The oldest come first; the rest waits for the next."""
 
 FORGET_WORKERS_AFTER = timedelta(hours=1)
-"""A worker that died without signing off leaves a row; nothing refers to it once its work was released."""
+"""How long the row of a worker that did not sign off is kept. Its leases are released long before."""
 
 
 def sweep(rt: Runtime) -> None:
@@ -46,7 +46,7 @@ def sweep(rt: Runtime) -> None:
 
 
 def _probes(rt: Runtime, tx: Transaction, each: ConversationQueue) -> list[int]:
-    """Whom to ring for, to find out whether what is on hold serves again."""
+    """Return the conversations that are to probe the open circuits."""
     return [
         conversation_id
         for scope in circuit_breakers.to_probe(tx.session, rt.now())
@@ -56,11 +56,11 @@ def _probes(rt: Runtime, tx: Transaction, each: ConversationQueue) -> list[int]:
 
 
 def _probe_by(rt: Runtime, tx: Transaction, scope: str, each: ConversationQueue) -> list[int]:
-    """The conversation whose work is to probe this hold, if there is one."""
+    """Return the conversation that is to probe this circuit, if there is one."""
     number = Conversation.bridge_number
     due = select(number).where(each.due_at <= rt.now())
-    goes_again = select(number).join(Message).where(Message.resend_at.is_not(None))
-    needs = {its: set(_needs(rt, each, its)) for its in tx.session.scalars(due.union(goes_again))}
+    to_resend = select(number).join(Message).where(Message.resend_at.is_not(None))
+    needs = {its: set(_needs(rt, each, its)) for its in tx.session.scalars(due.union(to_resend))}
     stopped = [its for its, scopes in needs.items() if scope in scopes]
     pausing = set(circuit_breakers.pausing(tx.session, rt.now()))
     free = [its for its in stopped if not needs[its] & pausing]
@@ -68,12 +68,12 @@ def _probe_by(rt: Runtime, tx: Transaction, scope: str, each: ConversationQueue)
 
 
 def _needs(rt: Runtime, each: ConversationQueue, number: str) -> tuple[str, str]:
-    """What must not be on hold for the work of this number."""
+    """Return the circuits that must be closed for the work of this number."""
     return contract.scopes(rt.carrier, number) if each is DELIVERIES else routes.scopes(rt.agents.route(number))
 
 
 def _room(rt: Runtime, task: str) -> int:
-    """A ring that still waits in the broker is not lost: where many do, more would only be in each other's way."""
+    """Return how many more wake-ups the broker may get: those that wait there are not lost, and more would not help."""
     return max(0, SWEEP_LIMIT - rt.notifier.backlog(task))
 
 

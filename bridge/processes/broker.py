@@ -1,4 +1,4 @@
-"""The broker: how the processes of the Procfile reach one another. It carries rings and nothing that could be lost."""
+"""The broker between the processes of the Procfile. It carries wake-ups and calls of the clock, which may be lost."""
 
 from __future__ import annotations
 
@@ -19,55 +19,54 @@ from bridge.config.tls import tls_of, without_tls
 log = logging.getLogger(__name__)
 
 CLOCK_QUEUE = "bridge.clock"
-"""Of the clock's calls: the sweep, which finds out what is stuck, must not wait behind what is not."""
+"""The queue of the clock's calls: the sweep, which finds stuck work, must not wait behind other tasks."""
 
 PUBLISH_TIMEOUT = 2
-"""Seconds for a connection or an answer. A broker that accepts and says nothing would hold a publisher for minutes."""
+"""Seconds for a connection or an answer. A broker that never answers would block a publisher for minutes."""
 
 MAX_WAITING = 10_000
-"""Rings kept while the broker hangs. What is beyond is brought by the sweeper."""
+"""The most wake-ups that wait while the broker hangs. The sweeper sends the others."""
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
-"""Seconds, seconds, times and milliseconds: a host that vanished without a word is noticed after half a minute. The
-last one is for who has just said something: while that is not acknowledged no keepalive is sent, and TCP would go on
-trying for a quarter of an hour.
+"""Seconds, seconds, times and milliseconds: a vanished host is noticed after half a minute. The last value is for data
+that was just sent: until that is acknowledged, TCP sends no keepalive, and would retry for a quarter of an hour.
 """
 
 REDIS_CONSUMER: dict[str, Any] = {
-    # Else each message stays in Redis until it is acknowledged, and one whose acknowledgement fails counts as being
-    # worked on for ever. When Redis restarts while all threads are busy, a worker would take nothing any more.
+    # With acknowledgements, each message stays in Redis until it is acknowledged. One whose acknowledgement fails
+    # counts as being worked on for ever: after a restart of Redis with all threads busy, a worker would take no more.
     "ack_emulation": False,
     "socket_keepalive": True,
     "socket_keepalive_options": {
         getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)
     },
 }
-"""A ring that is taken and lost is rung again by the sweeper: nothing has to be kept in Redis for that."""
+"""Options of a consumer on Redis. The sweeper repeats a wake-up that a worker has lost, so Redis need not keep it."""
 
 AWAY = (KombuError, AMQPError, OSError)
-"""How a broker that can't be used shows itself: away, hanging, full, or refusing our password."""
+"""The errors of a broker that is away, hangs, is full, or refuses our password."""
 
 
 def queue_name(task: str) -> str:
-    """Each step has a queue of its own, and a worker takes from all of them in turn.
+    """Return the broker's queue of a task. Each task has its own, and a worker takes from all of them in turn.
 
-    In one queue the answers of the agent would stand behind the texts of everybody who wrote meanwhile: after an hour
-    without an agent the first person to be answered would wait until the last one's text was heard.
+    In one queue, the deliveries would wait behind the turns of all other people. After an hour without an agent, the
+    first answer would wait until the agent has received the last person's text.
     """
     return f"bridge.{task}"
 
 
 def queues(tasks: Iterable[str]) -> list[Queue]:
-    """All that a worker of these steps takes from."""
+    """Return all queues from which a worker of these tasks takes."""
     names = [CLOCK_QUEUE, *map(queue_name, tasks)]
     return [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in names]
 
 
 def build_celery(url: str, verify: bool | str = False, **conf: Any) -> Celery:
-    """A Celery app that talks JSON, keeps no results and leaves logging and signals of the process alone.
+    """Return a Celery app that uses JSON, keeps no results, and does not touch the process's logging and signals.
 
-    ``verify`` is the setting REDIS_TLS_VERIFY. Where kombu is told nothing of TLS it checks nothing, and logs an error
-    at every connection.
+    ``verify`` is the setting REDIS_TLS_VERIFY. Without TLS options, kombu checks no certificate and logs an error at
+    every connection.
     """
     tls = tls_of(url, verify)
     app = Celery("bridge", broker=without_tls(url), set_as_current=False)
@@ -79,7 +78,7 @@ def build_celery(url: str, verify: bool | str = False, **conf: Any) -> Celery:
         accept_content=["json"],
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # for ever: a worker that gives up is no help to anybody
+        broker_connection_max_retries=None,  # for ever: a worker that gives up does no work
         worker_prefetch_multiplier=1,
         worker_enable_prefetch_count_reduction=False,  # on RabbitMQ a worker that reconnects would hang for minutes
         worker_enable_remote_control=False,  # its queue locks out a second worker of the same host on RabbitMQ
@@ -89,7 +88,7 @@ def build_celery(url: str, verify: bool | str = False, **conf: Any) -> Celery:
 
 
 def build_publisher(url: str, verify: bool | str = False) -> Celery:
-    """The same for publishing only: it gives up quickly, because the sweeper rings again anyway."""
+    """Return an app that only publishes. It gives up quickly, because the sweeper repeats lost wake-ups."""
     redis = url.startswith("redis")
     timeouts = {"socket_timeout": PUBLISH_TIMEOUT, "socket_connect_timeout": PUBLISH_TIMEOUT}
     amqp = {"connect_timeout": PUBLISH_TIMEOUT, "read_timeout": PUBLISH_TIMEOUT, "write_timeout": PUBLISH_TIMEOUT}
@@ -104,22 +103,22 @@ def build_publisher(url: str, verify: bool | str = False) -> Celery:
 
 
 def build_consumer(url: str, verify: bool | str = False, **conf: Any) -> Celery:
-    """The same for a worker, which must come back by itself from whatever happens to the broker."""
+    """Return an app for a worker. It reconnects after every fault of the broker."""
     redis = url.startswith("redis")
     return build_celery(url, verify, broker_transport_options=REDIS_CONSUMER if redis else {}, **conf)
 
 
 def tell_of_no_check(url: str, verify: bool | str = False) -> None:
-    """For a front door: once, where others would say it at every connection."""
+    """Log once, at the start of a process, that the broker's certificate is not checked."""
     tls = tls_of(url, verify)
     if tls and not tls.check:
         log.warning("the broker's certificate is not checked, as Heroku's can't be; REDIS_TLS_VERIFY has it checked")
 
 
 class CeleryNotifier:
-    """Publishes beside the caller: one thread takes everything that waits, over one connection.
+    """A notifier that publishes beside the caller: one thread sends all waiting wake-ups over one connection.
 
-    The thread starts with the first ring, so that a server which forks first has one in every process.
+    The thread starts with the first wake-up, so that a server which forks first has one thread in every process.
     """
 
     def __init__(self, url: str, verify: bool | str = False) -> None:
@@ -127,16 +126,16 @@ class CeleryNotifier:
         self._waiting: queue.Queue[tuple[str, int] | None] = queue.Queue(MAX_WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._told_full = False
+        self._logged_full = False
 
     def wake(self, task: str, row: int) -> None:
         self._start()
         try:
             self._waiting.put_nowait((task, row))
         except queue.Full:
-            if not self._told_full:
-                log.warning("too many rings wait for the broker; the sweeper will bring what comes now")
-            self._told_full = True
+            if not self._logged_full:
+                log.warning("too many wake-ups wait for the broker; the sweeper will send the next ones")
+            self._logged_full = True
 
     def reachable(self) -> bool:
         try:
@@ -147,7 +146,7 @@ class CeleryNotifier:
         return True
 
     def backlog(self, task: str) -> int:
-        # Not one of the pool's: kombu closes what has failed to publish, and puts it back there all the same.
+        # Not from the pool: kombu returns a connection there even if it has failed and was closed.
         connection: Any
         with self._celery.connection_for_write() as connection:
             try:
@@ -155,7 +154,7 @@ class CeleryNotifier:
                 with connection.channel() as channel:
                     waiting: int = channel.queue_declare(queue_name(task), passive=True).message_count
             except (*AWAY, *connection.connection_errors, *connection.channel_errors):
-                return 0  # also where the queue does not exist: on Redis that is an empty one
+                return 0  # also if the queue does not exist: on Redis that is an empty one
         return waiting
 
     def close(self) -> None:
@@ -169,19 +168,19 @@ class CeleryNotifier:
             return
         with self._lock:
             if not (self._thread and self._thread.is_alive()):
-                self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
             wakeups = dict.fromkeys([first, *self._rest()])
-            self._told_full = False
+            self._logged_full = False
             self._publish([wake for wake in wakeups if wake])
             if None in wakeups:
                 return
 
     def _rest(self) -> list[tuple[str, int] | None]:
-        """All that waits behind the first one; a ring that waits twice is rung once."""
+        """Take all that waits behind the first one."""
         return [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
 
     def _publish(self, wakeups: list[tuple[str, int]]) -> None:
@@ -190,11 +189,11 @@ class CeleryNotifier:
                 for task, row in wakeups:
                     self._celery.send_task(task, (row,), producer=producer, queue=queue_name(task), retry=False)
         except AWAY as error:
-            log.warning("the broker is away (%s); the sweeper will bring %s rings", _why(error), len(wakeups))
+            log.warning("the broker is away (%s); the sweeper will send %s wake-ups", _why(error), len(wakeups))
 
 
 def _why(error: Exception) -> str:
-    """What the broker says may hold its address; so its words are not repeated."""
+    """Return the reason without the broker's own words, which may contain its address."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "its certificate is not trusted, see REDIS_TLS_VERIFY"
     return type(error).__name__

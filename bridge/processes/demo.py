@@ -1,6 +1,6 @@
 """The demo: the embedded bridge between a simulated Twilio and a simulated agent, and a phone to text from.
 
-It keeps nothing: the simulated vendors forget everything at the end, and so does the bridge.
+It stores nothing beyond its end: the simulated providers and the bridge's database are deleted.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from bridge.simulator import Simulator, SimulatorSettings, serve
 from bridge.web.queries import activity
 
 HOST = "127.0.0.1"
-"""The demo has no login: it is for this machine only."""
+"""This machine only: the demo has no login."""
 
 
 def run(port: int, *, open_browser: bool) -> None:
     """Serve the phone on this port, and the bridge itself on a free one, until Ctrl-C."""
-    vendors = SimulatorSettings(auth_token=secrets.token_hex(16), retell_api_key=secrets.token_hex(16))
-    simulator = Simulator(vendors)
+    providers = SimulatorSettings(auth_token=secrets.token_hex(16), retell_api_key=secrets.token_hex(16))
+    simulator = Simulator(providers)
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder, serve(simulator, HOST, port) as address:
         own_port = embedded.free_port(HOST)
-        settings = _settings(vendors, address, f"http://{HOST}:{own_port}", Path(folder))
+        settings = _settings(providers, address, f"http://{HOST}:{own_port}", Path(folder))
         with embedded.running(settings, HOST, own_port) as (rt, server):
             simulator.webhook_url = f"{settings.public_url}/twilio/inbound#rc=5&rp=5xx,ct,rt"
             simulator.watch = lambda: _watch(rt)
@@ -37,20 +37,20 @@ def run(port: int, *, open_browser: bool) -> None:
             embedded.serve_until_told(server)
 
 
-def _settings(vendors: SimulatorSettings, address: str, own: str, folder: Path) -> Settings:
-    """As an operator would set them, but for the simulated vendors."""
+def _settings(providers: SimulatorSettings, address: str, own: str, folder: Path) -> Settings:
+    """Return settings as an operator would set them, but for the simulated providers."""
     return Settings.load(
         environ={},
         database_url=f"sqlite:///{folder / 'bridge.sqlite3'}",
         public_url=own,
-        twilio_account_sid=vendors.account_sid,
-        twilio_auth_token=vendors.auth_token,
-        twilio_numbers=vendors.number,
+        twilio_account_sid=providers.account_sid,
+        twilio_auth_token=providers.auth_token,
+        twilio_numbers=providers.number,
         twilio_api_base_url=address,
-        retell_api_key=vendors.retell_api_key,
-        retell_agent_id=vendors.agent_id,
+        retell_api_key=providers.retell_api_key,
+        retell_agent_id=providers.agent_id,
         retell_base_url=address,
-        agent_timeout="15s",  # so that a slow agent is seen to be slow while one watches
+        agent_timeout="15s",  # short, so that a viewer sees the timeout of a slow agent
     )
 
 

@@ -1,7 +1,7 @@
-"""The front door of one small machine: web, worker and clock in one process, with no broker.
+"""The bridge for one small machine: web, worker and clock in one process, without a broker.
 
-The steps are the same as in ``bridge.processes.worker``; only the bell is another one: a pool of threads. What must
-survive a kill is in the database, as everywhere.
+The tasks are the same as in ``bridge.processes.worker``; only the notifier differs: it is a pool of threads. All state
+is in the database, so nothing is lost if the process is killed.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ MAX_CONNECTIONS = 18
 """Database connections for all the threads, on PostgreSQL. SQLite has one: see bridge.db.engine."""
 
 GRACE = 5.0
-"""Seconds that turns in flight get at the end; a container is killed after ten. What is left comes due again."""
+"""Seconds that turns in flight get at the end; a container is killed after ten. Unfinished work comes due again."""
 
 
 WEB_GRACE = 1.0
-"""Seconds that requests under way get before; a commit takes milliseconds."""
+"""Seconds that requests under way get at the end; a commit takes milliseconds."""
 
 
 class CannotRun(BridgeError):
-    """Somebody else has the port or the database, or the address is none of this machine."""
+    """Another process has the port or the database, or this machine does not have the address."""
 
 
 class ThreadNotifier:
-    """Rings inside the process. A ring that waits already is not rung twice.
+    """A notifier inside the process. A wake-up that waits already is not added again.
 
-    Each step has threads of its own, started when they are needed: what the agent has said goes out also while it keeps
-    all the others waiting.
+    Each task has its own threads, which start when they are needed. So answers are sent even while the agent blocks all
+    the threads for turns.
     """
 
     def __init__(self, threads: int) -> None:
@@ -60,7 +60,7 @@ class ThreadNotifier:
         self._rt: Runtime | None = None
 
     def answer_with(self, rt: Runtime) -> None:
-        """From now on rings are heard."""
+        """Run the tasks of wake-ups from now on."""
         self._rt = rt
 
     def wake(self, task: str, row: int) -> None:
@@ -78,10 +78,10 @@ class ThreadNotifier:
             return sum(waiting == task for waiting, _ in self._waiting)
 
     def close(self) -> None:
-        """Let what is under way finish; drop what waits, it is in the table."""
+        """Let running tasks finish and drop the waiting wake-ups: their work is in the database."""
         with self._lock:
             self._rt = None
-        for wait in (False, True):  # first none takes anything more, then each is waited for
+        for wait in (False, True):  # first no pool takes more, then each is waited for
             for pool in self._pools.values():
                 pool.shutdown(wait, cancel_futures=True)
 
@@ -92,7 +92,7 @@ class ThreadNotifier:
 
 
 class Clock:
-    """Runs the jobs of ``CLOCK``, each at its own pace."""
+    """The clock: it runs the jobs of ``SCHEDULE``, each at its own interval."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
@@ -119,7 +119,7 @@ class Clock:
 
 @contextmanager
 def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime, WebServer]]:
-    """Everything but the web's own loop: gives the runtime and a server that listens already; ``run()`` it."""
+    """Run everything but the web's own loop. Yield the runtime, and a server that listens; call its ``run()``."""
     with _alone(settings.database_url):
         migrate.upgrade(settings.database_url)
         notifier = ThreadNotifier(settings.worker_concurrency)
@@ -143,14 +143,14 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port that is free at this moment."""
     with socket.create_server((host, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
 def serve_until_told(server: WebServer) -> None:
-    """Serve until Ctrl-C or SIGTERM. A second Ctrl-C ends it as ever."""
+    """Serve until Ctrl-C or SIGTERM. A second Ctrl-C ends the process immediately."""
 
     def stop(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -164,16 +164,16 @@ def serve_until_told(server: WebServer) -> None:
 def _listen(rt: Runtime, host: str, port: int) -> WebServer:
     try:
         return WebServer(build_web(rt), threads=WEB_THREADS, address=(host, port))
-    except (OSError, ValueError) as error:  # a name that nobody knows is a ValueError here
+    except (OSError, ValueError) as error:  # an unknown host name is a ValueError here
         rt.close()
         raise CannotRun(f"can't listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _let_go_in_time(rt: Runtime) -> threading.Timer:
-    """An agent may think for minutes; who pressed Ctrl-C does not wait for it."""
+    """End the process after ``GRACE``: an agent may take minutes, and a person at Ctrl-C does not wait so long."""
 
     def leave() -> None:
-        log.warning("turns are still in flight after %s s; the next start will look what became of them", GRACE)
+        log.warning("turns are still in flight after %s s; the next start reconciles them", GRACE)
         rt.heartbeat.stop()
         os._exit(0)
 
@@ -185,9 +185,9 @@ def _let_go_in_time(rt: Runtime) -> threading.Timer:
 
 @contextmanager
 def _alone(database_url: str) -> Iterator[None]:
-    """One bridge on one SQLite file: a second one would take the first one's work for that of the dead.
+    """Refuse a second bridge on one SQLite file: it would take over the first one's work.
 
-    SQLite's own lock, on a file beside the database, works on every system, and a process that dies lets go of it.
+    SQLite's own lock, on a file beside the database, works on every system, and ends with its process.
     """
     url = make_url(database_url)
     if url.get_backend_name() != "sqlite":
@@ -196,7 +196,7 @@ def _alone(database_url: str) -> Iterator[None]:
     try:
         lock = sqlite3.connect(f"{url.database}-lock", timeout=0, isolation_level=None)
     except sqlite3.OperationalError as error:
-        raise CannotRun(f"can't write beside {url.database}: {error}; look at DATABASE_URL") from None
+        raise CannotRun(f"can't write beside {url.database}: {error}; check DATABASE_URL") from None
     with closing(lock):
         try:
             lock.execute("BEGIN EXCLUSIVE")
@@ -206,14 +206,14 @@ def _alone(database_url: str) -> Iterator[None]:
 
 
 def _take_over(rt: Runtime) -> None:
-    """No other bridge runs on this file: what is claimed there belongs to the dead."""
+    """Forget all workers of this SQLite file. No other bridge runs on it, so all its leases are of stalled workers."""
     if rt.settings.database_url.startswith("sqlite"):
         with rt.database.transaction() as tx:
             tx.session.execute(delete(Worker))
 
 
 def _guarded(name: str, work: Callable[[], None]) -> None:
-    """What a step does not expect is a bug or a database that is away: told, and due again by itself."""
+    """Run the work and log an unexpected error: a bug, or a database that is away. The work comes due again."""
     try:
         work()
     except Exception:

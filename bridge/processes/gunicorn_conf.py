@@ -2,8 +2,8 @@
 
 ``WEB_CONCURRENCY`` and ``PORT`` are read here.
 
-Gunicorn reads ``WEB_CONCURRENCY`` as soon as it is imported, and answers a wrong one with a traceback. So it is started
-by this module, which has looked at all settings before.
+Gunicorn reads ``WEB_CONCURRENCY`` as soon as it is imported, and answers a wrong one with a traceback. So this module
+starts gunicorn, after it has checked all settings.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from bridge.config import WEB_THREADS, ServerSettings, SettingsError, or_exit
 
 NUMBERS = {"PORT": (8000, 65535), "WEB_CONCURRENCY": (2, 1000)}
-"""What it is when nothing is set, and the most that it can be."""
+"""The default and the maximum of each."""
 
 
 def read_numbers(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
-    """Both of them. Raises :class:`~bridge.config.SettingsError`."""
+    """Return both numbers. Raises :class:`~bridge.config.SettingsError`."""
     texts = {name: environ.get(name, "").strip() or str(default) for name, (default, _) in NUMBERS.items()}
     numbers = {name: int(text) for name, text in texts.items() if re.fullmatch(r"[0-9]{1,9}", text)}
     wrong = [name for name, (_, most) in NUMBERS.items() if not 1 <= numbers.get(name, 0) <= most]
@@ -31,7 +31,7 @@ def read_numbers(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
 
 
 def _all_settings() -> dict[str, int]:
-    """The same, with the faults of all other settings beside those of the two."""
+    """Return both numbers. An error lists the faults of all other settings too."""
     faults = []
     for load in (ServerSettings.load, read_numbers):
         try:
@@ -55,20 +55,20 @@ threads = WEB_THREADS
 
 timeout = 30
 graceful_timeout = 20
-"""Seconds. Heroku kills 30 s after SIGTERM."""
+"""Seconds for requests under way. Heroku kills 30 s after SIGTERM."""
 
 preload_app = True
-"""Wrong settings are told once, not once a process."""
+"""Faults of settings are printed once, and not once for each process."""
 
 
 def pre_fork(server: object, worker: object) -> None:
-    """What is there by now stays as it is: the collector leaves it alone, so the processes go on sharing its memory."""
+    """Let the garbage collector ignore all objects so far, so that the processes go on sharing their memory."""
     gc.collect()
     gc.freeze()
 
 
 control_socket_disable = True
-"""Nobody asks it anything, and all that run as one user would fight for one file in the home directory."""
+"""Unused; and all gunicorns of one user would share one socket file in the home directory."""
 
 _HANDED_ON = {"level": "INFO", "handlers": [], "propagate": True}
 
@@ -78,9 +78,9 @@ logconfig_dict = {
     "formatters": {},
     "loggers": {"gunicorn.error": _HANDED_ON, "gunicorn.access": _HANDED_ON},
 }
-"""What gunicorn says goes through ``bridge.lib.log`` too: it quotes what it can't read, numbers and tokens included."""
+"""Gunicorn logs through ``bridge.lib.log`` too, which masks: gunicorn quotes requests, with numbers and tokens."""
 
 if __name__ == "__main__":
-    os.environ["WEB_CONCURRENCY"] = str(workers)  # an empty one, too, is none to gunicorn
+    os.environ["WEB_CONCURRENCY"] = str(workers)  # gunicorn does not accept an empty one
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", "python:bridge.processes.gunicorn_conf", *sys.argv[1:]]
-    os.execv(sys.executable, [*gunicorn, "bridge.processes.web:create_app()"])  # noqa: S606 - nothing of it comes from outside
+    os.execv(sys.executable, [*gunicorn, "bridge.processes.web:create_app()"])  # noqa: S606 - no part of it comes from outside

@@ -1,7 +1,7 @@
 """Gunicorn's worker class for the web process: gunicorn is the master, ``bridge.processes.http_server`` serves.
 
-Gunicorn's own threaded worker reads a body in the thread that answers it, so eight strangers with half a body each keep
-eight threads waiting. The figures are in ``docs/decisions.md``.
+Gunicorn's own threaded worker reads a body in the thread that answers it. So eight strangers with half a body each
+block eight threads. The figures are in ``docs/decisions.md``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 from bridge.processes.http_server import WebServer
 
 BEFORE_THE_END = 2.0
-"""Seconds that are left when what is under way has had its time, until gunicorn kills."""
+"""Seconds between the end of the requests under way and gunicorn's kill."""
 
 
 class WebWorker(Worker):  # type: ignore[misc]  # it has no types
@@ -25,7 +25,7 @@ class WebWorker(Worker):  # type: ignore[misc]  # it has no types
     def run(self) -> None:
         sockets = [listening.sock for listening in self.sockets]
         self._server = WebServer(self.wsgi, threads=self.cfg.threads, sockets=sockets)
-        if not self.alive:  # told while it came up
+        if not self.alive:  # the signal came during the start
             self._server.stop()
         self._server.run(self._beat, grace=self.cfg.graceful_timeout - BEFORE_THE_END)
 
@@ -35,6 +35,6 @@ class WebWorker(Worker):  # type: ignore[misc]  # it has no types
             self._server.stop()
 
     def _beat(self) -> bool:
-        """Tell the master that we live. Without a master nobody restarts or stops us: an end."""
+        """Tell the master that this process is alive. Return False if the process must end, also without a master."""
         self.notify()
         return bool(self.alive) and self.ppid == os.getppid()

@@ -1,9 +1,12 @@
-"""The HTTP server below the app, in the Procfile's web process and in ``bridge up``: waitress, and what strangers need.
+"""The HTTP server below the app, for the Procfile's web process and ``bridge up``: waitress with limits for strangers.
 
-Waitress reads heads and bodies in one event loop and hands only whole requests to its threads. What is added here: a
-request has a few seconds to arrive as a whole, however it dribbles in; a body has a limit while it streams; what is no
-HTTP is refused with 400 as soon as that can be seen; the connection that has waited longest makes room for a new one;
-and whoever is told to stop finishes what is under way.
+Waitress reads heads and bodies in one event loop and hands only whole requests to its threads. This module adds:
+
+- a request has a few seconds to arrive as a whole, even if it comes byte by byte;
+- a body has a limit while it streams;
+- a request that is not HTTP gets 400 as early as possible;
+- the connection that has waited longest makes room for a new one;
+- a server that stops finishes the requests under way.
 """
 
 from __future__ import annotations
@@ -31,33 +34,33 @@ from waitress.utilities import BadRequest, RequestEntityTooLarge
 from bridge.web.app import MAX_BYTES
 
 MAX_HEAD = 32 * 1024
-"""Bytes of a request line and all headers. Twilio's take one."""
+"""Bytes of a request line and all headers. Twilio's take one kilobyte."""
 
 MAX_CONNECTIONS = 2000
-"""Of one process. Each costs a few kilobytes and no thread."""
+"""Connections of one process. Each costs a few kilobytes and no thread."""
 
 FILES_KEPT = 256
-"""File descriptors that are for others: database, broker, logs."""
+"""File descriptors for other uses: database, broker, logs."""
 
 ACCEPTED_AT_ONCE = 64
-"""Between two looks at the others."""
+"""New connections that are accepted before the others are served."""
 
-_HOPELESS = re.compile(rb"\A[\r\n]*[^\r\nA-Za-z!#$%&'*+.^_`|~0-9-]|[\x00]|(?<!\r)\n|\r(?![\n])(?!\Z)")
-"""A head that no more bytes can mend: a line that ends otherwise than HTTP's do, NUL, or TLS where none is spoken."""
+_NOT_HTTP = re.compile(rb"\A[\r\n]*[^\r\nA-Za-z!#$%&'*+.^_`|~0-9-]|[\x00]|(?<!\r)\n|\r(?![\n])(?!\Z)")
+"""A head that no further bytes can make valid: a wrong end of line, NUL, or TLS on a port without TLS."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds."""
+    """The seconds for which the server waits."""
 
     request: float = 10.0
     """From a connection's first moment, or a request's first byte, to its last one."""
     idle: float = 75.0
     """Between two requests; longer than a platform's router waits, so that the router closes first."""
     answer: float = 30.0
-    """Until an answer is taken away."""
+    """Until the client has read its answer."""
     farewell: float = 2.0
-    """For who was refused to read why, and at the stop for a request that is on its way already."""
+    """For a refused client to read the reason, and at the stop for a request that is on its way already."""
 
 
 class Request(HTTPRequestParser):
@@ -67,20 +70,20 @@ class Request(HTTPRequestParser):
         consumed = super().received(data)
         if not self.completed:
             self._look_ahead(len(data))
-        if self.completed:  # nothing to ask for any more; waitress would open what is refused or whole once again
+        if self.completed:  # nothing more to ask for; waitress would go on with a request that is refused or complete
             self.expect_continue = False
         return consumed
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)
-        except (ValueError, TransferEncodingNotImplemented) as error:  # an address or a length that Python can't read
+        except (ValueError, TransferEncodingNotImplemented) as error:  # an address or a length that Python can't parse
             raise ParsingError(str(error) or "Invalid head") from None
         if fault := self._ambiguous():
             raise ParsingError(fault)
 
     def _ambiguous(self) -> str | None:
-        """What two servers in a row may read differently."""
+        """Return a fault that two servers in a row may read differently."""
         if self.version not in ("1.0", "1.1"):
             return "HTTP version is not supported"
         if self.version == "1.0" and "TRANSFER_ENCODING" in self.headers:
@@ -90,16 +93,16 @@ class Request(HTTPRequestParser):
         return None
 
     def _look_ahead(self, new: int) -> None:
-        """Refuse now what would be refused later."""
+        """Refuse a request as soon as its bytes can't become valid."""
         body = self.body_rcv
         if body is None:
-            if _HOPELESS.search(self._not_looked_at(new)):
+            if _NOT_HTTP.search(self._not_checked(new)):
                 self._refuse(BadRequest("Invalid head"))
         elif isinstance(body, ChunkedReceiver) and len(body) + body.chunk_remainder > MAX_BYTES:
             self._refuse(RequestEntityTooLarge(f"exceeds max_body of {MAX_BYTES}"))
 
-    def _not_looked_at(self, new: int) -> bytes:
-        """What has just come, after the byte before it: a head that comes byte by byte is not read anew each time."""
+    def _not_checked(self, new: int) -> bytes:
+        """Return the new bytes and the one before, so that a head in small pieces is not searched again each time."""
         head = self.header_plus
         return head if len(head) <= new + 1 else b"A" + head[-new - 1 :].removeprefix(b"\n")
 
@@ -109,7 +112,7 @@ class Request(HTTPRequestParser):
 
 
 class Task(WSGITask):
-    """One answer. While the server stops, it is its connection's last one."""
+    """One answer. While the server stops, it is the last one of its connection."""
 
     def build_response_header(self) -> bytes:
         if self._last:
@@ -117,7 +120,7 @@ class Task(WSGITask):
         return super().build_response_header()
 
     def set_close_on_finish(self) -> None:
-        """Not for want of a length where there is no body: waitress would close after every callback's 204."""
+        """Close the connection, but not for want of a length if there is no body, as in each callback's 204."""
         if self.has_body or self.version == "1.0" or self._last:
             super().set_close_on_finish()
 
@@ -143,16 +146,16 @@ class Connection(HTTPChannel):
 
     @property
     def under_way(self) -> bool:
-        """Is a request in a thread's hands, or its answer not out yet?"""
+        """Return whether a thread works on a request, or its answer is not sent yet."""
         return bool(self.requests or self.total_outbufs_len)
 
     @property
-    def stands_since(self) -> float:
-        """The lower, the sooner it makes room. Who has asked something before is given some seconds."""
+    def idle_since(self) -> float:
+        """Return since when it is idle: the earliest makes room. A client that was served gets some seconds more."""
         return self.waits_since + (self.patience.request if self.served else 0)
 
     def overdue(self, now: float) -> bool:
-        """May it be closed? Never while a thread works for it."""
+        """Return whether it may be closed. Never while a thread works for it."""
         return not self.requests and now > self._waits_until()
 
     def _waits_until(self) -> float:
@@ -182,7 +185,7 @@ class Connection(HTTPChannel):
         if self._farewell_until is None:
             super().handle_read()
         else:
-            self.recv(65536)  # closes at its end
+            self.recv(65536)  # it closes at the end of the stream
 
     def handle_write(self) -> None:
         refused_and_told = self._refused and self.close_when_flushed and not self.total_outbufs_len
@@ -192,7 +195,7 @@ class Connection(HTTPChannel):
             super().handle_write()
 
     def _say_farewell(self) -> None:
-        """Closed at once, with bytes of it unread, the client's system would throw away the answer that says why."""
+        """Stop writing and wait. If the server closed with bytes unread, the client's system would drop the answer."""
         self.close_when_flushed = False
         self._farewell_until = time.monotonic() + self.patience.farewell
         assert self.socket
@@ -230,7 +233,7 @@ class Listener(TcpWSGIServer):
                 connection.handle_close()
 
     def leave(self) -> None:
-        """Take nobody any more, but for those who are at the door."""
+        """Accept the connections that wait already, and then no more."""
         self.handle_accept()
         self.leaving, self.accepting = True, False
         self.del_channel()
@@ -240,7 +243,7 @@ class Listener(TcpWSGIServer):
     def _make_room(self) -> None:
         idle = [connection for connection in self.active_channels.values() if not connection.requests]
         if idle:
-            min(idle, key=lambda connection: connection.stands_since).handle_close()
+            min(idle, key=lambda connection: connection.idle_since).handle_close()
 
 
 class WebServer:
@@ -259,12 +262,12 @@ class WebServer:
         patience: Patience = Patience(),
         most: int = MAX_CONNECTIONS,
     ) -> None:
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request of a burst, else
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # otherwise it logs each request of a burst
         where: dict[str, Any] = {"host": address[0], "port": address[1]} if address else {"sockets": list(sockets)}
         settings = Adjustments(**where, **_SETTINGS)
         self._patience = patience
         self._map: dict[int, Any] = {}
-        self._told = False
+        self._stopping = False
         self._next_look = 0.0
         self._threads = ThreadedTaskDispatcher()
         most = min(most, _files_for(most + FILES_KEPT) - FILES_KEPT)
@@ -280,24 +283,24 @@ class WebServer:
         self._threads.set_thread_count(threads)
 
     def run(self, beat: Callable[[], bool] = lambda: True, *, grace: float = 20.0) -> None:
-        """Serve until :meth:`stop`, or until ``beat``, which is asked every second or oftener, says no.
+        """Serve until :meth:`stop`, or until ``beat`` returns False. It is called at least every second.
 
-        Then finish within ``grace`` seconds what is under way.
+        Then finish the requests under way within ``grace`` seconds.
         """
-        while not self._told and beat():
+        while not self._stopping and beat():
             self._turn()
         self._finish(beat, grace)
 
     def stop(self) -> None:
-        """To be called from a signal's handler too."""
-        if not self._told:
-            self._told = True
+        """Stop serving. A signal handler may call it."""
+        if not self._stopping:
+            self._stopping = True
             for listener in self._listeners:
                 listener.leaving = True
             self._listeners[0].pull_trigger()
 
     def close(self) -> None:
-        self._told = True
+        self._stopping = True
         self._threads.shutdown(timeout=1)
         wasyncore.close_all(self._map)
 
@@ -312,15 +315,15 @@ class WebServer:
     def _finish(self, beat: Callable[[], bool], grace: float) -> None:
         for listener in self._listeners:
             listener.leave()
-        told = time.monotonic()
-        farewell = told + min(self._patience.farewell, grace)
-        while (now := time.monotonic()) < told + grace and self._somebody_stays(now < farewell):
+        began = time.monotonic()
+        farewell = began + min(self._patience.farewell, grace)
+        while (now := time.monotonic()) < began + grace and self._must_stay(now < farewell):
             beat()
             wasyncore.loop(timeout=0.1, use_poll=True, map=self._map, count=1)
         self.close()
 
-    def _somebody_stays(self, idle_too: bool) -> bool:
-        """Idle connections may be about to bring a request: who closes then makes its sender try again."""
+    def _must_stay(self, idle_too: bool) -> bool:
+        """Return whether a connection must stay. An idle one may be about to bring a request, which would fail."""
         connections = [one for listener in self._listeners for one in listener.active_channels.values()]
         return any(idle_too or connection.under_way for connection in connections)
 
@@ -329,8 +332,8 @@ _SETTINGS: dict[str, Any] = {
     "ident": "bridge",
     "backlog": 2048,
     "max_request_header_size": MAX_HEAD,
-    "max_request_body_size": MAX_BYTES + 1,  # waitress refuses this and what is longer
-    "clear_untrusted_proxy_headers": False,  # nothing here reads them
+    "max_request_body_size": MAX_BYTES + 1,  # waitress refuses this length and longer ones
+    "clear_untrusted_proxy_headers": False,  # the bridge does not read them
     "asyncore_use_poll": True,
 }
 
@@ -341,7 +344,7 @@ def _theirs(sock: socket.socket) -> dict[str, Any]:
 
 
 def _files_for(wanted: int) -> int:
-    """Ask the system for so many: usual are 1,024, and that is what a thousand strangers would take."""
+    """Raise the limit of open files. The usual 1,024 are used up by a thousand strangers."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:

@@ -1,4 +1,4 @@
-"""What goes wrong unexpectedly in a task is noted, and still raised."""
+"""Record the unexpected errors of tasks (``bridge.queues.task_errors``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bridge.queues.timing import backoff
 from bridge.runtime import Runtime
 
 CALLS_MISSED = 3
-"""A job of the clock is over it when it was called so often without an error."""
+"""An error of a clock's job is over after so many calls without it."""
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -31,27 +31,27 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def noted(rt: Runtime, task: str, row: int = 0, every: timedelta = timedelta(0)) -> Iterator[None]:
-    """What goes wrong in here is noted, and still raised. ``every``: how often the clock calls for the step."""
+    """Record an unexpected error of the block, and raise it again. ``every``: the interval of a job of the clock."""
     try:
         yield
     except AWAY:
         raise
     except Exception as error:
         try:
-            _note(rt, task, row, _told(error), max(STANDS_FOR, every * CALLS_MISSED))
+            _record(rt, task, row, _described(error), max(STANDS_FOR, every * CALLS_MISSED))
         except SQLAlchemyError as fault:
-            log.warning("the error of %s %s could not be noted: %s", task, row, type(fault).__name__)
+            log.warning("the error of %s %s could not be recorded: %s", task, row, type(fault).__name__)
         raise
 
 
-def _told(error: Exception) -> str:
-    """Its kind and where in our own code it was met. Not its words: they may hold a text or a number."""
+def _described(error: Exception) -> str:
+    """Return the error's type and its place in our code. Not its words: they may contain a text or a number."""
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     ours = [f" at {path.relative_to(PACKAGE.parent)}:{line}" for path, line in frames if path.is_relative_to(PACKAGE)]
     return type(error).__name__ + (ours[-1] if ours else "")
 
 
-def _note(rt: Runtime, task: str, row: int, error: str, lasting: timedelta) -> None:
+def _record(rt: Runtime, task: str, row: int, error: str, lasting: timedelta) -> None:
     with rt.database.transaction() as tx:
         times = record(tx, task, row, _conversation(task, row), error, rt.now(), lasting)
         _pause(rt, tx, task, row, times)
@@ -60,15 +60,15 @@ def _note(rt: Runtime, task: str, row: int, error: str, lasting: timedelta) -> N
 
 
 def _conversation(task: str, row: int) -> object:
-    """The conversation's id, or how the database finds it; ``None`` for a job of the clock."""
+    """Return the conversation's id, or the query that finds it; ``None`` for a job of the clock."""
     chats_own = select(Chat.conversation_id).where(Chat.id == row).scalar_subquery()
     return chats_own if task == ending.TASK else row or None
 
 
 def _pause(rt: Runtime, tx: Transaction, task: str, row: int, times: int) -> None:
-    """What this worker has claimed for the step comes due again after a pause, and holds up nobody else meanwhile."""
-    for line in QUEUES:
-        if line.task == task:
-            for lease in leases_of(tx, line, rt.heartbeat.worker, row):
+    """End this worker's lease for the task after a backoff, so that the row does not block other work."""
+    for queue in QUEUES:
+        if queue.task == task:
+            for lease in leases_of(tx, queue, rt.heartbeat.worker, row):
                 with suppress(LeaseLost):
                     postpone(tx, lease, rt.now() + backoff(times))

@@ -1,4 +1,4 @@
-"""What can be rung, and what the clock calls for. Celery's worker and the embedded run both go by this."""
+"""The tasks of wake-ups, and the schedule of the clock. Celery's worker and the embedded bridge share them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TASKS: dict[str, Callable[[Runtime, int], None]] = {
     "process_deliveries": process_deliveries,
     "end_chat": end_task.end_chat,
 }
-"""Rung by name with the id of one row."""
+"""The tasks by name. A wake-up has the name and the id of one row."""
 
 AWAIT_HEARTBEAT = 10.0
-"""Seconds. A worker that has just been cut off from the database, or halted, mostly has a pulse again within them."""
+"""Seconds to wait for a heartbeat. A worker that was halted or cut off from the database mostly has one by then."""
 
 SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "sweep": (sweep.sweep, timedelta(seconds=2)),
@@ -29,13 +29,14 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),
 }
-"""What the clock calls for, each at its own interval. The sweep is what makes a pause end on time, so it is frequent;
-it costs a few index look-ups."""
+"""The jobs of the clock, each with its interval. The sweep is frequent, because it ends backoffs on time; it costs a
+few index look-ups."""
 
 
 def run_task(rt: Runtime, task: str, row: int) -> None:
-    """Answer one ring. A worker without a pulse may not begin anything: it would spend all the rings that there are in
-    no time, so it keeps each of them for a while.
+    """Run the task of one wake-up.
+
+    A worker without a heartbeat may not start work. It would waste all wake-ups in no time, so it waits at each.
     """
     rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT)
     with noted(rt, task, row):
@@ -43,23 +44,24 @@ def run_task(rt: Runtime, task: str, row: int) -> None:
 
 
 def tick(rt: Runtime, name: str) -> None:
-    """Do what the clock calls for."""
+    """Run one job of the clock."""
     job, every = SCHEDULE[name]
     with noted(rt, name, every=every):
         job(rt)
 
 
 def one_at_a_time(job: Callable[[Runtime], None]) -> Callable[[Runtime], None]:
-    """For a worker that takes the clock's calls as they come: where one has not come to its end, the next one is left
-    out. Ten looks at a long list at once bring nothing sooner.
+    """Return the job so that a worker skips a call while the last one still runs.
+
+    Reading a long list ten times at once is not faster.
     """
-    at_it = threading.Lock()
+    running = threading.Lock()
 
     def called(rt: Runtime) -> None:
-        if at_it.acquire(blocking=False):
+        if running.acquire(blocking=False):
             try:
                 job(rt)
             finally:
-                at_it.release()
+                running.release()
 
     return called

@@ -1,4 +1,4 @@
-"""The front door of the web process: ``gunicorn "bridge.processes.web:create_app()"``. It composes and nothing else."""
+"""The entry point of the web process: ``gunicorn "bridge.processes.web:create_app()"``. It only composes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MAX_CONNECTIONS = 4
 
 
 SILENCE = 1.5
-"""Seconds that the database may leave a webhook waiting. Then Twilio is told 503; it tries again, or is read later."""
+"""Seconds that a webhook waits for the database. Then Twilio gets 503; it tries again, or catch-up fetches the text."""
 
 
 def create_app() -> Flask:
-    """The web app from the environment's settings. With wrong settings it says what to mend and exits with 2."""
+    """Return the web app with the environment's settings. If they are wrong, print each fault and exit with 2."""
     settings = or_exit(ServerSettings.load)
     or_exit(lambda: must_fit(settings.database_url))
     logs.configure(secrets=logs.secrets_in(settings))

@@ -1,7 +1,7 @@
-"""The front door of the worker and the clock: ``celery --app bridge.processes.worker worker`` and ``… beat``.
+"""The entry point of the worker and the clock: ``celery --app bridge.processes.worker worker`` and ``… beat``.
 
-It composes and nothing else. Every step becomes a task of the same name; the clock's calls become tasks that expire
-after a minute, or after their own interval where that is longer, so that nothing piles up while no worker is there.
+It only composes. Every task becomes a Celery task of the same name, and so does every job of the clock. The clock's
+calls expire after a minute, or after their own interval if that is longer, so they do not pile up without a worker.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from bridge.runtime import Runtime
 log = logging.getLogger(__name__)
 
 GRACE = 20.0
-"""Seconds that turns in flight get after SIGTERM. Heroku kills after 30; what is left comes due again elsewhere."""
+"""Seconds that turns in flight get after SIGTERM. Heroku kills after 30; unfinished work comes due again elsewhere."""
 
 MAX_CONNECTIONS = 10
-"""Database connections of a worker. Sessions are short: threads share them. With the web's it stays below 20, which is
-what the smallest hosted databases allow."""
+"""Database connections of a worker. Sessions are short, so threads share them. With the web's connections, the sum
+stays below 20, the limit of the smallest hosted databases."""
 
 EXPIRES = 60.0
-"""Seconds. Calls of the clock do not pile up while no worker is there; two machines' clocks may differ by some."""
+"""Seconds until a call of the clock expires: without a worker, calls must not pile up. Clocks may differ by seconds."""
 
 settings = or_exit(ServerSettings.load)
 or_exit(lambda: must_fit(settings.database_url))
@@ -64,7 +64,7 @@ def _clock_task(name: str) -> Callable[[], None]:
 
 
 def build_worker() -> Celery:
-    """The app with a task for every step, and the clock's schedule."""
+    """Return the Celery app with all tasks and the clock's schedule."""
     app = build_consumer(
         settings.broker_url,
         settings.redis_tls_verify,
@@ -93,7 +93,7 @@ def _start(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _let_go_in_time(**_: Any) -> None:
-    """Celery waits for its tasks as long as they take; the platform does not."""
+    """End the process after ``GRACE``: Celery waits for its tasks without a limit, the platform does not."""
     timer = threading.Timer(GRACE, _leave)
     timer.daemon = True
     timer.start()
@@ -106,6 +106,6 @@ def _finish(**_: Any) -> None:
 
 
 def _leave() -> None:
-    log.warning("turns are still in flight after %s s; another worker will look what became of them", GRACE)
+    log.warning("turns are still in flight after %s s; another worker reconciles them", GRACE)
     runtime().heartbeat.stop()
     os._exit(0)

@@ -1,15 +1,17 @@
-"""Holds: a vendor that serves none of our messages burns the tries of none.
+"""Circuit breakers: a provider that serves none of our messages uses up no attempts.
 
-A refused key, an unpaid bill, an address at which nobody answers: such a cause does not belong to the message that met
-it. The vendor is put on hold, its lines stay due and are not taken, and one piece of work at a time may try again
-(the probe), with growing pauses. The first probe that gets another answer lifts the hold, and all flows in order. For
-one agent or one sender only a success does: another error may have come before it was looked at.
+A refused key, an unpaid bill or an unreachable address is not the fault of the message that meets it. The first such
+error trips the circuit. While the circuit is open, its queues stay due and are not claimed. One piece of work at a time
+may try again (the probe), with growing pauses. The first probe that gets another answer closes the circuit, and all
+work goes on in order. The circuit of one agent or one sender closes only on success: the provider may report another
+error before it checks the agent or the sender.
 
-What is on hold is called by its scope: a vendor, one agent there whose id leads nowhere, or one sender there that is
-not in order. The other agents and senders go on.
+A circuit is named by its scope: a provider, one agent there whose id leads nowhere, or one sender there with a fault.
+Other agents and senders are not affected.
 
-A carrier may also take a text and tell afterwards that our set-up is at fault. To be taken proves nothing then: such a
-late hold ends when a text is reported as delivered, or when the one that was tried has not failed before the next try.
+A carrier may also accept a text and report later that our setup is at fault. Then an accepted text proves nothing. Such
+a circuit (``from_receipt``) closes when a text is reported as delivered, or when the last probe has not failed by the
+next one.
 """
 
 from __future__ import annotations
@@ -34,20 +36,20 @@ from bridge.queues.timing import backoff
 log = logging.getLogger(__name__)
 
 LONGEST_PROBE = timedelta(seconds=10)
-"""The longest pause between two probes. One call is cheap, and everybody waits for it."""
+"""The longest pause between two probes. One call is cheap, and all work waits for it."""
 
 FIRST_LATE_PROBE = timedelta(seconds=10)
 LONGEST_LATE_PROBE = timedelta(minutes=5)
-"""The same where a probe costs a text: what becomes of it is mostly known after some seconds."""
+"""The pauses where a probe costs a text. Its status is mostly known after some seconds."""
 
 
 _TO_PROBE = select(CircuitBreaker.scope).where(CircuitBreaker.probe_at <= bindparam("now"))
-"""Built once, because every sweep runs it."""
+"""Built once: every sweep runs it."""
 
 
 @dataclass(frozen=True)
 class OpenCircuit:
-    """One vendor, or one agent or sender there, on hold, as it is shown: phone numbers are masked."""
+    """The open circuit of a provider, or of one agent or sender there, for operators: phone numbers are masked."""
 
     scope: str
     cause: str
@@ -55,10 +57,10 @@ class OpenCircuit:
 
 
 def admit(tx: Transaction, scopes: Sequence[str]) -> tuple[str, ...] | None:
-    """May work be tried that needs all of these? If so, the holds that its success ends, the wide before the narrow.
+    """Return the circuits that a success of this work closes, the wide before the narrow.
 
-    At the end of a hold's pause the first one who asks becomes the probe. Where two are on hold, it probes both. None:
-    one of them is on hold, and nothing was written.
+    ``scopes``: the circuits that the work needs. At the end of a circuit's pause, the first work that asks becomes the
+    probe. If two circuits are open, it probes both. Return None if one of them admits no work: nothing was written.
     """
     count = tx.session.scalar(select(func.count()).where(CircuitBreaker.scope.in_(scopes)))
     if not count:
@@ -68,7 +70,7 @@ def admit(tx: Transaction, scopes: Sequence[str]) -> tuple[str, ...] | None:
         .where(CircuitBreaker.scope.in_(scopes), CircuitBreaker.probe_at <= tx.now)
         .order_by(CircuitBreaker.scope)
     )
-    # Who is locked has just become the probe of somebody else.
+    # Another worker has just made a locked row its probe.
     breakers = tx.session.scalars(due.with_for_update(skip_locked=True).execution_options(populate_existing=True)).all()
     if len(breakers) < count:
         return None
@@ -80,17 +82,17 @@ def admit(tx: Transaction, scopes: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def _is_proven(breaker: CircuitBreaker) -> bool:
-    """Of a late one: what was tried has not failed since."""
+    """Return whether the last probe of a ``from_receipt`` breaker has not failed since."""
     return breaker.probes > 0 and not breaker.probe_failed
 
 
 def to_probe(session: Session, now: datetime) -> Sequence[str]:
-    """What is on hold and may be tried again."""
+    """Return the open circuits that may be probed now."""
     return session.scalars(_TO_PROBE, {"now": now}).all()
 
 
 def pausing(session: Session, now: datetime) -> Sequence[str]:
-    """What is on hold and may not be tried yet."""
+    """Return the open circuits that may not be probed yet."""
     return session.scalars(select(CircuitBreaker.scope).where(CircuitBreaker.probe_at > now)).all()
 
 
@@ -101,27 +103,29 @@ def probe_by(
     whose: ColumnElement[bool],
     free: ColumnElement[bool],
 ) -> list[int]:
-    """The conversation to ring for, of those ``whose`` work the hold stops: the one that has waited longest, and that
-    is ``free`` of other holds.
+    """Return the conversation that is to probe the circuit: the one that has waited longest.
+
+    ``whose``: the conversations whose work the circuit stops. ``free``: those that no other open circuit stops. If no
+    work is left that could probe it, the breaker is deleted.
     """
     due = select(Conversation.id).where(queue.due_at <= tx.now, whose)
     if tx.session.scalar(due.limit(1)) is None:
         from_receipt = exists().where(CircuitBreaker.scope == scope, CircuitBreaker.from_receipt)
-        goes_again = exists().where(Message.resend_at.is_not(None), Message.conversation_id == Conversation.id, whose)
-        if not tx.session.scalar(select(from_receipt & goes_again)):  # nobody is left; the next piece of work finds out
+        to_resend = exists().where(Message.resend_at.is_not(None), Message.conversation_id == Conversation.id, whose)
+        if not tx.session.scalar(select(from_receipt & to_resend)):  # nothing is left; the next work trips it again
             tx.session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope == scope))
         return []
     return list(tx.session.scalars(due.where(free).order_by(queue.due_at).limit(1)))
 
 
 def trip(tx: Transaction, error: RemoteError, *, from_receipt: bool = False) -> None:
-    """Put on hold what the error concerns; what is on hold already keeps its pauses.
+    """Open the circuit of the error's scope. A circuit that is open already keeps its pauses.
 
-    ``late``: the message that met the cause had been taken.
+    ``from_receipt``: the carrier had accepted the message and reported the error later.
     """
-    told = {"cause": str(error), "probe_failed": from_receipt}
-    # A provider that refuses at once proves by accepting that the cause is gone.
-    known = told if from_receipt else {**told, "from_receipt": False}
+    latest = {"cause": str(error), "probe_failed": from_receipt}
+    # The provider refuses again at the call itself. So an accepted message proves that the cause is gone.
+    known = latest if from_receipt else {**latest, "from_receipt": False}
     renew = (
         update(CircuitBreaker).where(CircuitBreaker.scope == error.scope).values(known).returning(CircuitBreaker.scope)
     )
@@ -129,17 +133,17 @@ def trip(tx: Transaction, error: RemoteError, *, from_receipt: bool = False) -> 
         first = FIRST_LATE_PROBE if from_receipt else backoff(1)
         breaker = {
             "scope": error.scope,
-            **told,
+            **latest,
             "from_receipt": from_receipt,
             "since": tx.now,
             "probe_at": tx.now + first,
         }
         tx.session.execute(insert_if_new(tx.session, CircuitBreaker).values(breaker).on_conflict_do_nothing())
-        log.error("%s is on hold, all its work waits: %s", mask_numbers(error.scope), error)
+        log.error("the circuit of %s is open, all its work waits: %s", mask_numbers(error.scope), error)
 
 
 def close_proven(tx: Transaction, scopes: Sequence[str], queue: ConversationQueue, tried_at: datetime) -> None:
-    """A message that was tried then has arrived: late holds that are older have lost their cause."""
+    """Close ``from_receipt`` circuits that are older than ``tried_at``: a message that was sent then has arrived."""
     older = select(CircuitBreaker.scope).where(
         CircuitBreaker.scope.in_(scopes), CircuitBreaker.from_receipt, CircuitBreaker.since <= tried_at
     )
@@ -147,10 +151,10 @@ def close_proven(tx: Transaction, scopes: Sequence[str], queue: ConversationQueu
 
 
 def close(tx: Transaction, probed: Sequence[str], queue: ConversationQueue, error: RemoteError | None = None) -> None:
-    """What a probe has found to serve again: what is due is rung for at the next sweep.
+    """Close the circuits that a probe has found to serve again. The next sweep wakes workers for the due work.
 
-    Where the answer was an error, the account was still served, unless it is what was refused. Of the agent or the
-    sender that tells nothing.
+    An ``error`` closes only the provider's circuit, and only if it is not of the whole provider: another error proves
+    that the account is served. It proves nothing about an agent or a sender.
     """
     if error:
         refused = error.scope if error.provider_wide else None
@@ -166,16 +170,16 @@ def close(tx: Transaction, probed: Sequence[str], queue: ConversationQueue, erro
         return
     tx.session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope.in_(closed)))
     conversation_queue.forget_notifications(tx, queue)
-    log.warning("%s serves again; its work goes on", mask_numbers(" and ".join(closed)))
+    log.warning("the circuit of %s is closed, its work goes on", mask_numbers(" and ".join(closed)))
 
 
 def is_open(tx: Transaction, scopes: Sequence[str]) -> bool:
-    """Is one of these?"""
+    """Return whether the circuit of one of these is open."""
     return bool(tx.session.scalar(select(exists().where(CircuitBreaker.scope.in_(scopes)))))
 
 
 def open_circuits(session: Session) -> list[OpenCircuit]:
-    """What is on hold."""
+    """Return all open circuits, by scope."""
     return [
         OpenCircuit(mask_numbers(row.scope), row.cause, row.since)
         for row in session.scalars(select(CircuitBreaker).order_by(CircuitBreaker.scope))
@@ -183,7 +187,7 @@ def open_circuits(session: Session) -> list[OpenCircuit]:
 
 
 def _pause(breaker: CircuitBreaker) -> timedelta:
-    """To the probe after the next one."""
+    """Return the pause before the probe after this one."""
     if breaker.from_receipt:
         return min(FIRST_LATE_PROBE * 2.0 ** min(breaker.probes + 1, 10), LONGEST_LATE_PROBE)
     return min(backoff(breaker.probes + 2), LONGEST_PROBE)

@@ -15,8 +15,11 @@ the queue comes due again, and sooner when the worker is seen to be stalled. A w
 People type in pieces. Where ``REPLY_DEBOUNCE`` is set, the queue of turns has a fifth column, ``debounce_deadline``.
 While it is set no turn is open, and each new text moves ``due_at`` ahead, but never past it. A claim ends that.
 
-The order of locks is the same everywhere: an opt-out, then conversations by id, then messages, chats and turns, then
-senders by name, then circuit breakers by scope. ``tests/queues/test_lock_order.py`` holds it.
+The order of locks is the same everywhere: opt-outs, then conversations by id, then all other rows. Of these, senders
+come before circuit breakers, and breakers are locked by scope. ``tests/queues/test_lock_order.py`` holds it. Messages,
+chats and turns have no fixed place among the others: only a transaction with their conversation's lock writes them,
+except for a report about a text that was sent already. A statement that skips locked rows may come at any point,
+because it never waits.
 
 The statements that every text runs are built once for each queue: building one takes longer than running it.
 """

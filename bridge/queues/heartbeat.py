@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """``start()`` it in the process that works, after every fork."""
+    """The heartbeat of this process. Call ``start()`` in the process that works, after every fork."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Heartbeat:
                 self._in_hand += Counter()  # forgets keys at zero
 
     def beat(self) -> None:
-        """Write one heartbeat. A database that is away is no error: the worker then counts as stalled by itself.
+        """Write one heartbeat. A database that is away is no error: the worker soon counts as stalled.
 
         After a long silence the process comes back under another name. Another worker may have what it leased under the
         old one, even when this beat is faster than a thread that was halted right before its call.

@@ -1,7 +1,7 @@
-"""The doorbell: tells a worker that a row may be due. It carries one id and no meaning.
+"""The notifier: it wakes a worker for a row that may be due. A wake-up carries a task and one id, and no meaning.
 
-A ring that is lost, doubled, late or out of order does no harm: the truth is in the table, and the sweeper rings again.
-So a bell never raises and never makes the caller wait.
+Wake-ups are best effort: a lost, repeated, late or reordered one does no harm. All state is in the database, and the
+sweeper finds due work without wake-ups. So ``wake`` never blocks and never raises.
 """
 
 from __future__ import annotations
@@ -10,25 +10,27 @@ from typing import Protocol
 
 
 class Notifier(Protocol):
+    """The way to the workers."""
+
     def wake(self, task: str, row: int) -> None:
-        """Ask for ``step`` on ``row`` soon. Returns at once; never raises."""
+        """Ask a worker to run ``task`` for ``row`` soon. Returns immediately and never raises."""
         ...
 
     def reachable(self) -> bool:
-        """Could a ring be heard at this moment?"""
+        """Return whether a wake-up could reach a worker now."""
         ...
 
     def backlog(self, task: str) -> int:
-        """How many rings for this step nobody has taken yet; 0 where that can't be told. Never raises."""
+        """Return how many wake-ups for this task no worker has taken yet; 0 if that is unknown. Never raises."""
         ...
 
     def close(self) -> None:
-        """Stop ringing."""
+        """Send no more wake-ups."""
         ...
 
 
 class NullNotifier:
-    """For a process that only writes: the sweeper of another one will ring."""
+    """For a process that only writes: the sweeper of another process wakes the workers."""
 
     def wake(self, task: str, row: int) -> None:
         pass

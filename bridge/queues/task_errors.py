@@ -1,11 +1,11 @@
-"""Unexpected errors in a step: an exception that is no provider's error, because of a bug or a bad row.
+"""Unexpected errors in a task: exceptions that no provider caused, but a bug or a bad row.
 
-The work stays in its table and comes due again, so nothing is lost, and nothing is seen either: the same error a few
-seconds later, for ever. So each of them is counted, by step and row. A few in a row stand in ``/admin/failures``,
-``/readyz``, the metrics and the log, as long as they go on and a little longer. The work in hand pauses between them,
-as after a provider's error.
+The work stays in its table and comes due again. Nothing is lost, but nothing is visible either: the same error returns
+every few seconds. So errors are counted by task and row. ``/admin/failures``, ``/readyz``, the metrics and the log show
+several in a row, until two minutes after the last one. Between two attempts the work pauses, as after a provider's
+error.
 
-A step that works writes nothing here. A database that is away is no such error: ``/readyz`` tells of that by itself.
+A task that succeeds writes nothing here. A database that is away does not count: ``/readyz`` checks it separately.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from bridge.db.transaction import Transaction
 log = logging.getLogger(__name__)
 
 A_FEW = 3
-"""So many in a row are no accident."""
+"""Errors in a row that count as lasting."""
 
 STANDS_FOR = timedelta(minutes=2)
-"""After the last one. Work that is due is tried at least every half minute: what is not seen for longer is over."""
+"""How long after the last error it counts as lasting. Due work is tried at least every half minute."""
 
 MOST = 1000
-"""Rows that are told of."""
+"""The most rows that are reported."""
 
 FORGET_AFTER = timedelta(days=1)
+"""How long the row of an error that is over is kept."""
 
 
 @dataclass(frozen=True)
 class Failing:
-    """A step that fails again and again in the same way, for one conversation or for several."""
+    """A task that fails again and again with the same error, for one conversation or for several."""
 
     task: str
     error: str
@@ -47,12 +48,12 @@ class Failing:
 
 
 def standing(now: datetime) -> ColumnElement[bool]:
-    """Which rows are no accident, and not over."""
+    """Return the condition for errors that last and are not over."""
     return (TaskError.times >= A_FEW) & (TaskError.stands_until > now)
 
 
 def failing(session: Session, now: datetime) -> list[Failing]:
-    """What stands, the oldest first; rows of one step with the same error are one."""
+    """Return the lasting errors, the oldest first. Rows of one task with the same error are one."""
     found: dict[tuple[str, str], list[TaskError]] = {}
     oldest = select(TaskError).where(standing(now)).order_by(TaskError.since, TaskError.id).limit(MOST)
     for row in session.scalars(oldest):
@@ -64,7 +65,7 @@ def failing(session: Session, now: datetime) -> list[Failing]:
 
 
 def count(session: Session, now: datetime) -> dict[str, int]:
-    """Of each step that fails again and again, for how many rows."""
+    """Return for each task how many of its rows have lasting errors."""
     counted = select(TaskError.task, func.count().label("number")).where(standing(now)).group_by(TaskError.task)
     return {row.task: row.number for row in session.execute(counted)}
 
@@ -72,8 +73,9 @@ def count(session: Session, now: datetime) -> dict[str, int]:
 def record(
     tx: Transaction, task: str, row: int, conversation: object, error: str, now: datetime, lasting: timedelta
 ) -> int:
-    """Note one more, and forget what is long over. ``conversation``: its id, or how the database finds it. Returns how
-    many in a row that makes.
+    """Count one more error and delete those that are long over. Return how many in a row it makes.
+
+    ``conversation``: its id, or the query that finds it. ``lasting``: how long after this error it is over.
     """
     tx.session.execute(delete(TaskError).where(TaskError.stands_until < now - FORGET_AFTER))
     new = {"task": task, "row_id": row, "conversation_id": conversation, "since": now, "times": 1}

@@ -4,7 +4,7 @@
     two calls and a patient commit  <  a lease
 
 A worker that was halted may wake up and go on. Its last request must have begun, and its last heartbeat must be too old
-to start another one, before the sweeper gives its work to somebody else.
+to start another one, before the sweeper gives its work to another worker.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ def _opt_outs() -> None:
 
 
 def _index(name: str, *columns: str, where: str | None = None) -> None:
-    """The name tells all: ``ix`` or ``uq`` (unique), and the table."""
+    """Create an index. Its name has the kind, ``ix`` or ``uq`` (unique), and the table."""
     kind, table, _ = name.split("_", 2)
     only = sa.text(where) if where else None
     op.create_index(name, table, list(columns), unique=kind == "uq", postgresql_where=only, sqlite_where=only)

@@ -1,4 +1,4 @@
-"""The door to the database: what it does when the other side says nothing, and what SQLite needs."""
+"""The engine: a database that does not answer, and the needs of SQLite."""
 
 from __future__ import annotations
 

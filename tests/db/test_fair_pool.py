@@ -57,7 +57,7 @@ def test_those_who_wait_are_served_in_the_order_in_which_they_came() -> None:
     assert sorted(line.got) == [("ann", "1"), ("bob", "2"), ("cid", "3")]
 
 
-def test_who_has_waited_too_long_leaves_the_line_and_loses_nothing() -> None:
+def test_a_thread_that_has_waited_too_long_leaves_and_no_connection_is_lost() -> None:
     queue = InOrder(1)
     with pytest.raises(Empty):
         queue.get(timeout=0.01)

@@ -1,4 +1,4 @@
-"""Catching up: what the carrier took while nobody listened is found in its list, and nothing comes in twice."""
+"""Catch-up: the texts that no webhook brought are found in the carrier's list, and no text is stored twice."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_what_is_no_fault_of_the_carrier_is_told_and_leaves_the_mark_behind_the_
     assert stored(scene) == ["hello"]
 
 
-def test_one_number_that_can_not_be_read_does_not_hold_up_the_next(sessions: Sessions) -> None:
+def test_one_number_that_can_not_be_read_does_not_delay_the_next(sessions: Sessions) -> None:
     scene = Scene(sessions, twilio_numbers=(NUMBER, OTHER_NUMBER))
     catch_up(scene.rt)
     for number in (NUMBER, OTHER_NUMBER):
@@ -459,8 +459,8 @@ def test_a_list_without_an_end_is_told_and_the_mark_moves_on(scene: Scene, caplo
 
 def test_a_bridge_that_was_off_for_an_hour_answers_what_it_missed(tmp_path: Path) -> None:
     people = [f"+1555123000{n}" for n in range(1, 5)]
-    vendors = SimulatorSettings(echo=True, clock=lambda: time.time() - 50 * 60)
-    simulator = Simulator(vendors)
+    providers = SimulatorSettings(echo=True, clock=lambda: time.time() - 50 * 60)
+    simulator = Simulator(providers)
     simulator.faults.set("webhooks_lost")
     simulator.faults.set("callbacks_lost")
     for n in range(3):
@@ -471,12 +471,12 @@ def test_a_bridge_that_was_off_for_an_hour_answers_what_it_missed(tmp_path: Path
             environ={},
             database_url=f"sqlite:///{tmp_path / 'bridge.sqlite3'}",
             public_url="http://127.0.0.1:9",
-            twilio_account_sid=vendors.account_sid,
-            twilio_auth_token=vendors.auth_token,
-            twilio_numbers=vendors.number,
+            twilio_account_sid=providers.account_sid,
+            twilio_auth_token=providers.auth_token,
+            twilio_numbers=providers.number,
             twilio_api_base_url=address,
-            retell_api_key=vendors.retell_api_key,
-            retell_agent_id=vendors.agent_id,
+            retell_api_key=providers.retell_api_key,
+            retell_agent_id=providers.agent_id,
             retell_base_url=address,
         )
         looked_an_hour_ago(settings)

@@ -1,4 +1,4 @@
-"""The sweeper rings for what was forgotten and for nothing else; chats are ended; the pulse tells the dead."""
+"""The sweeper wakes workers for forgotten work alone; chats are ended; heartbeats show stalled workers."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def swept(scene: Scene) -> list[tuple[str, int]]:
     return scene.notifier.wakeups
 
 
-def test_what_was_rung_for_just_now_is_left_alone(scene: Scene) -> None:
+def test_a_queue_that_was_notified_just_now_is_left_alone(scene: Scene) -> None:
     scene.text("hello")
     assert swept(scene) == []
 
 
-def test_a_lost_ring_is_rung_again_after_a_while_and_once(scene: Scene) -> None:
+def test_a_lost_wake_up_is_repeated_after_a_while_and_once(scene: Scene) -> None:
     scene.text("hello")
     scene.clock.tick(RENOTIFY_AFTER.total_seconds() + 1)
     assert swept(scene) == [("process_turns", 1)]
     assert swept(scene) == []
 
 
-def test_somebody_who_texts_again_and_again_does_not_hide_that_no_ring_is_heard(scene: Scene) -> None:
+def test_a_person_who_texts_again_and_again_does_not_hide_that_no_wake_up_arrives(scene: Scene) -> None:
     woken = 0
     for n in range(6):
         scene.text(f"hello {n}")
@@ -62,7 +62,7 @@ def test_somebody_who_texts_again_and_again_does_not_hide_that_no_ring_is_heard(
     assert woken > 1
 
 
-def test_the_end_of_a_pause_is_rung_for_at_once(scene: Scene) -> None:
+def test_the_end_of_a_backoff_wakes_a_worker_at_once(scene: Scene) -> None:
     scene.text("hello")
     scene.agent.fail("complete", RateLimited("busy", provider="retell", retry_after=30))
     scene.wake()
@@ -72,7 +72,7 @@ def test_the_end_of_a_pause_is_rung_for_at_once(scene: Scene) -> None:
     assert swept(scene) == [("process_turns", 1)]
 
 
-def test_two_sweepers_at_once_ring_once(scene: Scene) -> None:
+def test_two_sweepers_at_once_wake_once(scene: Scene) -> None:
     for n in range(20):
         scene.text("hello", f"+1555123{n:04}")
     scene.clock.tick(60)
@@ -85,20 +85,20 @@ def test_two_sweepers_at_once_ring_once(scene: Scene) -> None:
     ]
 
 
-def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(
+def test_the_work_of_a_stalled_worker_is_reclaimed_long_before_its_lease_ends(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.text("hello")
-    dead = scene.rt
+    stalled = scene.rt
 
     def dies(said: str) -> list[str]:
         raise KeyboardInterrupt
 
     scene.agent.answer = dies
     with pytest.raises(KeyboardInterrupt):
-        process_turns(dead, 1)
+        process_turns(stalled, 1)
     scene.agent.answer = lambda said: ["hello"]
-    scene.agent.chats["chat_1"].items.clear()  # it died before the agent heard anything
+    scene.agent.chats["chat_1"].items.clear()  # it died before the agent received anything
     scene.restart()
     began = scene.clock()
     scene.work_until_idle()
@@ -107,7 +107,7 @@ def test_the_work_of_a_dead_worker_is_taken_up_long_before_its_booking_ends(
     assert "process_turns: 1 leases of stalled workers are taken over" in caplog.messages
 
 
-def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_the_dead(postgresql_url: str) -> None:
+def test_a_conversation_that_is_locked_does_not_delay_other_work_of_a_stalled_worker(postgresql_url: str) -> None:
     """A process that was halted in the middle of a transaction keeps its locks until the database takes them away."""
     engine = build_engine(postgresql_url)
     sessions = build_sessions(engine)
@@ -116,7 +116,7 @@ def test_a_conversation_that_somebody_has_locked_does_not_hold_up_the_work_of_th
         scene.text("hello", phone)
     with scene.rt.database.transaction() as tx:
         for conversation_id in (1, 2):
-            leased = {"worker": "dead", "lease_for": timedelta(minutes=5)}
+            leased = {"worker": "stalled", "lease_for": timedelta(minutes=5)}
             assert conversation_queue.claim(tx, conversation_queue.TURNS, conversation_id, **leased)
     scene.clock.tick(1)
     with sessions() as halted:
@@ -164,7 +164,7 @@ def test_a_chat_that_cannot_be_ended_now_is_ended_later(scene: Scene) -> None:
     assert scene.rows(Chat)[0].status is ChatStatus.ENDED
 
 
-def test_the_provider_is_not_told_while_something_is_being_said_in_the_chat(scene: Scene) -> None:
+def test_a_chat_is_not_ended_at_the_provider_while_a_turn_is_open(scene: Scene) -> None:
     scene.agent.thinks = True
     scene.text("book me a table")
     scene.work()
@@ -198,18 +198,18 @@ def test_an_empty_stale_after_ends_nothing(sessions: Sessions) -> None:
     assert scene.notifier.wakeups == []
 
 
-# -- pulse ---------------------------------------------------------------------------------------------------------
+# -- heartbeat -----------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_may_begin_something_only_after_its_first_beat(scene: Scene) -> None:
+def test_a_worker_may_start_work_only_after_its_first_heartbeat(scene: Scene) -> None:
     heartbeat = Heartbeat(scene.rt.database)
     assert not heartbeat.may_start_work(heartbeat.worker)
     heartbeat.beat()
     assert heartbeat.may_start_work(heartbeat.worker)
 
 
-def test_whoever_is_taken_for_dead_can_begin_no_call_any_more() -> None:
-    """The last moment to begin one is that of the last beat, and so long again as a call may take to its first byte."""
+def test_a_worker_that_counts_as_stalled_can_begin_no_call_any_more() -> None:
+    """The last call begins within ``LIVE_FOR`` of the last heartbeat, and its request is on its way soon after."""
     assert timedelta(seconds=LIVE_FOR + BEGIN_WITHIN) < STALLED_AFTER
 
 
@@ -228,7 +228,7 @@ def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: 
     assert heartbeat.may_start_work(heartbeat.worker)
 
 
-def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_heartbeat_goes_on_after_an_unexpected_error(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     faults: list[OSError] = []
 
     def sessions() -> Session:
@@ -250,7 +250,7 @@ def test_a_pulse_outlives_what_nobody_expects(scene: Scene, caplog: pytest.LogCa
     heartbeat.stop()
 
 
-def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(
+def test_work_that_a_worker_has_abandoned_is_due_at_its_next_heartbeat(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     heartbeat = Heartbeat(scene.rt.database)
@@ -274,7 +274,7 @@ def test_what_a_worker_has_dropped_in_the_middle_is_due_at_its_next_beat(
     assert "process_turns 1 was abandoned, and is due again" in caplog.messages
 
 
-def test_without_a_database_nobody_is_in_charge(scene: Scene) -> None:
+def test_without_a_database_no_worker_may_start_work(scene: Scene) -> None:
     nowhere = build_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     heartbeat = Heartbeat(database(build_sessions(nowhere)))
     heartbeat.beat()
@@ -291,7 +291,7 @@ def test_a_worker_that_stops_signs_off(scene: Scene) -> None:
     assert not heartbeat.may_start_work(heartbeat.worker)
 
 
-def test_the_rows_of_workers_long_dead_are_forgotten(scene: Scene) -> None:
+def test_the_rows_of_workers_that_stalled_long_ago_are_deleted(scene: Scene) -> None:
     scene.clock.tick(2 * 3600)
     sweep.sweep(scene.rt)
     with scene.sessions() as session:
@@ -301,7 +301,7 @@ def test_the_rows_of_workers_long_dead_are_forgotten(scene: Scene) -> None:
 # -- activity ------------------------------------------------------------------------------------------------------
 
 
-def test_the_live_view_tells_what_waits_and_why(scene: Scene) -> None:
+def test_the_live_view_shows_the_waiting_work_and_why_it_waits(scene: Scene) -> None:
     scene.text("hello")
     scene.agent.fail("complete", RateLimited("busy", provider="retell", status=429, retry_after=30))
     scene.wake()
@@ -312,10 +312,10 @@ def test_the_live_view_tells_what_waits_and_why(scene: Scene) -> None:
     assert kinds == {("text in", "answered"), ("turn", "answered"), ("text out", "sent"), ("chat", "ongoing")}
 
 
-# -- rings that wait -----------------------------------------------------------------------------------------------
+# -- wake-ups that wait --------------------------------------------------------------------------------------------
 
 
-def test_a_step_whose_rings_still_wait_in_the_broker_gets_no_more_of_them(scene: Scene) -> None:
+def test_a_task_whose_wake_ups_still_wait_in_the_broker_gets_no_more_of_them(scene: Scene) -> None:
     scene.text("hello")
     scene.clock.tick(RENOTIFY_AFTER.total_seconds() + 1)
     scene.notifier.backlogs["process_turns"] = sweep.SWEEP_LIMIT
@@ -324,7 +324,7 @@ def test_a_step_whose_rings_still_wait_in_the_broker_gets_no_more_of_them(scene:
     assert swept(scene) == [("process_turns", 1)]
 
 
-def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> None:
+def test_a_wake_up_that_finds_no_heartbeat_waits_for_the_next_one(scene: Scene) -> None:
     heartbeat = Heartbeat(scene.rt.database)
     rt = replace(scene.rt, heartbeat=heartbeat)
     scene.text("hello")
@@ -336,5 +336,5 @@ def test_a_ring_that_finds_no_pulse_waits_until_it_beats_again(scene: Scene) -> 
     assert scene.agent.received == ["hello"]
 
 
-def test_a_pulse_that_does_not_come_back_is_not_waited_for_any_longer(scene: Scene) -> None:
+def test_a_heartbeat_that_does_not_come_back_is_waited_for_no_longer(scene: Scene) -> None:
     assert not Heartbeat(scene.rt.database).wait_until_live(0.01)

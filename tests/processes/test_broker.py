@@ -1,4 +1,4 @@
-"""The bell on real brokers, and on brokers that hang, refuse, lose their connections or have no room."""
+"""The notifier on real brokers, and on brokers that hang, refuse, lose their connections or have no room."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.vendor import closed_port
 HERE = "127.0.0.1"
 
 AT_ONCE = 0.5
-"""Seconds. A ring takes microseconds; a machine that is busy may halt anything for a moment."""
+"""Seconds. A wake-up takes microseconds; a machine that is busy may halt anything for a moment."""
 
 A_FEW_SECONDS = 3 * PUBLISH_TIMEOUT
 
@@ -51,7 +51,7 @@ class WakeUps:
 
     def until_there_are(self, how_many: int) -> list[WakeUp]:
         """All of it, once there is so much."""
-        until(lambda: len(self()) >= how_many, f"{how_many} rings have arrived")
+        until(lambda: len(self()) >= how_many, f"{how_many} wake-ups have arrived")
         return self()
 
 
@@ -166,24 +166,24 @@ def seconds(work: Callable[[], object]) -> float:
 # -- all is well ---------------------------------------------------------------------------------------------------
 
 
-def test_a_ring_arrives_as_a_task_with_one_id_and_nothing_else(broker_url: str, wakeups: WakeUps) -> None:
+def test_a_wake_up_arrives_as_a_task_with_one_id_and_nothing_else(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
         notifier.wake("process_turns", 17)
-        until(wakeups, "the ring has arrived")
+        until(wakeups, "the wake-up has arrived")
     [message] = wakeups.messages
     assert json.loads(message.body)[:2] == [[17], {}]
     assert message.content_type == "application/json"
     assert [message.headers[name] for name in ("task", "eta", "expires", "retries")] == ["process_turns", None, None, 0]
 
 
-def test_rings_arrive_in_order_also_those_of_the_last_moment(broker_url: str, wakeups: WakeUps) -> None:
+def test_wake_ups_arrive_in_order_also_those_of_the_last_moment(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
         for row in range(100):
             notifier.wake("process_turns", row)
     assert wakeups.until_there_are(100) == [("process_turns", [row]) for row in range(100)]
 
 
-def test_rings_that_nobody_has_taken_are_counted(broker_url: str, wakeups: WakeUps) -> None:
+def test_wake_ups_that_no_worker_has_taken_are_counted(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
         assert notifier.backlog("process_turns") == 0
         for row in range(5):
@@ -192,7 +192,7 @@ def test_rings_that_nobody_has_taken_are_counted(broker_url: str, wakeups: WakeU
         assert notifier.backlog("process_deliveries") == 0
 
 
-def test_rings_are_counted_again_after_an_outage(gate: Gate, wakeups: WakeUps) -> None:
+def test_wake_ups_are_counted_again_after_an_outage(gate: Gate, wakeups: WakeUps) -> None:
     gate.open()
     with notifier_at(gate.url) as notifier:
         notifier.wake("process_turns", 1)
@@ -202,17 +202,17 @@ def test_rings_are_counted_again_after_an_outage(gate: Gate, wakeups: WakeUps) -
         until(lambda: notifier.backlog("process_turns") >= 1, "they are counted again")
 
 
-def test_of_a_broker_of_no_use_no_ring_is_counted(silent_url: str, refusing_url: str) -> None:
+def test_no_wake_up_is_counted_at_a_broker_of_no_use(silent_url: str, refusing_url: str) -> None:
     for url in (silent_url, refusing_url):
         with notifier_at(url) as notifier:
             assert seconds(lambda notifier=notifier: notifier.backlog("process_turns")) < A_FEW_SECONDS
             assert notifier.backlog("process_turns") == 0
 
 
-def test_a_burst_is_rung_once(gate: Gate, wakeups: WakeUps) -> None:
+def test_a_burst_for_the_same_row_is_one_wake_up(gate: Gate, wakeups: WakeUps) -> None:
     with notifier_at(gate.url) as notifier:
         notifier.wake("process_turns", 1)
-        until(lambda: gate.besieged, "the bell is on its way with the first one")
+        until(lambda: gate.besieged, "the notifier is on its way with the first one")
         for _ in range(1000):
             for task, row in (("process_turns", 2), ("process_deliveries", 2), ("process_turns", 3)):
                 notifier.wake(task, row)
@@ -225,14 +225,14 @@ def test_a_burst_is_rung_once(gate: Gate, wakeups: WakeUps) -> None:
     ]
 
 
-def test_many_threads_ring_over_one_connection(broker_url: str, wakeups: WakeUps) -> None:
+def test_many_threads_wake_workers_over_one_connection(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
         threads = [threading.Thread(target=notifier.wake, args=("process_turns", row)) for row in range(50)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert [thread.name for thread in threading.enumerate()].count("bell") == 1
+        assert [thread.name for thread in threading.enumerate()].count("notifier") == 1
     assert sorted(wakeups.until_there_are(50)) == [("process_turns", [row]) for row in range(50)]
 
 
@@ -244,12 +244,12 @@ def test_a_broker_that_answers_is_reachable(broker_url: str) -> None:
 # -- all is not well -----------------------------------------------------------------------------------------------
 
 
-def test_a_broker_that_never_answers_holds_up_nobody(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_that_never_answers_delays_no_caller(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
     notifier = CeleryNotifier(silent_url)
     assert seconds(lambda: [notifier.wake("process_turns", row) for row in range(100)]) < AT_ONCE
     assert seconds(lambda: notifier.wake("process_turns", 100)) < AT_ONCE
     assert seconds(notifier.close) < A_FEW_SECONDS
-    until(lambda: "bell" not in [thread.name for thread in threading.enumerate()], "the thread has ended")
+    until(lambda: "notifier" not in [thread.name for thread in threading.enumerate()], "the thread has ended")
     assert "the broker is away" in caplog.text
 
 
@@ -259,7 +259,7 @@ def test_a_broker_that_never_answers_is_soon_known_to_be_out_of_reach(silent_url
         assert not notifier.reachable()
 
 
-def test_a_broker_that_refuses_costs_a_warning_and_the_rings(
+def test_a_broker_that_refuses_costs_a_warning_and_the_wake_ups(
     refusing_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     notifier = CeleryNotifier(refusing_url)
@@ -268,14 +268,16 @@ def test_a_broker_that_refuses_costs_a_warning_and_the_rings(
     assert seconds(notifier.close) < A_FEW_SECONDS
     [warning] = caplog.records
     assert warning.levelno == logging.WARNING
-    assert warning.getMessage().endswith("the sweeper will bring 1 rings")
+    assert warning.getMessage().endswith("the sweeper will send 1 wake-ups")
 
 
-def test_rings_that_nobody_takes_do_not_fill_the_memory(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_wake_ups_that_no_worker_takes_do_not_fill_the_memory(
+    silent_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with notifier_at(silent_url) as notifier:
         for row in range(2 * MAX_WAITING + 2):
             notifier.wake("process_turns", row)
-    assert 1 <= caplog.text.count("too many rings wait") <= 5  # once for each batch, and not for each ring
+    assert 1 <= caplog.text.count("too many wake-ups wait") <= 5  # once for each batch, and not for each wake-up
 
 
 def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_same(redis_url: str) -> None:
@@ -286,7 +288,7 @@ def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_sa
             channel.basic_qos(0, 1, False)
             with notifier_at(gate.url) as notifier:
                 notifier.wake("process_turns", 1)
-            until(lambda: channel.basic_get(queue_name("process_turns")), "the ring was taken")
+            until(lambda: channel.basic_get(queue_name("process_turns")), "the wake-up was taken")
             assert not channel.qos.can_consume()
             [taken] = channel.qos._delivered.values()
             gate.shut()
@@ -296,27 +298,29 @@ def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_sa
         gate.close()
 
 
-def test_a_broker_that_comes_back_is_rung_again(gate: Gate, wakeups: WakeUps, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_that_comes_back_gets_wake_ups_again(
+    gate: Gate, wakeups: WakeUps, caplog: pytest.LogCaptureFixture
+) -> None:
     with notifier_at(gate.url) as notifier:
         notifier.wake("process_turns", 1)
-        until(lambda: "the broker is away" in caplog.text, "the ring was given up")
+        until(lambda: "the broker is away" in caplog.text, "the wake-up was given up")
         gate.open()
         notifier.wake("process_turns", 2)
         until(lambda: ("process_turns", [2]) in wakeups(), "the next one has arrived")
 
 
-def test_after_a_cut_the_bell_connects_again(gate: Gate, wakeups: WakeUps) -> None:
+def test_after_a_cut_the_notifier_connects_again(gate: Gate, wakeups: WakeUps) -> None:
     gate.open()
     with notifier_at(gate.url) as notifier:
         notifier.wake("process_turns", 1)
-        until(wakeups, "the first ring has arrived")
+        until(wakeups, "the first wake-up has arrived")
         gate.cut()
 
         def woken_again() -> bool:
             notifier.wake("process_turns", 2)  # the first one after a cut may be lost on the way
             return ("process_turns", [2]) in wakeups()
 
-        until(woken_again, "another ring has arrived")
+        until(woken_again, "another wake-up has arrived")
 
 
 @pytest.mark.parametrize("wrong", [{"password": "wrong"}, {"database": "nowhere"}])
@@ -348,15 +352,15 @@ def test_a_broker_that_takes_nothing_is_away(full_url: str, caplog: pytest.LogCa
             until(lambda row=row: caplog.text.count("the broker is away") == row, "it has tried, each time")
 
 
-# -- bells that are none -------------------------------------------------------------------------------------------
+# -- notifiers that send nothing -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bell", [NullNotifier(), CeleryNotifier("redis://nobody.invalid:1")])
-def test_a_bell_that_was_never_rung_needs_no_broker(notifier: Notifier) -> None:
+@pytest.mark.parametrize("notifier", [NullNotifier(), CeleryNotifier("redis://nobody.invalid:1")])
+def test_a_notifier_that_was_never_used_needs_no_broker(notifier: Notifier) -> None:
     assert seconds(notifier.close) < AT_ONCE
 
 
-def test_where_there_is_no_bell_a_ring_is_nothing() -> None:
+def test_the_null_notifier_wakes_no_worker() -> None:
     notifier = NullNotifier()
     notifier.wake("process_turns", 1)
     assert not notifier.reachable()

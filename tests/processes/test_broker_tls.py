@@ -1,4 +1,4 @@
-"""Redis over TLS, real: what is checked, by which word of the operator, and how often that is told."""
+"""Redis over TLS, real: what is checked, by which setting, and how often that is logged."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def settings(url: str, verify: str = "") -> tuple[str, bool | str]:
     return loaded.broker_url, loaded.redis_tls_verify
 
 
-def a_bell(url: str, verify: str) -> CeleryNotifier:
+def notifier_for(url: str, verify: str) -> CeleryNotifier:
     """With connections of its own: kombu shares them in a process by address, whatever is said of TLS."""
     pools.reset()
     return CeleryNotifier(*settings(url, verify))
 
 
 def wakeups(url: str, verify: str = "") -> bool:
-    """Does a ring arrive at a consumer with the same settings?"""
-    notifier = a_bell(url, verify)
+    """Does a wake-up arrive at a consumer with the same settings?"""
+    notifier = notifier_for(url, verify)
     try:
         if not notifier.reachable():
             return False
@@ -63,7 +63,7 @@ def wakeups(url: str, verify: str = "") -> bool:
             build_consumer(*settings(url, verify)).connection_for_read() as connection,
             connection.channel() as channel,
         ):
-            until(lambda: channel.basic_get(queue_name("process_turns"), no_ack=True), "the ring has arrived")
+            until(lambda: channel.basic_get(queue_name("process_turns"), no_ack=True), "the wake-up has arrived")
     finally:
         notifier.close()
     return True
@@ -71,7 +71,7 @@ def wakeups(url: str, verify: str = "") -> bool:
 
 def refused(url: str, caplog: pytest.LogCaptureFixture, verify: str = "") -> bool:
     """Is the broker taken for away, with the reason in the log?"""
-    notifier = a_bell(url, verify)
+    notifier = notifier_for(url, verify)
     reachable = notifier.reachable()
     notifier.wake("process_turns", 17)
     notifier.close()
@@ -99,7 +99,7 @@ def test_the_default_fits_a_certificate_that_nobody_has_signed(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_that_nothing_is_checked_is_told_by_the_front_door_alone(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_entry_point_logs_that_nothing_is_checked(url: str, caplog: pytest.LogCaptureFixture) -> None:
     tell_of_no_check(*settings(url))
     for _ in range(5):
         assert wakeups(url)
@@ -108,7 +108,7 @@ def test_that_nothing_is_checked_is_told_by_the_front_door_alone(url: str, caplo
 
 
 @pytest.mark.parametrize("broker", ["redis://127.0.0.1", "amqp://127.0.0.1", "amqps://127.0.0.1"])
-def test_where_there_is_nothing_to_check_nothing_is_told(broker: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_there_is_nothing_to_check_nothing_is_logged(broker: str, caplog: pytest.LogCaptureFixture) -> None:
     tell_of_no_check(broker)
     assert caplog.text == ""
 
@@ -186,7 +186,7 @@ REDISS = "rediss://:password@127.0.0.1:6379/0"
         ("amqps://u:password@127.0.0.1", "true", "REDIS_TLS_VERIFY asks for a check, but the broker's address"),
     ],
 )
-def test_what_can_not_be_meant_is_told_at_the_start(url: str, verify: str, fault: str) -> None:
+def test_a_value_that_can_not_be_meant_is_refused_at_the_start(url: str, verify: str, fault: str) -> None:
     with pytest.raises(SettingsError) as caught:
         ServerSettings.load(ENVIRON | {"CELERY_BROKER_URL": url, "REDIS_TLS_VERIFY": verify})
     [told] = caught.value.faults

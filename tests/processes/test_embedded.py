@@ -1,4 +1,4 @@
-"""The bridge in one process: the real command with real signals, and its bell and its clock by themselves."""
+"""The bridge in one process: the real command with real signals, and its notifier and its clock alone."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ OPERATOR = "token-of-the-operator"
 
 
 class Up:
-    """``bridge up`` between simulated vendors; it may be started again on the same file."""
+    """``bridge up`` between simulated providers; it may be started again on the same file."""
 
-    def __init__(self, folder: Path, simulator: Simulator, vendors: str) -> None:
+    def __init__(self, folder: Path, simulator: Simulator, providers: str) -> None:
         self.simulator = simulator
         self.port = free_port(HERE)
         self.address = f"http://{HERE}:{self.port}"
         simulator.webhook_url = f"{self.address}/twilio/inbound#rc=5&rp=5xx,ct,rt"
-        self.processes = Processes(folder, self._settings(folder, vendors))
+        self.processes = Processes(folder, self._settings(folder, providers))
 
     def start(self) -> Process:
         process = self.processes.start("up", [sys.executable, "-m", "bridge", "up", "--port", str(self.port)])
@@ -49,24 +49,24 @@ class Up:
         return process
 
     def must_have_answered(self, *said: str, within: float = 30) -> None:
-        """Every one of Ann's texts so far was heard and answered once, in order."""
+        """The agent has received each of Ann's texts so far once, and each was answered once, in order."""
         until(self.simulator.settled, "all is settled", within)
         assert self.simulator.agent.received(ANN) == list(said)
         assert self.simulator.phones.inbox(ANN) == [f"re: {text}" for text in said]
         verdict = judge(self.simulator.ledger)
         assert verdict.ok, str(verdict)
 
-    def _settings(self, folder: Path, vendors: str) -> dict[str, str]:
+    def _settings(self, folder: Path, providers: str) -> dict[str, str]:
         settings = self.simulator.settings
         return {
             "DATABASE_URL": f"sqlite:///{folder / 'bridge.sqlite3'}",
             "PUBLIC_URL": self.address,
             "TWILIO_ACCOUNT_SID": settings.account_sid,
             "TWILIO_AUTH_TOKEN": settings.auth_token,
-            "TWILIO_API_BASE_URL": vendors,
+            "TWILIO_API_BASE_URL": providers,
             "RETELL_API_KEY": settings.retell_api_key,
             "RETELL_AGENT_ID": settings.agent_id,
-            "RETELL_BASE_URL": vendors,
+            "RETELL_BASE_URL": providers,
             "ADMIN_TOKEN": OPERATOR,
         }
 
@@ -74,8 +74,8 @@ class Up:
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
     simulator = Simulator(SimulatorSettings(echo=True))
-    with serve(simulator) as vendors:
-        up = Up(tmp_path, simulator, vendors)
+    with serve(simulator) as providers:
+        up = Up(tmp_path, simulator, providers)
         try:
             yield up
         finally:
@@ -113,17 +113,17 @@ def test_after_a_kill_the_next_start_takes_up_at_once_what_was_in_flight(up: Up)
     up.must_have_answered("one")
     up.simulator.faults.next("agent_slow", seconds=2)
     up.simulator.phones.text(ANN, "two")
-    until(lambda: up.simulator.agent.received(ANN) == ["one", "two"], "the agent has heard it")
+    until(lambda: up.simulator.agent.received(ANN) == ["one", "two"], "the agent has received it")
     process.kill()
     up.start()
     up.must_have_answered("one", "two", within=0.75 * STALLED_AFTER.total_seconds())
 
 
-def test_a_turn_that_takes_too_long_does_not_hold_up_the_end(up: Up) -> None:
+def test_a_turn_that_takes_too_long_does_not_delay_the_end(up: Up) -> None:
     process = up.start()
     up.simulator.faults.next("agent_slow", seconds=GRACE + 2)
     up.simulator.phones.text(ANN, "one")
-    until(lambda: up.simulator.agent.received(ANN) == ["one"], "the agent has heard it")
+    until(lambda: up.simulator.agent.received(ANN) == ["one"], "the agent has received it")
     assert process.stop(GRACE + 2) == 0
     assert "still in flight" in process.output
     up.start()
@@ -145,7 +145,7 @@ def test_a_second_one_on_the_same_file_is_refused_and_harms_nothing(up: Up) -> N
     up.start()
     up.simulator.faults.next("agent_slow", seconds=2)
     up.simulator.phones.text(ANN, "one")
-    until(lambda: up.simulator.agent.received(ANN) == ["one"], "the agent has heard it")
+    until(lambda: up.simulator.agent.received(ANN) == ["one"], "the agent has received it")
     command = [sys.executable, "-m", "bridge", "up", "--port", str(free_port(HERE))]
     second = up.processes.start("second", command)
     assert second.wait() == 1
@@ -153,7 +153,7 @@ def test_a_second_one_on_the_same_file_is_refused_and_harms_nothing(up: Up) -> N
     up.must_have_answered("one")
 
 
-def test_a_folder_that_is_not_there_is_told(up: Up) -> None:
+def test_a_folder_that_is_not_there_is_reported(up: Up) -> None:
     command = ["env", "DATABASE_URL=sqlite:////no/such/folder/bridge.sqlite3", sys.executable, "-m", "bridge", "up"]
     process = up.processes.start("wrong", command)
     assert process.wait() == 1
@@ -190,13 +190,13 @@ def test_the_demo_shows_a_phone_and_answers_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
-# -- the bell ------------------------------------------------------------------------------------------------------
+# -- the notifier --------------------------------------------------------------------------------------------------
 
 
-class Door:
-    """Stands where the pulse does, which every step asks first: it counts who comes, and may hold them up."""
+class Gate:
+    """In place of the heartbeat, which every task asks first: it counts the tasks, and may block them."""
 
-    worker = "door"
+    worker = "gate"
 
     def __init__(self) -> None:
         self.came = 0
@@ -206,7 +206,7 @@ class Door:
         self._lock = threading.Lock()
 
     @contextmanager
-    def working_on(self, line: object, conversation_id: int) -> Iterator[None]:
+    def working_on(self, queue: object, conversation_id: int) -> Iterator[None]:
         yield
 
     def wait_until_live(self, within: float) -> bool:
@@ -223,22 +223,22 @@ class Door:
 
 
 @pytest.fixture
-def door() -> Door:
-    return Door()
+def gate() -> Gate:
+    return Gate()
 
 
 @pytest.fixture
-def notifier(door: Door) -> Iterator[ThreadNotifier]:
-    """One thread answers it, and comes to the door."""
+def notifier(gate: Gate) -> Iterator[ThreadNotifier]:
+    """One thread runs its tasks, and comes to the gate."""
     notifier = ThreadNotifier(1)
     nowhere: Any = None
-    notifier.answer_with(Runtime(fake_settings(), nowhere, fake_agents(), FakeCarrier(), notifier, cast(Any, door)))
+    notifier.answer_with(Runtime(fake_settings(), nowhere, fake_agents(), FakeCarrier(), notifier, cast(Any, gate)))
     yield notifier
-    door.open.set()
+    gate.open.set()
     notifier.close()
 
 
-def test_a_text_rings_itself_through_to_the_phone(sessions: Sessions) -> None:
+def test_a_text_wakes_all_tasks_until_its_answer_is_on_the_phone(sessions: Sessions) -> None:
     scene = Scene(sessions)
     notifier = ThreadNotifier(4)
     scene.rt = scene.woken_by(notifier)
@@ -246,69 +246,69 @@ def test_a_text_rings_itself_through_to_the_phone(sessions: Sessions) -> None:
     for text in ("one", "two"):
         scene.text(text)
         scene.text(text, BOB)
-    until(lambda: not scene.waiting(), "all is quiet")
+    until(lambda: not scene.waiting(), "nothing is due")
     notifier.close()
     for phone in (ANN, BOB):
         assert "\n".join(scene.got(phone)).replace("You said: ", "") == "one\ntwo"
 
 
-def test_a_ring_that_waits_already_is_not_rung_twice(notifier: ThreadNotifier, door: Door) -> None:
-    door.open.clear()
+def test_a_wake_up_that_waits_already_is_not_added_twice(notifier: ThreadNotifier, gate: Gate) -> None:
+    gate.open.clear()
     notifier.wake(TURNS.task, 1)
-    until(lambda: door.came == 1, "the only thread is busy")
+    until(lambda: gate.came == 1, "the only thread is busy")
     for _ in range(5):
         notifier.wake(TURNS.task, 2)
-    door.open.set()
-    until(lambda: door.came == 2, "one more has come")
+    gate.open.set()
+    until(lambda: gate.came == 2, "one more has come")
     notifier.wake(TURNS.task, 3)
-    until(lambda: door.came == 3, "and then only who was rung for later")
+    until(lambda: gate.came == 3, "and then only the later wake-up")
 
 
-def test_texts_go_out_while_the_agent_keeps_every_turn_waiting(notifier: ThreadNotifier, door: Door) -> None:
-    door.open.clear()
+def test_texts_go_out_while_the_agent_keeps_every_turn_waiting(notifier: ThreadNotifier, gate: Gate) -> None:
+    gate.open.clear()
     for row in (1, 2):
         notifier.wake(TURNS.task, row)
-    until(lambda: door.came == 1, "the only thread for turns is busy")
+    until(lambda: gate.came == 1, "the only thread for turns is busy")
     notifier.wake(DELIVERIES.task, 1)
-    until(lambda: door.came == 2, "the delivery has come")
+    until(lambda: gate.came == 2, "the delivery has come")
 
 
-def test_a_ring_for_what_is_under_way_is_answered_afterwards(notifier: ThreadNotifier, door: Door) -> None:
-    door.open.clear()
+def test_a_wake_up_for_a_row_in_work_runs_its_task_afterwards(notifier: ThreadNotifier, gate: Gate) -> None:
+    gate.open.clear()
     notifier.wake(TURNS.task, 1)
-    until(lambda: door.came == 1, "it is under way")
+    until(lambda: gate.came == 1, "it is under way")
     notifier.wake(TURNS.task, 1)
-    door.open.set()
-    until(lambda: door.came == 2, "somebody has come again")
+    gate.open.set()
+    until(lambda: gate.came == 2, "the task has come again")
 
 
-def test_a_step_that_fails_is_told_and_the_next_one_is_taken(
-    notifier: ThreadNotifier, door: Door, caplog: pytest.LogCaptureFixture
+def test_a_task_that_fails_is_logged_and_the_next_one_runs(
+    notifier: ThreadNotifier, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door.faults.append(RuntimeError("a bug"))
+    gate.faults.append(RuntimeError("a bug"))
     for row in (1, 2):
         notifier.wake(TURNS.task, row)
-    until(lambda: door.came == 2, "both have come")
+    until(lambda: gate.came == 2, "both have come")
     notifier.close()
     assert [(record.message, record.levelno) for record in caplog.records] == [("process_turns failed", logging.ERROR)]
 
 
-def test_at_the_end_what_is_under_way_is_finished_and_the_rest_is_dropped(notifier: ThreadNotifier, door: Door) -> None:
-    door.open.clear()
+def test_at_the_end_what_is_under_way_is_finished_and_the_rest_is_dropped(notifier: ThreadNotifier, gate: Gate) -> None:
+    gate.open.clear()
     for row in (1, 2, 3):
         notifier.wake(TURNS.task, row)
-    until(lambda: door.came == 1, "the first one is under way")
+    until(lambda: gate.came == 1, "the first one is under way")
     closing = threading.Thread(target=notifier.close)
     closing.start()
     until(lambda: not notifier.reachable(), "it is being closed")
     assert closing.is_alive()
     notifier.wake(TURNS.task, 4)
-    door.open.set()
+    gate.open.set()
     closing.join()
-    assert door.came == 1
+    assert gate.came == 1
 
 
-def test_nobody_hears_a_bell_that_nobody_answers() -> None:
+def test_a_notifier_without_a_runtime_wakes_nothing() -> None:
     notifier = ThreadNotifier(1)
     assert not notifier.reachable()
     notifier.wake(TURNS.task, 1)
@@ -320,7 +320,7 @@ def test_nobody_hears_a_bell_that_nobody_answers() -> None:
 
 
 def forgotten(scene: Scene) -> Scene:
-    """A text whose ring was lost."""
+    """A text whose wake-up was lost."""
     scene.text("one")
     scene.notifier.wakeups.clear()
     scene.clock.tick(60)
@@ -350,12 +350,12 @@ def test_the_clock_goes_on_when_the_database_is_back(sessions: Sessions, caplog:
     assert "sweep failed" in caplog.text
 
 
-def test_two_clocks_ring_once(sessions: Sessions) -> None:
+def test_two_clocks_wake_once(sessions: Sessions) -> None:
     scene = forgotten(Scene(sessions))
     one, other = Clock(scene.rt), Clock(scene.rt)
     for clock in (one, other):
         clock.start()
-    until(lambda: scene.rows(Conversation)[0].turn_notified_at == scene.clock(), "one of them has rung")
+    until(lambda: scene.rows(Conversation)[0].turn_notified_at == scene.clock(), "one of them has woken a worker")
     for clock in (one, other):
         clock.stop()
     assert scene.notifier.wakeups == [(TURNS.task, scene.rows(Conversation)[0].id)]

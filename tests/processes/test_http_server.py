@@ -438,7 +438,7 @@ def test_a_request_that_is_on_its_way_at_the_stop_is_answered_and_is_the_last_on
         assert b"Connection: close" in told
 
 
-def test_nobody_is_let_in_after_the_stop_and_strangers_do_not_hold_it_up() -> None:
+def test_no_connection_is_accepted_after_the_stop_and_strangers_do_not_delay_it() -> None:
     with serving(SHORT) as it:
         for _ in range(50):
             it.call(POST[:-2])

@@ -1,4 +1,4 @@
-"""Errors that nobody expected: that a bug or a bad row is seen, pauses, and keeps nobody else waiting."""
+"""Unexpected errors: a bug or a bad row is reported, its work pauses, and other work does not wait."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.scene import ANN, BOB, Scene
 SECRET = "my secret words"
 
 LONG = 150
-"""Seconds. Each time the agent was asked, the chat is looked at for half a minute before it is asked again."""
+"""Seconds. After each request, the chat is checked for half a minute before the agent is asked again."""
 
 
 class Buggy(FakeAgent):
@@ -41,8 +41,8 @@ class Buggy(FakeAgent):
         return super().complete(chat_id, content)
 
 
-def answer_rings(scene: Scene) -> None:
-    """As the front doors do it: what is raised is told, and nothing else."""
+def run_tasks(scene: Scene) -> None:
+    """Run the tasks of all wake-ups as a process does: an error ends its task and nothing else."""
 
     def received(task: str, rt: Any, row: int) -> None:
         with suppress(Exception):
@@ -52,10 +52,10 @@ def answer_rings(scene: Scene) -> None:
 
 
 class Guarded(Scene):
-    """Rings are answered as in a real process."""
+    """Tasks run as in a real process."""
 
     def wake(self) -> None:
-        answer_rings(self)
+        run_tasks(self)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def parts(scene: Scene) -> list[str]:
         return [each.task for each in task_errors.failing(session, scene.clock())]
 
 
-def test_after_a_few_in_a_row_it_stands_everywhere(scene: Guarded, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_a_few_in_a_row_it_is_reported_everywhere(scene: Guarded, caplog: pytest.LogCaptureFixture) -> None:
     scene.text(SECRET)
     scene.work(seconds=LONG)
     [row] = scene.rows(TaskError)
@@ -103,12 +103,12 @@ def test_readyz_says_so(scene: Guarded) -> None:
 
 
 def faults(scene: Scene) -> list[dict[str, str]]:
-    """What ``/readyz`` tells of the steps. A test's tables are not those of a migration, which it would tell first."""
+    """The faults of tasks in ``/readyz``. A test's tables are not of a migration, which would be the first fault."""
     with scene.sessions() as session:
         return [fault.whole() for fault in task_faults(session, scene.clock())]
 
 
-def test_nobody_s_words_are_told(scene: Guarded, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_person_s_words_are_shown(scene: Guarded, caplog: pytest.LogCaptureFixture) -> None:
     scene.text(SECRET)
     scene.work(seconds=LONG)
     told = [str(failures.list_failures(scene.rt).failures[0].error), *(f["what"] for f in faults(scene))]
@@ -142,7 +142,7 @@ def test_it_pauses_longer_and_longer(scene: Guarded) -> None:
     assert 20 <= row.times <= 35
 
 
-def test_when_it_is_mended_nothing_is_lost_and_the_alarm_ends(scene: Guarded, agent: Buggy) -> None:
+def test_when_it_is_repaired_nothing_is_lost_and_the_alarm_ends(scene: Guarded, agent: Buggy) -> None:
     scene.text(SECRET)
     scene.work(seconds=LONG)
     agent.bug = None
@@ -206,7 +206,7 @@ def test_a_delivery_that_fails_is_seen_too(scene: Guarded) -> None:
     assert metric(scene) == {"process_deliveries": 1}
 
 
-def test_a_chat_that_can_not_be_ended_is_told_with_its_conversation(scene: Guarded) -> None:
+def test_a_chat_that_can_not_be_ended_is_reported_with_its_conversation(scene: Guarded) -> None:
     def bug(_: object) -> None:
         raise RuntimeError("what?")
 
@@ -250,7 +250,7 @@ def test_a_database_that_is_away_is_no_bug(scene: Guarded, monkeypatch: pytest.M
     assert scene.rows(TaskError) == []
 
 
-def test_an_error_that_can_not_be_noted_is_raised_all_the_same(scene: Guarded, engine: Engine) -> None:
+def test_an_error_that_can_not_be_recorded_is_raised_all_the_same(scene: Guarded, engine: Engine) -> None:
     scene.text(SECRET)
     run(engine, "ALTER TABLE task_errors RENAME TO step_errors_gone")
     try:
@@ -270,7 +270,7 @@ def test_what_is_long_over_is_forgotten(scene: Guarded, agent: Buggy) -> None:
     assert [row.conversation_id for row in scene.rows(TaskError)] == [2]
 
 
-def test_a_step_that_works_says_nothing_more_to_the_database(scene: Guarded, engine: Engine) -> None:
+def test_a_task_that_succeeds_runs_no_further_statement(scene: Guarded, engine: Engine) -> None:
     scene.text("hello")
     said: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cur, statement, *_: said.append(statement))

@@ -1,6 +1,6 @@
-"""The worker as Celery sees it: what it can be rung for, what the clock calls for, and its settings.
+"""The worker as Celery sees it: the tasks of wake-ups, the jobs of the clock, and its settings.
 
-The module is a front door: it reads the environment and takes over the log as it is imported. So it is looked at in a
+The module is an entry point: it reads the environment and takes over the log as it is imported. So it is looked at in a
 process of its own; that it works is told in ``test_story``.
 """
 
@@ -64,7 +64,7 @@ CONF: dict[str, Any] = {
     "result_backend": None,
     "task_acks_late": False,
 }
-"""Each of these is a choice. A ring that is lost is brought by the sweeper, so nothing is acknowledged late."""
+"""Each of these is a choice. The sweeper repeats a lost wake-up, so nothing is acknowledged late."""
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
-def test_there_is_a_task_for_every_step_and_for_every_call_of_the_clock(worker: dict[str, Any]) -> None:
+def test_there_is_a_celery_task_for_every_task_and_for_every_job_of_the_clock(worker: dict[str, Any]) -> None:
     assert sorted(worker["tasks"]) == sorted([*TASKS, *SCHEDULE])
 
 
@@ -134,7 +134,7 @@ def test_a_call_of_the_clock_that_fails_leaves_the_way_free(scene: Scene) -> Non
     assert len(called) == 2
 
 
-def test_each_step_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
+def test_each_task_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
     worker: dict[str, Any],
 ) -> None:
     names = [CLOCK_QUEUE, *map(queue_name, TASKS)]
@@ -146,7 +146,7 @@ def test_nothing_has_to_be_acknowledged_in_redis(worker: dict[str, Any]) -> None
     assert worker["ack_emulation"] is False
 
 
-def test_calls_that_nobody_takes_do_not_pile_up(worker: dict[str, Any]) -> None:
+def test_calls_that_no_worker_takes_do_not_pile_up(worker: dict[str, Any]) -> None:
     for each in worker["schedule"].values():
         assert 0 < each["options"]["expires"] <= max(60, each["schedule"])
 
@@ -161,31 +161,31 @@ def test_the_worker_is_set_up_as_it_should_be(worker: dict[str, Any], name: str)
     assert worker[name] == CONF[name]
 
 
-def test_the_sweep_comes_more_often_than_a_lost_ring_is_noticed() -> None:
+def test_the_sweep_comes_more_often_than_a_lost_wake_up_is_noticed() -> None:
     _, every = SCHEDULE["sweep"]
     assert timedelta(0) < every < RENOTIFY_AFTER / 4
 
 
-# -- who can be rung -----------------------------------------------------------------------------------------------
+# -- the names of tasks --------------------------------------------------------------------------------------------
 
 
-def names_that_are_rung() -> Iterator[tuple[str, str]]:
-    """Every name that is written out in a call of a bell, with its file."""
+def names_that_are_woken() -> Iterator[tuple[str, str]]:
+    """Every name that is written out in a wake-up, with its file."""
     for path in sorted((ROOT / "bridge").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Attribute(attr="ring"), args=[ast.Constant(value=name), *_]):
+                case ast.Call(func=ast.Attribute(attr="wake"), args=[ast.Constant(value=name), *_]):
                     yield str(path.relative_to(ROOT)), name
 
 
-@pytest.mark.parametrize("step", [conversation_queue.TURNS.task, conversation_queue.DELIVERIES.task, ending.TASK])
-def test_every_name_that_is_rung_belongs_to_a_step(task: str) -> None:
+@pytest.mark.parametrize("task", [conversation_queue.TURNS.task, conversation_queue.DELIVERIES.task, ending.TASK])
+def test_every_task_of_a_wake_up_exists(task: str) -> None:
     assert task in TASKS
 
 
-def test_no_name_is_rung_that_belongs_to_no_step() -> None:
-    assert [(file, name) for file, name in names_that_are_rung() if name not in TASKS] == []
+def test_no_wake_up_names_a_task_that_does_not_exist() -> None:
+    assert [(file, name) for file, name in names_that_are_woken() if name not in TASKS] == []
 
 
-def test_no_step_is_called_like_a_call_of_the_clock() -> None:
+def test_no_task_is_called_like_a_job_of_the_clock() -> None:
     assert not TASKS.keys() & SCHEDULE.keys()

@@ -1,4 +1,4 @@
-"""Vendors that serve nobody: nothing is burned, nothing is lost, and it flows again by itself."""
+"""Providers that serve none of our messages: no attempt is used up, no work is lost, and all of it goes on later."""
 
 from __future__ import annotations
 
@@ -82,7 +82,10 @@ def test_when_it_serves_again_everything_flows_in_order_and_soon(
     with scene.sessions() as session:
         assert session.scalars(select(CircuitBreaker)).all() == []
     told = [record.message for record in caplog.records if record.name == "bridge.queues.circuit_breakers"]
-    assert told == [f"retell is on hold, all its work waits: {error}", "retell serves again; its work goes on"]
+    assert told == [
+        f"the circuit of retell is open, all its work waits: {error}",
+        "the circuit of retell is closed, its work goes on",
+    ]
 
 
 def test_a_carrier_that_serves_nobody_costs_no_answer(scene: Scene) -> None:
@@ -129,7 +132,7 @@ def test_an_answer_that_is_too_old_is_given_up_all_the_same(sessions: Sessions) 
     assert not scene.waiting()
 
 
-def test_a_hold_says_whose_it_is_since_when_and_why(scene: Scene) -> None:
+def test_an_open_circuit_has_its_scope_its_beginning_and_its_cause(scene: Scene) -> None:
     scene.agent.fail("create_chat", AGENT_AWAY[1], times=1000)
     began = scene.clock()
     scene.text("one")
@@ -138,8 +141,8 @@ def test_a_hold_says_whose_it_is_since_when_and_why(scene: Scene) -> None:
         assert open_circuits(session) == [OpenCircuit("retell", "retell (402): trial over", began)]
 
 
-def test_a_hold_that_nobody_is_left_to_probe_is_lifted(scene: Scene) -> None:
-    """The next piece of work finds out by itself; /readyz must not show a fault for ever."""
+def test_a_circuit_that_no_work_is_left_to_probe_is_closed(scene: Scene) -> None:
+    """The next piece of work trips it again if needed; /readyz must not show a fault for ever."""
     with scene.rt.database.transaction() as tx:
         circuit_breakers.trip(tx, NotReached("refused", provider="retell"))
     scene.work(seconds=30)
@@ -147,7 +150,7 @@ def test_a_hold_that_nobody_is_left_to_probe_is_lifted(scene: Scene) -> None:
         assert session.scalars(select(CircuitBreaker)).all() == []
 
 
-# -- every vendor, every cause -------------------------------------------------------------------------------------
+# -- every provider, every cause -------------------------------------------------------------------------------------
 
 
 def said_by_retell(status: int, message: str) -> RemoteError:
@@ -162,32 +165,32 @@ def said_by_twilio(status: int, code: int | None, message: str) -> RemoteError:
 
 @dataclass(frozen=True)
 class Outage:
-    """A vendor that serves nobody."""
+    """A provider that serves none of our messages."""
 
-    vendor: str
+    provider: str
     name: str
     error: RemoteError
     in_the_middle: bool = False
-    """After it has served everybody."""
+    """It has served all messages before."""
 
     def begin(self, scene: Scene) -> None:
         broken, methods = (
             (scene.agent, ("create_chat", "complete", "get_chat"))
-            if self.vendor == "retell"
+            if self.provider == "retell"
             else (scene.carrier, ("send", "sent_to"))
         )
         for method in methods:
             broken.fail(method, self.error, times=1000)
 
     def end(self, scene: Scene) -> None:
-        (scene.agent if self.vendor == "retell" else scene.carrier).recover()
+        (scene.agent if self.provider == "retell" else scene.carrier).recover()
 
     def tries(self, scene: Scene) -> int:
-        """How often the vendor was called."""
-        return len(scene.agent.calls if self.vendor == "retell" else scene.carrier.calls)
+        """How often the provider was called."""
+        return len(scene.agent.calls if self.provider == "retell" else scene.carrier.calls)
 
     def __str__(self) -> str:
-        return f"{self.vendor} {self.name}"
+        return f"{self.provider} {self.name}"
 
 
 OUTAGES = [
@@ -218,7 +221,7 @@ def released(sessions: Sessions) -> Iterator[Sessions]:
 
 
 def readyz(scene: Scene) -> tuple[int, list[dict[str, str]]]:
-    """As an operator is told."""
+    """The answer to an operator."""
     rt = replace(scene.rt, settings=fake_settings(admin_token="token"))
     answer = build_web(rt).test_client().get("/readyz", headers={"Authorization": "Bearer token"})
     told: dict[str, Any] = answer.json
@@ -226,13 +229,13 @@ def readyz(scene: Scene) -> tuple[int, list[dict[str, str]]]:
 
 
 def waiting_pieces(scene: Scene) -> list[Any]:
-    """Turns and answers that nobody has served yet."""
+    """Turns and answers that no provider has served yet."""
     turns = [row for row in scene.rows(Turn) if row.status in {TurnStatus.WAITING, TurnStatus.ASKING}]
     return turns + [row for row in scene.rows(Message) if row.reference and row.status in UNSENT]
 
 
 def moments_of_tries(scene: Scene, outage: Outage, seconds: int) -> list[int]:
-    """In which seconds the vendor was called, each of them once."""
+    """In which seconds the provider was called, each of them once."""
     tried = []
     for second in range(seconds):
         before = outage.tries(scene)
@@ -267,7 +270,7 @@ def test_an_outage_costs_no_message_a_try_and_all_flows_in_order_after_it(releas
     assert pauses[0] < pauses[-1] <= LONGEST_PROBE.total_seconds() + 1
     status, faults = readyz(scene)
     assert status == 503
-    assert faults[0]["part"] == outage.vendor
+    assert faults[0]["part"] == outage.provider
     assert outage.error.reason in faults[0]["what"]
 
     outage.end(scene)
@@ -291,9 +294,9 @@ def test_an_outage_that_outlasts_answer_within_ends_what_is_too_old(sessions: Se
     assert len(waiting_pieces(scene)) == 2
     scene.work(seconds=60)
     assert not scene.waiting()
-    ended = [row.status for row in (scene.rows(Turn) if outage.vendor == "retell" else scene.rows(Message)[2:])]
-    assert ended == ([TurnStatus.GIVEN_UP] if outage.vendor == "retell" else [MessageStatus.GIVEN_UP]) * 2
-    assert scene.got() == ([scene.rt.settings.fallback_reply] if outage.vendor == "retell" else [])
+    ended = [row.status for row in (scene.rows(Turn) if outage.provider == "retell" else scene.rows(Message)[2:])]
+    assert ended == ([TurnStatus.GIVEN_UP] if outage.provider == "retell" else [MessageStatus.GIVEN_UP]) * 2
+    assert scene.got() == ([scene.rt.settings.fallback_reply] if outage.provider == "retell" else [])
 
 
 # -- one agent of several ------------------------------------------------------------------------------------------
@@ -339,7 +342,7 @@ def open_scopes(scene: Scene) -> list[str]:
         return [hold.scope for hold in open_circuits(session)]
 
 
-def test_a_wrong_agent_holds_up_its_own_numbers_and_no_other(routed: Scene) -> None:
+def test_a_wrong_agent_stops_its_own_numbers_and_no_other(routed: Scene) -> None:
     for number in (WRONG, NUMBER, ALSO_WRONG, RIGHT):
         routed.text(f"one to {number}", to=number)
     routed.work(seconds=60)
@@ -359,7 +362,7 @@ def test_when_it_is_known_its_texts_flow(routed: Scene) -> None:
     assert open_scopes(routed) == []
 
 
-def test_when_the_setting_is_mended_its_texts_flow_and_nothing_of_the_hold_is_left(routed: Scene) -> None:
+def test_when_the_setting_is_corrected_its_texts_flow_and_its_circuit_is_closed(routed: Scene) -> None:
     routed.text("one", to=WRONG)
     routed.work(seconds=60)
     routed.set(agent_routes={WRONG: ROUTES[RIGHT]})
@@ -420,10 +423,10 @@ def test_an_account_that_is_refused_stops_all_agents_and_its_end_is_found_beside
         ("eliza", ()),
     ],
 )
-def test_the_one_who_probes_is_the_oldest_whom_the_hold_stops(
+def test_the_probe_is_the_oldest_work_that_the_circuit_stops(
     routed: Scene, texted: tuple[str, ...], scope: str, stopped: tuple[str, ...]
 ) -> None:
-    """And a hold that stops nobody is forgotten."""
+    """And a circuit that stops no work is closed."""
     for number in texted:
         routed.text("one", to=number)
         routed.clock.tick(1)
@@ -460,7 +463,7 @@ def answers_from(scene: Scene, number: str) -> list[str]:
     return [each.text.body for each in scene.carrier.accepted if each.text.sender == number]
 
 
-def test_a_sender_that_is_refused_holds_up_its_own_texts_and_no_others(sending: Scene) -> None:
+def test_a_sender_that_is_refused_stops_its_own_texts_and_no_others(sending: Scene) -> None:
     for phone in PHONES:
         sending.text("to the bad one", phone, to=BAD)
         sending.text("to the good one", phone, to=GOOD)
@@ -492,7 +495,7 @@ def test_one_person_to_whom_the_sender_can_not_text_does_not_stop_the_others(sen
     assert sending.got(CARL) == []
 
 
-def test_when_the_sender_is_mended_its_texts_flow_in_order(sending: Scene) -> None:
+def test_when_the_sender_is_repaired_its_texts_flow_in_order(sending: Scene) -> None:
     sending.text("one", to=BAD)
     sending.work(seconds=30)
     sending.text("two", to=BAD)
@@ -503,7 +506,7 @@ def test_when_the_sender_is_mended_its_texts_flow_in_order(sending: Scene) -> No
     assert open_scopes(sending) == []
 
 
-def test_what_is_too_old_for_a_sender_on_hold_is_given_up_all_the_same(sessions: Sessions) -> None:
+def test_a_text_that_expires_while_its_senders_circuit_is_open_is_given_up_all_the_same(sessions: Sessions) -> None:
     scene = Scene(sessions, answer_within="60s")
     scene.carrier.refuses = {BAD}
     scene.text("one", to=BAD)
@@ -513,7 +516,7 @@ def test_what_is_too_old_for_a_sender_on_hold_is_given_up_all_the_same(sessions:
     assert not scene.waiting()
 
 
-def test_a_sender_whose_texts_fail_later_holds_up_its_own_texts_and_no_others(sending: Scene) -> None:
+def test_a_sender_whose_texts_fail_later_stops_its_own_texts_and_no_others(sending: Scene) -> None:
     sending.carrier.refuses.clear()
     for number in (BAD, GOOD):
         sending.text("one", to=number)
@@ -549,7 +552,7 @@ def test_an_account_that_is_refused_is_found_to_serve_again_beside_a_sender_that
     assert open_scopes(sending) == [BAD_SHOWN]
 
 
-def test_a_service_that_is_refused_holds_up_all_its_numbers_and_no_channel_beside_it(sending: Scene) -> None:
+def test_a_service_that_is_refused_stops_all_its_numbers_and_no_channel_beside_it(sending: Scene) -> None:
     sending.carrier.service = SERVICE
     sending.carrier.refuses = {SERVICE}
     for number in (GOOD, NUMBER, f"whatsapp:{GOOD}"):
@@ -563,7 +566,7 @@ def test_a_service_that_is_refused_holds_up_all_its_numbers_and_no_channel_besid
     assert open_scopes(sending) == []
 
 
-def test_a_text_of_unknown_outcome_is_looked_for_while_its_sender_is_on_hold_and_that_ends_no_hold(
+def test_a_text_of_unknown_outcome_is_reconciled_while_its_senders_circuit_is_open_and_that_closes_no_circuit(
     sending: Scene,
 ) -> None:
     sending.carrier.refuses.clear()
@@ -590,10 +593,10 @@ def test_a_text_of_unknown_outcome_is_looked_for_while_its_sender_is_on_hold_and
         ("twilio +15550007777", ()),
     ],
 )
-def test_the_one_who_probes_a_sender_is_the_oldest_whom_it_stops(
+def test_the_probe_of_a_sender_is_the_oldest_text_that_it_stops(
     sending: Scene, scope: str, stopped: tuple[str, ...]
 ) -> None:
-    """And a hold that stops nobody is forgotten."""
+    """And a circuit that stops no work is closed."""
     trip_circuit(sending, "twilio", 3600)
     for number in (BAD, GOOD):
         sending.text("one", to=number)
@@ -617,12 +620,12 @@ def circuit_of(scene: Scene, scope: str) -> CircuitBreaker | None:
 
 
 def knock(scene: Scene, conversation: int) -> None:
-    """A ring for its answers."""
+    """A wake-up for its answers."""
     scene.notifier.wakeups.append(("process_deliveries", conversation))
     scene.wake()
 
 
-def test_what_is_given_up_untried_tells_nothing_of_the_account(sessions: Sessions) -> None:
+def test_a_text_that_is_given_up_untried_proves_nothing_about_the_account(sessions: Sessions) -> None:
     scene = Scene(sessions, answer_within="60s")
     trip_circuit(scene, "twilio", 61, from_receipt=True, probes=1, probe_failed=True)
     scene.text("one", to=BAD)
@@ -646,7 +649,7 @@ def test_an_account_and_a_sender_whose_texts_fail_later_are_probed_at_once_and_j
     assert open_scopes(sending) == [BAD_SHOWN]
 
 
-def test_the_account_is_probed_by_a_text_that_nothing_else_holds_up(sending: Scene) -> None:
+def test_the_account_is_probed_by_a_text_that_no_other_circuit_stops(sending: Scene) -> None:
     trip_circuit(sending, "twilio", 5)
     trip_circuit(sending, f"twilio {BAD}", 3600)
     for number in (BAD, GOOD):
@@ -662,7 +665,7 @@ def test_the_account_is_probed_by_a_text_that_nothing_else_holds_up(sending: Sce
     assert answers_from(sending, GOOD) == ["You said: one"]
 
 
-def test_an_account_whose_work_all_waits_for_its_senders_stays_on_hold(sending: Scene) -> None:
+def test_the_circuit_of_an_account_whose_work_all_waits_for_its_senders_stays_open(sending: Scene) -> None:
     trip_circuit(sending, "twilio", 5)
     trip_circuit(sending, f"twilio {BAD}", 3600)
     sending.text("one", to=BAD)
@@ -680,7 +683,7 @@ PROVE_NOTHING = [
 
 
 @pytest.mark.parametrize("error", PROVE_NOTHING, ids=str)
-def test_an_error_that_is_not_the_senders_does_not_end_its_hold(sending: Scene, error: RemoteError) -> None:
+def test_an_error_that_is_not_the_senders_does_not_close_its_circuit(sending: Scene, error: RemoteError) -> None:
     for phone in PHONES:
         sending.text("one", phone, to=BAD)
     sending.wake()
@@ -693,7 +696,7 @@ def test_an_error_that_is_not_the_senders_does_not_end_its_hold(sending: Scene, 
     assert sending.carrier.accepted == []
 
 
-def test_a_sender_that_is_refused_at_the_last_try_stays_on_hold(sessions: Sessions) -> None:
+def test_the_circuit_of_a_sender_that_is_refused_at_the_last_attempt_stays_open(sessions: Sessions) -> None:
     scene = Scene(sessions, answer_within="60s")
     scene.carrier.refuses = {BAD}
     scene.text("one", to=BAD)
@@ -706,7 +709,7 @@ def test_a_sender_that_is_refused_at_the_last_try_stays_on_hold(sessions: Sessio
     assert open_scopes(scene) == [BAD_SHOWN]
 
 
-def test_a_text_that_was_not_taken_does_not_go_again_while_its_sender_is_on_hold(sending: Scene) -> None:
+def test_a_text_that_was_not_accepted_is_not_sent_again_while_its_senders_circuit_is_open(sending: Scene) -> None:
     sending.carrier.refuses.clear()
     sending.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"))
     sending.text("one", to=BAD)
@@ -719,8 +722,8 @@ def test_a_text_that_was_not_taken_does_not_go_again_while_its_sender_is_on_hold
     assert answers_from(sending, BAD) == ["You said: one"]
 
 
-def test_a_late_hold_of_a_sender_that_is_used_no_more_is_forgotten(sending: Scene) -> None:
-    """Also while something of another sender is to go again."""
+def test_a_circuit_of_later_failures_closes_when_its_sender_is_used_no_more(sending: Scene) -> None:
+    """Also while a text of another sender is to be sent again."""
     sending.carrier.refuses.clear()
     for number in (BAD, GOOD):
         sending.text("one", to=number)
@@ -732,7 +735,7 @@ def test_a_late_hold_of_a_sender_that_is_used_no_more_is_forgotten(sending: Scen
     assert open_scopes(sending) == []
 
 
-def test_a_late_hold_waits_for_what_its_own_sender_sends_again(sending: Scene) -> None:
+def test_a_circuit_of_later_failures_waits_for_the_resends_of_its_own_sender(sending: Scene) -> None:
     sending.carrier.refuses.clear()
     sending.text("one", to=BAD)
     sending.work()

@@ -1,4 +1,4 @@
-"""Processes whose clocks differ: what is due at once is taken by the ring that comes with it, and not a sweep later."""
+"""Processes whose clocks differ: the wake-up of due work finds it due, so it does not wait for the next sweep."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def texts(web: FlaskClient, body: str, sid: int) -> None:
     assert web.post("/twilio/inbound", data=form, headers={"X-Twilio-Signature": signature}).status_code == 200
 
 
-def test_a_text_is_taken_by_the_ring_of_the_webhook_though_the_webs_clock_is_ahead(
+def test_the_wake_up_of_the_webhook_finds_its_text_due_though_the_webs_clock_is_ahead(
     scene: Scene, ahead: Runtime
 ) -> None:
     web = build_web(ahead).test_client()
@@ -64,7 +64,7 @@ def test_a_text_is_taken_by_the_ring_of_the_webhook_though_the_webs_clock_is_ahe
         assert scene.agent.received[n:] == [body]
 
 
-def test_an_answer_is_taken_by_the_ring_of_a_worker_whose_clock_is_ahead(scene: Scene, ahead: Runtime) -> None:
+def test_the_wake_up_of_a_worker_whose_clock_is_ahead_finds_its_answer_due(scene: Scene, ahead: Runtime) -> None:
     scene.text("one")
     scene.notifier.wakeups.clear()
     process_turns(ahead, 1)
@@ -73,10 +73,10 @@ def test_an_answer_is_taken_by_the_ring_of_a_worker_whose_clock_is_ahead(scene: 
     assert scene.got() == ["You said: one"]
 
 
-def test_the_text_behind_is_taken_at_once_though_it_was_made_due_by_a_worker_whose_clock_is_ahead(
+def test_the_next_text_is_claimed_at_once_though_a_worker_whose_clock_is_ahead_made_it_due(
     scene: Scene, ahead: Runtime
 ) -> None:
-    """It is halted before it comes to the next one; whoever hears the next ring goes on."""
+    """The worker is halted before it comes to the next text; the worker of the next wake-up goes on."""
     scene.text("one")
     scene.agent.in_next_call(lambda: scene.text("two"))
 
@@ -91,7 +91,7 @@ def test_the_text_behind_is_taken_at_once_though_it_was_made_due_by_a_worker_who
 
 
 @pytest.mark.parametrize("task", ["process_turns", "process_deliveries"])
-def test_what_a_sweeper_whose_clock_is_ahead_takes_from_the_dead_is_taken_by_its_ring(
+def test_the_wake_up_of_a_sweeper_whose_clock_is_ahead_finds_reclaimed_work_due(
     scene: Scene, ahead: Runtime, later: FakeClock, task: str
 ) -> None:
     class Died(Exception):

@@ -1,4 +1,4 @@
-"""The waiting line: who holds a claim may settle it, and nobody else, however late."""
+"""The conversation queue: only the worker with the newest lease may settle it, however late another one is."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def claim(sessions: Sessions, conversation: int, worker: str, now: datetime = NO
         return conversation_queue.claim(tx, TURNS, conversation, worker=worker, lease_for=LEASE)
 
 
-def test_a_line_is_claimed_once(sessions: Sessions, conversation: int) -> None:
+def test_a_queue_is_claimed_once(sessions: Sessions, conversation: int) -> None:
     assert claim(sessions, conversation, "a")
     assert claim(sessions, conversation, "b") is None
 
 
-def test_a_line_that_is_not_due_is_not_claimed(sessions: Sessions, conversation: int) -> None:
+def test_a_queue_that_is_not_due_is_not_claimed(sessions: Sessions, conversation: int) -> None:
     assert claim(sessions, conversation, "a", NOW - timedelta(seconds=1)) is None
 
 
-def test_the_two_lines_of_a_conversation_do_not_know_each_other(sessions: Sessions, conversation: int) -> None:
+def test_the_two_queues_of_a_conversation_are_independent(sessions: Sessions, conversation: int) -> None:
     with transaction(sessions, NOW) as tx:
         assert conversation_queue.claim(tx, DELIVERIES, conversation, worker="a", lease_for=LEASE) is None
     assert claim(sessions, conversation, "a")
 
 
 @pytest.mark.parametrize("second", ["a", "b"])
-def test_a_claim_whose_booking_ended_is_worth_nothing_once_another_has_claimed(
+def test_a_lease_that_ended_is_lost_once_another_claim_has_come(
     sessions: Sessions, conversation: int, second: str
 ) -> None:
-    """Not even when the other one is the same worker."""
+    """Also if the other claim is of the same worker."""
     late = claim(sessions, conversation, "a")
     newer = claim(sessions, conversation, second, NOW + 2 * LEASE)
     assert late and newer
@@ -74,7 +74,7 @@ def test_a_claim_whose_booking_ended_is_worth_nothing_once_another_has_claimed(
         conversation_queue.settle(tx, newer)
 
 
-def test_a_claim_can_be_let_go_of_once(sessions: Sessions, conversation: int) -> None:
+def test_a_lease_can_be_ended_once(sessions: Sessions, conversation: int) -> None:
     """A commit with an unknown outcome is run again: the second time it must not count."""
     mine = claim(sessions, conversation, "a")
     assert mine
@@ -84,7 +84,7 @@ def test_a_claim_can_be_let_go_of_once(sessions: Sessions, conversation: int) ->
         conversation_queue.settle(tx, mine)
 
 
-def test_an_empty_line_is_due_no_more(sessions: Sessions, conversation: int) -> None:
+def test_an_empty_queue_is_due_no_more(sessions: Sessions, conversation: int) -> None:
     mine = claim(sessions, conversation, "a")
     assert mine
     with transaction(sessions, NOW) as tx:
@@ -93,7 +93,7 @@ def test_an_empty_line_is_due_no_more(sessions: Sessions, conversation: int) -> 
 
 
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 1e6))
-def test_a_pause_grows_to_its_limit_and_respects_what_a_vendor_asks_for_within_reason(
+def test_a_backoff_grows_to_its_limit_and_respects_a_providers_retry_after_within_reason(
     attempts: int, retry_after: float | None
 ) -> None:
     seconds = backoff(attempts, retry_after).total_seconds()
@@ -103,7 +103,7 @@ def test_a_pause_grows_to_its_limit_and_respects_what_a_vendor_asks_for_within_r
 
 
 @pytest.mark.parametrize("waited", [(3, 1, 2), (1, 2, 3), (2, 3, 1)])
-def test_who_has_waited_longest_is_rung_for_first(sessions: Sessions, waited: tuple[int, ...]) -> None:
+def test_the_queue_that_has_waited_longest_is_notified_first(sessions: Sessions, waited: tuple[int, ...]) -> None:
     with sessions.begin() as session:
         for n, seconds in enumerate(waited):
             due = NOW - timedelta(seconds=seconds)
@@ -114,8 +114,8 @@ def test_who_has_waited_longest_is_rung_for_first(sessions: Sessions, waited: tu
     assert [phones[id_] for id_ in woken] == [f"+{waited.index(seconds)}" for seconds in (3, 2, 1)]
 
 
-def test_lines_that_are_rung_for_again_and_again_do_not_keep_out_others(sessions: Sessions) -> None:
-    """As those do whose vendor is on hold: they are due for longer than all others, and each was told."""
+def test_queues_that_are_notified_again_and_again_do_not_keep_out_others(sessions: Sessions) -> None:
+    """As behind an open circuit: those queues are due for longer than all others, and each was notified."""
     with sessions.begin() as session:
         for n in range(5):
             told = NOW - timedelta(seconds=30 + n)

@@ -1,4 +1,4 @@
-"""Bad input: whatever comes in, from a webhook, a vendor or an operator, is stored or refused, and breaks nothing.
+"""Bad input: all input of webhooks, providers and operators is stored or refused, and breaks nothing.
 
 What is sent: ``tests.nasty``. Each example goes through the whole of the real code, on a real database, up to where the
 outcome is shown to people. The examples are the same in every run.
@@ -183,7 +183,7 @@ class Place:
         assert not {text.status for text in self.rows(Message)} & under_way
 
     def stays_idle(self, *private: str) -> None:
-        """Nothing of a person in the log, no secret, and no error that nobody expected."""
+        """Nothing of a person in the log, no secret, and no unexpected error."""
         told = self.log.text
         assert "Traceback" not in told, told
         for words in (TOKEN, ADMIN, *private):
@@ -415,11 +415,11 @@ def _sent_text(rt: Runtime, status: MessageStatus) -> None:
             tx.session.execute(insert(table).values(row))
 
 
-# -- what vendors answer -------------------------------------------------------------------------------------------
+# -- what providers answer -------------------------------------------------------------------------------------------
 
 
 class Desk:
-    """A vendor behind a counter: says what it was told, one after the other, and then what is right."""
+    """A provider that gives scripted answers, one after the other, and then the right ones."""
 
     def __init__(self, well: Callable[[httpx.Request], tuple[int, Any]]) -> None:
         self.told: list[tuple[int, bytes]] = []

@@ -59,8 +59,8 @@ def serving(rt: Runtime, port: int) -> Iterator[None]:
 def test_a_text_of_unknown_outcome_arrives_once(
     tmp_path: Path, phone: str, quirk: dict[str, Any], lost: tuple[str, ...]
 ) -> None:
-    vendors = SimulatorSettings(echo=True, **quirk)
-    simulator = Simulator(vendors)
+    providers = SimulatorSettings(echo=True, **quirk)
+    simulator = Simulator(providers)
     for fault in lost:
         simulator.faults.set(fault)
     simulator.faults.next("carrier_500_after", calls=["send"])
@@ -71,12 +71,12 @@ def test_a_text_of_unknown_outcome_arrives_once(
             environ={},
             database_url=f"sqlite:///{tmp_path / 'bridge.sqlite3'}",
             public_url=own,
-            twilio_account_sid=vendors.account_sid,
-            twilio_auth_token=vendors.auth_token,
-            twilio_numbers=vendors.number,
+            twilio_account_sid=providers.account_sid,
+            twilio_auth_token=providers.auth_token,
+            twilio_numbers=providers.number,
             twilio_api_base_url=address,
-            retell_api_key=vendors.retell_api_key,
-            retell_agent_id=vendors.agent_id,
+            retell_api_key=providers.retell_api_key,
+            retell_agent_id=providers.agent_id,
             retell_base_url=address,
         )
         with embedded.running(settings, HOST, 0) as (rt, _), serving(rt, port):

@@ -1,8 +1,8 @@
 """Death at every boundary: before and after each commit and each call to the outside, alone and in pairs.
 
-The steps are the real ones. Their only doors, the sessions, the agent and the carrier, are wrapped so that the process
-"dies" there: what it has in hand is gone, its rings too, and another process comes. Whatever happens, every text is
-heard once, every answer sent once, in order, and nothing is left waiting.
+The tasks are the real ones. The database, the agent and the carrier are wrapped so that the process "dies" there: its
+work in hand and its wake-ups are lost, and another process comes. In every case the agent receives every text once,
+every answer is sent once, in order, and no work is left waiting.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def received(scene: Scene) -> list[str]:
 
 
 def nothing_is_left(scene: Scene) -> None:
-    """Nothing waits, is in anybody's hands or on hold, and a chat that has ended here has ended at its provider."""
+    """No work waits or is leased, no circuit is open, and a chat that has ended here has ended at its provider."""
     assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
     unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT}
     assert not [row for row in scene.rows(Message) if row.status in unsettled]
@@ -100,7 +100,7 @@ def lost_text(scene: Scene) -> None:
     scene.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"), taken=False)
 
 
-def busy_vendors(scene: Scene) -> None:
+def busy_providers(scene: Scene) -> None:
     scene.agent.fail("complete", RateLimited("busy", provider="retell", status=429, retry_after=2))
     scene.carrier.fail("send", RateLimited("busy", provider="twilio", status=429, retry_after=2))
 
@@ -116,7 +116,7 @@ def lost_look(scene: Scene) -> None:
     scene.carrier.fail("sent_to", OutcomeUnknown("cut", provider="twilio"))
 
 
-FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_vendors, chat_that_ends, lost_look]
+FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_providers, chat_that_ends, lost_look]
 
 
 def test_the_boundaries_are_where_they_should_be(hasty_engine: Engine) -> None:
@@ -201,13 +201,13 @@ def one_text(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None])
 
 @dataclass(frozen=True)
 class Play:
-    """What happens, and what must come of it. Where nothing else is said, each text is answered once, in order."""
+    """Acts and their expected end. By default each text is answered once, in order."""
 
     acts: Callable[[MortalScene], None]
     texts: Mapping[str, str] = field(default_factory=lambda: {ANN: "abc"})
-    """What each phone's agent hears, in order; no text is in two of them."""
+    """The texts that each phone's agent receives, in order; no text is in two of them."""
     perhaps: str = ""
-    """Texts that are given up, and that the agent may have heard before, once."""
+    """Texts that are given up, and that the agent may have received before, once."""
     got: list[str] | None = None
     """What reaches Ann's phone, where that is not an answer to each of her texts."""
     anywhere: str | None = None
@@ -271,7 +271,7 @@ def sender_that_fails_later(scene: MortalScene) -> None:
 
 
 def agent_that_is_silent_for_too_long(scene: MortalScene) -> None:
-    """It hears the text, nobody hears its answer, and the chat is not used any more."""
+    """It receives the text, its answer is lost, and the chat is not used any more."""
     lost_answer(scene)
     scene.agent.fail("get_chat", OutcomeUnknown("cut", provider="retell"), times=1000)
     scene.text("a")
@@ -391,7 +391,7 @@ def no_callback_at_all(scene: MortalScene) -> None:
         scene.carrier.becomes(accepted.carried.id, Delivery.DELIVERED)
     scene.pass_time(13 * 3600)
     scene.call(status_poll.poll_statuses)
-    scene.pass_time(status_poll.LEASE_FOR.total_seconds())  # a round that died has booked the next one so far ahead
+    scene.pass_time(status_poll.LEASE_FOR.total_seconds())  # a round that died has leased its texts for so long
     scene.call(status_poll.poll_statuses)
     assert [row.delivery for row in scene.rows(Message) if row.reference] == [Delivery.DELIVERED]
     scene.text("b")
@@ -425,7 +425,7 @@ def refused_turn(scene: MortalScene) -> None:
 
 
 def poisoned_text(scene: MortalScene) -> None:
-    """The agent's API fails at one text each time, and serves somebody else."""
+    """The agent's API fails at one text each time, and serves another person."""
     scene.agent.poison = {"x"}
     scene.text("a")
     scene.work_until_idle(at_most=600)
@@ -454,7 +454,7 @@ def poisoned_chat(scene: MortalScene) -> None:
 
 def beside_somebody_who_is_served(scene: MortalScene) -> None:
     scene.wake()
-    scene.work(seconds=30)  # also a lost ring, and a dead worker, are made up for
+    scene.work(seconds=30)  # this also recovers from a lost wake-up and a stalled worker
     scene.text("c", BOB)
     scene.wake()
 
@@ -571,7 +571,7 @@ def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:
 LEFT = [
     insert(CircuitBreaker).values(scope="retell", cause="no key", since=func.now(), probe_at=func.now()),
     update(Chat).values(status=ChatStatus.ENDING),
-    update(Conversation).values(turn_leased_by="dead"),
+    update(Conversation).values(turn_leased_by="stalled"),
     update(Conversation).values(delivery_due_at=func.now()),
 ]
 

@@ -112,7 +112,7 @@ def processes(standing: Standing) -> dict[str, tuple[int, list[int]]]:
 
 
 def begun_since(standing: Standing, moment: float) -> Callable[[], bool]:
-    """Has the agent heard of anybody since, or the carrier been given anything?"""
+    """Return whether the agent or the carrier has received a text since."""
 
     def begun() -> bool:
         events: list[Event] = [*standing.simulator.ledger.of(Received), *standing.simulator.ledger.of(Sent)]

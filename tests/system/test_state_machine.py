@@ -1,7 +1,7 @@
-"""Any order of arrivals, answers, callbacks, faults, deaths and late workers: a state machine on the real steps.
+"""Any order of arrivals, answers, callbacks, faults, deaths and late workers: a state machine on the real tasks.
 
-At any moment the judge may come: then all faults end, everything that waits is worked off, and every text must have
-been heard once, every answer sent once, in order, to its own phone.
+The judge may come at any moment. Then all faults end and all waiting work is done. The agent must have received every
+text once, and every answer must have been sent once, in order, to its own phone.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ MORE: dict[str, Any] = {"twilio_numbers": (NUMBER,), "stale_after": "20s"}
 class Bridge(RuleBasedStateMachine):
     engine: Engine
 
-    @initialize(quiet=st.sampled_from([None, "3s"]), rate=st.sampled_from([None, "0.2"]))
-    def begin(self, quiet: str | None, rate: str | None) -> None:
+    @initialize(debounce=st.sampled_from([None, "3s"]), rate=st.sampled_from([None, "0.2"]))
+    def begin(self, debounce: str | None, rate: str | None) -> None:
         with self.engine.begin() as connection:
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
         agent = FakeAgent(lambda said: [f"re: {line}" for line in said.split("\n")])
-        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_debounce=quiet, sender_rate=rate, **MORE)
+        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_debounce=debounce, sender_rate=rate, **MORE)
         self.numbers = itertools.count()
         self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
         self.missed: dict[str, list[str]] = {phone: [] for phone in PHONES}
@@ -116,17 +116,17 @@ class Bridge(RuleBasedStateMachine):
             self.scene.agent.end(chat_id)
 
     @rule()
-    def answer_one_ring(self) -> None:
+    def one_wake_up_runs_its_task(self) -> None:
         if self.scene.notifier.wakeups:
             task, row = self.scene.notifier.wakeups.pop(0)
             TASKS[task](self.scene.rt, row)
 
     @rule()
-    def a_ring_is_lost(self) -> None:
+    def a_wake_up_is_lost(self) -> None:
         del self.scene.notifier.wakeups[:1]
 
     @rule()
-    def a_ring_is_doubled(self) -> None:
+    def a_wake_up_is_doubled(self) -> None:
         self.scene.notifier.wakeups += self.scene.notifier.wakeups[:1]
 
     @rule()
@@ -135,7 +135,7 @@ class Bridge(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def the_worker_is_halted_in_a_call(self, data: Any) -> None:
-        """In the next call that reaches a vendor the process stops; others take over; then it goes on."""
+        """In the next call that reaches a provider the process stops; others take over; then it goes on."""
         halted = self.scene.rt
 
         def meanwhile() -> None:

@@ -1,7 +1,7 @@
 """The whole bridge as a platform runs it: the Procfile's processes, a real database, a real broker, real signals.
 
-Both vendors are simulated in the test's own process, so what really happened there can be looked at. One bridge
-stands for all tests on a broker; each test has people of its own, and puts up again what another one has torn down.
+Both providers are simulated in the test's own process, so tests can see what really happened there. One bridge
+serves all tests on a broker. Each test has its own people, and restarts the processes that another one has stopped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from testkit.waiting import PATIENCE, until
 from tests.standing import WORD, Replied, Standing, standing_on
 
 PHONE = re.compile(r"1555\d{7}")
-"""Everybody's number, and the bridge's own."""
+"""The numbers of all people, and the bridge's own."""
 
 THINKS_TOO_LONG = 22
 """Seconds; a little longer than a worker gets to finish what it has begun."""
@@ -43,10 +43,10 @@ THINKS_TOO_LONG = 22
 LOCKED_OUT = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
-"""How many wait for somebody else's transaction."""
+"""How many connections wait for another transaction."""
 
 TAKES_LONG = 15
-"""Seconds; enough to halt the worker that waits for it, and less than it takes until that one is taken for dead."""
+"""Seconds; enough to halt the worker that waits for it, and less than it takes until it counts as stalled."""
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -120,10 +120,10 @@ def test_texts_that_are_announced_again_when_all_is_done_change_nothing(bridge: 
 # -- processes that end --------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_is_told_to_stop_finishes_its_turns_first(bridge: Standing) -> None:
+def test_a_worker_that_stops_finishes_its_turns_first(bridge: Standing) -> None:
     bridge.simulator.faults.set("agent_slow", seconds=2)
     said = bridge.text(bridge.people(4))
-    until(lambda: all(map(bridge.received, said)), "all are heard")
+    until(lambda: all(map(bridge.received, said)), "all are received")
     bridge.simulator.faults.clear("agent_slow")
     assert bridge.only("worker").stop() == 0
     turns = select(Turn.status).join(Conversation).where(Conversation.phone.in_(said))
@@ -132,7 +132,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_turns_first(bridge: Standing
     bridge.must_have_answered(said)
 
 
-def test_a_web_that_is_told_to_stop_answers_what_it_was_asked(bridge: Standing) -> None:
+def test_a_web_that_stops_answers_its_requests_first(bridge: Standing) -> None:
     [person] = bridge.people(1)
     bridge.must_have_answered(bridge.text([person]))
     said = bridge.unannounced([person], times=2)
@@ -203,14 +203,14 @@ def begin_turns_at_both_workers(standing: Standing) -> Replied:
     holders = select(Conversation.turn_leased_by).where(Conversation.turn_leased_by.is_not(None)).distinct()
     while len(standing.rows(holders)) < 2:
         more = standing.text(standing.people(4))
-        until(lambda more=more: all(map(standing.received, more)), "all are heard")
+        until(lambda more=more: all(map(standing.received, more)), "all are received")
         said |= more
     standing.simulator.faults.clear("agent_slow")
     return said
 
 
 def text_without_being_heard(standing: Standing, broker: str, people: int) -> tuple[Replied, list[Lost]]:
-    """One after the other texts, and the broker loses what it has, until it has lost the rings of so many people."""
+    """One after the other texts, and the broker loses what it has, until it has lost the wake-ups of so many people."""
     said: Replied = {}
     lost: list[Lost] = []
     while len({wake.arguments[0] for wake in lost if wake.task == TURNS.task}) < people:
@@ -256,7 +256,7 @@ def test_turns_of_workers_that_are_gone_are_finished_once(standing: Standing, di
     standing.must_have_answered(disaster.in_flight)
 
 
-def test_texts_whose_rings_were_lost_are_brought_by_the_sweeper(standing: Standing, disaster: Disaster) -> None:
+def test_texts_whose_wake_ups_were_lost_are_found_by_the_sweeper(standing: Standing, disaster: Disaster) -> None:
     standing.must_have_answered(disaster.waiting)
 
 
@@ -276,35 +276,35 @@ class Halt:
 
     worker: Process
     thinking: Replied
-    """The agent had heard them and was thinking when the worker was halted."""
-    overbooked: Replied
-    """The same, and the booking has ended meanwhile."""
+    """The agent had received them and was thinking when the worker was halted."""
+    past_lease: Replied
+    """The same, and the lease has ended meanwhile."""
     sending: Replied
     """The carrier was being given their answers."""
 
     @property
-    def everybody(self) -> Replied:
-        return {**self.thinking, **self.overbooked, **self.sending}
+    def everyone(self) -> Replied:
+        return {**self.thinking, **self.past_lease, **self.sending}
 
     def threw_away(self, standing: Standing, queue: ConversationQueue, said: Replied) -> bool:
-        """Does the worker say so, of this line of each of them?"""
+        """Return whether the worker logs that it lost the lease of each of their queues."""
         ids = standing.rows(select(Conversation.id).where(Conversation.phone.in_(said)))
-        taken = f"another worker has taken over {queue.task} of conversation"
-        return all(self.worker.until_it_says(f"{taken} {number}; .* is thrown away") for number in ids)
+        lost = f"another worker has taken over {queue.task} of conversation"
+        return all(self.worker.until_it_says(f"{lost} {number}; .* is thrown away") for number in ids)
 
 
 @pytest.fixture(scope="module")
 def halt(standing: Standing) -> Halt:
-    """While it is halted, everybody is answered by another worker; then it goes on, and the other one is gone.
+    """While it is halted, another worker answers all people; then it goes on, and the other one is gone.
 
-    Whose booking has ended is taken over at once, unless the broker gives the ring to the one that is halted.
+    A queue whose lease has ended is claimed at once, unless the broker gives the wake-up to the halted worker.
     """
     standing.put_up()
     halted = Halt(standing.only("worker"), *begin_calls(standing))
     with halted.worker.halted():
-        standing.end_leases(TURNS, halted.overbooked)
+        standing.end_leases(TURNS, halted.past_lease)
         other = standing.another_worker()
-        standing.must_have_answered(halted.everybody)
+        standing.must_have_answered(halted.everyone)
     assert other.stop() == 0
     return halted
 
@@ -317,22 +317,22 @@ def begin_calls(standing: Standing) -> tuple[Replied, Replied, Replied]:
     sending = standing.text(standing.people(1))
     until(lambda: len(ledger.of(FaultStruck)) == slow + 1, "the carrier takes its time")
     faults.next("agent_slow", 2, seconds=TAKES_LONG)
-    thinking, overbooked = standing.text(standing.people(1)), standing.text(standing.people(1))
+    thinking, past_lease = standing.text(standing.people(1)), standing.text(standing.people(1))
     until(lambda: len(ledger.of(FaultStruck)) == slow + 3, "the agent thinks")
-    until(lambda: all(map(standing.received, (*thinking, *overbooked))), "the agent has heard them")
-    return thinking, overbooked, sending
+    until(lambda: all(map(standing.received, (*thinking, *past_lease))), "the agent has received them")
+    return thinking, past_lease, sending
 
 
-def test_a_worker_that_was_halted_until_it_was_taken_for_dead_throws_the_late_answer_away(
+def test_a_worker_that_was_halted_until_it_counted_as_stalled_throws_the_late_answer_away(
     standing: Standing, halt: Halt
 ) -> None:
     assert halt.threw_away(standing, TURNS, halt.thinking)
     standing.must_have_answered(halt.thinking)
 
 
-def test_a_worker_that_was_halted_past_its_booking_throws_the_late_answer_away(standing: Standing, halt: Halt) -> None:
-    assert halt.threw_away(standing, TURNS, halt.overbooked)
-    standing.must_have_answered(halt.overbooked)
+def test_a_worker_that_was_halted_past_its_lease_throws_the_late_answer_away(standing: Standing, halt: Halt) -> None:
+    assert halt.threw_away(standing, TURNS, halt.past_lease)
+    standing.must_have_answered(halt.past_lease)
 
 
 def test_a_worker_that_was_halted_while_it_sent_does_not_send_again(standing: Standing, halt: Halt) -> None:
@@ -343,7 +343,7 @@ def test_a_worker_that_was_halted_while_it_sent_does_not_send_again(standing: St
 def test_a_worker_that_was_halted_works_on_without_a_restart(standing: Standing, halt: Halt) -> None:
     assert standing.only("worker") is halt.worker
     standing.must_have_answered(standing.text(standing.people(3), times=2))
-    standing.must_have_answered(halt.everybody)
+    standing.must_have_answered(halt.everyone)
 
 
 # -- what is seen of it --------------------------------------------------------------------------------------------

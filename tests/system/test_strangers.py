@@ -36,7 +36,7 @@ STRANGERS = 1100
 """More than a process may usually have files."""
 
 WITHIN = 5.0
-"""Seconds for an answer beside them; with nobody else it takes some ten milliseconds."""
+"""Seconds for an answer beside them; without strangers it takes some ten milliseconds."""
 
 GONE_AFTER = 20.0
 """Seconds: ten, and what a busy machine adds."""
@@ -49,7 +49,7 @@ HALVES = [HALF_A_HEAD, HALF_A_BODY, HALF_A_CHUNK, b""]
 
 
 class Front:
-    """A bridge's web that texts are announced to. Nobody answers them: it has no agent and no broker."""
+    """A bridge's web that texts are announced to. They get no answer: it has no agent and no broker."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.port = free_port(HERE)

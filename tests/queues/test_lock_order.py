@@ -1,0 +1,219 @@
+"""The order in which transactions lock rows, as ``bridge.queues.conversation_queue`` documents it.
+
+PostgreSQL alone: SQLite has one lock for the whole file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+
+from bridge.chats import ending
+from bridge.db.engine import build_engine, build_sessions
+from bridge.db.models import Chat, Message, OptOut, Turn, TurnStatus
+from bridge.maintenance import status_poll
+from bridge.outbound import receipts
+from bridge.providers.carriers.contract import Delivery, StatusReport
+from bridge.providers.errors import AccountRefused, OutcomeUnknown, QueueFull, Refused
+from tests.scene import ANN, BOB, NUMBER, Scene
+
+CAROL = "+15551230003"
+DAVE = "+15551230004"
+ANOTHER_NUMBER = "+15550001112"
+
+PLACES = {"opt_outs": 0, "conversations": 1, "messages": 2, "turns": 2, "chats": 2, "senders": 2, "circuit_breakers": 2}
+"""The place of each table in the order."""
+
+ID = "lpad(id::text, 9, '0')"
+KEYS = {"opt_outs": "phone || scope", "senders": "name", "circuit_breakers": "scope"}
+"""The primary keys that are not ``id``, as words that sort."""
+
+LOCKED = " UNION ALL ".join(
+    f"SELECT '{table}', ({KEYS.get(table, 'id')})::text FROM {table} "
+    "WHERE (txid_current_if_assigned() % 4294967296)::text IN (xmin::text, xmax::text)"
+    for table in PLACES
+)
+"""PostgreSQL writes the number of a transaction into each row that it locks or changes."""
+
+CHANGED = re.compile(r"\b(?:UPDATE|INSERT INTO|DELETE FROM) (\w+)")
+SELECTED = re.compile(r"\b(?:FROM|JOIN) (\w+)")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Rows of one table that one statement has locked."""
+
+    table: str
+    keys: tuple[str, ...]
+
+
+@dataclass
+class Recorder:
+    """Record the locks for which each transaction may have to wait, in order. A row counts when it is locked first.
+
+    A statement that skips locked rows never waits. The check of a foreign key is left out: it locks rows FOR KEY SHARE,
+    and may come after any change of a row that the same transaction has changed before.
+    """
+
+    transactions: list[list[Lock]] = field(default_factory=list)
+    _locked: set[tuple[str, str]] = field(default_factory=set)
+
+    def begin(self, _connection: object) -> None:
+        self.transactions.append([])
+        self._locked = set()
+
+    def executed(self, _connection: object, cursor: Any, statement: str, *_: object) -> None:
+        locks = CHANGED.findall(statement) + (SELECTED.findall(statement) if "FOR UPDATE" in statement else [])
+        if not locks:
+            return
+        all_ours = cursor.connection.execute(LOCKED).fetchall()
+        new = sorted({(table, key) for table, key in all_ours if table in locks} - self._locked)
+        self._locked |= set(new)
+        if "SKIP LOCKED" in statement:
+            return
+        for table in sorted(set(locks) & PLACES.keys(), key=PLACES.__getitem__):
+            keys = tuple(key for its, key in new if its == table)
+            deleted = statement.startswith("DELETE") and cursor.rowcount > 0
+            if keys or deleted:
+                self.transactions[-1].append(Lock(table, keys))
+
+    def out_of_order(self, table: str) -> list[list[tuple[str, ...]]]:
+        """Return the rows of the transactions that lock a row of this table after one with a higher key."""
+        rows = [[lock.keys for lock in locks if lock.table == table and lock.keys] for locks in self.transactions]
+        return [keys for keys in rows if any(max(one) > min(next_one) for one, next_one in pairwise(keys))]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def scene(postgresql_url: str, recorder: Recorder) -> Iterator[Scene]:
+    engine = build_engine(postgresql_url, pool_size=1)
+    event.listen(engine, "begin", recorder.begin)
+    event.listen(engine, "after_cursor_execute", recorder.executed)
+    yield Scene(build_sessions(engine), twilio_numbers=f"{NUMBER}, {ANOTHER_NUMBER}")
+    engine.dispose()
+
+
+def report(scene: Scene, n: int, status: Delivery, code: int | None = None) -> None:
+    """The carrier reports the status of its ``n``-th text."""
+    sent = scene.carrier.accepted[n]
+    receipts.report(scene.rt, StatusReport(sent.text.reference, sent.carried.id, status, sent.text.recipient, code))
+
+
+def opt_outs(scene: Scene) -> list[OptOut]:
+    with scene.sessions() as session:
+        return list(session.scalars(select(OptOut)))
+
+
+def texts_are_answered(scene: Scene) -> None:
+    for phone in (ANN, BOB):
+        scene.text("one", phone)
+        scene.text("two", phone)
+        scene.text("three", phone, to=ANOTHER_NUMBER)
+    scene.text("", CAROL, media=1)
+    scene.work_until_idle()
+    for n in range(len(scene.carrier.accepted)):
+        report(scene, n, Delivery.SENT)
+        report(scene, n, Delivery.DELIVERED)
+    assert len(scene.carrier.accepted) >= 5
+
+
+def a_turn_is_given_up(scene: Scene) -> None:
+    scene.text("hello", DAVE)
+    scene.work_until_idle()
+    scene.agent.fail("complete", Refused("no", provider="retell", status=400), times=100)
+    scene.text("and now?", DAVE)
+    scene.work_until_idle()
+    scene.agent.recover()
+    assert TurnStatus.GIVEN_UP in {turn.status for turn in scene.rows(Turn)}
+
+
+def circuits_are_opened_and_closed(scene: Scene) -> None:
+    for phone in (ANN, BOB, CAROL):
+        scene.text("is anybody there?", phone)
+    scene.agent.fail("complete", AccountRefused("no key", provider="retell", status=401), times=2)
+    scene.agent.fail("create_chat", AccountRefused("no key", provider="retell", status=401), times=2)
+    scene.work(seconds=5)
+    scene.carrier.fail("send", AccountRefused("suspended", provider="twilio", status=401), times=4)
+    scene.work_until_idle()
+
+
+def deliveries_fail(scene: Scene) -> None:
+    scene.carrier.fail("send", QueueFull("full", provider="twilio", status=429, code=21611))
+    scene.carrier.fail("send", OutcomeUnknown("timeout", provider="twilio"), taken=True)
+    scene.carrier.fail("send", Refused("no mobile", provider="twilio", status=400, code=21614))
+    for phone in (ANN, BOB, CAROL, DAVE):
+        scene.text("four", phone)
+    scene.work_until_idle()
+
+
+def texts_are_sent_again(scene: Scene) -> None:
+    scene.text("five", ANN)
+    scene.work_until_idle()
+    report(scene, -1, Delivery.UNDELIVERED, 30003)
+    scene.text("six", BOB)
+    scene.work_until_idle()
+    report(scene, -1, Delivery.FAILED, 30002)  # trips the circuit of the carrier
+    scene.text("seven", BOB)
+    scene.work(seconds=3600)
+    report(scene, -1, Delivery.DELIVERED)
+    assert any(message.resent_as for message in scene.rows(Message))
+
+
+def people_opt_out_and_in(scene: Scene) -> None:
+    for phone in (ANN, BOB):
+        scene.text("eight", phone)
+        scene.text("eight", phone, to=ANOTHER_NUMBER)
+        scene.text("STOP", phone)
+        scene.work_until_idle()
+        scene.text("START", phone)
+    scene.carrier.fail("send", Refused("unsubscribed", provider="twilio", status=400, code=21610))
+    scene.text("nine", BOB)
+    scene.work_until_idle()
+    scene.text("ten", CAROL)
+    scene.work_until_idle()
+    report(scene, -1, Delivery.UNDELIVERED, 21610)
+    assert {row.cause for row in opt_outs(scene)} == {"by text", "the carrier refuses with 21610"}
+
+
+def statuses_are_polled(scene: Scene) -> None:
+    scene.text("eleven", DAVE)
+    scene.work_until_idle()
+    scene.carrier.becomes(scene.carrier.accepted[-1].carried.id, Delivery.UNDELIVERED, 30002)
+    scene.clock.tick(13 * 3600)
+    status_poll.poll_statuses(scene.rt)
+    assert scene.rows(Message)[-1].delivery is Delivery.UNDELIVERED
+
+
+def chats_are_ended(scene: Scene) -> None:
+    ending.end_one(scene.rt, scene.rows(Chat)[-1].id)
+    scene.restart()
+    scene.work(seconds=60)
+
+
+def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene: Scene, recorder: Recorder) -> None:
+    texts_are_answered(scene)
+    a_turn_is_given_up(scene)
+    circuits_are_opened_and_closed(scene)
+    deliveries_fail(scene)
+    texts_are_sent_again(scene)
+    people_opt_out_and_in(scene)
+    statuses_are_polled(scene)
+    chats_are_ended(scene)
+    orders = {tuple(lock.table for lock in locks) for locks in recorder.transactions}
+    assert {table for order in orders for table in order} == PLACES.keys()
+    assert ("opt_outs", "conversations", "messages") in {order[:3] for order in orders}
+    assert [order for order in orders if sorted(order, key=PLACES.__getitem__) != list(order)] == []
+    for table in ("conversations", "circuit_breakers"):
+        assert recorder.out_of_order(table) == []
+    pairs = [[table for table in order if table in ("senders", "circuit_breakers")] for order in orders]
+    assert [pair for pair in pairs if pair != sorted(pair, reverse=True)] == []
