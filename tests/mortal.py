@@ -140,9 +140,14 @@ class MortalScene(Scene):
                 self.restart()
 
 
-def empty_scene(hasty_engine: Engine, fate: Fate, answer: Callable[[str], list[str]], **settings: Any) -> MortalScene:
-    """Return a scene on empty tables."""
+def emptied(hasty_engine: Engine) -> Sessions:
+    """Return sessions on empty tables."""
     with hasty_engine.begin() as connection:
         for table in reversed(Base.metadata.sorted_tables):
             connection.execute(table.delete())
-    return MortalScene(build_sessions(hasty_engine), fate, FakeAgent(answer), **settings)
+    return build_sessions(hasty_engine)
+
+
+def empty_scene(hasty_engine: Engine, fate: Fate, answer: Callable[[str], list[str]], **settings: Any) -> MortalScene:
+    """Return a scene on empty tables."""
+    return MortalScene(emptied(hasty_engine), fate, FakeAgent(answer), **settings)

@@ -16,6 +16,7 @@ from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, 
 from bridge.turns import poison
 from bridge.turns.values import GIVE_UP_AFTER
 from tests.fakes import FakeAgent, FakeChat
+from tests.mortal import emptied
 from tests.scene import ANN, BOB, Scene
 
 MINUTES = 8
@@ -139,8 +140,8 @@ class Choosy(FakeAgent):
 
 
 @pytest.mark.parametrize("error", FAILS_EACH_TIME, ids=lambda error: f"{type(error).__name__}-{error.status}")
-def test_it_does_not_matter_how_the_provider_fails(sessions: Sessions, error: RemoteError) -> None:
-    scene = Scene(sessions, agent=(agent := Choosy()))
+def test_it_does_not_matter_how_the_provider_fails(hasty_engine: Engine, error: RemoteError) -> None:
+    scene = Scene(emptied(hasty_engine), agent=(agent := Choosy()))
     agent.error = error
     scene.text("poison")
     scene.wake()

@@ -226,7 +226,7 @@ def test_an_endless_answer_is_cut_off_loudly(sessions: Sessions, caplog: pytest.
     assert len(scene.got()) == MOST
     assert scene.got()[-1].endswith(CUT)
     assert [record.getMessage() for record in caplog.records] == [
-        "what turn 1 says is too long for 10 messages: the rest is cut off"
+        "the answer of turn 1 is too long for 10 messages: the rest is cut off"
     ]
 
 
