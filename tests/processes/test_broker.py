@@ -218,10 +218,10 @@ def test_a_burst_for_the_same_row_is_one_wake_up(gate: Gate, wakeups: WakeUps) -
                 notifier.wake(task, row)
         gate.open()
     assert sorted(wakeups.until_there_are(4)) == [
+        ("process_deliveries", [2]),
         ("process_turns", [1]),
         ("process_turns", [2]),
         ("process_turns", [3]),
-        ("process_deliveries", [2]),
     ]
 
 
