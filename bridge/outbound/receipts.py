@@ -180,8 +180,9 @@ def _find(tx: Transaction, reported: StatusReport) -> Message | None:
             "a report of message %s is left out: it names another phone, %s", message.id, masked(reported.recipient)
         )
         return None
-    # The queue may come due. The conversation is always locked before its texts.
-    if message.status in UNSETTLED or message.carrier_id != reported.carrier_id:
+    # The queue may come due, or a circuit may trip. The conversation is always locked before its texts.
+    changes_more = message.status in UNSETTLED or message.carrier_id != reported.carrier_id
+    if changes_more or reported.status in NOT_DELIVERED:
         tx.session.get_one(Conversation, message.conversation_id, with_for_update=True)
     tx.session.refresh(message, with_for_update=True)
     return message
