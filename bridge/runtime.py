@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
 from bridge.config import Settings
 from bridge.db.engine import SILENCE, build_engine, build_sessions
+from bridge.db.group_commit import GroupCommit
 from bridge.db.transaction import Database
 from bridge.providers.agents.routes import Agents, build_agents
 from bridge.providers.carriers.contract import Carrier
 from bridge.providers.carriers.registry import build_carrier
 from bridge.queues.heartbeat import Heartbeat
 from bridge.queues.notifier import Notifier
+
+Q = TypeVar("Q")
+R = TypeVar("R")
 
 
 def utc_now() -> datetime:
@@ -33,6 +38,8 @@ class Runtime:
     notifier: Notifier
     heartbeat: Heartbeat
     now: Callable[[], datetime] = utc_now
+    _commits: dict[str, GroupCommit[Any, Any]] = field(default_factory=dict, repr=False)
+    """The group commits of this process, one for each stage."""
 
     @classmethod
     def build(cls, settings: Settings, notifier: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
@@ -47,6 +54,14 @@ class Runtime:
             notifier=notifier,
             heartbeat=Heartbeat(database),
         )
+
+    def together(self, stage: Callable[[Runtime, Sequence[Q]], Sequence[R | None]], request: Q) -> R | None:
+        """Run the stage for this request, in one transaction with all requests that wait for it.
+
+        ``None``: the request is not of the common kind, or its row is locked. It must have a transaction of its own.
+        """
+        commits = self._commits.setdefault(stage.__name__, GroupCommit())
+        return commits.submit(request, lambda requests: stage(self, requests))
 
     def close(self) -> None:
         """Close every connection."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -44,6 +44,12 @@ class FakeHeartbeat:
     @contextmanager
     def working_on(self, queue: ConversationQueue, conversation_id: int) -> Iterator[None]:
         yield
+
+    def take(self, queue: ConversationQueue, conversation_ids: Sequence[int]) -> None:
+        pass
+
+    def let_go(self, queue: ConversationQueue, conversation_ids: Sequence[int]) -> None:
+        pass
 
     def may_start_work(self, worker: str) -> bool:
         return worker == self.worker and not self.stopped

@@ -8,6 +8,7 @@ the text of ours that a reaction is about. Texts for the agent: ``bridge.turns.p
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,9 +19,10 @@ from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import NEVER_ANSWERED, Conversation, Direction, Message, MessageStatus
 from bridge.db.transaction import Transaction
-from bridge.inbound import limits
+from bridge.inbound import limits, store
 from bridge.inbound.reactions import Reaction, reaction
 from bridge.inbound.readable import readable
+from bridge.inbound.store import WaitingText
 from bridge.lib.keywords import Keyword, bridge_answers, carrier_recognizes, keyword
 from bridge.lib.phone import RCS, masked
 from bridge.outbound import opt_outs, outbox
@@ -84,6 +86,8 @@ def receive(rt: Runtime, text: InboundText) -> bool:
     one person in order, even if several webhooks bring them at the same time. Only an opt-out is locked before it: see
     ``bridge.outbound.opt_outs``.
     """
+    if _is_plain(rt.settings, text) and rt.together(store_many, text):
+        return True
     try:
         with rt.database.transaction() as tx:
             fate = _fate(rt, tx, text)
@@ -94,6 +98,40 @@ def receive(rt: Runtime, text: InboundText) -> bool:
         return False
     _log(text, fate)
     return True
+
+
+def store_many(rt: Runtime, texts: Sequence[InboundText]) -> Sequence[bool | None]:
+    """Store plain texts for the agent. ``None``: a text is known already, or its conversation is locked."""
+    now = rt.now()
+    with rt.database.transaction() as tx:
+        stored = store.store(tx, [_waiting(text, now) for text in texts])
+        for conversation_id in filter(None, stored):
+            tx.wake(TURNS.task, conversation_id)
+    return [conversation_id is not None or None for conversation_id in stored]
+
+
+def _is_plain(settings: Settings, text: InboundText) -> bool:
+    """Return whether the text is one for the agent, whatever the database has. All others need more statements."""
+    if text.hidden or text.aside or text.media or settings.reply_debounce is not None:
+        return False
+    if limits.unanswerable(settings, text) or limits.shut_out(settings, text):
+        return False
+    if limits.too_long(settings, text.content) or not readable(text.content):
+        return False
+    return not keyword(text.body, text.bridge_number, text.opt_out, settings.extra_words) and not reaction(text.body)
+
+
+def _waiting(text: InboundText, now: datetime) -> WaitingText:
+    return WaitingText(
+        carrier_id=text.carrier_id,
+        bridge_number=text.bridge_number,
+        phone=text.phone,
+        service=text.service or None,
+        body=text.content,
+        media=text.media,
+        extras=dict(text.extras) or None,
+        created_at=_moment(text, now),
+    )
 
 
 def _follow(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, fate: _Fate) -> None:

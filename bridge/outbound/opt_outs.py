@@ -41,6 +41,11 @@ WHY = "the person has opted out"
 NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.QUEUED)
 """The states of work that has not begun. Not ``SENDING``: the carrier may have accepted such a text."""
 
+OUT_OF_THEM = """EXISTS (
+        SELECT 1 FROM opt_outs o WHERE o.phone = replace(c.phone, 'rcs:', '') AND o.ended_at IS NULL
+        AND (o.scope IN (replace(c.bridge_number, 'rcs:', ''), '*') OR o.service = {service}))"""
+"""The condition of :func:`is_out` in SQL, for the conversation ``c`` and a messaging service."""
+
 
 @dataclass(frozen=True)
 class Reach:

@@ -12,9 +12,10 @@ The same UPDATE counts the texts and segments with a slot. So the metrics need n
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -87,7 +88,7 @@ _TAKE = (
     .where(Sender.name == bindparam("sender"), Sender.free_at < _END)
     .values(
         free_at=case((Sender.free_at > _NOW, Sender.free_at), else_=_NOW) + _LENGTH,
-        texts=Sender.texts + 1,
+        texts=Sender.texts + bindparam("count", type_=BigInteger),
         segments=Sender.segments + _SIZE,
     )
     .returning(Sender.free_at - _LENGTH, Sender.paused_until)
@@ -121,12 +122,31 @@ def reserve(tx: Transaction, sender: str, segments: int, length: timedelta, expi
     the commit.
     """
     times = {"now": _micros(tx.now), "length": length // _MICRO, "end": _micros(expires_at + BURST)}
-    asked: dict[str, str | int] = {"sender": sender, "size": segments, **times}
+    asked: dict[str, str | int] = {"sender": sender, "size": segments, "count": 1, **times}
     slot = _take_slot(tx, asked)
     if slot is None:
         _ensure_row(tx, sender)
         slot = _take_slot(tx, asked)
     return slot and max(tx.now, slot)
+
+
+def reserve_many(
+    tx: Transaction, sender: str, segments: Sequence[int], length: Callable[[int], timedelta], expires_at: datetime
+) -> list[datetime] | None:
+    """Reserve the slots of several texts with so many segments, in order. ``length``: the airtime of so many.
+
+    Return ``None``, without a slot, if the last one would come too late, or the sender is new.
+    """
+    lengths = [length(each) for each in segments]
+    whole = sum(lengths, timedelta(0))
+    times = {"now": _micros(tx.now), "length": whole // _MICRO, "end": _micros(expires_at - whole + BURST)}
+    asked = {"sender": sender, "size": sum(segments), "count": len(segments), **times}
+    row = tx.session.connection().execute(_TAKE, asked).first()
+    if row is None:
+        return None
+    begin, paused_until = _moment(row[0]) - BURST, row[1]
+    befores = itertools.accumulate(lengths[:-1], initial=timedelta(0))
+    return [max(tx.now, begin + before, paused_until or tx.now) for before in befores]
 
 
 def kept_slot(tx: Transaction, sender: str, slot: datetime) -> datetime:

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import delete, update
@@ -64,15 +64,25 @@ class Heartbeat:
         A lease of this worker on any other queue was abandoned: by an unexpected error, or by a database that went away
         in the middle of the claim's own commit. The next beat releases it.
         """
-        key = (queue.task, conversation_id)
-        with self._lock:
-            self._in_hand[key] += 1
+        self.take(queue, [conversation_id])
         try:
             yield
         finally:
-            with self._lock:
+            self.let_go(queue, [conversation_id])
+
+    def take(self, queue: ConversationQueue, conversation_ids: Sequence[int]) -> None:
+        """Mark these queues as being worked on, before their leases are committed."""
+        with self._lock:
+            self._in_hand.update((queue.task, id_) for id_ in conversation_ids)
+
+    def let_go(self, queue: ConversationQueue, conversation_ids: Sequence[int]) -> None:
+        """The opposite of :meth:`take`."""
+        with self._lock:
+            for id_ in conversation_ids:
+                key = (queue.task, id_)
                 self._in_hand[key] -= 1
-                self._in_hand += Counter()  # forgets keys at zero
+                if not self._in_hand[key]:
+                    del self._in_hand[key]
 
     def beat(self) -> None:
         """Write one heartbeat. A database that is away is no error: the worker soon counts as stalled.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bridge.chats import rows
@@ -15,7 +16,9 @@ from bridge.providers.errors import ChatEnded, RemoteError
 from bridge.queues import conversation_queue
 from bridge.queues.conversation_queue import LeaseLost
 from bridge.runtime import Runtime
+from bridge.turns import store
 from bridge.turns.claim import begin_asking
+from bridge.turns.store import NewChatRow
 from bridge.turns.values import Answer, ClaimedTurn, GiveUp, NotReceived, Outcome, RetryAt
 
 NEW_CHATS = 8
@@ -57,7 +60,8 @@ def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = 
     """Open a chat and ask there, once. ``ended``: the old chat, which has ended; that is recorded first."""
     if poisoned := poison(claimed):
         return poisoned
-    about, route = _about(rt, claimed, ended)
+    about = claimed.about if claimed.about and not ended else _about(rt, claimed, ended)
+    route = about.route or rt.agents.route(about.agent_number)
     _check_heartbeat(rt, claimed)
     opened = rt.agents.of(route.provider).create_chat(about)
     chat = _open(rt, claimed, route, opened.id, bookmark(opened.items or ()))
@@ -106,7 +110,7 @@ def _check_heartbeat(rt: Runtime, claimed: ClaimedTurn) -> None:
         raise LeaseLost("this worker has had no heartbeat")
 
 
-def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> tuple[NewChat, Route]:
+def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat:
     """Record that the agent has not received the turn, and that the old chat, if any, has ended.
 
     Return what the provider needs for a new chat.
@@ -118,14 +122,13 @@ def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> tuple[N
             rows.end(tx, ended, "ended at the provider")
         conversation = tx.session.get_one(Conversation, claimed.lease.conversation_id)
         route = rt.agents.route(conversation.bridge_number)
-        about = NewChat(
+        return NewChat(
             conversation_id=conversation.id,
             user_number=conversation.phone,
             agent_number=conversation.bridge_number,
             previous_conversation="" if claimed.without_recap else recap(tx.session, rt.settings, conversation, tx.now),
             route=route,
         )
-        return about, route
 
 
 def _open(
@@ -135,9 +138,18 @@ def _open(
 
     Return ``None`` if the chat is known already: it may belong to another conversation.
     """
+    new = NewChatRow(claimed.lease, claimed.turn_id, route.provider, route.agent_id, provider_chat_id, bookmark)
+    if chat := rt.together(open_many, new):
+        return chat
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
         chat = rows.insert(tx, claimed.lease.conversation_id, route, provider_chat_id, bookmark)
         if chat is not None:
             begin_asking(tx, claimed, chat)
         return chat
+
+
+def open_many(rt: Runtime, chats: Sequence[NewChatRow]) -> Sequence[OpenChat | None]:
+    """Record new chats, and that their turns are being asked in them. ``None``: that needs a transaction of its own."""
+    with rt.database.transaction() as tx:
+        return store.insert_chats(tx, chats)

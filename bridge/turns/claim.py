@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
 
 from bridge.chats import rows
+from bridge.chats.recap import recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.db.transaction import Transaction
 from bridge.inbound import limits
+from bridge.providers.agents.contract import NewChat
 from bridge.providers.agents.routes import scopes
 from bridge.queues import circuit_breakers, conversation_queue
 from bridge.queues.conversation_queue import TURNS, Lease
 from bridge.queues.timing import TURN_LEASE_MARGIN
 from bridge.runtime import Runtime
+from bridge.turns import rules, store
+from bridge.turns.store import DueQueue, NewTurn, Snapshot
 from bridge.turns.values import ClaimedTurn
 
 log = logging.getLogger(__name__)
-
-MAX_TEXTS = 10
-"""Texts in one turn. An agent can't answer more of them well."""
 
 AS_SENT = (Message.created_at, Message.id)
 """The order of waiting texts. Ids alone do not give it: catch-up may store a text after newer ones."""
@@ -42,9 +43,8 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
         return None
-    lease_for = LONGEST_TURN * rt.settings.agent_timeout + TURN_LEASE_MARGIN
     with rt.database.transaction() as tx:
-        lease = conversation_queue.claim(tx, TURNS, conversation_id, worker=worker, lease_for=lease_for)
+        lease = conversation_queue.claim(tx, TURNS, conversation_id, worker=worker, lease_for=_lease_for(rt))
         if lease is None:
             return None
         pair = tx.session.get_one(Conversation, conversation_id)
@@ -66,6 +66,98 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
         return claimed
 
 
+def claim_due(rt: Runtime, most: int) -> tuple[list[ClaimedTurn], list[int]]:
+    """Claim at most so many queues that are due, in one transaction. Return the turns that have begun.
+
+    The second list has conversations in which something else must happen: :func:`claim_turn` decides. The caller marks
+    nothing: the leases are in hand, as after ``rt.heartbeat.take``.
+    """
+    worker = rt.heartbeat.worker
+    if not rt.heartbeat.may_start_work(worker):
+        return [], []
+    taken: list[int] = []
+    try:
+        with rt.database.transaction() as tx:
+            queues = store.due(tx, most)
+            if not queues:
+                return [], []
+            new = _beginnings(rt, tx, queues)
+            taken = [turn.snapshot.queue.conversation_id for turn in new]
+            rt.heartbeat.take(TURNS, taken)
+            turns = store.begin(tx, new, worker, tx.now + _lease_for(rt))
+            others = [queue for queue in queues if queue.conversation_id not in set(taken)]
+            store.hand_over(tx, others)
+            claimed = [_begun(rt, tx, turn, turn_id, worker) for turn, turn_id in zip(new, turns, strict=True)]
+    except BaseException:
+        rt.heartbeat.let_go(TURNS, taken)
+        raise
+    return claimed, [queue.conversation_id for queue in others]
+
+
+def hand_over_due(rt: Runtime, most: int) -> list[int]:
+    """Return at most so many queues that are due, without a claim: each is to be claimed alone."""
+    with rt.database.transaction() as tx:
+        queues = store.due(tx, most)
+        store.hand_over(tx, queues)
+    return [queue.conversation_id for queue in queues]
+
+
+def _lease_for(rt: Runtime) -> timedelta:
+    return LONGEST_TURN * rt.settings.agent_timeout + TURN_LEASE_MARGIN
+
+
+def _beginnings(rt: Runtime, tx: Transaction, queues: Sequence[DueQueue]) -> list[NewTurn]:
+    """Return the turns that can simply begin. Their chats are locked."""
+    few = rules.answers_counted(rt.settings)
+    found = store.snapshots(tx, queues, texts=rules.MAX_TEXTS + 1, few=few, since=tx.now - limits.HOUR)
+    new = []
+    for each in found:
+        route = rt.agents.route(each.queue.bridge_number)
+        if expires_at := rules.expiry(each, rt.settings, route, tx.now):
+            new.append(NewTurn(each, expires_at))
+    usable = store.use_chats(tx, [turn.snapshot.chat for turn in new if turn.snapshot.chat])
+    return [turn for turn in new if turn.snapshot.chat is None or turn.snapshot.chat.id in usable]
+
+
+def _begun(rt: Runtime, tx: Transaction, turn: NewTurn, turn_id: int, worker: str) -> ClaimedTurn:
+    queue, chat = turn.snapshot.queue, turn.snapshot.chat
+    route = rt.agents.route(queue.bridge_number)
+    return ClaimedTurn(
+        lease=store.lease_of(queue, worker),
+        phone=queue.phone,
+        turn_id=turn_id,
+        content="\n".join(text.body for text in turn.snapshot.texts),
+        attempts=1,
+        expires_at=turn.expires_at,
+        outcome_unknown=False,
+        asked_at=tx.now if chat else None,
+        response_received=False,
+        items_at_last_check=None,
+        probed=(),
+        failures=0,
+        error=None,
+        agent=(route.provider, route.agent_id),
+        chat=chat,
+        about=None if chat else _new_chat(rt, tx, turn.snapshot, route),
+    )
+
+
+def _new_chat(rt: Runtime, tx: Transaction, snapshot: Snapshot, route: Route) -> NewChat:
+    """Return the facts for a new chat. Only a person who was here before needs a recap."""
+    queue = snapshot.queue
+    before = ""
+    if snapshot.has_history:
+        conversation = tx.session.get_one(Conversation, queue.conversation_id)
+        before = recap(tx.session, rt.settings, conversation, tx.now)
+    return NewChat(
+        conversation_id=queue.conversation_id,
+        user_number=queue.phone,
+        agent_number=queue.bridge_number,
+        previous_conversation=before,
+        route=route,
+    )
+
+
 def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
     return tx.session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
 
@@ -78,7 +170,7 @@ def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -
     if pair.throttled_at:
         _ignore_too_old(rt, tx, pair.id, pair.throttled_at)
     waiting = select(Message).where(*_waiting(lease.conversation_id)).order_by(*AS_SENT)
-    texts = tx.session.scalars(waiting.limit(MAX_TEXTS)).all()
+    texts = tx.session.scalars(waiting.limit(rules.MAX_TEXTS)).all()
     if not texts:
         conversation_queue.settle(tx, lease)
         return None

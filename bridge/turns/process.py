@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from bridge.db.models import TurnStatus
+from bridge.outbound.delivery.process import deliver_claimed
 from bridge.providers.errors import RemoteError
 from bridge.queues.conversation_queue import QUEUES, TURNS, LeaseLost
 from bridge.runtime import Runtime
@@ -24,10 +25,24 @@ log = logging.getLogger(__name__)
 
 def process_turns(rt: Runtime, conversation_id: int) -> None:
     """Work on the turns of this conversation until none is due."""
+    with rt.heartbeat.working_on(TURNS, conversation_id):
+        _process(rt, conversation_id, None)
+
+
+def process_claimed(rt: Runtime, claimed: ClaimedTurn) -> None:
+    """Work on a turn that was claimed together with others and is in hand already, and on what follows."""
+    conversation_id = claimed.lease.conversation_id
     try:
-        with rt.heartbeat.working_on(TURNS, conversation_id):
-            while (claimed := claim_turn(rt, conversation_id)) and _attempt(rt, claimed):
-                pass
+        _process(rt, conversation_id, claimed)
+    finally:
+        rt.heartbeat.let_go(TURNS, [conversation_id])
+
+
+def _process(rt: Runtime, conversation_id: int, first: ClaimedTurn | None) -> None:
+    try:
+        claimed = first or claim_turn(rt, conversation_id)
+        while claimed and _attempt(rt, claimed):
+            claimed = claim_turn(rt, conversation_id)
     except LeaseLost as late:
         log.warning("%s; the result of this worker is thrown away", late)
         for queue in QUEUES:  # or it was committed, and only the outcome of the commit was lost
@@ -42,7 +57,10 @@ def _attempt(rt: Runtime, claimed: ClaimedTurn) -> bool:
         return failed(rt, claimed, error)
     match outcome:
         case Answer():
-            return settle_answered(rt, claimed, outcome)
+            settled = settle_answered(rt, claimed, outcome)
+            if settled.delivery:
+                deliver_claimed(rt, settled.delivery)
+            return settled.more
         case RetryAt():
             return postpone(rt, claimed, outcome)
         case GiveUp(reason):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 
 from sqlalchemy import update
 
@@ -10,27 +15,150 @@ from bridge.chats import rows
 from bridge.db.engine import patient
 from bridge.db.models import Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.db.transaction import Transaction
-from bridge.outbound import outbox
+from bridge.outbound import outbox, rate_limiter
+from bridge.outbound.delivery.claim import STILL_ON_ITS_WAY
+from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.outbound.formatting import shape
 from bridge.outbound.formatting.shape import Shaped
 from bridge.outbound.outbox import Draft
+from bridge.providers.carriers.contract import OutgoingText
 from bridge.providers.errors import RemoteError
 from bridge.queues import circuit_breakers, conversation_queue
-from bridge.queues.conversation_queue import TURNS
+from bridge.queues.conversation_queue import DELIVERIES, TURNS, Lease
+from bridge.queues.timing import DELIVERY_LEASE, MAX_CLOCK_SKEW
 from bridge.runtime import Runtime
-from bridge.turns import poison
+from bridge.turns import poison, rules, store
+from bridge.turns.store import OutboundText, Outlook, Settlement
 from bridge.turns.values import Answer, ClaimedTurn, RetryAt
 
 log = logging.getLogger(__name__)
 
 
-def settle_answered(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> bool:
-    """Close the turn and put its answers into the outbox. Return whether another turn is due."""
+@dataclass(frozen=True)
+class Answered:
+    """An answer, and how it looks on the phone."""
+
+    claimed: ClaimedTurn
+    answer: Answer
+    shaped: Shaped
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What follows from a settled turn."""
+
+    more: bool
+    """Another turn of this conversation is due, for this worker."""
+    delivery: ClaimedDelivery | None = None
+    """The first text of the answer, leased to be sent now."""
+
+
+def settle_answered(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> Settled:
+    """Close the turn, put its answers into the outbox, and lease the first of them, in one commit."""
     to = outbox.recipient(rt, claimed.phone)
     shaped = shape.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
     if answer.texts and not shaped.messages:
         log.info("turn %s is answered, and the answer has no text for the person", claimed.turn_id)
-    return _settle(rt, claimed, answer, shaped)
+    if not (claimed.probed or answer.ended) and (settled := _together(rt, Answered(claimed, answer, shaped))):
+        return settled
+    return Settled(_settle(rt, claimed, answer, shaped))
+
+
+@patient
+def _together(rt: Runtime, answered: Answered) -> Settled | None:
+    return rt.together(settle_many, answered)
+
+
+def settle_many(rt: Runtime, answered: Sequence[Answered]) -> Sequence[Settled | None]:
+    """Settle turns that were answered. ``None``: the turn needs a transaction of its own."""
+    taken: list[int] = []
+    try:
+        with rt.database.transaction() as tx:
+            outlooks = store.outlooks(tx, [each.claimed.lease for each in answered])
+            may = {
+                n: each
+                for n, each in enumerate(answered)
+                if n in outlooks and rules.may_settle(outlooks[n], each.shaped, rt.settings)
+            }
+            slots = _slots(
+                rt, tx, {n: each for n, each in may.items() if rules.may_send(outlooks[n], each.shaped)}, outlooks
+            )
+            ends = {n: _settlement(tx, each, outlooks[n], slots.get(n)) for n, each in may.items()}
+            taken = [end.lease.conversation_id for end in ends.values() if end.leases_delivery]
+            rt.heartbeat.take(DELIVERIES, taken)
+            ids = store.settle(tx, list(ends.values())) if ends else {}
+            for end in ends.values():
+                _wake(tx, end)
+            return [
+                _settled(tx, each, outlooks[n], ends[n], ids) if n in ends else None for n, each in enumerate(answered)
+            ]
+    except BaseException:
+        rt.heartbeat.let_go(DELIVERIES, taken)
+        raise
+
+
+def _slots(
+    rt: Runtime, tx: Transaction, sent: Mapping[int, Answered], outlooks: Mapping[int, Outlook]
+) -> dict[int, datetime]:
+    """Reserve a slot for the first text of each of these answers, in order. Texts without one get it later."""
+    senders: dict[str, list[int]] = {}
+    for n in sent:
+        senders.setdefault(rt.carrier.sending_identity(outlooks[n].bridge_number), []).append(n)
+    slots: dict[int, datetime] = {}
+    for sender, places in sorted(senders.items()):
+        segments = [sent[n].shaped.messages[0].segments for n in places]
+        expires_at = min(sent[n].claimed.expires_at for n in places)
+        airtime = partial(rate_limiter.airtime, rt.settings, sender)
+        moments = rate_limiter.reserve_many(tx, sender, segments, airtime, expires_at) if expires_at > tx.now else None
+        slots.update(zip(places, moments or (), strict=False))
+    return slots
+
+
+def _settlement(tx: Transaction, each: Answered, outlook: Outlook, slot: datetime | None) -> Settlement:
+    claimed, messages = each.claimed, each.shaped.messages
+    now = slot is not None and slot <= tx.now
+    texts = [OutboundText(sms.body, sms.segments, secrets.token_hex(16)) for sms in messages]
+    if slot:
+        texts[0] = replace(texts[0], not_before=slot, sending=now)
+    waits_until = slot or tx.now - MAX_CLOCK_SKEW
+    return Settlement(
+        lease=claimed.lease,
+        turn_id=claimed.turn_id,
+        chat_id=each.answer.chat.id,
+        bookmark=each.answer.bookmark,
+        more=outlook.more,
+        expires_at=claimed.expires_at,
+        texts=tuple(texts),
+        deliver_at=(tx.now + DELIVERY_LEASE if now else waits_until) if texts else None,
+        leases_delivery=now,
+    )
+
+
+def _wake(tx: Transaction, end: Settlement) -> None:
+    """Wake workers for what this worker does not do itself."""
+    if end.more:
+        tx.wake(TURNS.task, end.lease.conversation_id)
+    if end.texts and not end.leases_delivery:
+        tx.wake(DELIVERIES.task, end.lease.conversation_id)
+
+
+def _settled(tx: Transaction, each: Answered, outlook: Outlook, end: Settlement, ids: Mapping[str, int]) -> Settled:
+    if not end.leases_delivery:
+        return Settled(more=False)
+    conversation_id, worker, first = end.lease.conversation_id, end.lease.worker, end.texts[0]
+    delivery = ClaimedDelivery(
+        lease=Lease(DELIVERIES, conversation_id, outlook.delivery_token + 1, worker),
+        message_id=ids[first.reference],
+        text=OutgoingText(first.reference, outlook.bridge_number, each.claimed.phone, first.body),
+        attempts=1,
+        first_attempt_at=tx.now,
+        expires_at=end.expires_at,
+        outcome_unknown=False,
+        absent_after=tx.now + STILL_ON_ITS_WAY,
+        probed=(),
+        give_up_reason=None,
+    )
+    return Settled(more=False, delivery=delivery)
 
 
 @patient

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.chats.rows import OpenChat
-from bridge.providers.agents.contract import Item, Speaker
+from bridge.providers.agents.contract import Item, NewChat, Speaker
 from bridge.providers.agents.transcript import Bookmark
 from bridge.providers.errors import RemoteError
 from bridge.queues.conversation_queue import Lease
@@ -44,6 +44,8 @@ class ClaimedTurn:
     agent: tuple[str, str]
     """The provider, and the agent there."""
     chat: OpenChat | None
+    about: NewChat | None = None
+    """The facts for a new chat, if they were read with the claim."""
 
     @property
     def spent(self) -> bool:

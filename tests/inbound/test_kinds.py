@@ -378,8 +378,8 @@ def test_what_comes_by_the_list_is_judged_alike(
 @pytest.mark.parametrize(
     ("bring", "more"),
     [
-        (lambda scene: scene.text("a table for three"), 0),
-        (lambda scene: scene.text("Liked the food"), 0),
+        (lambda scene: scene.text("a table for three"), 1),
+        (lambda scene: scene.text("Liked the food"), 1),
         (lambda scene: webhook(scene, ButtonText="Two", ButtonPayload="b1"), 0),
         (lambda scene: webhook(scene, Latitude="1", Longitude="2"), 0),
         (lambda scene: scene.text("Loved an image"), 0),
@@ -390,7 +390,8 @@ def test_what_comes_by_the_list_is_judged_alike(
 def test_only_a_reaction_that_quotes_something_costs_a_look(
     scene: Scene, bring: Callable[[Scene], bool], more: int
 ) -> None:
-    """The statements of a text as they were, and for a reaction the look for what it quotes."""
+    """The conversation's row and the text; for a reaction the look for what it quotes. A text that is stored together
+    with others finds the conversation first."""
     assert statements(scene, lambda: bring(scene)) == PLAIN + more
 
 

@@ -23,7 +23,7 @@ from bridge.providers.errors import (
     RemoteError,
 )
 from bridge.turns.ask import NEW_CHATS
-from bridge.turns.claim import MAX_TEXTS
+from bridge.turns.rules import MAX_TEXTS
 from bridge.turns.process import process_turns
 from bridge.turns.reconcile import NO_ANSWER_AFTER
 from tests.databases import Unsteady, database

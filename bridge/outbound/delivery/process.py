@@ -25,10 +25,24 @@ log = logging.getLogger(__name__)
 
 def process_deliveries(rt: Runtime, conversation_id: int) -> None:
     """Send the texts of this conversation, in order, until none is due."""
+    with rt.heartbeat.working_on(DELIVERIES, conversation_id):
+        _process(rt, conversation_id, None)
+
+
+def deliver_claimed(rt: Runtime, claimed: ClaimedDelivery) -> None:
+    """Send a text that was leased with the settling of its turn and is in hand already, and those that follow."""
+    conversation_id = claimed.lease.conversation_id
     try:
-        with rt.heartbeat.working_on(DELIVERIES, conversation_id):
-            while (claimed := claim_delivery(rt, conversation_id)) and _attempt(rt, claimed):
-                pass
+        _process(rt, conversation_id, claimed)
+    finally:
+        rt.heartbeat.let_go(DELIVERIES, [conversation_id])
+
+
+def _process(rt: Runtime, conversation_id: int, first: ClaimedDelivery | None) -> None:
+    try:
+        claimed = first or claim_delivery(rt, conversation_id)
+        while claimed and _attempt(rt, claimed):
+            claimed = claim_delivery(rt, conversation_id)
     except LeaseLost as late:
         log.warning("%s; the result of this worker is thrown away", late)
         rt.notifier.wake(DELIVERIES.task, conversation_id)  # or only the outcome of the commit was lost

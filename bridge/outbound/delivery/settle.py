@@ -6,7 +6,7 @@ Each returns whether another delivery of the conversation is due.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +17,10 @@ from bridge.db.engine import patient
 from bridge.db.models import UNSENT, Message, MessageStatus
 from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs, rate_limiter, receipts
+from bridge.outbound.delivery import store
+from bridge.outbound.delivery.store import Accepted
 from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery, Retry
-from bridge.providers.carriers.contract import CarriedText
+from bridge.providers.carriers.contract import FINAL, RANK, CarriedText
 from bridge.providers.errors import QueueFull, RemoteError
 from bridge.queues import circuit_breakers, conversation_queue
 from bridge.queues.conversation_queue import DELIVERIES
@@ -26,6 +28,9 @@ from bridge.queues.timing import backoff
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+ON_ITS_WAY = frozenset(status for status, rank in RANK.items() if rank < FINAL)
+"""The carrier's states of a text that is neither delivered nor refused."""
 
 
 @dataclass
@@ -60,6 +65,10 @@ def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText,
 
     ``proven``: by its response to the request, and not by its list of texts.
     """
+    if proven and not claimed.probed and carried.status in ON_ITS_WAY and carried.error_code is None:
+        accepted = Accepted(claimed.lease, claimed.message_id, carried.id, carried.status)
+        if (more := _together(rt, accepted)) is not None:
+            return more
     try:
         return _record_accepted(rt, claimed, carried, proven)
     except IntegrityError:  # another text with these words has just been stored with the same id
@@ -68,6 +77,17 @@ def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText,
         return postpone(
             rt, claimed, Retry(rt.now() + RECHECK_AFTER, "the text in the carrier's list belongs to another message")
         )
+
+
+@patient
+def _together(rt: Runtime, accepted: Accepted) -> bool | None:
+    return rt.together(settle_many, accepted)
+
+
+def settle_many(rt: Runtime, accepted: Sequence[Accepted]) -> Sequence[bool | None]:
+    """Settle texts that the carrier has just accepted. ``None``: the text needs a transaction of its own."""
+    with rt.database.transaction() as tx:
+        return store.settle(tx, accepted, tx.now + receipts.POLL_STATUS_AFTER)
 
 
 @patient
