@@ -16,9 +16,9 @@ import re
 import resource
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flask import Flask
@@ -246,10 +246,18 @@ class Listener(TcpWSGIServer):
             min(idle, key=lambda connection: connection.idle_since).handle_close()
 
 
+@dataclass(frozen=True)
+class Address:
+    """A host of this machine, and a port; 0 is any free one."""
+
+    host: str
+    port: int
+
+
 class WebServer:
     """Serves the app until it is told to stop.
 
-    It listens on an address from the moment it is made, or on the ``sockets`` of a master process.
+    It listens from the moment it is made: on an address, or on the sockets of a master process.
     """
 
     def __init__(
@@ -257,13 +265,12 @@ class WebServer:
         app: Flask | Callable[..., Iterable[bytes]],
         *,
         threads: int,
-        address: tuple[str, int] | None = None,
-        sockets: Iterable[socket.socket] = (),
+        on: Address | Sequence[socket.socket],
         patience: Patience = Patience(),
         most: int = MAX_CONNECTIONS,
     ) -> None:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # otherwise it logs each request of a burst
-        where: dict[str, Any] = {"host": address[0], "port": address[1]} if address else {"sockets": list(sockets)}
+        where: dict[str, Any] = asdict(on) if isinstance(on, Address) else {"sockets": list(on)}
         settings = Adjustments(**where, **_SETTINGS)
         self._patience = patience
         self._map: dict[int, Any] = {}
@@ -272,7 +279,11 @@ class WebServer:
         self._threads = ThreadedTaskDispatcher()
         most = min(most, _files_for(most + FILES_KEPT) - FILES_KEPT)
         common: dict[str, Any] = {"map": self._map, "dispatcher": self._threads, "adj": settings}
-        ours = [{"sockinfo": info} for info in settings.listen] if address else map(_theirs, settings.sockets)
+        ours = (
+            [{"sockinfo": info} for info in settings.listen]
+            if isinstance(on, Address)
+            else map(_theirs, settings.sockets)
+        )
         self._listeners: list[Listener] = []
         try:
             for one in ours:
