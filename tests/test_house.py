@@ -20,8 +20,10 @@ from pydantic.fields import FieldInfo
 
 from bridge.config import Settings, parse_duration, variable_names
 from tests.fakes import SETTINGS
+from tests.retired_words import HOT_PATH, KEPT, kept, retired, split
 
 ROOT = Path(__file__).parent.parent
+BRIDGE = ROOT / "bridge"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 APP = json.loads((ROOT / "app.json").read_text())
 
@@ -178,6 +180,87 @@ def test_the_log_lines_of_the_operations_page_are_those_of_the_code() -> None:
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+# --- the words ------------------------------------------------------------------------------------------------------
+
+
+def lines_of_code() -> Iterator[tuple[str, int, str]]:
+    """Each line of the bridge, with its file and number."""
+    for path in sorted(BRIDGE.rglob("*.py")):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            yield str(path.relative_to(BRIDGE)), number, line
+
+
+def test_no_retired_word_has_come_back() -> None:
+    assert [f"{path}:{number}: {each}" for path, number, line in lines_of_code() for each in retired(line, path)] == []
+
+
+def test_the_names_of_files_have_no_retired_word_either() -> None:
+    names = {part for path, _, _ in lines_of_code() for part in path.removesuffix(".py").split("/")}
+    assert {name: retired(name) for name in names if retired(name)} == {}
+
+
+def test_every_use_that_is_kept_is_there() -> None:
+    """An exception that is not used any more would hide the next one."""
+    used = {use for path, _, line in lines_of_code() for use in kept(split(line), path)}
+    assert [use for use in KEPT if use not in used and use.why != HOT_PATH] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A ring that is lost does no harm: the sweeper rings again.",
+        "def ring_again(bell: Bell) -> None:",
+        "class Line:",
+        "LINES = (TURNS, DELIVERIES)",
+        "who holds the newest place in the line",
+        "raise Outlived(line)",
+        "turn_rung_at: Mapped[datetime]",
+        "BOOKING = timedelta(seconds=30)",
+        "class Claim:",
+        "except (NotYet, NotHeard, Hopeless):",
+        'log.warning("%s is put on hold", provider)',
+        "class Hold(Base):",
+        '__tablename__ = "HOLDS"',
+        "for hold in the holds of this provider",
+        "def look_first(rt: Runtime) -> Answer:",
+        "looked_items: Mapped[int]",
+        "receipts.taken(rt, session, message)",
+        "status = MessageStatus.TAKEN",
+        "call_over: Mapped[bool]",
+        "message.twin_id = other.carrier_id",
+        "confirm_at: Mapped[datetime]",
+        "class _Known(Exception):",
+        "what the agent heard, and what it said",
+        "spoken(text)",
+        "def fold(texts: list[str]) -> str:",
+        "REPLY_QUIET and PACE_REPLY",
+        "send_from: Mapped[datetime]",
+        "from bridge.wire.api import Api",
+        "the vendor's words",
+        "the rooms below: the front door of the house",
+        "What lives here",
+        "alreadySaid = heardBefore",
+    ],
+)
+def test_a_retired_word_is_found(line: str) -> None:
+    assert retired(line, "turns/process.py")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("turns/claim.py", "The lease is held; a test holds that. Nothing is known, during the string's outline."),
+        ("outbound/formatting/plain.py", "The lines of a text."),
+        ("lib/keywords.py", "text.casefold()"),
+        ("maintenance/sweep.py", "%s leases of stalled workers are taken over"),
+        ("db/models.py", "a worker must look at it next"),
+        ("inbound/receive.py", "It is not yet stored, and the carrier says so."),
+    ],
+)
+def test_an_ordinary_word_is_not_found(path: str, line: str) -> None:
+    assert retired(line, path) == []
 
 
 # --- the platform ------------------------------------------------------------------------------------------------

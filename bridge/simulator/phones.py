@@ -30,7 +30,7 @@ class Progress(StrEnum):
     """The progress of a person's text."""
 
     SENDING = "sending"
-    TAKEN = "taken"
+    ACCEPTED = "accepted"
     """The bridge has accepted it."""
     RECEIVED = "received"
     """The agent has received it."""
@@ -211,7 +211,7 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
                 event.sid, True, event.body or event.words, event.at, event.media, Progress.SENDING
             )
         case Webhook():
-            _progress(bubbles[event.sid], Progress.TAKEN if event.ok else Progress.FAILED, event.detail)
+            _progress(bubbles[event.sid], Progress.ACCEPTED if event.ok else Progress.FAILED, event.detail)
         case Received():
             _tick_received(bubbles, event.content)
         case Sent():
@@ -232,8 +232,8 @@ def _waiting(body: str) -> str:
 
 
 def _progress(bubble: Bubble, progress: Progress, detail: str) -> None:
-    if bubble.progress not in {Progress.RECEIVED, Progress.TAKEN}:  # one successful announcement of two is enough
-        bubble.progress, bubble.detail = progress, "" if progress is Progress.TAKEN else detail
+    if bubble.progress not in {Progress.RECEIVED, Progress.ACCEPTED}:  # one successful announcement of two is enough
+        bubble.progress, bubble.detail = progress, "" if progress is Progress.ACCEPTED else detail
 
 
 def _tick_received(bubbles: dict[str, Bubble], content: str) -> None:

@@ -17,7 +17,7 @@ from bridge.simulator.ledger import Greeted, Ledger, Received, Replied, Sent, Te
 from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP, meant
 
 _EXAMPLES = 5
-"""Examples of each sort. These are enough for a first look."""
+"""Examples of each sort. These are enough to begin with."""
 
 
 @dataclass

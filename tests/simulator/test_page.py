@@ -202,7 +202,7 @@ class TestState:
         sid = simulator.phones.text(ANA, "hi")
         for ok in (True, False):
             simulator.ledger.write(Webhook(sid=sid, phone=ANA, ok=ok))
-        assert person(page)["texts"][0]["progress"] == "taken"
+        assert person(page)["texts"][0]["progress"] == "accepted"
 
     def test_a_new_person_has_a_number_of_her_own(self, page: httpx.Client) -> None:
         assert page.post("/simulator/people", json={}).json() == {"phone": BEN}
