@@ -179,6 +179,15 @@ def test_the_log_lines_of_the_operations_page_are_those_of_the_code() -> None:
     assert [line for line in lines if not any(fits(line, parts) for parts in strings)] == []
 
 
+def test_the_states_of_readyz_on_the_operations_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [table] = re.findall(r"^\| `part` \| .*\n\|---.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    states = {re.split(r"[:;]", row.split(" | ")[1])[0].strip() for row in table.splitlines()}
+    code = (BRIDGE / "web" / "health.py").read_text()
+    assert len(states) >= 4
+    assert {state for state in states if f'"{state}"' not in code} == set()
+
+
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 250
 
