@@ -44,7 +44,8 @@ from bench.disasters import (
 )
 from bench.judgement import Judgement, leaks, pronounce
 from bench.report import shown
-from bench.speed import Speed, measured
+from bench.result import Result
+from bench.speed import measured
 from bench.supervisor import Supervisor
 from bridge.processes.embedded import free_port
 from bridge.simulator import Simulator, SimulatorSettings, serve
@@ -91,27 +92,6 @@ class Options:
     accepted_only: bool
     markdown: bool
     keep: bool
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a run."""
-
-    judgement: Judgement
-    happened: list[Happened]
-    missed: list[str]
-    """The kinds of planned disasters that never struck."""
-    struck: Counter[str]
-    speed: Speed
-    settled: bool
-    settled_in: float
-
-    @property
-    def clean(self) -> bool:
-        """Return True if nothing is wrong, the bridge recovered and came to rest in time, and every planned kind
-        struck.
-        """
-        return self.settled and not self.judgement.faults and self.speed.recovered and not self.missed
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from bench.figures import Figures
 from bench.load import Burst
 from bench.products import ADMIN, DATABASE, PRODUCTS, Conditions, Running
 from bench.providers import phone_of
+from bench.stand import Column, Stand, tell
 from testkit.waiting import until
 
 POSTGRES = {
@@ -79,8 +80,6 @@ class Table:
 
 
 def grown_beside_empty(conversations: int, conditions: Conditions, runs: int) -> dict[str, list[Figures]]:
-    from bench.side_by_side import Column, Stand, tell
-
     conditions = replace(conditions, callbacks=True, postgres=POSTGRES)
     found: dict[str, list[Figures]] = {"empty": [], "grown": []}
     with Stand(Column("ours", PRODUCTS["ours"], conditions)) as stand:
@@ -102,7 +101,7 @@ def grown_beside_empty(conversations: int, conditions: Conditions, runs: int) ->
 # -- what is measured ----------------------------------------------------------------------------------------------
 
 
-def _measured(stand: Any, database: psycopg.Connection) -> Figures:
+def _measured(stand: Stand, database: psycopg.Connection) -> Figures:
     """Measure a minute with only the clock, texts with callbacks, and the match of stale chats."""
     stand.now.run(Burst(RATE, 60, callbacks=True, forget=True))  # so that both catch up with the same amount
     scanned = _scans(database)

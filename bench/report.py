@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from bench.judgement import MUST_BE_ZERO, OURS_ONLY, ROWS
-
-if TYPE_CHECKING:
-    from bench.chaos import Result
+from bench.result import Result
 
 
 def shown(results: Mapping[str, Result], title: str, *, markdown: bool) -> str:

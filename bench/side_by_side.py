@@ -19,24 +19,21 @@ import argparse
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import figures
 from bench.figures import Figures, Spent
-from bench.load import Burst, Outcome
-from bench.products import PRODUCTS, Conditions, Product, Running, running
+from bench.grow import grown_beside_empty
+from bench.load import Burst
+from bench.products import PRODUCTS, Conditions
+from bench.stand import WARM_UP, Column, Stand, tell
 from testkit.servers import Missing
 
 TEXTS_AT_LEAST = 60
 SECONDS = 12
 """Seconds of load at each rate. It lasts longer if that gives too few texts."""
-
-WARM_UP = Burst(rate=20, texts=200)
-"""The load before any measurement. Compilers compile, and pools fill."""
 
 HOLDS_P99 = 1.0
 """Seconds. A rate holds if all texts are answered and 99 of 100 wait no longer, without the agent's time."""
@@ -52,15 +49,6 @@ FLIGHT_RATE = 200.0
 
 CALLBACKS = "+callbacks"
 """The suffix of a name for a column with status callbacks."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One bridge under one set of conditions."""
-
-    name: str
-    product: Product
-    conditions: Conditions
 
 
 @dataclass(frozen=True)
@@ -83,40 +71,6 @@ class Options:
     output: Path | None
 
 
-class Stand:
-    """A running bridge. It is restarted after a rate that it could not keep up with, because work is left over."""
-
-    def __init__(self, column: Column) -> None:
-        self.callbacks = column.conditions.callbacks
-        self._column = column
-        self._stack = ExitStack()
-        self.now = self._begin()
-
-    def __enter__(self) -> Stand:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def renew(self) -> None:
-        self._stack.close()
-        self.now = self._begin()
-        self.now.run(WARM_UP)
-
-    def _begin(self) -> Running:
-        return self._stack.enter_context(running(self._column.product, self._column.conditions))
-
-    def measured(self, burst: Burst) -> tuple[Outcome, Spent]:
-        before, began = self.now.cpu(), time.monotonic()
-        outcome = self.now.run(burst)
-        return outcome, figures.spent(self.now, before, self.now.cpu(), time.monotonic() - began)
-
-    def at_rest(self, seconds: float) -> Spent:
-        before = self.now.cpu()
-        time.sleep(seconds)
-        return figures.spent(self.now, before, self.now.cpu(), seconds)
-
-
 def main() -> None:
     options = _options()
     signal.signal(signal.SIGTERM, _as_interrupt)  # so that everything started here ends too
@@ -129,8 +83,6 @@ def main() -> None:
 
 def _measure(options: Options) -> dict[str, list[Figures]]:
     if options.grow:
-        from bench.grow import grown_beside_empty
-
         return grown_beside_empty(options.grow, options.conditions, options.runs)
     jobs = list(_jobs(options))
     found: dict[str, list[Figures]] = {name: [] for name, _ in jobs}
@@ -319,10 +271,6 @@ def _whole_numbers(text: str) -> list[int]:
 
 def _as_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

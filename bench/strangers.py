@@ -84,8 +84,8 @@ def _waitress(words: str) -> tuple[str, ...]:
 
 
 _OURS = (
-    "from bench.strangers import app; from bridge.processes.http_server import WebServer; "
-    f"WebServer(app, threads={THREADS}, address=('127.0.0.1', {{port}})).run()"
+    "from bench.strangers import app; from bridge.processes.http_server import Address, WebServer; "
+    f"WebServer(app, threads={THREADS}, on=Address('127.0.0.1', {{port}})).run()"
 )
 _CHEROOT = (
     "from cheroot.wsgi import Server; from bench.strangers import app; "

@@ -1,4 +1,4 @@
-"""The command line: ``bridge …``. It composes and nothing else; what a command does lives in the rooms below."""
+"""The command line: ``bridge …``. It only composes. The packages below do the work of each command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Duration(click.ParamType[timedelta]):
 
 
 class Commands(click.Group):
-    """A database that is away or has no tables is told in plain words: a traceback helps nobody to mend it."""
+    """The commands. They explain a database that is away or has no tables: a traceback does not help to repair it."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:

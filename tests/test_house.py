@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from pydantic.fields import FieldInfo
 
 from bridge.config import Settings, parse_duration, variable_names
 from tests.fakes import SETTINGS
+from tests.retired_words import HOT_PATH, KEPT, kept, retired, split
 
 ROOT = Path(__file__).parent.parent
+BRIDGE = ROOT / "bridge"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 APP = json.loads((ROOT / "app.json").read_text())
 
@@ -176,8 +179,239 @@ def test_the_log_lines_of_the_operations_page_are_those_of_the_code() -> None:
     assert [line for line in lines if not any(fits(line, parts) for parts in strings)] == []
 
 
+def test_the_states_of_readyz_on_the_operations_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [table] = re.findall(r"^\| `part` \| .*\n\|---.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    states = {re.split(r"[:;]", row.split(" | ")[1])[0].strip() for row in table.splitlines()}
+    code = (BRIDGE / "web" / "health.py").read_text()
+    assert len(states) >= 4
+    assert {state for state in states if f'"{state}"' not in code} == set()
+
+
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+def test_the_glossary_is_short_enough_to_be_learned() -> None:
+    _, glossary = (ROOT / "docs" / "architecture.md").read_text().split("\n## Glossary\n")
+    section = glossary.split("\n## ")[0].strip().splitlines()
+    assert 10 <= len(section) <= 25
+
+
+# --- the words ------------------------------------------------------------------------------------------------------
+
+
+def lines_of_code() -> Iterator[tuple[str, int, str]]:
+    """Each line of the bridge, with its file and number."""
+    for path in sorted(BRIDGE.rglob("*.py")):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            yield str(path.relative_to(BRIDGE)), number, line
+
+
+def test_no_retired_word_has_come_back() -> None:
+    assert [f"{path}:{number}: {each}" for path, number, line in lines_of_code() for each in retired(line, path)] == []
+
+
+def test_the_names_of_files_have_no_retired_word_either() -> None:
+    names = {part for path, _, _ in lines_of_code() for part in path.removesuffix(".py").split("/")}
+    assert {name: retired(name) for name in names if retired(name)} == {}
+
+
+def test_every_use_that_is_kept_is_there() -> None:
+    """An exception that is not used any more would hide the next one."""
+    used = {use for path, _, line in lines_of_code() for use in kept(split(line), path)}
+    assert [use for use in KEPT if use not in used and use.why != HOT_PATH] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A ring that is lost does no harm: the sweeper rings again.",
+        "def ring_again(bell: Bell) -> None:",
+        "class Line:",
+        "LINES = (TURNS, DELIVERIES)",
+        "who holds the newest place in the line",
+        "raise Outlived(line)",
+        "turn_rung_at: Mapped[datetime]",
+        "BOOKING = timedelta(seconds=30)",
+        "class Claim:",
+        "except (NotYet, NotHeard, Hopeless):",
+        'log.warning("%s is put on hold", provider)',
+        "class Hold(Base):",
+        '__tablename__ = "HOLDS"',
+        "for hold in the holds of this provider",
+        "def look_first(rt: Runtime) -> Answer:",
+        "looked_items: Mapped[int]",
+        "receipts.taken(rt, session, message)",
+        "status = MessageStatus.TAKEN",
+        "call_over: Mapped[bool]",
+        "message.twin_id = other.carrier_id",
+        "confirm_at: Mapped[datetime]",
+        "class _Known(Exception):",
+        "what the agent heard, and what it said",
+        "spoken(text)",
+        "def fold(texts: list[str]) -> str:",
+        "REPLY_QUIET and PACE_REPLY",
+        "send_from: Mapped[datetime]",
+        "from bridge.wire.api import Api",
+        "the vendor's words",
+        "the rooms below: the front door of the house",
+        "What lives here",
+        "alreadySaid = heardBefore",
+    ],
+)
+def test_a_retired_word_is_found(line: str) -> None:
+    assert retired(line, "turns/process.py")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("turns/claim.py", "The lease is held; a test holds that. Nothing is known, during the string's outline."),
+        ("outbound/formatting/plain.py", "The lines of a text."),
+        ("lib/keywords.py", "text.casefold()"),
+        ("maintenance/sweep.py", "%s leases of stalled workers are taken over"),
+        ("db/models.py", "a worker must look at it next"),
+        ("inbound/receive.py", "It is not yet stored, and the carrier says so."),
+    ],
+)
+def test_an_ordinary_word_is_not_found(path: str, line: str) -> None:
+    assert retired(line, path) == []
+
+
+# --- the shape of the code ---------------------------------------------------------------------------------------
+
+
+MOST_PARAMETERS = 5
+"""Without ``self`` and ``cls``. A longer list misses a value: a frozen dataclass with a name of its own."""
+
+CREDENTIALS = "a provider's credentials and addresses; ``from_settings`` is the one caller in the bridge"
+
+MANY_PARAMETERS = {
+    "providers/agents/retell/client.py: Retell.__init__": CREDENTIALS,
+    "providers/carriers/twilio/client.py: Twilio.__init__": CREDENTIALS,
+    "providers/carriers/twilio/client.py: _Transport.request": "the signature of the method of Twilio's library",
+    "providers/errors.py: RemoteError.__init__": "an error's details, which it keeps; each is named at the call",
+    "outbound/delivery/claim.py: _claimed": HOT_PATH,
+    "turns/claim.py: _claimed": HOT_PATH,
+}
+"""The functions with more, and why."""
+
+
+def functions(node: ast.AST, within: str = "") -> Iterator[tuple[str, ast.arguments]]:
+    """Every function below the node, with the names of its classes and functions before its own."""
+    for each in ast.iter_child_nodes(node):
+        if isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if not isinstance(each, ast.ClassDef):
+                yield within + each.name, each.args
+            yield from functions(each, f"{within}{each.name}.")
+        elif isinstance(each, ast.Lambda):
+            yield f"{within}lambda", each.args
+            yield from functions(each, within)
+        else:
+            yield from functions(each, within)
+
+
+def parameters(arguments: ast.arguments) -> list[str]:
+    given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    return [each.arg for each in given if each and each.arg not in ("self", "cls")]
+
+
+def long_lists(source: str) -> set[str]:
+    return {name for name, its in functions(ast.parse(source)) if len(parameters(its)) > MOST_PARAMETERS}
+
+
+def test_no_function_has_more_than_five_parameters() -> None:
+    found = {
+        f"{path.relative_to(BRIDGE)}: {name}" for path in BRIDGE.rglob("*.py") for name in long_lists(path.read_text())
+    }
+    rebuilt = {name for name, why in MANY_PARAMETERS.items() if why == HOT_PATH}
+    assert found - MANY_PARAMETERS.keys() == set()
+    assert MANY_PARAMETERS.keys() - found - rebuilt == set(), "an exception that is not needed any more"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f(a, b, c, d, e): ...", set()),
+        ("def f(a, b, c, d, e, g): ...", {"f"}),
+        ("def f(a, b, c, /, d, *, e, g=1): ...", {"f"}),
+        ("def f(a, b, c, d, *e, **g): ...", {"f"}),
+        ("async def f(a, b, c, d, e, g): ...", {"f"}),
+        ("f = lambda a, b, c, d, e, g: a", {"lambda"}),
+        ("class C:\n    def f(self, a, b, c, d, e): ...", set()),
+        ("class C:\n    def f(self, a, b, c, d, e, g): ...", {"C.f"}),
+        ("def outer():\n    if 1:\n        def f(a, b, c, d, e, g): ...", {"outer.f"}),
+    ],
+)
+def test_a_long_list_of_parameters_is_found(source: str, found: set[str]) -> None:
+    assert long_lists(source) == found
+
+
+MAY_HOLD_CODE = {
+    "__init__.py": "the version, which the build reads",
+    "config/__init__.py": "the settings",
+    "simulator/__init__.py": "the names for its users",
+}
+"""Each other ``__init__.py`` has a docstring alone."""
+
+
+def only_a_docstring(source: str) -> bool:
+    tree = ast.parse(source)
+    return len(tree.body) == 1 and bool(ast.get_docstring(tree))
+
+
+def test_a_package_has_a_docstring_and_no_code() -> None:
+    with_more = {
+        str(path.relative_to(BRIDGE)) for path in BRIDGE.rglob("__init__.py") if not only_a_docstring(path.read_text())
+    }
+    assert with_more == MAY_HOLD_CODE.keys()
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    folders = {path.parent for path in BRIDGE.rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+@pytest.mark.parametrize("source", ["", "import os", '"""Text."""\nimport os', '"""Text."""\n__all__ = []'])
+def test_a_package_with_code_is_found(source: str) -> None:
+    assert not only_a_docstring(source)
+
+
+def test_the_simulator_may_import_nothing_of_the_bridge() -> None:
+    """The linter needs a list. So each new package must be in it."""
+    [contract] = [
+        each
+        for each in PYPROJECT["tool"]["importlinter"]["contracts"]
+        if each.get("source_modules") == ["bridge.simulator"]
+    ]
+    parts = {path.stem for path in BRIDGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(contract["forbidden_modules"]) == {f"bridge.{part}" for part in parts - {"__init__", "simulator"}}
+
+
+def imports(package: str) -> dict[str, set[str]]:
+    """What each module of the package imports of our own, those for the type checker alone too."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / package).rglob("*.py"):
+        nodes = [*ast.walk(ast.parse(path.read_text()))]
+        names = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+        found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = names
+    return found
+
+
+@pytest.mark.parametrize(("package", "above"), [("bench", {"tests"}), ("testkit", {"tests", "bench"})])
+def test_a_tool_imports_nothing_from_above(package: str, above: set[str]) -> None:
+    named = {(module, name) for module, names in imports(package).items() for name in names}
+    assert {(module, name) for module, name in named if name.split(".")[0] in above} == set()
+
+
+@pytest.mark.parametrize("package", ["bench", "testkit"])
+def test_no_two_modules_of_a_tool_import_each_other(package: str) -> None:
+    graph = imports(package)
+    TopologicalSorter({module: names & graph.keys() for module, names in graph.items()}).prepare()
 
 
 # --- the platform ------------------------------------------------------------------------------------------------

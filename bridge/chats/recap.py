@@ -22,7 +22,7 @@ from bridge.config import Settings
 from bridge.db.models import Conversation, Direction, Message, MessageStatus
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
 
-ROOM = 2000
+LENGTH = 2000
 """Characters in all: enough to follow the conversation, few in a prompt."""
 
 TEXTS = 40
@@ -72,16 +72,16 @@ def recap(session: Session, settings: Settings, conversation: Conversation, now:
 def write(texts: Iterable[tuple[str, str]]) -> str:
     """Return the recap of these pairs of author and text, newest first. The oldest texts are left out."""
     lines: list[str] = []
-    room = ROOM
+    left = LENGTH
     for author, body in texts:
         words = one_line(body)
         line = f"{author}: {words}"
-        if len(line) > room:
-            lines += _tail(author, words, room)
+        if len(line) > left:
+            lines += _tail(author, words, left)
             break
         if words:
             lines.append(line)
-            room -= len(line) + 1
+            left -= len(line) + 1
     return "\n".join(reversed(lines))
 
 
@@ -99,12 +99,12 @@ def _visible(character: str) -> str:
     return "" if kind == "Cf" and not kept else character
 
 
-def _tail(author: str, words: str, room: int) -> list[str]:
+def _tail(author: str, words: str, left: int) -> list[str]:
     """Return the end of a text that does not fit, from a whole word on if one begins soon."""
     head = f"{author}: {CUT}"
-    if room < len(head) + SHORTEST_TAIL:
+    if left < len(head) + SHORTEST_TAIL:
         return []
-    tail = words[len(head) - room :]
+    tail = words[len(head) - left :]
     blank = tail.find(" ", 0, SHORTEST_TAIL)
     tail = tail[blank + 1 :]
     while tail and (tail[0] in _JOINERS or unicodedata.category(tail[0]).startswith("M")):

@@ -41,7 +41,7 @@ class InOrder(QueueCommon[Any]):
         return 0 < self.maxsize <= len(self._free)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Put the item without waiting: there are never more connections than the pool has room for."""
+        """Put the item without waiting: there are never more connections than the pool has places."""
         with self._lock:
             while self._waiting:
                 next_one = self._waiting.popleft()

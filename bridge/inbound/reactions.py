@@ -65,12 +65,12 @@ class Reaction:
 
     def is_about(self, body: str) -> bool:
         """Return whether this text begins with the quotation."""
-        begins = _folded(self.quoted or "")
-        return bool(begins) and _folded(body).startswith(begins)
+        begins = _normalized(self.quoted or "")
+        return bool(begins) and _normalized(body).startswith(begins)
 
     def is_all_of(self, body: str) -> bool:
         """Return whether the quotation is this whole text."""
-        return _folded(self.quoted or "") == _folded(body)
+        return _normalized(self.quoted or "") == _normalized(body)
 
 
 def reaction(body: str) -> Reaction | None:
@@ -142,7 +142,7 @@ def _visible(text: str) -> str:
     return "".join(char for char in text if char == "\u200d" or unicodedata.category(char) != "Cf")
 
 
-def _folded(text: str) -> str:
+def _normalized(text: str) -> str:
     """Normalize a text, so that two texts are equal if they look alike: marks, blanks, characters without width."""
     return " ".join(_visible(unicodedata.normalize("NFKC", text)).translate(_PLAIN).split())
 

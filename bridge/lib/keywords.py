@@ -79,8 +79,8 @@ def letters_of(text: str) -> str:
 
 def plain(text: str) -> str:
     """Return a text in one case and one form, without surrounding blanks."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded).strip()
+    one_case = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", one_case).strip()
 
 
 def keyword(body: str, number: str, named: str | None = None, extra: ExtraWords = NONE) -> Keyword | None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr
 
 from bridge.lib.phone import mask_numbers
 
-QUIET = (
+ONLY_WARNINGS = (
     "alembic.runtime",
     "bridge.db.fair_pool",  # SQLAlchemy's pool logs under the name of its subclass
     "celery.app.trace",
@@ -96,7 +96,7 @@ def configure(*, stream: TextIO | None = None, level: int = logging.INFO, secret
     handler.setFormatter(OneLine(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    for name in QUIET:
+    for name in ONLY_WARNINGS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 OVERLAP = timedelta(minutes=5)
 """A round begins so long before the end of the last one: clocks differ, and the list may show a text late."""
 
-FIRST_LOOK = timedelta(minutes=10)
+FIRST_ROUND = timedelta(minutes=10)
 """How far the very first round goes back: a bridge that is set up today has no answers to last week's texts."""
 
 LEAVE_TO_WEBHOOK = timedelta(seconds=20)
@@ -66,7 +66,7 @@ def catch_up(rt: Runtime, pauses: Sequence[float] = PAUSES) -> None:
 def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
     """Read one list, the oldest text first. The cursor moves page by page: after a fault, the next round goes on."""
     until = rt.now() - LEAVE_TO_WEBHOOK
-    since = _read_to(rt, number, until + OVERLAP - FIRST_LOOK) - OVERLAP
+    since = _read_until(rt, number, until + OVERLAP - FIRST_ROUND) - OVERLAP
     pages = rt.carrier.received_by(number, since)
     while (page := _next_page(pages, pauses)) is not None:
         _store(rt, [text for text in page if (text.sent_at or until) <= until], pauses)
@@ -128,7 +128,7 @@ def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
     return [text for text in texts if text.carrier_id not in known]
 
 
-def _read_to(rt: Runtime, number: str, beginning: datetime) -> datetime:
+def _read_until(rt: Runtime, number: str, beginning: datetime) -> datetime:
     """Return the end of the last round. The first round stores its own beginning, so nothing is lost if it fails."""
     with rt.database.transaction() as tx:
         read_until = tx.session.scalar(select(InboundCursor.read_until).where(InboundCursor.bridge_number == number))

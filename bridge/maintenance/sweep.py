@@ -33,15 +33,15 @@ FORGET_WORKERS_AFTER = timedelta(hours=1)
 def sweep(rt: Runtime) -> None:
     """Wake workers for every queue that is due and without a wake-up. First give back what stalled workers hold."""
     for queue in QUEUES:
-        room = _room(rt, queue.task)
+        most = _wakeups_left(rt, queue.task)
         with rt.database.transaction() as tx:
             reclaimed = conversation_queue.reclaim_stalled(tx, queue)
-            for conversation_id in [*_probes(rt, tx, queue), *conversation_queue.find_unnotified(tx, queue, room)]:
+            for conversation_id in [*_probes(rt, tx, queue), *conversation_queue.find_unnotified(tx, queue, most)]:
                 tx.wake(queue.task, conversation_id)
         if reclaimed:
             log.warning("%s: %s leases of stalled workers are taken over", queue.task, reclaimed)
     resend.send_again(rt, SWEEP_LIMIT)
-    ending.wake_for_endings(rt, _room(rt, ending.TASK))
+    ending.wake_for_endings(rt, _wakeups_left(rt, ending.TASK))
     _forget_workers(rt)
 
 
@@ -72,7 +72,7 @@ def _needs(rt: Runtime, each: ConversationQueue, number: str) -> tuple[str, str]
     return contract.scopes(rt.carrier, number) if each is DELIVERIES else routes.scopes(rt.agents.route(number))
 
 
-def _room(rt: Runtime, task: str) -> int:
+def _wakeups_left(rt: Runtime, task: str) -> int:
     """Return how many more wake-ups the broker may get: those that wait there are not lost, and more would not help."""
     return max(0, SWEEP_LIMIT - rt.notifier.backlog(task))
 

@@ -24,7 +24,7 @@ from bridge.config import WEB_THREADS, Settings
 from bridge.db import migrate
 from bridge.db.models import Worker
 from bridge.lib.errors import BridgeError
-from bridge.processes.http_server import WebServer
+from bridge.processes.http_server import Address, WebServer
 from bridge.processes.tasks import SCHEDULE, TASKS, run_task, tick
 from bridge.runtime import Runtime
 from bridge.web.app import build_web
@@ -163,7 +163,7 @@ def serve_until_told(server: WebServer) -> None:
 
 def _listen(rt: Runtime, host: str, port: int) -> WebServer:
     try:
-        return WebServer(build_web(rt), threads=WEB_THREADS, address=(host, port))
+        return WebServer(build_web(rt), threads=WEB_THREADS, on=Address(host, port))
     except (OSError, ValueError) as error:  # an unknown host name is a ValueError here
         rt.close()
         raise CannotRun(f"can't listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error

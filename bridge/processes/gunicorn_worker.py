@@ -24,7 +24,7 @@ class WebWorker(Worker):  # type: ignore[misc]  # it has no types
 
     def run(self) -> None:
         sockets = [listening.sock for listening in self.sockets]
-        self._server = WebServer(self.wsgi, threads=self.cfg.threads, sockets=sockets)
+        self._server = WebServer(self.wsgi, threads=self.cfg.threads, on=sockets)
         if not self.alive:  # the signal came during the start
             self._server.stop()
         self._server.run(self._beat, grace=self.cfg.graceful_timeout - BEFORE_THE_END)

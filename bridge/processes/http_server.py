@@ -5,7 +5,7 @@ Waitress reads heads and bodies in one event loop and hands only whole requests 
 - a request has a few seconds to arrive as a whole, even if it comes byte by byte;
 - a body has a limit while it streams;
 - a request that is not HTTP gets 400 as early as possible;
-- the connection that has waited longest makes room for a new one;
+- a server that is full closes the connection that has waited longest;
 - a server that stops finishes the requests under way.
 """
 
@@ -16,9 +16,9 @@ import re
 import resource
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flask import Flask
@@ -69,7 +69,7 @@ class Request(HTTPRequestParser):
     def received(self, data: bytes) -> int:
         consumed = super().received(data)
         if not self.completed:
-            self._look_ahead(len(data))
+            self._check_early(len(data))
         if self.completed:  # nothing more to ask for; waitress would go on with a request that is refused or complete
             self.expect_continue = False
         return consumed
@@ -92,7 +92,7 @@ class Request(HTTPRequestParser):
             return "Content-Length and Transfer-Encoding in one request"
         return None
 
-    def _look_ahead(self, new: int) -> None:
+    def _check_early(self, new: int) -> None:
         """Refuse a request as soon as its bytes can't become valid."""
         body = self.body_rcv
         if body is None:
@@ -151,7 +151,7 @@ class Connection(HTTPChannel):
 
     @property
     def idle_since(self) -> float:
-        """Return since when it is idle: the earliest makes room. A client that was served gets some seconds more."""
+        """Return since when it is idle: the longest is closed first. A client with an answer gets some seconds more."""
         return self.waits_since + (self.patience.request if self.served else 0)
 
     def overdue(self, now: float) -> bool:
@@ -225,7 +225,7 @@ class Listener(TcpWSGIServer):
             if len(self.active_channels) == before:
                 return
             if before >= self._most:
-                self._make_room()
+                self._close_longest_idle()
 
     def close_overdue(self, now: float) -> None:
         for connection in list(self.active_channels.values()):
@@ -240,16 +240,24 @@ class Listener(TcpWSGIServer):
         assert self.socket
         self.socket.close()
 
-    def _make_room(self) -> None:
+    def _close_longest_idle(self) -> None:
         idle = [connection for connection in self.active_channels.values() if not connection.requests]
         if idle:
             min(idle, key=lambda connection: connection.idle_since).handle_close()
 
 
+@dataclass(frozen=True)
+class Address:
+    """A host of this machine, and a port; 0 is any free one."""
+
+    host: str
+    port: int
+
+
 class WebServer:
     """Serves the app until it is told to stop.
 
-    It listens on an address from the moment it is made, or on the ``sockets`` of a master process.
+    It listens from the moment it is made: on an address, or on the sockets of a master process.
     """
 
     def __init__(
@@ -257,22 +265,25 @@ class WebServer:
         app: Flask | Callable[..., Iterable[bytes]],
         *,
         threads: int,
-        address: tuple[str, int] | None = None,
-        sockets: Iterable[socket.socket] = (),
+        on: Address | Sequence[socket.socket],
         patience: Patience = Patience(),
         most: int = MAX_CONNECTIONS,
     ) -> None:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # otherwise it logs each request of a burst
-        where: dict[str, Any] = {"host": address[0], "port": address[1]} if address else {"sockets": list(sockets)}
+        where: dict[str, Any] = asdict(on) if isinstance(on, Address) else {"sockets": list(on)}
         settings = Adjustments(**where, **_SETTINGS)
         self._patience = patience
         self._map: dict[int, Any] = {}
         self._stopping = False
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._threads = ThreadedTaskDispatcher()
         most = min(most, _files_for(most + FILES_KEPT) - FILES_KEPT)
         common: dict[str, Any] = {"map": self._map, "dispatcher": self._threads, "adj": settings}
-        ours = [{"sockinfo": info} for info in settings.listen] if address else map(_theirs, settings.sockets)
+        ours = (
+            [{"sockinfo": info} for info in settings.listen]
+            if isinstance(on, Address)
+            else map(_theirs, settings.sockets)
+        )
         self._listeners: list[Listener] = []
         try:
             for one in ours:
@@ -307,8 +318,8 @@ class WebServer:
     def _turn(self) -> None:
         wasyncore.loop(timeout=1.0, use_poll=True, map=self._map, count=1)
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + 1.0
+        if now >= self._next_check:
+            self._next_check = now + 1.0
             for listener in self._listeners:
                 listener.close_overdue(now)
 

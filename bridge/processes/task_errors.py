@@ -17,7 +17,7 @@ from bridge.db.engine import AWAY
 from bridge.db.models import Chat
 from bridge.db.transaction import Transaction
 from bridge.queues.conversation_queue import QUEUES, LeaseLost, leases_of, postpone
-from bridge.queues.task_errors import A_FEW, STANDS_FOR, record
+from bridge.queues.task_errors import A_FEW, STANDS_FOR, Occurrence, record
 from bridge.queues.timing import backoff
 from bridge.runtime import Runtime
 
@@ -38,7 +38,8 @@ def noted(rt: Runtime, task: str, row: int = 0, every: timedelta = timedelta(0))
         raise
     except Exception as error:
         try:
-            _record(rt, task, row, _described(error), max(STANDS_FOR, every * CALLS_MISSED))
+            lasting = max(STANDS_FOR, every * CALLS_MISSED)
+            _record(rt, Occurrence(task, row, _described(error), rt.now(), lasting, _conversation(task, row)))
         except SQLAlchemyError as fault:
             log.warning("the error of %s %s could not be recorded: %s", task, row, type(fault).__name__)
         raise
@@ -51,12 +52,13 @@ def _described(error: Exception) -> str:
     return type(error).__name__ + (ours[-1] if ours else "")
 
 
-def _record(rt: Runtime, task: str, row: int, error: str, lasting: timedelta) -> None:
+def _record(rt: Runtime, occurrence: Occurrence) -> None:
     with rt.database.transaction() as tx:
-        times = record(tx, task, row, _conversation(task, row), error, rt.now(), lasting)
-        _pause(rt, tx, task, row, times)
+        times = record(tx, occurrence)
+        _pause(rt, tx, occurrence.task, occurrence.row, times)
     if times >= A_FEW:
-        log.error("%s %s has failed %s times in a row: %s", task, row or "of the clock", times, error)
+        whose = occurrence.row or "of the clock"
+        log.error("%s %s has failed %s times in a row: %s", occurrence.task, whose, times, occurrence.error)
 
 
 def _conversation(task: str, row: int) -> object:

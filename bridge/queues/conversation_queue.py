@@ -201,7 +201,7 @@ def _verify(queue: ConversationQueue) -> Select[int]:
 def settle(tx: Transaction, lease: Lease, debounce: timedelta | None = None) -> bool:
     """End the lease. The queue is due now if more waits, else it is empty. Return whether it is due now.
 
-    The row is locked first and the look at the messages comes after. So a text that arrives meanwhile is either seen
+    The row is locked first and the messages are read after. So a text that arrives meanwhile is either seen
     here, or finds the queue empty and makes it due itself. Raises :class:`LeaseLost`.
     """
     postpone(tx, lease, None)

@@ -134,7 +134,7 @@ class Heartbeat:
                 tx.session.add(Worker(id=self.worker, last_heartbeat_at=tx.now))
 
     def _release_abandoned(self) -> None:
-        """The table is read first and the memory after: a lease that is taken in between is in hand already."""
+        """The table is read first and the memory after: a lease that is claimed in between is in hand already."""
         with self._database.transaction() as tx:
             leases = [lease for queue in QUEUES for lease in leases_of(tx, queue, self.worker)]
             with self._lock:

@@ -21,7 +21,7 @@ class Notifier(Protocol):
         ...
 
     def backlog(self, task: str) -> int:
-        """Return how many wake-ups for this task no worker has taken yet; 0 if that is unknown. Never raises."""
+        """Return how many wake-ups for this task no worker has received yet; 0 if that is unknown. Never raises."""
         ...
 
     def close(self) -> None:

@@ -47,6 +47,22 @@ class Failing:
     """Empty for a job of the clock."""
 
 
+@dataclass(frozen=True)
+class Occurrence:
+    """One unexpected error of a task."""
+
+    task: str
+    row: int
+    """0 for a job of the clock."""
+    error: str
+    """Its type and its place in the code, without its words."""
+    at: datetime
+    lasting: timedelta
+    """How long after this error it is over, if no other one comes."""
+    conversation: object = None
+    """The conversation's id, or the query that finds it."""
+
+
 def standing(now: datetime) -> ColumnElement[bool]:
     """Return the condition for errors that last and are not over."""
     return (TaskError.times >= A_FEW) & (TaskError.stands_until > now)
@@ -70,16 +86,18 @@ def count(session: Session, now: datetime) -> dict[str, int]:
     return {row.task: row.number for row in session.execute(counted)}
 
 
-def record(
-    tx: Transaction, task: str, row: int, conversation: object, error: str, now: datetime, lasting: timedelta
-) -> int:
-    """Count one more error and delete those that are long over. Return how many in a row it makes.
-
-    ``conversation``: its id, or the query that finds it. ``lasting``: how long after this error it is over.
-    """
+def record(tx: Transaction, occurrence: Occurrence) -> int:
+    """Count one more error and delete those that are long over. Return how many in a row it makes."""
+    now = occurrence.at
     tx.session.execute(delete(TaskError).where(TaskError.stands_until < now - FORGET_AFTER))
-    new = {"task": task, "row_id": row, "conversation_id": conversation, "since": now, "times": 1}
-    latest = {"error": error, "last_at": now, "stands_until": now + lasting}
+    new = {
+        "task": occurrence.task,
+        "row_id": occurrence.row,
+        "conversation_id": occurrence.conversation,
+        "since": now,
+        "times": 1,
+    }
+    latest = {"error": occurrence.error, "last_at": now, "stands_until": now + occurrence.lasting}
     goes_on = TaskError.stands_until > now
     again = {
         "times": case((goes_on, TaskError.times + 1), else_=1),

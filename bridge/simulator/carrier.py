@@ -109,6 +109,16 @@ class Text:
         }
 
 
+@dataclass(frozen=True)
+class Envelope:
+    """The ends of a text, and its direction between the bridge and the person."""
+
+    direction: str
+    """``inbound``, ``outbound-api``, or ``outbound-reply`` for a text of the carrier's own."""
+    sender: str
+    to: str
+
+
 @dataclass
 class Number:
     """One of the account's numbers, and the address of its webhook."""
@@ -166,19 +176,9 @@ class Carrier:
         for number in self.numbers.values():
             number.settings["sms_url"] = settings.webhook_url or ""
 
-    def keep(
-        self,
-        direction: str,
-        sender: str,
-        to: str,
-        body: str,
-        *,
-        status: str,
-        media: tuple[str, ...] = (),
-        **more: Any,
-    ) -> Text:
-        """Store a new text. An inbound text counts as sent."""
-        now = self.now()
+    def keep(self, envelope: Envelope, body: str, *, status: str, media: tuple[str, ...] = (), **more: Any) -> Text:
+        """Store a new text. An inbound text counts as sent. ``more``: further fields of :class:`Text`."""
+        now, direction, sender, to = self.now(), envelope.direction, envelope.sender, envelope.to
         sid = ("MM" if media else "SM") + uuid.uuid4().hex
         sent = None if direction == "outbound-api" else now
         text = Text(sid, direction, sender, to, body, status, now, sent, media=media, **more)

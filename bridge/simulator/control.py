@@ -16,6 +16,7 @@ from bridge.simulator import receptionist
 from bridge.simulator.asked import FaultSet, NewPerson, NewText, WebhookSet, asked
 from bridge.simulator.channels import bare, channel, on
 from bridge.simulator.ledger import plain
+from bridge.simulator.phones import Beside
 from bridge.simulator.reasons import REASONS, SHOWN, Reason, fate, reason
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.verdict import judge
@@ -67,7 +68,8 @@ class Control:
             if text.tap is not None:
                 sid = phones.react(text.sender, text.on, text.tap, text.to)
             else:
-                sid = phones.text(text.sender, text.body, text.media, text.to, text.id, text.fields, text.received_as)
+                beside = Beside(text.id, text.fields, text.received_as)
+                sid = phones.text(text.sender, text.body, text.media, text.to, beside)
         except ValueError as error:
             raise BadRequest(str(error)) from None
         return jsonify(sid=sid), 201

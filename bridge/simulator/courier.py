@@ -98,8 +98,8 @@ class Courier:
                 self._ready_changed.notify()
 
     def _work(self) -> None:
-        while (taken := self._take()) is not None:
-            queue, job = taken
+        while (following := self._take()) is not None:
+            queue, job = following
             try:
                 job()
             except Exception:

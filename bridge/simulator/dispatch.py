@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from flask import Response
 from werkzeug.datastructures import MultiDict
 
-from bridge.simulator.carrier import LONGEST_VALIDITY, Carrier, Text
+from bridge.simulator.carrier import LONGEST_VALIDITY, Carrier, Envelope, Text
 from bridge.simulator.channels import Channel, channel
 from bridge.simulator.encoding import utf16_units
 from bridge.simulator.faults import Faults
@@ -74,9 +74,7 @@ class Dispatch:
         validity = _validity(form.get("ValidityPeriod"))
         self._let_through(to, sender, body, asked_at, free=not template)
         text = self._carrier.keep(
-            "outbound-api",
-            sender,
-            to,
+            Envelope("outbound-api", sender, to),
             body or template,
             status="accepted" if service else "queued",
             media=media,
@@ -96,7 +94,7 @@ class Dispatch:
         if self._carrier.opt_outs.closed(to, sender):
             self._refuse(to, sender, body, self._settings.clock(), 21610)
         else:
-            self._note(self._carrier.keep("outbound-reply", sender, to, body, status="delivered"))
+            self._note(self._carrier.keep(Envelope("outbound-reply", sender, to), body, status="delivered"))
 
     def _sender(self, to: str, sender: str | None, service: str | None) -> str:
         if service is not None:

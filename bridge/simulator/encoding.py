@@ -53,9 +53,9 @@ def _simpler(char: str) -> str:
 
 
 def _filled(units: Iterable[int], part: int) -> int:
-    parts, room = 1, part
+    parts, left = 1, part
     for size in units:
-        if size > room:
-            parts, room = parts + 1, part
-        room -= size
+        if size > left:
+            parts, left = parts + 1, part
+        left -= size
     return parts

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from bridge.simulator.carrier import Carrier
+from bridge.simulator.carrier import Carrier, Envelope
 from bridge.simulator.carrier import Text as Carried
 from bridge.simulator.changes import Changes
 from bridge.simulator.channels import Channel, bare, on
@@ -30,7 +30,7 @@ class Progress(StrEnum):
     """The progress of a person's text."""
 
     SENDING = "sending"
-    TAKEN = "taken"
+    ACCEPTED = "accepted"
     """The bridge has accepted it."""
     RECEIVED = "received"
     """The agent has received it."""
@@ -56,6 +56,21 @@ class Bubble:
     """The carrier itself wrote it."""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """The parts of a person's text beside its words and pictures."""
+
+    id: str | None = None
+    """The runner's own id of it."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """More fields of the webhook: a place, a tapped button."""
+    received_as: str | None = None
+    """The content that the agent must receive, if it is not the body. Empty: the agent must receive nothing."""
+
+
+_WORDS_ALONE = Beside()
+
+
 class Phones:
     """The phones of all people."""
 
@@ -71,31 +86,23 @@ class Phones:
         self._people: dict[str, str] = {}
         self.new()
 
-    def text(
-        self,
-        phone: str,
-        body: str,
-        media: int = 0,
-        to: str | None = None,
-        id: str | None = None,
-        fields: dict[str, str] | None = None,
-        received_as: str | None = None,
-    ) -> str:
+    def text(self, phone: str, body: str, media: int = 0, to: str | None = None, beside: Beside = _WORDS_ALONE) -> str:
         """Send a text from the owner of ``phone`` to one of our numbers. Return its sid without waiting."""
         number = self._carrier.ours(phone, to)
         if self._carrier.line(number) is None:
             raise ValueError(f"{number} is none of {', '.join(self._carrier.numbers)}")
         name = self._meet(phone)
-        taken = self._carrier.opt_outs.take(phone, number, body)
-        keyword = taken.keyword if taken else None
+        handled = self._carrier.opt_outs.take(phone, number, body)
+        keyword = handled.keyword if handled else None
         pictures = tuple("ME" + uuid.uuid4().hex for _ in range(media))
         with self._lock:  # the order of the ledger is the order of the webhooks
             carried = self._carrier.keep(
-                *("inbound", phone, number, body),
+                Envelope("inbound", phone, number),
+                body,
                 status="received",
                 media=pictures,
                 profile=name,
-                fields=fields or {},
+                fields=dict(beside.fields),
             )
             at = carried.created.timestamp()
             self._ledger.write(
@@ -107,13 +114,13 @@ class Phones:
                     body=body,
                     media=media,
                     keyword=keyword,
-                    id=id,
-                    received_as=received_as,
+                    id=beside.id,
+                    received_as=beside.received_as,
                 )
             )
             self._announce(carried, keyword)
-        if taken:
-            self._answer_keyword(phone, number, taken.answer)
+        if handled:
+            self._answer_keyword(phone, number, handled.answer)
         return carried.sid
 
     def react(self, phone: str, sid: str, tap: str, to: str | None = None) -> str:
@@ -127,7 +134,7 @@ class Phones:
             if plain
             else f"\u200a\u200b{tap}\u200b to “\u200a{text.arrives_as}\u200a”\u200a"
         )
-        return self.text(phone, body, to=to, received_as="")
+        return self.text(phone, body, to=to, beside=Beside(received_as=""))
 
     def inbox(self, phone: str) -> list[str]:
         """Return the texts that were sent to this phone, in order, whether or not they arrived."""
@@ -191,7 +198,7 @@ class Phones:
             bubble.detail = reason(text.error_code).plain if text.error_code else ""
 
     def _answer_keyword(self, phone: str, number: str, body: str) -> None:
-        carried = self._carrier.keep("outbound-reply", number, phone, body, status="delivered")
+        carried = self._carrier.keep(Envelope("outbound-reply", number, phone), body, status="delivered")
         at = carried.created.timestamp()
         self._ledger.write(CarrierReply(at=at, sid=carried.sid, phone=phone, body=body))
 
@@ -204,7 +211,7 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
                 event.sid, True, event.body or event.words, event.at, event.media, Progress.SENDING
             )
         case Webhook():
-            _progress(bubbles[event.sid], Progress.TAKEN if event.ok else Progress.FAILED, event.detail)
+            _progress(bubbles[event.sid], Progress.ACCEPTED if event.ok else Progress.FAILED, event.detail)
         case Received():
             _tick_received(bubbles, event.content)
         case Sent():
@@ -225,8 +232,8 @@ def _waiting(body: str) -> str:
 
 
 def _progress(bubble: Bubble, progress: Progress, detail: str) -> None:
-    if bubble.progress not in {Progress.RECEIVED, Progress.TAKEN}:  # one successful announcement of two is enough
-        bubble.progress, bubble.detail = progress, "" if progress is Progress.TAKEN else detail
+    if bubble.progress not in {Progress.RECEIVED, Progress.ACCEPTED}:  # one successful announcement of two is enough
+        bubble.progress, bubble.detail = progress, "" if progress is Progress.ACCEPTED else detail
 
 
 def _tick_received(bubbles: dict[str, Bubble], content: str) -> None:

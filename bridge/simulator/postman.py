@@ -9,13 +9,11 @@ import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
-from bridge.simulator.carrier import API, Carrier, Number, Text
+from bridge.simulator.carrier import API, Number, Text
 from bridge.simulator.channels import Channel, bare
-from bridge.simulator.courier import Courier
-from bridge.simulator.faults import Faults
-from bridge.simulator.hook import Caller, Outcome
-from bridge.simulator.ledger import Ledger, Webhook, Wrong
-from bridge.simulator.settings import SimulatorSettings
+from bridge.simulator.hook import Outcome
+from bridge.simulator.ledger import Webhook, Wrong
+from bridge.simulator.network import Network
 
 Answered = Callable[[Text, str], None]
 """Called with an inbound text and the message in its webhook's answer."""
@@ -29,22 +27,13 @@ _TWIML = {"text/xml", "application/xml", "text/html"}
 class Postman:
     """The sender of announcements, in the background."""
 
-    def __init__(
-        self,
-        settings: SimulatorSettings,
-        carrier: Carrier,
-        courier: Courier,
-        caller: Caller,
-        faults: Faults,
-        ledger: Ledger,
-        answered: Answered,
-    ) -> None:
-        self._settings = settings
-        self._carrier = carrier
-        self._courier = courier
-        self._caller = caller
-        self._faults = faults
-        self._ledger = ledger
+    def __init__(self, network: Network, answered: Answered) -> None:
+        self._settings = network.settings
+        self._carrier = network.carrier
+        self._courier = network.courier
+        self._caller = network.caller
+        self._faults = network.faults
+        self._ledger = network.ledger
         self._answered = answered
         self.address = "https://api.twilio.com"
         """The base address of pictures."""

@@ -103,7 +103,7 @@ def _who_am_i(state: State, text: str, about: Mapping[str, str]) -> Reply:
 
 def _human(state: State, text: str, about: Mapping[str, str]) -> Reply:
     number = about.get("sms_user_number", "")
-    tool, state = _tool(state, "notify team", {"phone": number, "said": text}, {"notified": "Noor"})
+    tool, state = _tool(state, "notify team", {"phone": number, "text": text}, {"notified": "Noor"})
     return Reply((*tool, *says(_PERSON)), state)
 
 
@@ -126,12 +126,12 @@ def _book(state: State, text: str, about: Mapping[str, str]) -> Reply:
 
 def _booked(state: State, moves: tuple[Item, ...]) -> Reply:
     wish = {"day": state.day, "time": state.time, "people": state.people}
-    look, state = _tool(state, "find table", wish, {"free": 2})
+    found, state = _tool(state, "find table", wish, {"free": 2})
     table = f"{state.day} at {state.time} for {state.people}"
     book, state = _tool(state, "book table", wish, {"booked": True})
     back, state = _move(replace(state, booked=table, day="", time="", people=0), "welcome")
     done = says(f"Done! Your table is booked: {table}.", "We'll keep it for 15 minutes. Text me if anything changes.")
-    return Reply((*moves, *look, *book, *back, *done), state)
+    return Reply((*moves, *found, *book, *back, *done), state)
 
 
 def _cancel(state: State, text: str, about: Mapping[str, str]) -> Reply:

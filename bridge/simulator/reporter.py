@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from bridge.simulator.carrier import Carrier, Text
+from bridge.simulator.carrier import Text
 from bridge.simulator.channels import Channel
-from bridge.simulator.courier import Courier
-from bridge.simulator.faults import Faults
-from bridge.simulator.hook import Caller
-from bridge.simulator.ledger import Callback, Failed, Ledger
+from bridge.simulator.ledger import Callback, Failed
+from bridge.simulator.network import Network
 from bridge.simulator.reasons import fate
-from bridge.simulator.settings import SimulatorSettings
 
 _UNREACHABLE = 30003
 _EXPIRED = 30036
@@ -36,21 +33,13 @@ class _Stage:
 class Reporter:
     """The reporter of each text's statuses, in order and in the background."""
 
-    def __init__(
-        self,
-        settings: SimulatorSettings,
-        carrier: Carrier,
-        courier: Courier,
-        caller: Caller,
-        faults: Faults,
-        ledger: Ledger,
-    ) -> None:
-        self._settings = settings
-        self._carrier = carrier
-        self._courier = courier
-        self._caller = caller
-        self._faults = faults
-        self._ledger = ledger
+    def __init__(self, network: Network) -> None:
+        self._settings = network.settings
+        self._carrier = network.carrier
+        self._courier = network.courier
+        self._caller = network.caller
+        self._faults = network.faults
+        self._ledger = network.ledger
 
     def report(self, text: Text) -> None:
         """Report the statuses of a text. The first one is never reported."""

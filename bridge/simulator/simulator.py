@@ -16,6 +16,7 @@ from bridge.simulator.dispatch import Dispatch
 from bridge.simulator.faults import Faults
 from bridge.simulator.hook import Caller, Overrides
 from bridge.simulator.ledger import CarrierReply, Ledger, Received, Refused, Replied, Sent, Text
+from bridge.simulator.network import Network
 from bridge.simulator.phones import Phones
 from bridge.simulator.postman import Postman
 from bridge.simulator.reporter import Reporter
@@ -44,9 +45,9 @@ class Simulator:
         self.events_url = settings.events_url
         self._caller = Caller(settings.auth_token)
         self._courier = Courier(settings.webhook_threads)
-        network = (settings, self.carrier, self._courier, self._caller, self.faults, self.ledger)
-        self.dispatch = Dispatch(settings, self.carrier, self.faults, self.ledger, Reporter(*network).report)
-        self.postman = Postman(*network, self._answered)
+        network = Network(settings, self.carrier, self._courier, self._caller, self.faults, self.ledger)
+        self.dispatch = Dispatch(settings, self.carrier, self.faults, self.ledger, Reporter(network).report)
+        self.postman = Postman(network, self._answered)
         self.phones = Phones(settings, self.carrier, self.ledger, self.changes, self.postman.announce)
 
     @property

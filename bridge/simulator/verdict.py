@@ -17,7 +17,7 @@ from bridge.simulator.ledger import Greeted, Ledger, Received, Replied, Sent, Te
 from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP, meant
 
 _EXAMPLES = 5
-"""Examples of each sort. These are enough for a first look."""
+"""Examples of each sort. These are enough to begin with."""
 
 
 @dataclass
@@ -88,7 +88,7 @@ def judge(ledger: Ledger, own_words: Collection[str] = ()) -> Verdict:
 
 
 def _judge_texts(verdict: Verdict, ledger: Ledger, excuses: Excuses) -> None:
-    taken = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
+    accepted = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
     texts: dict[str, list[Text]] = defaultdict(list)
     for text in ledger.of(Text):
         texts[text.phone].append(text)
@@ -96,12 +96,20 @@ def _judge_texts(verdict: Verdict, ledger: Ledger, excuses: Excuses) -> None:
     for turn in ledger.of(Received):
         turns[turn.phone].append(turn.content)
     for phone in texts.keys() | turns.keys():
-        _judge_person(verdict, phone, texts[phone], turns[phone], taken, excuses)
+        _judge_outbox(verdict, _Outbox(phone, texts[phone], turns[phone]), accepted, excuses)
 
 
-def _judge_person(
-    verdict: Verdict, phone: str, texts: list[Text], turns: list[str], taken: set[str], excuses: Excuses
-) -> None:
+@dataclass(frozen=True)
+class _Outbox:
+    """The texts from one phone, and the turns in which the agent received them."""
+
+    phone: str
+    texts: list[Text]
+    turns: list[str]
+
+
+def _judge_outbox(verdict: Verdict, outbox: _Outbox, accepted: set[str], excuses: Excuses) -> None:
+    phone, texts, turns = outbox.phone, outbox.texts, outbox.turns
     known = {text.words for text in texts}
     received = [line for turn in turns for line in _lines(turn, known)]
     owed = [(text.at, text.words) for text in texts if must_be_received(text)]
@@ -121,17 +129,17 @@ def _judge_person(
         verdict.blame("lost", times, f"{phone}: {body}")
     for body, times in _stops_received(texts, received):
         verdict.blame("stop_received", times, f"{phone}: {body}")
-    for body in _late(_order(texts, taken), received):
+    for body in _late(_order(texts, accepted), received):
         verdict.blame("disordered", 1, f"{phone}: {body}")
 
 
-def _order(texts: list[Text], taken: set[str]) -> list[str]:
+def _order(texts: list[Text], accepted: set[str]) -> list[str]:
     """Return the texts whose order is known.
 
     A text that the bridge fetched later has no place of its own. Nor has a text with the same words: the ledger does
     not show which of the two the agent received first.
     """
-    fetched = {text.words for text in texts if text.sid not in taken}
+    fetched = {text.words for text in texts if text.sid not in accepted}
     return [body for text in texts if (body := text.words) not in fetched]
 
 
@@ -154,17 +162,20 @@ def _judge_answers(verdict: Verdict, ledger: Ledger, own_words: set[str], excuse
         if body in replied_to.get(text.to, ()) or ((text.to, body) not in greetings and body not in own_words):
             sent[text.to].append(body)
     for phone in replied.keys() | sent.keys():
-        _judge_inbox(verdict, phone, replied[phone], sent[phone], by_anybody, excuses)
+        _judge_inbox(verdict, _Inbox(phone, replied[phone], sent[phone]), by_anybody, excuses)
 
 
-def _judge_inbox(
-    verdict: Verdict,
-    phone: str,
-    answers: list[tuple[float, str]],
-    sent: list[str],
-    by_anybody: set[str],
-    excuses: Excuses,
-) -> None:
+@dataclass(frozen=True)
+class _Inbox:
+    """The agent's answers to one phone, each with its time, and the texts that were sent to it."""
+
+    phone: str
+    answers: list[tuple[float, str]]
+    sent: list[str]
+
+
+def _judge_inbox(verdict: Verdict, inbox: _Inbox, by_anybody: set[str], excuses: Excuses) -> None:
+    phone, answers, sent = inbox.phone, inbox.answers, inbox.sent
     verdict.answers += len(answers)
     verdict.sent += len(sent)
     replied = [body for _, body in answers]

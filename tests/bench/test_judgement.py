@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from bench.chaos import Result, exit_code
+from bench.chaos import exit_code
 from bench.disasters import (
     ENOUGH,
     KINDS,
@@ -32,6 +32,7 @@ from bench.disasters import (
 from bench.judgement import MUST_BE_ZERO, OURS_ONLY, UNSETTLED, Judgement, leaks, pronounce, unsettled
 from bench.people import WORD, plan
 from bench.report import shown
+from bench.result import Result
 from bench.speed import RECOVERS_WITHIN, Speed, measured
 from bench.supervisor import Ended, Supervisor
 from bridge.db.engine import build_engine

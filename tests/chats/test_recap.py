@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.chats.recap import ROOM, TEXTS, one_line, other_addresses, write
+from bridge.chats.recap import LENGTH, TEXTS, one_line, other_addresses, write
 from bridge.config import Settings, SettingsError
 from bridge.db.engine import Sessions
 from bridge.db.models import Chat, Message
@@ -86,17 +86,17 @@ def test_of_a_newest_text_that_is_too_long_the_end_is_told() -> None:
     told = recap((USER, "hello"), (AGENT, "word " * 1000 + "the end"))
     assert told.startswith("Agent: … word word")
     assert told.endswith("word the end")
-    assert ROOM - 10 < len(told) <= ROOM
+    assert LENGTH - 10 < len(told) <= LENGTH
 
 
 def test_of_an_older_text_the_end_is_told_as_far_as_there_is_room() -> None:
     told = recap((USER, "a" * 1000 + " older end"), (AGENT, "b" * 1500))
     assert re.fullmatch(r"User: … a{400,} older end\nAgent: b{1500}", told)
-    assert len(told) <= ROOM
+    assert len(told) <= LENGTH
 
 
 def test_a_tail_of_a_few_characters_is_not_told() -> None:
-    assert recap((USER, "a" * 100), (AGENT, "b" * (ROOM - 30))) == "Agent: " + "b" * (ROOM - 30)
+    assert recap((USER, "a" * 100), (AGENT, "b" * (LENGTH - 30))) == "Agent: " + "b" * (LENGTH - 30)
 
 
 def test_a_tail_begins_with_no_half_character() -> None:
@@ -143,9 +143,9 @@ def test_no_name_stands_anywhere_but_at_the_head_of_a_line(said: list[tuple[str,
 @given(talks)
 def test_it_is_never_longer_than_it_may_be_and_leaves_out_only_what_does_not_fit(said: list[tuple[str, str]]) -> None:
     told = recap(*said)
-    assert len(told) <= ROOM
+    assert len(told) <= LENGTH
     whole = "\n".join(f"{who}: {one_line(body)}" for who, body in said if one_line(body))
-    assert told == whole or len(whole) > ROOM
+    assert told == whole or len(whole) > LENGTH
 
 
 @given(talks, st.sampled_from([USER, AGENT]), bodies.filter(one_line))

@@ -28,7 +28,7 @@ def lines() -> Iterator[Callable[[], list[str]]]:
     yield lambda: stream.getvalue().splitlines()
     logging.captureWarnings(False)
     root.level, root.handlers = before
-    for name in log.QUIET:
+    for name in log.ONLY_WARNINGS:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from bridge.processes.http_server import MAX_HEAD, Patience, Request, WebServer
+from bridge.processes.http_server import MAX_HEAD, Address, Patience, Request, WebServer
 from bridge.web.app import MAX_BYTES
 from testkit.waiting import PATIENCE, until
 
@@ -59,7 +59,7 @@ class Serving:
     def __init__(self, patience: Patience, **more: Any) -> None:
         self.app = App()
         self._callers = ExitStack()
-        self._server = WebServer(self.app, threads=2, address=(HERE, 0), patience=patience, **more)
+        self._server = WebServer(self.app, threads=2, on=Address(HERE, 0), patience=patience, **more)
         self._port = self._server._listeners[0].effective_port
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
+from bridge.simulator.carrier import Envelope
 from bridge.simulator.faults import FAULTS, POISONS, VERDICTS, Group
 from bridge.simulator.ledger import Ledger, Received, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import REASONS
@@ -201,7 +202,7 @@ class TestState:
         sid = simulator.phones.text(ANA, "hi")
         for ok in (True, False):
             simulator.ledger.write(Webhook(sid=sid, phone=ANA, ok=ok))
-        assert person(page)["texts"][0]["progress"] == "taken"
+        assert person(page)["texts"][0]["progress"] == "accepted"
 
     def test_a_new_person_has_a_number_of_her_own(self, page: httpx.Client) -> None:
         assert page.post("/simulator/people", json={}).json() == {"phone": BEN}
@@ -235,7 +236,7 @@ class TestState:
         assert not person(page)["opted_out"]
 
     def test_a_text_that_does_not_arrive_says_why(self, simulator: Simulator, page: httpx.Client) -> None:
-        text = simulator.carrier.keep("outbound-api", simulator.settings.number, ANA, "hi", status="queued")
+        text = simulator.carrier.keep(Envelope("outbound-api", simulator.settings.number, ANA), "hi", status="queued")
         simulator.ledger.write(Sent(sid=text.sid, to=ANA, sender=text.sender, body="hi"))
         assert person(page)["texts"][0]["progress"] == "queued"
         simulator.carrier.move(text, "undelivered", 30003)
@@ -306,7 +307,7 @@ class TestRunner:
         self, simulator: Simulator, page: httpx.Client, tap: str, body: str
     ) -> None:
         number = simulator.settings.number
-        sid = simulator.carrier.keep("outbound-api", number, BEN, "Hi!", status="delivered").sid
+        sid = simulator.carrier.keep(Envelope("outbound-api", number, BEN), "Hi!", status="delivered").sid
         assert page.post("/simulator/texts", json={"from": BEN, "tap": tap, "on": sid}).status_code == 201
         [text] = simulator.ledger.of(Text)
         assert (text.body, text.words) == (body, "")

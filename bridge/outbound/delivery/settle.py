@@ -167,7 +167,7 @@ def postpone(rt: Runtime, claimed: ClaimedDelivery, retry: Retry) -> bool:
 
 
 def _room_again(rt: Runtime, tx: Transaction, claimed: ClaimedDelivery, message: Message) -> datetime:
-    """Pause the sender. This text is among the first after the pause, and finds out whether there is room."""
+    """Pause the sender. This text is among the first after the pause, and finds out whether the queue has space."""
     sender, tried_at = rt.carrier.sending_identity(claimed.text.sender), message.attempted_at or tx.now
     return min(rate_limiter.pause_sender(tx, sender, tried_at), claimed.expires_at)
 

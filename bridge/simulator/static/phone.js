@@ -15,7 +15,7 @@ const CHOICES = [
 const GROUPS = { agent: "Agent", carrier: "Carrier", callbacks: "Delivery reports", webhooks: "Webhooks" };
 const PROGRESS = {
   sending: { ticks: "◔", words: "Sending" },
-  taken: { ticks: "✓", words: "The bridge has it" },
+  accepted: { ticks: "✓", words: "The bridge has it" },
   received: { ticks: "✓✓", words: "The agent received it" },
   failed: { ticks: "!", words: "The bridge did not take it" },
 };
@@ -372,7 +372,7 @@ function drawCodes(fault) {
 
 // ---------------------------------------------------------------- news
 
-const GOOD = /^(ok|done|stored|answered|sent|delivered|ended|taken|read)/i;
+const GOOD = /^(ok|done|stored|answered|sent|delivered|ended|accepted|read)/i;
 const BAD = /(fail|given|refused|undelivered|lost|error)/i;
 const tone = (words) => (BAD.test(words) ? "bad" : GOOD.test(words) ? "good" : "busy");
 
@@ -477,7 +477,7 @@ async function live() {
       if (!response.ok) throw new Error(String(response.status));
       state = await response.json();
       if (!me) start();
-      if (lost || !$("banner").textContent) say(state.connected ? "" : "No bridge is connected yet: texts will not be taken.");
+      if (lost || !$("banner").textContent) say(state.connected ? "" : "No bridge is connected yet: texts will not be accepted.");
       lost = false;
       draw();
       await new Promise((go) => setTimeout(go, BREATH));

@@ -126,8 +126,8 @@ class Twilio:
             more["validity_period"] = _seconds(text.valid_for)
         callback = f"{self._status_address}?{urlencode({'message': text.reference})}"
         with self._messages(text) as messages:
-            taken = messages.create(to=text.recipient, body=text.body, status_callback=callback, **more)
-            return _carried(taken)
+            accepted = messages.create(to=text.recipient, body=text.body, status_callback=callback, **more)
+            return _carried(accepted)
 
     def sent_to(self, recipient: str, sender: str, since: datetime) -> list[CarriedText]:
         """Search by phone alone if a messaging service picks the sender.
