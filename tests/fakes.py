@@ -8,19 +8,23 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from bridge.config import Settings
 from bridge.outbound.formatting.segments import segments
+from bridge.processes.dispatcher import Work, find
+from bridge.processes.tasks import TASKS
 from bridge.providers.agents.contract import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
 from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
 from bridge.providers.carriers.twilio import error_codes
 from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError
+from bridge.queues.conversation_queue import QUEUES
 
 SETTINGS: dict[str, Any] = {
     "database_url": "sqlite:///never-opened.sqlite3",
@@ -79,14 +83,21 @@ class FakeNotifier:
     def close(self) -> None:
         pass
 
-    def drain(self, rt: Any, tasks: Mapping[str, Callable[[Any, int], object]], at_most: int = 1000) -> int:
-        """Run the tasks of all wake-ups, also of those that the tasks add. Return how many there were."""
-        for done in range(at_most):
-            if not self.wakeups:
-                return done
+    def drain(self, rt: Any, at_most: int = 1000) -> int:
+        """Run the work of all wake-ups, also of those that it adds. Return how much there was.
+
+        A wake-up for a queue means that a worker looks for all that is due. One for a chat names it.
+        """
+        done = 0
+        while self.wakeups:
+            assert done < at_most, f"still wake-ups after {at_most} tasks"
             task, row = self.wakeups.pop(0)
-            tasks[task](rt, row)
-        raise AssertionError(f"still wake-ups after {at_most} tasks")
+            queue = next((each for each in QUEUES if each.task == task), None)
+            found = find(rt, queue, 100) if queue else [Work(task, row, partial(TASKS[task], rt, row))]
+            for work in found:
+                work.run()
+            done += len(found)
+        return done
 
 
 @dataclass(frozen=True)

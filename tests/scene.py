@@ -19,7 +19,6 @@ from bridge.db.models import Base, Worker
 from bridge.db.transaction import Database, Sessions
 from bridge.inbound import receive
 from bridge.maintenance import sweep
-from bridge.processes.tasks import TASKS
 from bridge.providers.carriers.contract import InboundText
 from bridge.queues.conversation_queue import QUEUES, ConversationQueue
 from bridge.queues.notifier import Notifier
@@ -109,7 +108,7 @@ class Scene:
 
     def wake(self) -> None:
         """Run the tasks of all wake-ups."""
-        self.notifier.drain(self.rt, TASKS)
+        self.notifier.drain(self.rt)
 
     def work(self, seconds: float = 0) -> None:
         """Run the tasks of all wake-ups, and let time pass with the clock's sweeper at work."""

@@ -24,19 +24,21 @@ from bridge.runtime import Runtime
 log = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
-"""The most wake-ups of one task in one sweep, and in the broker. The oldest come first; the rest waits for the next."""
+"""The most rows of one kind that a sweep changes, and the most endings that wait in the broker. The oldest come first,
+the rest waits for the next sweep."""
 
 FORGET_WORKERS_AFTER = timedelta(hours=1)
 """How long the row of a worker that did not sign off is kept. Its leases are released long before."""
 
 
 def sweep(rt: Runtime) -> None:
-    """Wake workers for every queue that is due and without a wake-up. First give back what stalled workers hold."""
+    """Wake a worker if work is due of which none was told. First give back what stalled workers hold."""
     for queue in QUEUES:
-        most = _wakeups_left(rt, queue.task)
         with rt.database.transaction() as tx:
             reclaimed = conversation_queue.reclaim_stalled(tx, queue)
-            for conversation_id in [*_probes(rt, tx, queue), *conversation_queue.find_unnotified(tx, queue, most)]:
+            conversation_queue.forget(tx, queue, _probes(rt, tx, queue))
+            conversation_queue.forget_lost(tx, queue, SWEEP_LIMIT)
+            for conversation_id in conversation_queue.find_unnotified(tx.session, queue, 1, tx.now):
                 tx.wake(queue.task, conversation_id)
         if reclaimed:
             log.warning("%s: %s leases of stalled workers are taken over", queue.task, reclaimed)

@@ -15,6 +15,7 @@ from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 
 from bridge.config.tls import tls_of, without_tls
+from bridge.queues.conversation_queue import QUEUES
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,17 @@ CLOCK_QUEUE = "bridge.clock"
 
 PUBLISH_TIMEOUT = 2
 """Seconds for a connection or an answer. A broker that never answers would block a publisher for minutes."""
+
+LOOK = "look"
+"""The task that has a worker look for due work. It names no row."""
+
+QUEUE_TASKS = frozenset(each.task for each in QUEUES)
+
+LOOK_EVERY = 0.1
+"""Seconds between two of these. A worker goes on looking for longer: ``bridge.processes.dispatcher.LINGER``."""
+
+EXPIRES = 60
+"""Seconds until a wake-up is of no use: without a worker they must not pile up. The sweeper sends others."""
 
 MAX_WAITING = 10_000
 """The most wake-ups that wait while the broker hangs. The sweeper sends the others."""
@@ -118,6 +130,9 @@ def tell_of_no_check(url: str, verify: bool | str = False) -> None:
 class CeleryNotifier:
     """A notifier that publishes beside the caller: one thread sends all waiting wake-ups over one connection.
 
+    A wake-up for a queue becomes the task ``look``, without the row: a worker finds all due rows itself. There is at
+    most one in :data:`LOOK_EVERY` seconds, because a worker goes on looking for longer than that.
+
     The thread starts with the first wake-up, so that a server which forks first has one thread in every process.
     """
 
@@ -126,13 +141,21 @@ class CeleryNotifier:
         self._waiting: queue.Queue[tuple[str, int] | None] = queue.Queue(MAX_WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
         self._logged_full = False
+        self._look_waits = False
 
     def wake(self, task: str, row: int) -> None:
         self._start()
+        if task in QUEUE_TASKS:
+            if self._look_waits:
+                return
+            self._look_waits = True
+            task, row = LOOK, 0
         try:
             self._waiting.put_nowait((task, row))
         except queue.Full:
+            self._look_waits = False
             if not self._logged_full:
                 log.warning("too many wake-ups wait for the broker; the sweeper will send the next ones")
             self._logged_full = True
@@ -158,6 +181,7 @@ class CeleryNotifier:
         return waiting
 
     def close(self) -> None:
+        self._closed.set()
         if self._thread:
             self._waiting.put(None)
             self._thread.join(2 * PUBLISH_TIMEOUT)
@@ -175,9 +199,11 @@ class CeleryNotifier:
         while (first := self._waiting.get()) is not None:
             wakeups = dict.fromkeys([first, *self._rest()])
             self._logged_full = False
+            self._look_waits = False  # a text that is stored from now on needs another one
             self._publish([wake for wake in wakeups if wake])
             if None in wakeups:
                 return
+            self._closed.wait(LOOK_EVERY)
 
     def _rest(self) -> list[tuple[str, int] | None]:
         """Take all that waits behind the first one."""
@@ -187,7 +213,10 @@ class CeleryNotifier:
         try:
             with self._celery.producer_or_acquire() as producer:
                 for task, row in wakeups:
-                    self._celery.send_task(task, (row,), producer=producer, queue=queue_name(task), retry=False)
+                    names = () if task == LOOK else (row,)
+                    self._celery.send_task(
+                        task, names, producer=producer, queue=queue_name(task), retry=False, expires=EXPIRES
+                    )
         except AWAY as error:
             log.warning("the broker is away (%s); the sweeper will send %s wake-ups", _why(error), len(wakeups))
 

@@ -1,7 +1,7 @@
 """The bridge for one small machine: web, worker and clock in one process, without a broker.
 
-The tasks are the same as in ``bridge.processes.worker``; only the notifier differs: it is a pool of threads. All state
-is in the database, so nothing is lost if the process is killed.
+The tasks are the same as in ``bridge.processes.worker``; only the wake-ups differ: they go straight to the dispatcher.
+All state is in the database, so nothing is lost if the process is killed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
 
@@ -24,8 +23,9 @@ from bridge.config import WEB_THREADS, Settings
 from bridge.db import migrate
 from bridge.db.models import Worker
 from bridge.lib.errors import BridgeError
+from bridge.processes.dispatcher import Dispatcher
 from bridge.processes.http_server import Address, WebServer
-from bridge.processes.tasks import SCHEDULE, TASKS, run_task, tick
+from bridge.processes.tasks import SCHEDULE, tick
 from bridge.runtime import Runtime
 from bridge.web.app import build_web
 
@@ -44,51 +44,6 @@ WEB_GRACE = 1.0
 
 class CannotRun(BridgeError):
     """Another process has the port or the database, or this machine does not have the address."""
-
-
-class ThreadNotifier:
-    """A notifier inside the process. A wake-up that waits already is not added again.
-
-    Each task has its own threads, which start when they are needed. So answers are sent even while the agent blocks all
-    the threads for turns.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._pools = {task: ThreadPoolExecutor(threads, thread_name_prefix=task) for task in TASKS}
-        self._waiting: set[tuple[str, int]] = set()
-        self._lock = threading.Lock()
-        self._rt: Runtime | None = None
-
-    def answer_with(self, rt: Runtime) -> None:
-        """Run the tasks of wake-ups from now on."""
-        self._rt = rt
-
-    def wake(self, task: str, row: int) -> None:
-        with self._lock:
-            if self._rt is None or (task, row) in self._waiting:
-                return
-            self._waiting.add((task, row))
-            self._pools[task].submit(self._answer, self._rt, task, row)
-
-    def reachable(self) -> bool:
-        return self._rt is not None
-
-    def backlog(self, task: str) -> int:
-        with self._lock:
-            return sum(waiting == task for waiting, _ in self._waiting)
-
-    def close(self) -> None:
-        """Let running tasks finish and drop the waiting wake-ups: their work is in the database."""
-        with self._lock:
-            self._rt = None
-        for wait in (False, True):  # first no pool takes more, then each is waited for
-            for pool in self._pools.values():
-                pool.shutdown(wait, cancel_futures=True)
-
-    def _answer(self, rt: Runtime, task: str, row: int) -> None:
-        with self._lock:
-            self._waiting.discard((task, row))
-        _guarded(task, lambda: run_task(rt, task, row))
 
 
 class Clock:
@@ -122,13 +77,13 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
     """Run everything but the web's own loop. Yield the runtime, and a server that listens; call its ``run()``."""
     with _alone(settings.database_url):
         migrate.upgrade(settings.database_url)
-        notifier = ThreadNotifier(settings.worker_concurrency)
-        rt = Runtime.build(settings, notifier, pool_size=MAX_CONNECTIONS)
+        dispatcher = Dispatcher(settings.worker_concurrency, linger=0)
+        rt = Runtime.build(settings, dispatcher, pool_size=MAX_CONNECTIONS)
         server = _listen(rt, host, port)
         _take_over(rt)
         clock = Clock(rt)
         rt.heartbeat.start()
-        notifier.answer_with(rt)
+        dispatcher.start(rt)
         clock.start()
         try:
             yield rt, server
@@ -136,7 +91,7 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
             in_time = _let_go_in_time(rt)
             clock.stop()
             server.close()
-            notifier.close()
+            dispatcher.close()
             rt.heartbeat.stop()
             rt.close()
             in_time.cancel()

@@ -39,8 +39,13 @@ def run_task(rt: Runtime, task: str, row: int) -> None:
     A worker without a heartbeat may not start work. It would waste all wake-ups in no time, so it waits at each.
     """
     rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT)
+    work_on(rt, task, row, lambda: TASKS[task](rt, row))
+
+
+def work_on(rt: Runtime, task: str, row: int, work: Callable[[], None]) -> None:
+    """Do this work of a task for a row. An unexpected error is recorded for the row."""
     with noted(rt, task, row):
-        TASKS[task](rt, row)
+        work()
 
 
 def tick(rt: Runtime, name: str) -> None:

@@ -1,7 +1,8 @@
 """The entry point of the worker and the clock: ``celery --app bridge.processes.worker worker`` and ``… beat``.
 
-It only composes. Every task becomes a Celery task of the same name, and so does every job of the clock. The clock's
-calls expire after a minute, or after their own interval if that is longer, so they do not pile up without a worker.
+It only composes. ``look`` has the dispatcher look for due work. The end of a chat and every job of the clock are Celery
+tasks of the same name. The clock's calls expire after a minute, or after their own interval if that is longer, so they
+do not pile up without a worker.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
+from bridge.chats import ending
 from bridge.config import ServerSettings, or_exit
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
-from bridge.processes.broker import CeleryNotifier, build_consumer, queues, tell_of_no_check
-from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time, run_task, tick
+from bridge.processes.broker import LOOK, build_consumer, queues, tell_of_no_check
+from bridge.processes.dispatcher import Dispatcher
+from bridge.processes.tasks import SCHEDULE, one_at_a_time, run_task, tick
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,9 @@ MAX_CONNECTIONS = 10
 """Database connections of a worker. Sessions are short, so threads share them. With the web's connections, the sum
 stays below 20, the limit of the smallest hosted databases."""
 
+CELERY_THREADS = 8
+"""Threads for the clock's jobs and for endings. Turns and deliveries have theirs in ``bridge.processes.dispatcher``."""
+
 EXPIRES = 60.0
 """Seconds until a call of the clock expires: without a worker, calls must not pile up. Clocks may differ by seconds."""
 
@@ -41,17 +47,20 @@ logs.configure(secrets=logs.secrets_in(settings))
 tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
 
 
+dispatcher = Dispatcher(settings.worker_concurrency)
+
+
 @cache
 def runtime() -> Runtime:
-    pool_size = min(settings.worker_concurrency, MAX_CONNECTIONS)
-    return Runtime.build(settings, CeleryNotifier(settings.broker_url, settings.redis_tls_verify), pool_size=pool_size)
+    return Runtime.build(settings, dispatcher, pool_size=MAX_CONNECTIONS)
 
 
-def _queue_task(name: str) -> Callable[[int], None]:
-    def task(row: int) -> None:
-        run_task(runtime(), name, row)
+def _look() -> None:
+    dispatcher.look()
 
-    return task
+
+def _end_chat(row: int) -> None:
+    run_task(runtime(), ending.TASK, row)
 
 
 def _clock_task(name: str) -> Callable[[], None]:
@@ -69,11 +78,11 @@ def build_worker() -> Celery:
         settings.broker_url,
         settings.redis_tls_verify,
         worker_pool="threads",
-        worker_concurrency=settings.worker_concurrency,
-        task_queues=queues(TASKS),
+        worker_concurrency=CELERY_THREADS,
+        task_queues=queues([LOOK, ending.TASK]),
     )
-    for name in TASKS:
-        app.task(name=name)(_queue_task(name))
+    app.task(name=LOOK)(_look)
+    app.task(name=ending.TASK)(_end_chat)
     for name in SCHEDULE:
         app.task(name=name)(_clock_task(name))
     app.conf.beat_schedule = {
@@ -89,6 +98,7 @@ celery = build_worker()
 @worker_init.connect
 def _start(**_: Any) -> None:
     runtime().heartbeat.start()
+    dispatcher.start(runtime())
 
 
 @worker_shutting_down.connect
@@ -97,12 +107,13 @@ def _let_go_in_time(**_: Any) -> None:
     timer = threading.Timer(GRACE, _leave)
     timer.daemon = True
     timer.start()
+    dispatcher.stop()
 
 
 @worker_shutdown.connect
 def _finish(**_: Any) -> None:
+    dispatcher.close()
     runtime().heartbeat.stop()
-    runtime().notifier.close()
 
 
 def _leave() -> None:

@@ -6,7 +6,7 @@ at a time works on a queue, and only on its head. Four columns of ``conversation
 - ``due_at``       a worker must look at the queue at this moment or later; NULL when nothing waits
 - ``lease_token``  the number of the newest lease; a worker must hold it to settle (a fencing token)
 - ``leased_by``    the worker that holds the lease, so that the work of a stalled worker is found before its lease ends
-- ``notified_at``  the last wake-up for this queue
+- ``notified_at``  when a worker was told of this queue by its id; NULL: the next look finds it
 
 A claim moves ``due_at`` to the end of the lease *before* any work is done. A worker that dies leaves nothing locked:
 the queue comes due again, and sooner when the worker is seen to be stalled. A worker that is late finds a newer token
@@ -32,13 +32,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, case, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, Update, bindparam, case, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from bridge.config import DEBOUNCE_AT_MOST
 from bridge.db.models import UNSENT, Conversation, Message, MessageStatus, UtcDateTime, Worker
-from bridge.db.transaction import Transaction
+from bridge.db.transaction import Database, Transaction
 from bridge.lib.errors import BridgeError
 from bridge.queues.timing import MAX_CLOCK_SKEW, RENOTIFY_AFTER, STALLED_AFTER
 
@@ -109,11 +109,10 @@ _CONVERSATION: BindParameter[int] = bindparam("conversation")
 def with_work(queue: ConversationQueue, now: datetime, debounce: timedelta | None = None) -> dict[Any, Any]:
     """Return the columns that an UPDATE sets when it adds work. A lease or a pause that is running stays.
 
-    ``notified_at`` stays too where work waits already. Otherwise a person who texts again and again would hide from the
-    sweeper that no wake-up arrives.
+    ``notified_at`` stays too where work waits already.
     """
     empty = queue.due_at.is_(None)
-    notified = {queue.notified_at: case((empty, now), else_=queue.notified_at)}
+    notified = {queue.notified_at: case((empty, None), else_=queue.notified_at)}
     if debounce is None or queue.debounce_deadline is None:
         return {queue.due_at: func.coalesce(queue.due_at, now - MAX_CLOCK_SKEW), **notified}
     later, latest = now + debounce, now + debounce * DEBOUNCE_AT_MOST
@@ -133,7 +132,7 @@ def enqueue(tx: Transaction, queue: ConversationQueue, conversation_id: int) -> 
 
 def make_due(tx: Transaction, queue: ConversationQueue, conversation_id: int) -> None:
     """Make the queue due now, empty or pausing, and wake a worker. A running lease stays."""
-    _update(tx, [conversation_id], {queue.due_at: _now_unless_leased(queue, tx.now), queue.notified_at: tx.now})
+    _update(tx, [conversation_id], {queue.due_at: _now_unless_leased(queue, tx.now), queue.notified_at: None})
     tx.wake(queue.task, conversation_id)
 
 
@@ -153,7 +152,7 @@ def _now_unless_leased(queue: ConversationQueue, now: datetime) -> Any:
 
 
 def _change_busy(tx: Transaction, queue: ConversationQueue, ids: Sequence[int], changes: dict[Any, Any]) -> None:
-    _update(tx, ids, {**changes, queue.notified_at: tx.now}, queue.due_at.is_not(None))
+    _update(tx, ids, {**changes, queue.notified_at: None}, queue.due_at.is_not(None))
     for conversation_id in ids:
         tx.wake(queue.task, conversation_id)
 
@@ -296,34 +295,55 @@ def _free(queue: ConversationQueue, *which: ColumnElement[bool]) -> ReturningUpd
     return freed.values({queue.due_at: due, queue.leased_by: None, queue.notified_at: None}).returning(Conversation.id)
 
 
-def find_unnotified(tx: Transaction, queue: ConversationQueue, limit: int) -> Sequence[int]:
-    """Return conversations whose queue is due and for which no wake-up was sent, or so long ago that it was lost.
-
-    The same statement marks them as notified, so that two sweepers at once do not wake twice. The queue that has waited
-    longest comes first. A queue that has just tripped a breaker comes last: its text may be the only one to blame.
-    """
-    asked = {"now": tx.now, "lost": tx.now - RENOTIFY_AFTER, "most": limit}
-    rows = tx.session.execute(_find_unnotified(queue), asked)
-    return [conversation_id for _, conversation_id in sorted((due_at, id_) for id_, due_at in rows)]
+def find_unnotified(session: Session, queue: ConversationQueue, limit: int, now: datetime) -> Sequence[int]:
+    """Return conversations whose queue is due and of which no worker was told, the longest due first."""
+    return session.scalars(_find_unnotified(queue), {"now": now, "most": limit}).all()
 
 
 @cache
-def _find_unnotified(queue: ConversationQueue) -> ReturningUpdate[int, datetime | None]:
-    unnotified = or_(
-        queue.notified_at.is_(None), queue.notified_at < queue.due_at, queue.notified_at < bindparam("lost")
-    )
-    notified = queue.notified_at >= queue.due_at
-    # Work behind an open circuit is notified again and again. It must not keep out work without any wake-up.
-    first = case((notified, 1), else_=0), case((notified, queue.notified_at), else_=queue.due_at)
-    due = select(Conversation.id).where(queue.due_at <= _NOW, unnotified).order_by(*first)
+def _find_unnotified(queue: ConversationQueue) -> Select[int]:
+    untold = or_(queue.notified_at.is_(None), queue.notified_at < queue.due_at)
+    due = select(Conversation.id).where(queue.due_at <= _NOW, untold)
+    return due.order_by(queue.due_at).limit(bindparam("most"))
+
+
+def take_over(database: Database, queue: ConversationQueue, limit: int) -> list[int]:
+    """Return the same, each marked as told of in the same statement: two dispatchers at once take different ones."""
+    with database.transaction() as tx:
+        return list(tx.session.scalars(_take_over(queue), {"now": tx.now, "most": limit}))
+
+
+@cache
+def _take_over(queue: ConversationQueue) -> ReturningUpdate[int]:
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
-    chosen = due.limit(bindparam("most")).with_for_update(skip_locked=True).cte("due")
-    marked = update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({queue.notified_at: _NOW})
-    return marked.returning(Conversation.id, queue.due_at)
+    chosen = _find_unnotified(queue).with_for_update(skip_locked=True).cte("due")
+    told = update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({queue.notified_at: _NOW})
+    return told.returning(Conversation.id)
+
+
+def forget_lost(tx: Transaction, queue: ConversationQueue, limit: int) -> None:
+    """Forget that a worker was told of a queue if it is still due long afterwards, those told first before the others.
+
+    The worker has lost it. Or an open circuit stops the work, and then one more look costs little.
+    """
+    tx.session.execute(_forget_lost(queue), {"now": tx.now, "lost": tx.now - RENOTIFY_AFTER, "most": limit})
+
+
+@cache
+def _forget_lost(queue: ConversationQueue) -> Update:
+    lost = select(Conversation.id).where(queue.due_at <= _NOW, queue.notified_at < bindparam("lost"))
+    chosen = lost.order_by(queue.notified_at).limit(bindparam("most")).with_for_update(skip_locked=True).cte("lost")
+    return update(Conversation).where(Conversation.id.in_(select(chosen.c.id))).values({queue.notified_at: None})
+
+
+def forget(tx: Transaction, queue: ConversationQueue, conversation_ids: Sequence[int]) -> None:
+    """Forget that a worker was told of these queues: the next look finds them."""
+    if conversation_ids:
+        _update(tx, conversation_ids, {queue.notified_at: None})
 
 
 def forget_notifications(tx: Transaction, queue: ConversationQueue) -> None:
-    """Let the next sweep wake workers for all that is due. A locked row is being worked on, and is left alone."""
+    """Let the next look find all that is due. A locked row is being worked on, and is left alone."""
     due = select(Conversation.id).where(queue.due_at <= tx.now).with_for_update(skip_locked=True).cte("due")
     unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({queue.notified_at: None})
     tx.session.execute(unmark)

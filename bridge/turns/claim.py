@@ -94,14 +94,6 @@ def claim_due(rt: Runtime, most: int) -> tuple[list[ClaimedTurn], list[int]]:
     return claimed, [queue.conversation_id for queue in others]
 
 
-def hand_over_due(rt: Runtime, most: int) -> list[int]:
-    """Return at most so many queues that are due, without a claim: each is to be claimed alone."""
-    with rt.database.transaction() as tx:
-        queues = store.due(tx, most)
-        store.hand_over(tx, queues)
-    return [queue.conversation_id for queue in queues]
-
-
 def _lease_for(rt: Runtime) -> timedelta:
     return LONGEST_TURN * rt.settings.agent_timeout + TURN_LEASE_MARGIN
 

@@ -23,9 +23,9 @@ from bridge.providers.errors import (
     RemoteError,
 )
 from bridge.turns.ask import NEW_CHATS
-from bridge.turns.rules import MAX_TEXTS
 from bridge.turns.process import process_turns
 from bridge.turns.reconcile import NO_ANSWER_AFTER
+from bridge.turns.rules import MAX_TEXTS
 from tests.databases import Unsteady, database
 from tests.fakes import FakeAgent
 from tests.scene import ANN, BOB, NUMBER, Scene

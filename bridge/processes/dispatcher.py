@@ -1,0 +1,217 @@
+"""The dispatcher of a worker process: it claims what is due, and gives it to threads.
+
+A wake-up means "look", and nothing more. The dispatcher then claims as many queues as the process has room for, in one
+transaction, and goes on looking every few milliseconds until nothing has come for a moment. So a broker carries hardly
+anything while texts flow, and what comes at the same time is claimed together.
+
+Turns, deliveries and endings have threads of their own. An agent that hangs never delays a text that waits to be sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from bridge.chats import ending
+from bridge.db.engine import AWAY
+from bridge.processes.tasks import AWAIT_HEARTBEAT, TASKS, run_task, work_on
+from bridge.queues import conversation_queue
+from bridge.queues.conversation_queue import DELIVERIES, QUEUES, TURNS, ConversationQueue
+from bridge.runtime import Runtime
+from bridge.turns.claim import claim_due
+from bridge.turns.process import process_claimed
+
+log = logging.getLogger(__name__)
+
+PAUSE = 0.01
+"""Seconds between two looks. Longer ones claim more at once; shorter ones make a text wait less."""
+
+LINGER = 0.25
+"""Seconds for which it goes on looking. Wake-ups that come through a broker are less frequent than this."""
+
+AFTER_AN_ERROR = 1.0
+"""Seconds until the next look if the database is away."""
+
+AT_ONCE = 100
+"""The most queues that one look claims."""
+
+DELIVERY_THREADS = 50
+ENDING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to do for one row."""
+
+    task: str
+    row: int
+    run: Callable[[], None]
+
+
+def find(rt: Runtime, queue: ConversationQueue, most: int) -> list[Work]:
+    """Claim or take over at most so many queues that are due.
+
+    A turn in the common state is claimed here. Everything else is handed over by its id, and claimed alone.
+    """
+    if queue is not TURNS:
+        return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most))
+    try:
+        claimed, others = claim_due(rt, most)
+    except AWAY:
+        raise
+    except Exception:  # one row is at fault: alone, it delays nobody else
+        log.exception("turns could not be claimed together")
+        return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most))
+    turns = [Work(TURNS.task, turn.lease.conversation_id, partial(process_claimed, rt, turn)) for turn in claimed]
+    return turns + _by_id(rt, queue, others)
+
+
+def _by_id(rt: Runtime, queue: ConversationQueue, conversation_ids: list[int]) -> list[Work]:
+    return [Work(queue.task, id_, partial(TASKS[queue.task], rt, id_)) for id_ in conversation_ids]
+
+
+class Dispatcher:
+    """The notifier of a process that works: its wake-ups need no broker.
+
+    ``linger``: how long it goes on looking; 0 where every wake-up comes from this process.
+    """
+
+    def __init__(self, turns: int, *, linger: float = LINGER) -> None:
+        self._threads = {TURNS.task: turns, DELIVERIES.task: min(turns, DELIVERY_THREADS), ending.TASK: ENDING_THREADS}
+        self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
+        self._linger = linger
+        self._lock = threading.Lock()
+        self._in_hand: Counter[str] = Counter()
+        self._waiting: set[tuple[str, int]] = set()
+        self._asked: set[ConversationQueue] = set()
+        self._event = threading.Event()
+        self._rt: Runtime | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, rt: Runtime) -> None:
+        """Begin to look, also for what waits already."""
+        self._rt = rt
+        self._thread = threading.Thread(target=self._run, args=(rt,), name="dispatcher", daemon=True)
+        self._thread.start()
+        self.look()
+
+    def look(self) -> None:
+        """Look for all kinds of due work soon. Returns immediately and never raises."""
+        for queue in QUEUES:
+            self._ask(queue)
+
+    def wake(self, task: str, row: int) -> None:
+        for queue in QUEUES:
+            if queue.task == task:
+                self._ask(queue)
+                return
+        self._end(task, row)
+
+    def reachable(self) -> bool:
+        return self._rt is not None
+
+    def backlog(self, task: str) -> int:
+        with self._lock:
+            return sum(waiting == task for waiting, _ in self._waiting)
+
+    def stop(self) -> None:
+        """Claim nothing more. Running work goes on."""
+        self._rt = None
+        self._event.set()
+        if self._thread:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Let running work finish. What was not begun is in the database."""
+        self.stop()
+        for wait in (False, True):  # first no pool takes more, then each is waited for
+            for pool in self._pools.values():
+                pool.shutdown(wait, cancel_futures=True)
+
+    def _ask(self, queue: ConversationQueue) -> None:
+        self._asked.add(queue)
+        self._event.set()
+
+    def _end(self, task: str, row: int) -> None:
+        """Run a task that a wake-up names by its row. One that waits already is not added again."""
+        rt = self._rt
+        with self._lock:
+            if rt is None or (task, row) in self._waiting:
+                return
+            self._waiting.add((task, row))
+        self._submit(rt, Work(task, row, partial(self._begin, rt, task, row)))
+
+    def _begin(self, rt: Runtime, task: str, row: int) -> None:
+        with self._lock:
+            self._waiting.discard((task, row))
+        run_task(rt, task, row)
+
+    def _run(self, rt: Runtime) -> None:
+        while self._rt:
+            self._event.wait()
+            until = time.monotonic() + self._linger
+            while self._rt:
+                self._event.clear()
+                asked = self._asked | {TURNS} if self._linger else set(self._asked)
+                self._asked -= asked
+                if self._look(rt, asked):
+                    until = time.monotonic() + self._linger
+                elif time.monotonic() >= until and not self._event.is_set():
+                    break
+                time.sleep(PAUSE)
+
+    def _look(self, rt: Runtime, queues: set[ConversationQueue]) -> bool:
+        """Return whether there was something to do, or may be more."""
+        try:
+            found = [self._look_at(rt, queue) for queue in QUEUES if queue in queues]
+            return any(found)
+        except Exception as error:
+            if isinstance(error, AWAY):
+                log.warning("due work could not be claimed: %s", type(error).__name__)
+            else:
+                log.exception("due work could not be claimed")
+            self._asked |= queues
+            time.sleep(AFTER_AN_ERROR)
+            return True
+
+    def _look_at(self, rt: Runtime, queue: ConversationQueue) -> bool:
+        room = min(self._room(queue.task), AT_ONCE)
+        if not room or not rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT):
+            self._ask(queue)
+            return True
+        found = find(rt, queue, room)
+        for work in found:
+            self._submit(rt, work)
+        if len(found) == room:
+            self._ask(queue)
+        return bool(found)
+
+    def _room(self, task: str) -> int:
+        with self._lock:
+            return self._threads[task] - self._in_hand[task]
+
+    def _submit(self, rt: Runtime, work: Work) -> None:
+        with self._lock:
+            self._in_hand[work.task] += 1
+        try:
+            self._pools[work.task].submit(self._do, rt, work)
+        except RuntimeError:  # the process ends; a lease that was taken is released by the sweeper
+            self._done(work)
+
+    def _do(self, rt: Runtime, work: Work) -> None:
+        try:
+            work_on(rt, work.task, work.row, work.run)
+        except Exception:  # a bug, or a database that is away; the work comes due again
+            log.exception("%s failed", work.task)
+        finally:
+            self._done(work)
+
+    def _done(self, work: Work) -> None:
+        with self._lock:
+            self._in_hand[work.task] -= 1
