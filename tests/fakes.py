@@ -83,7 +83,7 @@ class FakeNotifier:
     def close(self) -> None:
         pass
 
-    def drain(self, rt: Any, at_most: int = 1000) -> int:
+    def drain(self, rt: Any, run: Callable[[Work], None] = lambda work: work.run(), at_most: int = 1000) -> int:
         """Run the work of all wake-ups, also of those that it adds. Return how much there was.
 
         A wake-up for a queue means that a worker looks for all that is due. One for a chat names it.
@@ -95,7 +95,7 @@ class FakeNotifier:
             queue = next((each for each in QUEUES if each.task == task), None)
             found = find(rt, queue, 100) if queue else [Work(task, row, partial(TASKS[task], rt, row))]
             for work in found:
-                work.run()
+                run(work)
             done += len(found)
         return done
 

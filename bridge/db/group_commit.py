@@ -99,7 +99,7 @@ def _answer(stage: Callable[[Sequence[Any]], Sequence[Any]], batch: Sequence[_Wa
             for each in batch:
                 _answer(stage, [each])
         else:
-            log.warning("%s is run alone: %s", getattr(stage, "__name__", "a stage"), type(error).__name__)
+            log.exception("%s is run alone: %s", getattr(stage, "__name__", "a stage"), type(error).__name__)
             batch[0].answer(None)
     except BaseException as error:
         for each in batch:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, bindparam, case, select, update
+from sqlalchemy import BigInteger, Row, bindparam, case, select, update
 from sqlalchemy.orm import Session
 
 from bridge.config import Settings
@@ -123,11 +123,12 @@ def reserve(tx: Transaction, sender: str, segments: int, length: timedelta, expi
     """
     times = {"now": _micros(tx.now), "length": length // _MICRO, "end": _micros(expires_at + BURST)}
     asked: dict[str, str | int] = {"sender": sender, "size": segments, "count": 1, **times}
-    slot = _take_slot(tx, asked)
-    if slot is None:
-        _ensure_row(tx, sender)
-        slot = _take_slot(tx, asked)
-    return slot and max(tx.now, slot)
+    row = _take(tx, asked)
+    if row is None:
+        return None
+    begin, paused_until = row
+    slot = _moment(begin) - BURST
+    return max(tx.now, slot, paused_until or slot)
 
 
 def reserve_many(
@@ -135,13 +136,13 @@ def reserve_many(
 ) -> list[datetime] | None:
     """Reserve the slots of several texts with so many segments, in order. ``length``: the airtime of so many.
 
-    Return ``None``, without a slot, if the last one would come too late, or the sender is new.
+    Return ``None``, without a slot, if the last one would come too late.
     """
     lengths = [length(each) for each in segments]
     whole = sum(lengths, timedelta(0))
     times = {"now": _micros(tx.now), "length": whole // _MICRO, "end": _micros(expires_at - whole + BURST)}
-    asked = {"sender": sender, "size": sum(segments), "count": len(segments), **times}
-    row = tx.session.connection().execute(_TAKE, asked).first()
+    asked: dict[str, str | int] = {"sender": sender, "size": sum(segments), "count": len(segments), **times}
+    row = _take(tx, asked)
     if row is None:
         return None
     begin, paused_until = _moment(row[0]) - BURST, row[1]
@@ -177,13 +178,13 @@ def totals(session: Session) -> list[Total]:
     return [Total(*row) for row in rows]
 
 
-def _take_slot(tx: Transaction, asked: Mapping[str, str | int]) -> datetime | None:
+def _take(tx: Transaction, asked: Mapping[str, str | int]) -> Row[int, datetime | None] | None:
+    """Move the sender's ``free_at``. A new sender gets its row first."""
     row = tx.session.connection().execute(_TAKE, asked).first()
     if row is None:
-        return None
-    begin, paused_until = row
-    slot = _moment(begin) - BURST
-    return max(slot, paused_until or slot)
+        _ensure_row(tx, str(asked["sender"]))
+        row = tx.session.connection().execute(_TAKE, asked).first()
+    return row
 
 
 def _ensure_row(tx: Transaction, sender: str) -> None:

@@ -34,7 +34,7 @@ LOOK_EVERY = 0.1
 """Seconds between two of these. A worker goes on looking for longer: ``bridge.processes.dispatcher.LINGER``."""
 
 EXPIRES = 60
-"""Seconds until a wake-up is of no use: without a worker they must not pile up. The sweeper sends others."""
+"""Seconds until such a wake-up is of no use. The sweeper sends others."""
 
 MAX_WAITING = 10_000
 """The most wake-ups that wait while the broker hangs. The sweeper sends the others."""
@@ -213,10 +213,8 @@ class CeleryNotifier:
         try:
             with self._celery.producer_or_acquire() as producer:
                 for task, row in wakeups:
-                    names = () if task == LOOK else (row,)
-                    self._celery.send_task(
-                        task, names, producer=producer, queue=queue_name(task), retry=False, expires=EXPIRES
-                    )
+                    what = {"args": (), "expires": EXPIRES} if task == LOOK else {"args": (row,)}
+                    self._celery.send_task(task, **what, producer=producer, queue=queue_name(task), retry=False)
         except AWAY as error:
             log.warning("the broker is away (%s); the sweeper will send %s wake-ups", _why(error), len(wakeups))
 

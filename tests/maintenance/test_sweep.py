@@ -16,16 +16,17 @@ from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Chat, ChatStatus, Conversation, Worker
 from bridge.maintenance import stale_chats, sweep
 from bridge.processes import tasks
+from bridge.processes.dispatcher import find
 from bridge.providers.errors import AccountRefused, NotReached, RateLimited
 from bridge.providers.http.deadline import BEGIN_WITHIN
 from bridge.queues import circuit_breakers, conversation_queue
+from bridge.queues.conversation_queue import TURNS, ConversationQueue
 from bridge.queues.heartbeat import Heartbeat
 from bridge.queues.timing import LIVE_FOR, MAX_CLOCK_SKEW, RENOTIFY_AFTER, STALLED_AFTER
 from bridge.turns.process import process_turns
 from bridge.web.queries import activity
 from testkit.waiting import until
 from tests.databases import database
-from tests.fakes import FakeNotifier
 from tests.scene import ANN, BOB, Scene
 
 
@@ -40,15 +41,33 @@ def swept(scene: Scene) -> list[tuple[str, int]]:
     return scene.notifier.wakeups
 
 
-def test_a_queue_that_was_notified_just_now_is_left_alone(scene: Scene) -> None:
+def told(scene: Scene) -> None:
+    """A worker was told of all that is due, and does nothing."""
+    conversation_queue.take_over(scene.rt.database, conversation_queue.TURNS, 100)
+
+
+def untold(scene: Scene) -> list[int]:
+    with scene.sessions() as session:
+        return list(conversation_queue.find_unnotified(session, conversation_queue.TURNS, 100, scene.clock()))
+
+
+def test_work_of_which_no_worker_was_told_is_found_by_the_next_sweep(scene: Scene) -> None:
     scene.text("hello")
+    assert swept(scene) == [("process_turns", 1)]
+
+
+def test_a_queue_of_which_a_worker_was_told_just_now_is_left_alone(scene: Scene) -> None:
+    scene.text("hello")
+    told(scene)
     assert swept(scene) == []
 
 
 def test_a_lost_wake_up_is_repeated_after_a_while_and_once(scene: Scene) -> None:
     scene.text("hello")
+    told(scene)
     scene.clock.tick(RENOTIFY_AFTER.total_seconds() + 1)
     assert swept(scene) == [("process_turns", 1)]
+    told(scene)
     assert swept(scene) == []
 
 
@@ -72,17 +91,14 @@ def test_the_end_of_a_backoff_wakes_a_worker_at_once(scene: Scene) -> None:
     assert swept(scene) == [("process_turns", 1)]
 
 
-def test_two_sweepers_at_once_wake_once(scene: Scene) -> None:
+@pytest.mark.parametrize("queue", conversation_queue.QUEUES, ids=lambda queue: queue.task)
+def test_two_dispatchers_at_once_find_each_queue_once(scene: Scene, queue: ConversationQueue) -> None:
     for n in range(20):
-        scene.text("hello", f"+1555123{n:04}")
-    scene.clock.tick(60)
+        scene.text("hello", f"+1555123{n:04}", media=int(queue is not TURNS))
     scene.rt.heartbeat.beat()
-    notifiers = [FakeNotifier() for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda notifier: sweep.sweep(scene.woken_by(notifier)), notifiers))
-    assert sorted(wake for notifier in notifiers for wake in notifier.wakeups) == [
-        ("process_turns", n) for n in range(1, 21)
-    ]
+        found = [work for each in threads.map(lambda _: find(scene.rt, queue, 7), range(8)) for work in each]
+    assert sorted(work.row for work in found) == list(range(1, 21))
 
 
 def test_the_work_of_a_stalled_worker_is_reclaimed_long_before_its_lease_ends(
@@ -122,10 +138,12 @@ def test_a_conversation_that_is_locked_does_not_delay_other_work_of_a_stalled_wo
     with sessions() as halted:
         halted.get_one(Conversation, 1, with_for_update=True)
         assert swept(scene) == [("process_turns", 2)]
+        assert untold(scene) == [2]
         with scene.rt.database.transaction() as tx:
             circuit_breakers.trip(tx, NotReached("refused", provider="retell"))
             circuit_breakers.close(tx, ("retell",), conversation_queue.TURNS)
-    assert sorted(swept(scene)) == [("process_turns", 1), ("process_turns", 2)]
+    swept(scene)
+    assert sorted(untold(scene)) == [1, 2]
     engine.dispose()
 
 
@@ -315,13 +333,14 @@ def test_the_live_view_shows_the_waiting_work_and_why_it_waits(scene: Scene) -> 
 # -- wake-ups that wait --------------------------------------------------------------------------------------------
 
 
-def test_a_task_whose_wake_ups_still_wait_in_the_broker_gets_no_more_of_them(scene: Scene) -> None:
+def test_endings_whose_wake_ups_still_wait_in_the_broker_get_no_more_of_them(scene: Scene) -> None:
     scene.text("hello")
-    scene.clock.tick(RENOTIFY_AFTER.total_seconds() + 1)
-    scene.notifier.backlogs["process_turns"] = sweep.SWEEP_LIMIT
+    scene.work()
+    ending.end_one(scene.rt, 1)
+    scene.notifier.backlogs[ending.TASK] = sweep.SWEEP_LIMIT
     assert swept(scene) == []
-    scene.notifier.backlogs["process_turns"] = sweep.SWEEP_LIMIT - 1
-    assert swept(scene) == [("process_turns", 1)]
+    scene.notifier.backlogs[ending.TASK] = sweep.SWEEP_LIMIT - 1
+    assert swept(scene) == [(ending.TASK, 1)]
 
 
 def test_a_wake_up_that_finds_no_heartbeat_waits_for_the_next_one(scene: Scene) -> None:

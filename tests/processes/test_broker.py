@@ -18,8 +18,17 @@ from kombu import Connection as Broker
 from kombu.utils.url import parse_url
 from sqlalchemy.engine import make_url
 
-from bridge.processes.broker import AWAY, MAX_WAITING, PUBLISH_TIMEOUT, CeleryNotifier, build_consumer, queue_name
-from bridge.processes.tasks import TASKS
+from bridge.processes.broker import (
+    AWAY,
+    LOOK,
+    LOOK_EVERY,
+    MAX_WAITING,
+    PUBLISH_TIMEOUT,
+    CeleryNotifier,
+    build_consumer,
+    queue_name,
+)
+from bridge.processes.dispatcher import LINGER
 from bridge.queues.notifier import Notifier, NullNotifier
 from testkit.waiting import until
 from tests.vendor import closed_port
@@ -44,7 +53,7 @@ class WakeUps:
     def __call__(self) -> list[WakeUp]:
         """All of it so far. Of one queue it is in order."""
         with Broker(self._url) as broker, broker.channel() as channel:
-            for queue in map(queue_name, TASKS):
+            for queue in map(queue_name, [LOOK, "end_chat"]):
                 channel.queue_declare(queue, durable=True, auto_delete=False)
                 self.messages += iter(lambda queue=queue: channel.basic_get(queue, no_ack=True), None)
         return [(message.headers["task"], json.loads(message.body)[0]) for message in self.messages]
@@ -168,72 +177,95 @@ def seconds(work: Callable[[], object]) -> float:
 
 def test_a_wake_up_arrives_as_a_task_with_one_id_and_nothing_else(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
-        notifier.wake("process_turns", 17)
+        notifier.wake("end_chat", 17)
         until(wakeups, "the wake-up has arrived")
     [message] = wakeups.messages
     assert json.loads(message.body)[:2] == [[17], {}]
     assert message.content_type == "application/json"
-    assert [message.headers[name] for name in ("task", "eta", "expires", "retries")] == ["process_turns", None, None, 0]
+    assert [message.headers[name] for name in ("task", "eta", "expires", "retries")] == ["end_chat", None, None, 0]
 
 
 def test_wake_ups_arrive_in_order_also_those_of_the_last_moment(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
         for row in range(100):
-            notifier.wake("process_turns", row)
-    assert wakeups.until_there_are(100) == [("process_turns", [row]) for row in range(100)]
+            notifier.wake("end_chat", row)
+    assert wakeups.until_there_are(100) == [("end_chat", [row]) for row in range(100)]
 
 
 def test_wake_ups_that_no_worker_has_taken_are_counted(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
-        assert notifier.backlog("process_turns") == 0
+        assert notifier.backlog("end_chat") == 0
         for row in range(5):
-            notifier.wake("process_turns", row)
-        until(lambda: notifier.backlog("process_turns") == 5, "all of them wait")
-        assert notifier.backlog("process_deliveries") == 0
+            notifier.wake("end_chat", row)
+        until(lambda: notifier.backlog("end_chat") == 5, "all of them wait")
+        assert notifier.backlog(LOOK) == 0
 
 
 def test_wake_ups_are_counted_again_after_an_outage(gate: Gate, wakeups: WakeUps) -> None:
     gate.open()
     with notifier_at(gate.url) as notifier:
-        notifier.wake("process_turns", 1)
-        until(lambda: notifier.backlog("process_turns") == 1, "it waits")
+        notifier.wake("end_chat", 1)
+        until(lambda: notifier.backlog("end_chat") == 1, "it waits")
         gate.cut()
-        notifier.wake("process_turns", 2)  # finds a connection that is gone
-        until(lambda: notifier.backlog("process_turns") >= 1, "they are counted again")
+        notifier.wake("end_chat", 2)  # finds a connection that is gone
+        until(lambda: notifier.backlog("end_chat") >= 1, "they are counted again")
 
 
 def test_no_wake_up_is_counted_at_a_broker_of_no_use(silent_url: str, refusing_url: str) -> None:
     for url in (silent_url, refusing_url):
         with notifier_at(url) as notifier:
-            assert seconds(lambda notifier=notifier: notifier.backlog("process_turns")) < A_FEW_SECONDS
-            assert notifier.backlog("process_turns") == 0
+            assert seconds(lambda notifier=notifier: notifier.backlog("end_chat")) < A_FEW_SECONDS
+            assert notifier.backlog("end_chat") == 0
 
 
 def test_a_burst_for_the_same_row_is_one_wake_up(gate: Gate, wakeups: WakeUps) -> None:
     with notifier_at(gate.url) as notifier:
-        notifier.wake("process_turns", 1)
+        notifier.wake("end_chat", 1)
         until(lambda: gate.besieged, "the notifier is on its way with the first one")
-        for _ in range(1000):
-            for task, row in (("process_turns", 2), ("process_deliveries", 2), ("process_turns", 3)):
+        for n in range(1000):
+            for task, row in (("end_chat", 2), ("process_turns", n), ("process_deliveries", n), ("end_chat", 3)):
                 notifier.wake(task, row)
         gate.open()
     assert sorted(wakeups.until_there_are(4)) == [
-        ("process_deliveries", [2]),
-        ("process_turns", [1]),
-        ("process_turns", [2]),
-        ("process_turns", [3]),
+        ("end_chat", [1]),
+        ("end_chat", [2]),
+        ("end_chat", [3]),
+        ("look", []),
     ]
+
+
+def test_a_wake_up_for_a_queue_says_look_and_nothing_else(broker_url: str, wakeups: WakeUps) -> None:
+    with notifier_at(broker_url) as notifier:
+        notifier.wake("process_turns", 17)
+        until(wakeups, "the wake-up has arrived")
+    [message] = wakeups.messages
+    assert json.loads(message.body)[:2] == [[], {}]
+    assert message.headers["task"] == LOOK
+    assert "17" not in json.dumps({**message.headers, "origin": "", "id": "", "root_id": "", "expires": ""})
+
+
+def test_a_worker_goes_on_looking_for_longer_than_wake_ups_are_apart() -> None:
+    assert LINGER > 2 * LOOK_EVERY
+
+
+def test_a_stream_of_texts_is_a_wake_up_every_tenth_of_a_second_at_most(broker_url: str, wakeups: WakeUps) -> None:
+    with notifier_at(broker_url) as notifier:
+        began = time.monotonic()
+        while time.monotonic() - began < 5 * LOOK_EVERY:
+            notifier.wake("process_turns", 1)
+        lasted = time.monotonic() - began
+    assert 1 <= len(wakeups.until_there_are(1)) <= lasted / LOOK_EVERY + 2
 
 
 def test_many_threads_wake_workers_over_one_connection(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
-        threads = [threading.Thread(target=notifier.wake, args=("process_turns", row)) for row in range(50)]
+        threads = [threading.Thread(target=notifier.wake, args=("end_chat", row)) for row in range(50)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert [thread.name for thread in threading.enumerate()].count("notifier") == 1
-    assert sorted(wakeups.until_there_are(50)) == [("process_turns", [row]) for row in range(50)]
+    assert sorted(wakeups.until_there_are(50)) == [("end_chat", [row]) for row in range(50)]
 
 
 def test_a_broker_that_answers_is_reachable(broker_url: str) -> None:
@@ -246,8 +278,8 @@ def test_a_broker_that_answers_is_reachable(broker_url: str) -> None:
 
 def test_a_broker_that_never_answers_delays_no_caller(silent_url: str, caplog: pytest.LogCaptureFixture) -> None:
     notifier = CeleryNotifier(silent_url)
-    assert seconds(lambda: [notifier.wake("process_turns", row) for row in range(100)]) < AT_ONCE
-    assert seconds(lambda: notifier.wake("process_turns", 100)) < AT_ONCE
+    assert seconds(lambda: [notifier.wake("end_chat", row) for row in range(100)]) < AT_ONCE
+    assert seconds(lambda: notifier.wake("end_chat", 100)) < AT_ONCE
     assert seconds(notifier.close) < A_FEW_SECONDS
     until(lambda: "notifier" not in [thread.name for thread in threading.enumerate()], "the thread has ended")
     assert "the broker is away" in caplog.text
@@ -264,7 +296,7 @@ def test_a_broker_that_refuses_costs_a_warning_and_the_wake_ups(
 ) -> None:
     notifier = CeleryNotifier(refusing_url)
     assert not notifier.reachable()
-    assert seconds(lambda: notifier.wake("process_turns", 1)) < AT_ONCE
+    assert seconds(lambda: notifier.wake("end_chat", 1)) < AT_ONCE
     assert seconds(notifier.close) < A_FEW_SECONDS
     [warning] = caplog.records
     assert warning.levelno == logging.WARNING
@@ -276,7 +308,7 @@ def test_wake_ups_that_no_worker_takes_do_not_fill_the_memory(
 ) -> None:
     with notifier_at(silent_url) as notifier:
         for row in range(2 * MAX_WAITING + 2):
-            notifier.wake("process_turns", row)
+            notifier.wake("end_chat", row)
     assert 1 <= caplog.text.count("too many wake-ups wait") <= 5  # once for each batch, and not for each wake-up
 
 
@@ -287,8 +319,8 @@ def test_a_worker_that_can_not_tell_redis_what_it_has_done_takes_more_all_the_sa
         with build_consumer(gate.url).connection_for_read() as connection, connection.channel() as channel:
             channel.basic_qos(0, 1, False)
             with notifier_at(gate.url) as notifier:
-                notifier.wake("process_turns", 1)
-            until(lambda: channel.basic_get(queue_name("process_turns")), "the wake-up was taken")
+                notifier.wake("end_chat", 1)
+            until(lambda: channel.basic_get(queue_name("end_chat")), "the wake-up was taken")
             assert not channel.qos.can_consume()
             [taken] = channel.qos._delivered.values()
             gate.shut()
@@ -302,23 +334,23 @@ def test_a_broker_that_comes_back_gets_wake_ups_again(
     gate: Gate, wakeups: WakeUps, caplog: pytest.LogCaptureFixture
 ) -> None:
     with notifier_at(gate.url) as notifier:
-        notifier.wake("process_turns", 1)
+        notifier.wake("end_chat", 1)
         until(lambda: "the broker is away" in caplog.text, "the wake-up was given up")
         gate.open()
-        notifier.wake("process_turns", 2)
-        until(lambda: ("process_turns", [2]) in wakeups(), "the next one has arrived")
+        notifier.wake("end_chat", 2)
+        until(lambda: ("end_chat", [2]) in wakeups(), "the next one has arrived")
 
 
 def test_after_a_cut_the_notifier_connects_again(gate: Gate, wakeups: WakeUps) -> None:
     gate.open()
     with notifier_at(gate.url) as notifier:
-        notifier.wake("process_turns", 1)
+        notifier.wake("end_chat", 1)
         until(wakeups, "the first wake-up has arrived")
         gate.cut()
 
         def woken_again() -> bool:
-            notifier.wake("process_turns", 2)  # the first one after a cut may be lost on the way
-            return ("process_turns", [2]) in wakeups()
+            notifier.wake("end_chat", 2)  # the first one after a cut may be lost on the way
+            return ("end_chat", [2]) in wakeups()
 
         until(woken_again, "another wake-up has arrived")
 
@@ -330,7 +362,7 @@ def test_a_broker_that_does_not_let_us_in_is_away(
     with notifier_at(make_url(rabbitmq_url).set(**wrong).render_as_string(False)) as notifier:
         assert not notifier.reachable()
         for row in (1, 2):
-            notifier.wake("process_turns", row)
+            notifier.wake("end_chat", row)
             until(lambda row=row: caplog.text.count("the broker is away") == row, "it has tried, each time")
 
 
@@ -348,7 +380,7 @@ def test_a_broker_that_takes_nothing_is_away(full_url: str, caplog: pytest.LogCa
     with notifier_at(full_url) as notifier:
         assert notifier.reachable()
         for row in (1, 2):
-            notifier.wake("process_turns", row)
+            notifier.wake("end_chat", row)
             until(lambda row=row: caplog.text.count("the broker is away") == row, "it has tried, each time")
 
 
@@ -362,5 +394,5 @@ def test_a_notifier_that_was_never_used_needs_no_broker(notifier: Notifier) -> N
 
 def test_the_null_notifier_wakes_no_worker() -> None:
     notifier = NullNotifier()
-    notifier.wake("process_turns", 1)
+    notifier.wake("end_chat", 1)
     assert not notifier.reachable()

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation
-from bridge.processes.embedded import GRACE, Clock, ThreadNotifier, free_port
+from bridge.processes.embedded import GRACE, Clock, free_port
 from bridge.processes.tasks import SCHEDULE
-from bridge.queues.conversation_queue import DELIVERIES, TURNS
+from bridge.queues.conversation_queue import TURNS
 from bridge.queues.timing import STALLED_AFTER
 from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from testkit.procfile import Process, Processes
 from testkit.waiting import until
 from tests.databases import Away, database
-from tests.fakes import FakeCarrier, fake_agents, fake_settings
-from tests.scene import ANN, BOB, Scene
+from tests.scene import ANN, Scene
 
 HERE = "127.0.0.1"
 OPERATOR = "token-of-the-operator"
@@ -193,129 +190,6 @@ def test_the_demo_shows_a_phone_and_answers_it(tmp_path: Path) -> None:
 # -- the notifier --------------------------------------------------------------------------------------------------
 
 
-class Gate:
-    """In place of the heartbeat, which every task asks first: it counts the tasks, and may block them."""
-
-    worker = "gate"
-
-    def __init__(self) -> None:
-        self.came = 0
-        self.faults: list[Exception] = []
-        self.open = threading.Event()
-        self.open.set()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def working_on(self, queue: object, conversation_id: int) -> Iterator[None]:
-        yield
-
-    def wait_until_live(self, within: float) -> bool:
-        return True
-
-    def may_start_work(self, worker: str) -> bool:
-        with self._lock:
-            self.came += 1
-            fault = self.faults.pop() if self.faults else None
-        assert self.open.wait(10)
-        if fault:
-            raise fault
-        return False
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate()
-
-
-@pytest.fixture
-def notifier(gate: Gate) -> Iterator[ThreadNotifier]:
-    """One thread runs its tasks, and comes to the gate."""
-    notifier = ThreadNotifier(1)
-    nowhere: Any = None
-    notifier.answer_with(Runtime(fake_settings(), nowhere, fake_agents(), FakeCarrier(), notifier, cast(Any, gate)))
-    yield notifier
-    gate.open.set()
-    notifier.close()
-
-
-def test_a_text_wakes_all_tasks_until_its_answer_is_on_the_phone(sessions: Sessions) -> None:
-    scene = Scene(sessions)
-    notifier = ThreadNotifier(4)
-    scene.rt = scene.woken_by(notifier)
-    notifier.answer_with(scene.rt)
-    for text in ("one", "two"):
-        scene.text(text)
-        scene.text(text, BOB)
-    until(lambda: not scene.waiting(), "nothing is due")
-    notifier.close()
-    for phone in (ANN, BOB):
-        assert "\n".join(scene.got(phone)).replace("You said: ", "") == "one\ntwo"
-
-
-def test_a_wake_up_that_waits_already_is_not_added_twice(notifier: ThreadNotifier, gate: Gate) -> None:
-    gate.open.clear()
-    notifier.wake(TURNS.task, 1)
-    until(lambda: gate.came == 1, "the only thread is busy")
-    for _ in range(5):
-        notifier.wake(TURNS.task, 2)
-    gate.open.set()
-    until(lambda: gate.came == 2, "one more has come")
-    notifier.wake(TURNS.task, 3)
-    until(lambda: gate.came == 3, "and then only the later wake-up")
-
-
-def test_texts_go_out_while_the_agent_keeps_every_turn_waiting(notifier: ThreadNotifier, gate: Gate) -> None:
-    gate.open.clear()
-    for row in (1, 2):
-        notifier.wake(TURNS.task, row)
-    until(lambda: gate.came == 1, "the only thread for turns is busy")
-    notifier.wake(DELIVERIES.task, 1)
-    until(lambda: gate.came == 2, "the delivery has come")
-
-
-def test_a_wake_up_for_a_row_in_work_runs_its_task_afterwards(notifier: ThreadNotifier, gate: Gate) -> None:
-    gate.open.clear()
-    notifier.wake(TURNS.task, 1)
-    until(lambda: gate.came == 1, "it is under way")
-    notifier.wake(TURNS.task, 1)
-    gate.open.set()
-    until(lambda: gate.came == 2, "the task has come again")
-
-
-def test_a_task_that_fails_is_logged_and_the_next_one_runs(
-    notifier: ThreadNotifier, gate: Gate, caplog: pytest.LogCaptureFixture
-) -> None:
-    gate.faults.append(RuntimeError("a bug"))
-    for row in (1, 2):
-        notifier.wake(TURNS.task, row)
-    until(lambda: gate.came == 2, "both have come")
-    notifier.close()
-    assert [(record.message, record.levelno) for record in caplog.records] == [("process_turns failed", logging.ERROR)]
-
-
-def test_at_the_end_what_is_under_way_is_finished_and_the_rest_is_dropped(notifier: ThreadNotifier, gate: Gate) -> None:
-    gate.open.clear()
-    for row in (1, 2, 3):
-        notifier.wake(TURNS.task, row)
-    until(lambda: gate.came == 1, "the first one is under way")
-    closing = threading.Thread(target=notifier.close)
-    closing.start()
-    until(lambda: not notifier.reachable(), "it is being closed")
-    assert closing.is_alive()
-    notifier.wake(TURNS.task, 4)
-    gate.open.set()
-    closing.join()
-    assert gate.came == 1
-
-
-def test_a_notifier_without_a_runtime_wakes_nothing() -> None:
-    notifier = ThreadNotifier(1)
-    assert not notifier.reachable()
-    notifier.wake(TURNS.task, 1)
-    notifier.close()
-    notifier.wake(TURNS.task, 1)
-
-
 # -- the clock -----------------------------------------------------------------------------------------------------
 
 
@@ -348,14 +222,3 @@ def test_the_clock_goes_on_when_the_database_is_back(sessions: Sessions, caplog:
     base = database(Away(sessions, 1, 2), scene.clock, scene.notifier.wake)  # type: ignore[arg-type]
     run_until(replace(scene.rt, database=base), lambda: scene.notifier.wakeups)
     assert "sweep failed" in caplog.text
-
-
-def test_two_clocks_wake_once(sessions: Sessions) -> None:
-    scene = forgotten(Scene(sessions))
-    one, other = Clock(scene.rt), Clock(scene.rt)
-    for clock in (one, other):
-        clock.start()
-    until(lambda: scene.rows(Conversation)[0].turn_notified_at == scene.clock(), "one of them has woken a worker")
-    for clock in (one, other):
-        clock.stop()
-    assert scene.notifier.wakeups == [(TURNS.task, scene.rows(Conversation)[0].id)]

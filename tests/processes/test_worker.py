@@ -20,7 +20,7 @@ import pytest
 
 from bridge.chats import ending
 from bridge.db.engine import Sessions
-from bridge.processes.broker import CLOCK_QUEUE, queue_name
+from bridge.processes.broker import CLOCK_QUEUE, LOOK, queue_name
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time
 from bridge.queues import conversation_queue
 from bridge.queues.timing import RENOTIFY_AFTER
@@ -39,7 +39,7 @@ SETTINGS = {
     "WORKER_CONCURRENCY": "7",
 }
 
-LOOK = """
+QUESTION = """
 import json
 from bridge.processes.worker import celery
 print(json.dumps({
@@ -53,7 +53,7 @@ print(json.dumps({
 
 CONF: dict[str, Any] = {
     "worker_pool": "threads",
-    "worker_concurrency": 7,
+    "worker_concurrency": 8,
     "worker_prefetch_multiplier": 1,
     "worker_hijack_root_logger": False,
     "worker_enable_remote_control": False,
@@ -77,15 +77,19 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the worker is set up to be."""
     folder = tmp_path_factory.mktemp("worker")
     looked = subprocess.run(
-        [sys.executable, "-c", LOOK % list(CONF)], cwd=folder, env=environment(SETTINGS), capture_output=True, text=True
+        [sys.executable, "-c", QUESTION % list(CONF)],
+        cwd=folder,
+        env=environment(SETTINGS),
+        capture_output=True,
+        text=True,
     )
     assert looked.returncode == 0, looked.stderr
     told: dict[str, Any] = json.loads(looked.stdout)
     return told
 
 
-def test_there_is_a_celery_task_for_every_task_and_for_every_job_of_the_clock(worker: dict[str, Any]) -> None:
-    assert sorted(worker["tasks"]) == sorted([*TASKS, *SCHEDULE])
+def test_there_is_a_celery_task_for_every_wake_up_and_for_every_job_of_the_clock(worker: dict[str, Any]) -> None:
+    assert sorted(worker["tasks"]) == sorted([LOOK, ending.TASK, *SCHEDULE])
 
 
 def test_the_clock_calls_for_each_part_of_the_upkeep_at_its_own_pace(worker: dict[str, Any]) -> None:
@@ -137,8 +141,8 @@ def test_a_call_of_the_clock_that_fails_leaves_the_way_free(scene: Scene) -> Non
 def test_each_task_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
     worker: dict[str, Any],
 ) -> None:
-    names = [CLOCK_QUEUE, *map(queue_name, TASKS)]
-    assert len(set(names)) == len(TASKS) + 1
+    names = [CLOCK_QUEUE, queue_name(LOOK), queue_name(ending.TASK)]
+    assert len(set(names)) == 3
     assert worker["queues"] == {name: [name, name] for name in names}
 
 

@@ -18,14 +18,16 @@ from bridge.db.models import UNSENT, CircuitBreaker, Message, MessageStatus, Tur
 from bridge.lib.phone import mask_numbers
 from bridge.maintenance import sweep
 from bridge.outbound import receipts
+from bridge.outbound.delivery.process import process_deliveries
 from bridge.providers.agents.contract import NewChat, RemoteChat
 from bridge.providers.agents.retell import errors
 from bridge.providers.carriers.contract import CarriedText, Delivery, OutgoingText, StatusReport
 from bridge.providers.carriers.twilio import errors as twilio_refusals
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.providers.http.client import Answer
-from bridge.queues import circuit_breakers
+from bridge.queues import circuit_breakers, conversation_queue
 from bridge.queues.circuit_breakers import LONGEST_PROBE, OpenCircuit, open_circuits
+from bridge.queues.conversation_queue import DELIVERIES, TURNS, ConversationQueue
 from bridge.web.app import build_web
 from tests.fakes import FakeAgent, fake_agents, fake_settings
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -58,6 +60,8 @@ def attempts(scene: Scene) -> int:
 @pytest.mark.parametrize("error", AGENT_AWAY, ids=str)
 def test_an_agent_that_serves_nobody_is_asked_by_one_probe_at_a_time(scene: Scene, error: RemoteError) -> None:
     scene.agent.fail("create_chat", error, times=1000)
+    scene.text("none", CARL)
+    scene.wake()  # turns that were claimed before the first error are asked too
     text_all(scene, "one")
     scene.work(seconds=100)
     assert 5 < attempts(scene) < 15
@@ -411,6 +415,17 @@ def test_an_account_that_is_refused_stops_all_agents_and_its_end_is_found_beside
     assert open_scopes(routed) == ["retell agent_wrong"]
 
 
+def found_after_a_sweep(scene: Scene, queue: ConversationQueue) -> list[int]:
+    """The conversations of which no worker was told, once a worker was told of all, and a sweep came by."""
+    conversation_queue.take_over(scene.rt.database, queue, 100)
+    scene.notifier.wakeups.clear()
+    sweep.sweep(scene.rt)
+    with scene.sessions() as session:
+        found = list(conversation_queue.find_unnotified(session, queue, 100, scene.clock()))
+    assert scene.notifier.wakeups == [(queue.task, each) for each in found[:1]]
+    return found
+
+
 @pytest.mark.parametrize("texted", [(NUMBER, WRONG), (WRONG, NUMBER)], ids=["default first", "route first"])
 @pytest.mark.parametrize(
     ("scope", "stopped"),
@@ -431,10 +446,8 @@ def test_the_probe_is_the_oldest_work_that_the_circuit_stops(
         routed.text("one", to=number)
         routed.clock.tick(1)
     trip_circuit(routed, scope, 0)
-    routed.notifier.wakeups.clear()
-    sweep.sweep(routed.rt)
-    oldest = [("process_turns", place) for place, number in enumerate(texted, start=1) if number in stopped][:1]
-    assert routed.notifier.wakeups == oldest
+    oldest = [place for place, number in enumerate(texted, start=1) if number in stopped][:1]
+    assert found_after_a_sweep(routed, TURNS) == oldest
     assert open_scopes(routed) == ([scope] if stopped else [])
 
 
@@ -605,9 +618,7 @@ def test_the_probe_of_a_sender_is_the_oldest_text_that_it_stops(
     with sending.sessions.begin() as session:
         session.execute(delete(CircuitBreaker))
     trip_circuit(sending, scope, 0)
-    sending.notifier.wakeups.clear()
-    sweep.sweep(sending.rt)
-    assert sending.notifier.wakeups == [("process_deliveries", (BAD, GOOD).index(number) + 1) for number in stopped[:1]]
+    assert found_after_a_sweep(sending, DELIVERIES) == [(BAD, GOOD).index(number) + 1 for number in stopped[:1]]
     assert open_scopes(sending) == ([mask_numbers(scope)] if stopped else [])
 
 
@@ -620,9 +631,8 @@ def circuit_of(scene: Scene, scope: str) -> CircuitBreaker | None:
 
 
 def knock(scene: Scene, conversation: int) -> None:
-    """A wake-up for its answers."""
-    scene.notifier.wakeups.append(("process_deliveries", conversation))
-    scene.wake()
+    """A worker that looks for its answers."""
+    process_deliveries(scene.rt, conversation)
 
 
 def test_a_text_that_is_given_up_untried_proves_nothing_about_the_account(sessions: Sessions) -> None:
@@ -657,9 +667,7 @@ def test_the_account_is_probed_by_a_text_that_no_other_circuit_stops(sending: Sc
         sending.wake()
         sending.clock.tick(1)
     sending.clock.tick(3)
-    sending.notifier.wakeups.clear()
-    sweep.sweep(sending.rt)
-    assert sending.notifier.wakeups[0] == ("process_deliveries", 2)
+    assert found_after_a_sweep(sending, DELIVERIES) == [2]
     sending.wake()
     assert open_scopes(sending) == [BAD_SHOWN]
     assert answers_from(sending, GOOD) == ["You said: one"]
