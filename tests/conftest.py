@@ -169,12 +169,11 @@ def _postgres_with_tables(postgres: Postgres) -> Iterator[Engine]:
 @pytest.fixture
 def postgresql_url(_postgres_with_tables: Engine) -> str:
     """PostgreSQL with the tables of the models, empty."""
-    # Deleting from small tables takes a tenth of the time that truncating them does.
+    # Deleting from small tables takes a tenth of the time that truncating them does. ALTER SEQUENCE would make a file.
+    emptied = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
+    numbered = [f"SELECT setval('{name}_id_seq', 1, false)" for name in sorted(NUMBERED)]
     with _postgres_with_tables.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
-            if table.name in NUMBERED:
-                connection.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
+        connection.exec_driver_sql("; ".join(emptied + numbered))
     return _postgres_with_tables.url.render_as_string(hide_password=False)
 
 
