@@ -7,6 +7,7 @@ that a failure: so the CI can't go green by having tested nothing. Addresses: ``
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -17,12 +18,13 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
 import hypothesis
 import pytest
@@ -35,6 +37,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Base
+from bridge.providers.carriers.contract import InboundText
 from testkit.places import Place, postgres_redis
 from testkit.servers import Certificate, Missing, Server, pgbouncer, redis_server
 
@@ -118,6 +121,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     for reason, times in Counter(str(report.longrepr[2]) for report in skipped).most_common():
         terminalreporter.write_line(f"not tested ({times}): {reason.removeprefix('Skipped: ')}", yellow=True)
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> Mapping[int, InboundText]:
+    """The inbound texts that exist, of those that are made during the test."""
+    made: WeakValueDictionary[int, InboundText] = WeakValueDictionary()
+    really, numbers = InboundText.__init__, itertools.count()
+
+    def noted(text: InboundText, *args: Any, **kwargs: Any) -> None:
+        really(text, *args, **kwargs)
+        made[next(numbers)] = text
+
+    monkeypatch.setattr(InboundText, "__init__", noted)
+    return made
 
 
 # --- databases ---------------------------------------------------------------------------------------------------
