@@ -85,8 +85,9 @@ hypothesis.settings.register_profile("bridge", deadline=None)
 hypothesis.settings.load_profile("bridge")
 
 
-LONG = ("test_crash", "test_bad_input", "test_story", "test_outages", "test_embedded")
-"""Files that take minutes. They run first, so that no process has one left at the end."""
+LONG = ("test_story", "test_outages", "test_crash", "test_bad_input", "test_embedded", "test_strangers", "test_broker")
+"""Files that take minutes. They run first, so that no process has one left at the end: at first those that wait most of
+the time in one process, beside those that need the processor."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
