@@ -17,7 +17,7 @@ demo: $(VENV)/installed  ## a bridge on this machine, with a pretended Twilio an
 	$(BIN)/bridge demo
 
 test: check  ## check, and run every test
-	$(BIN)/pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 5 --dist loadscope --no-loadscope-reorder
 
 check: $(VENV)/installed-dev  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from bridge.db.engine import Sessions, build_sessions
 from bridge.db.models import Base, Chat, CircuitBreaker, Message
+from bridge.processes.tasks import SCHEDULE
 from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
 from tests.databases import database
@@ -97,6 +98,9 @@ class MortalScene(Scene):
 
     DUE = earliest(*(queue.due_at for queue in QUEUES), Chat.due_at, CircuitBreaker.probe_at, Message.resend_at)
     """Chats to end, open circuits and texts to send again must not stay for ever either."""
+
+    STEP = SCHEDULE["sweep"][1].total_seconds()
+    """The clock's own, because thousands of lives wait for the sweeper."""
 
     def __init__(self, sessions: Sessions, fate: Fate, agent: FakeAgent, **settings: Any) -> None:
         super().__init__(sessions, agent=agent, **settings)
