@@ -287,8 +287,8 @@ def _tell(line: str) -> None:
 
 
 def _title(options: Options) -> str:
-    people = f"{options.texts} texts of {options.phones} phones"
-    return f"{options.setup}, agent at {options.agent}, {people}, seed {options.seed}"
+    load = f"{options.texts} texts of {options.phones} phones"
+    return f"{options.setup}, agent at {options.agent}, {load}, seed {options.seed}"
 
 
 def _as_interrupt(*_: object) -> None:

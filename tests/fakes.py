@@ -195,6 +195,8 @@ class FakeAgent:
         self.greeting = greeting
         self.item_ids = item_ids
         self.shows_items = shows_items
+        self.shows_last: int | None = None
+        """How many of its newest items a chat shows. ``None``: all."""
         self.hangs_up_on: set[str] = set()
         """Texts after whose answer the agent ends the chat."""
         self.thinks = False
@@ -313,7 +315,9 @@ class FakeAgent:
         return chat
 
     def _seen(self, chat: FakeChat) -> RemoteChat:
-        return RemoteChat(chat.id, chat.state, tuple(chat.items) if self.shows_items else None, chat.started_at)
+        hidden = 0 if self.shows_last is None else max(0, len(chat.items) - self.shows_last)
+        items = tuple(chat.items[hidden:]) if self.shows_items else None
+        return RemoteChat(chat.id, chat.state, items, chat.started_at)
 
     def _answer(self, text: str) -> list[Item]:
         items = [self._item(Speaker.AGENT, answer) for answer in self.answer(text)]

@@ -120,6 +120,14 @@ def test_a_chat_without_ids_may_hide_any_part_and_no_text_counts_as_missing(
         assert [item.content for item in found.answer] == ["the newest reply"]
 
 
+@pytest.mark.parametrize("last", range(1, 9))
+def test_the_same_exchange_once_more_is_told_from_the_one_before_it(last: int) -> None:
+    turns = [exchange("one", "1"), exchange("ok", "fine"), exchange("ok", "fine")]
+    before = bookmark(shown(turns))
+    assert find_turn(shown([*turns, exchange("ok", "fine")], last), before, "ok").received is not False
+    assert find_turn(shown(turns), before, "ok") == NOT_RECEIVED
+
+
 @given(TURNS, SPEECH)
 def test_a_late_reply_to_the_last_text_does_not_move_the_mark(before: list[tuple[str, list[Item]]], said: str) -> None:
     stands = advance(bookmark(chat(before, ids=False)), (), said)

@@ -9,7 +9,7 @@ the count alone would mislead.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -53,8 +53,8 @@ class Finding:
 HIDDEN = Finding(received=None)
 NOT_RECEIVED = Finding(received=False)
 
-_MARK = re.compile(r"#(?P<user>[0-9a-f]{16})(?P<agent>[0-9a-f]{16})?")
-"""Two digests: of the person's message, and of the first reply to it if there was one."""
+_MARK = re.compile(r"#(?P<all>[0-9a-f]{16})(?P<user>[0-9a-f]{16})(?P<agent>[0-9a-f]{16})?")
+"""Digests of all the person's messages, of the last one, and of the first reply to that one if there was one."""
 
 
 def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "") -> Finding:
@@ -80,18 +80,21 @@ def bookmark(items: Sequence[Item]) -> Bookmark:
     """Return the position at the end of a chat that shows all its items."""
     ids = [item.id for item in items if item.id]
     users = _users(items)
-    newest = ids[-1] if ids else _mark(items[users[-1] :]) if users else None
-    return Bookmark(len(users), newest)
+    if ids or not users:
+        return Bookmark(len(users), ids[-1] if ids else None)
+    return Bookmark(len(users), _mark(_digest_of_all(items[n].content for n in users), items[users[-1] :]))
 
 
 def advance(before: Bookmark, answer: Sequence[Item], content: str = "") -> Bookmark:
     """Return the position after one more message, ``content``, and this answer to it."""
     ids = [item.id for item in answer if item.id]
-    if ids:
-        return Bookmark(before.user_items + 1, ids[-1])
-    if before.last_item_id and not _mark_of(before):  # the provider has ids, and gave no item
-        return Bookmark(before.user_items + 1, before.last_item_id)
-    return Bookmark(before.user_items + 1, _mark([Item(Speaker.USER, content), *answer]) if content else None)
+    mark = _mark_of(before)
+    if ids or (before.last_item_id and not mark):  # the provider has ids, and perhaps gave no item
+        return Bookmark(before.user_items + 1, ids[-1] if ids else before.last_item_id)
+    if not content:
+        return Bookmark(before.user_items + 1)
+    together = _digest_of_all([content], mark["all"] if mark else "")
+    return Bookmark(before.user_items + 1, _mark(together, [Item(Speaker.USER, content), *answer]))
 
 
 def _start(items: Sequence[Item], before: Bookmark) -> int | None:
@@ -109,18 +112,18 @@ def _start(items: Sequence[Item], before: Bookmark) -> int | None:
 def _start_by_mark(items: Sequence[Item], user_items: int, mark: re.Match[str]) -> int | None:
     """Return the index behind the marked message, or ``None`` if it can't be told from others.
 
-    The message at the counted position is taken if it fits. Else the chat shows only its end: then the only message
-    that fits is taken. A chat that shows a single message does not tell whether that is the marked one or a newer one.
+    A chat that shows all the counted messages has the marked one at the counted position. Else the chat shows only its
+    end: then the only message that fits is taken. A single message may be the marked one, or a newer one that is equal.
     """
     users = _users(items)
-    counted = users[user_items - 1] if 0 < user_items <= len(users) else None
+    counted = users[:user_items]
     fit = [n for n in users if _fits(items[n:], mark)]
-    if counted is not None and counted in fit:
-        return counted + 1
+    if counted and counted[-1] in fit and _digest_of_all(items[n].content for n in counted) == mark["all"]:
+        return counted[-1] + 1
     if len(users) < 2:
         return None
     same = [n for n in users if _digest(items[n].content) == mark["user"]]
-    if not fit and same == [counted]:  # its reply is shown in other words
+    if not fit and len(counted) == user_items and same == counted[-1:]:  # its reply is shown in other words
         return same[0] + 1
     return fit[0] + 1 if len(fit) == 1 else None
 
@@ -133,9 +136,9 @@ def _mark_of(before: Bookmark) -> re.Match[str] | None:
     return _MARK.fullmatch(before.last_item_id or "")
 
 
-def _mark(turn: Sequence[Item]) -> str:
+def _mark(together: str, turn: Sequence[Item]) -> str:
     """Return the mark of a person's message, the first item, and of the first reply to it."""
-    return "#" + "".join(map(_digest, _words(turn)))
+    return "#" + together + "".join(map(_digest, _words(turn)))
 
 
 def _fits(turn: Sequence[Item], mark: re.Match[str]) -> bool:
@@ -152,6 +155,13 @@ def _words(turn: Sequence[Item]) -> Iterator[str]:
         if item.speaker is Speaker.AGENT:
             yield item.content
             return
+
+
+def _digest_of_all(messages: Iterable[str], before: str = "") -> str:
+    """Return the digest of a row of messages. ``before``: that of the messages before them."""
+    for words in messages:
+        before = _digest(f"{before} {_digest(words)}")
+    return before
 
 
 def _digest(words: str) -> str:
