@@ -153,5 +153,7 @@ def emptied(hasty_engine: Engine) -> Sessions:
 
 
 def empty_scene(hasty_engine: Engine, fate: Fate, answer: Callable[[str], list[str]], **settings: Any) -> MortalScene:
-    """Return a scene on empty tables."""
-    return MortalScene(emptied(hasty_engine), fate, FakeAgent(answer), **settings)
+    """Return a scene on empty tables. The agent has message ids if its provider has."""
+    provider = settings.get("agent_provider", "retell")
+    agent = FakeAgent(answer, provider=provider, item_ids=provider == "retell")
+    return MortalScene(emptied(hasty_engine), fate, agent, **settings)
