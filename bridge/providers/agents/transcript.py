@@ -113,7 +113,7 @@ def _start_by_mark(items: Sequence[Item], user_items: int, mark: re.Match[str]) 
     """Return the index behind the marked message, or ``None`` if it can't be told from others.
 
     A chat that shows all the counted messages has the marked one at the counted position. Else the chat shows only its
-    end: then the only message that fits is taken. A single message may be the marked one, or a newer one that is equal.
+    end: then the only message that fits counts. A single message may be the marked one, or a newer one that is equal.
     """
     users = _users(items)
     counted = users[:user_items]
