@@ -17,7 +17,7 @@ demo: $(VENV)/installed  ## a bridge on this machine, with a pretended Twilio an
 	$(BIN)/bridge demo
 
 test: check  ## check, and run every test
-	$(BIN)/pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 5 --dist loadscope --no-loadscope-reorder
 
 check: $(VENV)/installed-dev  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check
@@ -31,13 +31,14 @@ format: $(VENV)/installed-dev  ## mend what can be mended by itself
 
 SETUP ?= postgres-redis
 SEED ?= 1
+AGENT ?= retell
 LONG := --texts 10000 --faults 1250 --phones 500 --rate 8 --disaster-every 10
 
-chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite; SEED=2)
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED)
+chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite; AGENT=uponai, both; SEED=2)
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --agent $(AGENT) --seed $(SEED)
 
 chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and more than 1,000 faults
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --seed $(SEED) $(LONG)
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --agent $(AGENT) --seed $(SEED) $(LONG)
 
 side-by-side: $(VENV)/installed-dev bench/peer/node_modules  ## the peer, the tutorial's bridge and ours, measured (ARGS=…); see bench/README.md
 	$(BIN)/python -m bench.side_by_side $(ARGS)

@@ -89,6 +89,8 @@ class Options:
     """Seconds of load for each disaster. The other faults are the providers'."""
     setup: str
     bridge: str
+    agent: str
+    """Its provider. ``both``: Retell at the first number, UponAI at the second."""
     accepted_only: bool
     markdown: bool
     keep: bool
@@ -152,7 +154,7 @@ def _stage(
     proxies = Proxies({**place.ports, "agent": port_of_both, "carrier": port_of_both})
     stack.callback(proxies.close)
     port = free_port(HERE)
-    settings = _environment(place, proxies, simulator, port)
+    settings = _environment(place, proxies, simulator, port) | _agent(options.agent, simulator, proxies)
     simulator.webhook_url = f"{settings['PUBLIC_URL']}/twilio/inbound#rc=5&rp=5xx,ct,rt"
     lines = dict(line.split(": ", 1) for line in PROCFILES[bridge].read_text().splitlines())
     if place.sqlite:
@@ -182,13 +184,16 @@ def _environment(place: Place, proxies: Proxies, simulator: Simulator, port: int
         "TWILIO_AUTH_TOKEN": settings.auth_token,
         "TWILIO_API_BASE_URL": f"http://{HERE}:{proxies.ports['carrier']}",
         "TWILIO_NUMBERS": ",".join(settings.numbers),
-        "RETELL_API_KEY": settings.retell_api_key,
-        "RETELL_AGENT_ID": settings.agent_id,
-        "RETELL_BASE_URL": f"http://{HERE}:{proxies.ports['agent']}",
         "AGENT_TIMEOUT": f"{AGENT_TIMEOUT}s",
         "ANSWER_WITHIN": "1h",
         "SENDER_RATE": SENDER_RATE,
     }
+
+
+def _agent(provider: str, simulator: Simulator, proxies: Proxies) -> dict[str, str]:
+    address = f"http://{HERE}:{proxies.ports['agent']}"
+    settings = simulator.settings
+    return settings.agents_at_both(address) if provider == "both" else settings.agent_at(provider, address)
 
 
 def _play(bridge: str, options: Options, stage: Stage) -> Result:
@@ -262,7 +267,8 @@ def _tell(line: str) -> None:
 
 
 def _title(options: Options) -> str:
-    return f"{options.setup}, {options.texts} texts of {options.phones} phones, seed {options.seed}"
+    load = f"{options.texts} texts of {options.phones} phones"
+    return f"{options.setup}, agent at {options.agent}, {load}, seed {options.seed}"
 
 
 def _as_interrupt(*_: object) -> None:
@@ -279,12 +285,15 @@ def _options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--disaster-every", type=float, default=3.0, help="seconds: a minute has most kinds of them")
     parser.add_argument("--setup", choices=list(PLACES), default="postgres-redis")
     parser.add_argument("--bridge", choices=["ours", "tutorial", "both"], default="ours")
+    parser.add_argument("--agent", choices=["retell", "uponai", "both"], default="retell", help="its provider")
     parser.add_argument("--accepted-only", action="store_true", help="judge only texts that were answered with 200")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the ledger and the logs of a good run too")
     options = Options(**vars(parser.parse_args(arguments)))
     if options.setup == "up-sqlite" and options.bridge != "ours":
         parser.error("the tutorial's bridge needs a broker; choose another setup")
+    if options.agent != "retell" and options.bridge != "ours":
+        parser.error("the tutorial's bridge knows Retell only")
     return options
 
 

@@ -14,6 +14,7 @@ from bridge.db import migrate
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
 from bridge.processes import embedded
+from bridge.providers.agents.registry import AGENTS
 from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
 
@@ -98,13 +99,14 @@ def up(host: str, port: int) -> None:
     show_default=True,
     help="The phone's; the bridge itself takes a free one.",
 )
+@click.option("--agent", type=click.Choice(list(AGENTS)), default="retell", show_default=True, help="Its provider.")
 @click.option("--browser/--no-browser", default=True, help="Open the phone in a browser.")
-def demo(port: int, browser: bool) -> None:
+def demo(port: int, agent: str, browser: bool) -> None:
     """Text a simulated agent from a phone in your browser. Needs no account and no network."""
     from bridge.processes.demo import run
 
     logs.configure()
-    run(port, open_browser=browser)
+    run(port, agent, open_browser=browser)
 
 
 @main.command("end-stale")

@@ -13,7 +13,8 @@ from bridge.config import Settings
 from bridge.db.engine import SILENCE, build_engine, build_sessions
 from bridge.db.group_commit import GroupCommit
 from bridge.db.transaction import Database
-from bridge.providers.agents.routes import Agents, build_agents
+from bridge.providers.agents.registry import build_agents
+from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import Carrier
 from bridge.providers.carriers.registry import build_carrier
 from bridge.queues.heartbeat import Heartbeat

@@ -7,6 +7,7 @@ that a failure: so the CI can't go green by having tested nothing. Addresses: ``
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -17,12 +18,13 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
 import hypothesis
 import pytest
@@ -35,6 +37,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Base
+from bridge.providers.carriers.contract import InboundText
 from testkit.places import Place, postgres_redis
 from testkit.servers import Certificate, Missing, Server, pgbouncer, redis_server
 
@@ -82,8 +85,9 @@ hypothesis.settings.register_profile("bridge", deadline=None)
 hypothesis.settings.load_profile("bridge")
 
 
-LONG = ("test_crash", "test_bad_input", "test_story", "test_outages", "test_embedded")
-"""Files that take minutes. They run first, so that no process has one left at the end."""
+LONG = ("test_story", "test_outages", "test_crash", "test_bad_input", "test_embedded", "test_strangers", "test_broker")
+"""Files that take minutes. They run first, so that no process has one left at the end: at first those that wait most of
+the time in one process, beside those that need the processor."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -118,6 +122,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     for reason, times in Counter(str(report.longrepr[2]) for report in skipped).most_common():
         terminalreporter.write_line(f"not tested ({times}): {reason.removeprefix('Skipped: ')}", yellow=True)
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> Mapping[int, InboundText]:
+    """The inbound texts that exist, of those that are made during the test."""
+    made: WeakValueDictionary[int, InboundText] = WeakValueDictionary()
+    really, numbers = InboundText.__init__, itertools.count()
+
+    def noted(text: InboundText, *args: Any, **kwargs: Any) -> None:
+        really(text, *args, **kwargs)
+        made[next(numbers)] = text
+
+    monkeypatch.setattr(InboundText, "__init__", noted)
+    return made
 
 
 # --- databases ---------------------------------------------------------------------------------------------------
@@ -169,12 +190,11 @@ def _postgres_with_tables(postgres: Postgres) -> Iterator[Engine]:
 @pytest.fixture
 def postgresql_url(_postgres_with_tables: Engine) -> str:
     """PostgreSQL with the tables of the models, empty."""
-    # Deleting from small tables takes a tenth of the time that truncating them does.
+    # Deleting from small tables takes a tenth of the time that truncating them does. ALTER SEQUENCE would make a file.
+    emptied = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
+    numbered = [f"SELECT setval('{name}_id_seq', 1, false)" for name in sorted(NUMBERED)]
     with _postgres_with_tables.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
-            if table.name in NUMBERED:
-                connection.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
+        connection.exec_driver_sql("; ".join(emptied + numbered))
     return _postgres_with_tables.url.render_as_string(hide_password=False)
 
 

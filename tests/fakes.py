@@ -36,6 +36,14 @@ SETTINGS: dict[str, Any] = {
 }
 """The least that is valid."""
 
+UPONAI: dict[str, Any] = {
+    "agent_provider": "uponai",
+    "uponai_api_key": "token_of_the_workspace",
+    "uponai_workspace_id": 42,
+    "uponai_agent_id": "agent_u",
+}
+"""The settings that let UponAI answer at all numbers."""
+
 
 def fake_settings(**overrides: Any) -> Settings:
     """Valid settings, by field name; the environment is not asked."""
@@ -44,7 +52,8 @@ def fake_settings(**overrides: Any) -> Settings:
 
 def fake_agents(agent: Agent | None = None, settings: Settings | None = None) -> Agents:
     """The routes of the settings, all of which lead to this one provider."""
-    return Agents(settings or fake_settings(), {"retell": agent or FakeAgent()})
+    agent = agent or FakeAgent()
+    return Agents(settings or fake_settings(), {agent.provider: agent})
 
 
 class FakeClock:
@@ -182,8 +191,6 @@ class FakeAgent:
     ``answer`` makes the answers to a text; an echo in capitals would be ``lambda text: [text.upper()]``.
     """
 
-    provider = "retell"
-
     def __init__(
         self,
         answer: Callable[[str], list[str]] = lambda text: [f"You said: {text}"],
@@ -191,12 +198,16 @@ class FakeAgent:
         greeting: str = "",
         item_ids: bool = True,
         shows_items: bool = True,
+        provider: str = "retell",
         now: Callable[[], datetime] | None = None,
     ) -> None:
+        self.provider = provider
         self.answer = answer
         self.greeting = greeting
         self.item_ids = item_ids
         self.shows_items = shows_items
+        self.shows_last: int | None = None
+        """How many of its newest items a chat shows. ``None``: all."""
         self.hangs_up_on: set[str] = set()
         """Texts after whose answer the agent ends the chat."""
         self.thinks = False
@@ -315,7 +326,9 @@ class FakeAgent:
         return chat
 
     def _seen(self, chat: FakeChat) -> RemoteChat:
-        return RemoteChat(chat.id, chat.state, tuple(chat.items) if self.shows_items else None, chat.started_at)
+        hidden = 0 if self.shows_last is None else max(0, len(chat.items) - self.shows_last)
+        items = tuple(chat.items[hidden:]) if self.shows_items else None
+        return RemoteChat(chat.id, chat.state, items, chat.started_at)
 
     def _answer(self, text: str) -> list[Item]:
         items = [self._item(Speaker.AGENT, answer) for answer in self.answer(text)]

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from bridge.db.engine import Sessions, build_sessions
 from bridge.db.models import Base, Chat, CircuitBreaker, Message
+from bridge.processes.tasks import SCHEDULE
 from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
 from tests.databases import database
@@ -98,6 +99,9 @@ class MortalScene(Scene):
     DUE = earliest(*(queue.due_at for queue in QUEUES), Chat.due_at, CircuitBreaker.probe_at, Message.resend_at)
     """Chats to end, open circuits and texts to send again must not stay for ever either."""
 
+    STEP = SCHEDULE["sweep"][1].total_seconds()
+    """The clock's own, because thousands of lives wait for the sweeper."""
+
     def __init__(self, sessions: Sessions, fate: Fate, agent: FakeAgent, **settings: Any) -> None:
         super().__init__(sessions, agent=agent, **settings)
         self.rt = replace(
@@ -149,5 +153,7 @@ def emptied(hasty_engine: Engine) -> Sessions:
 
 
 def empty_scene(hasty_engine: Engine, fate: Fate, answer: Callable[[str], list[str]], **settings: Any) -> MortalScene:
-    """Return a scene on empty tables."""
-    return MortalScene(emptied(hasty_engine), fate, FakeAgent(answer), **settings)
+    """Return a scene on empty tables. The agent has message ids if its provider has."""
+    provider = settings.get("agent_provider", "retell")
+    agent = FakeAgent(answer, provider=provider, item_ids=provider == "retell")
+    return MortalScene(emptied(hasty_engine), fate, agent, **settings)

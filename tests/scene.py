@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 
 from bridge.db.models import Base, Worker
 from bridge.db.transaction import Database, Sessions
@@ -58,8 +58,10 @@ class FakeHeartbeat:
 
     def beat(self) -> None:
         if not self.stopped:
+            mine = update(Worker).where(Worker.id == self.worker).values(last_heartbeat_at=self._clock())
             with self._sessions.begin() as session:
-                session.merge(Worker(id=self.worker, last_heartbeat_at=self._clock()))
+                if not session.connection().execute(mine).rowcount:
+                    session.add(Worker(id=self.worker, last_heartbeat_at=self._clock()))
 
 
 def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
@@ -72,6 +74,9 @@ class Scene:
 
     DUE = earliest(*(queue.due_at for queue in QUEUES))
     """The moments at which something must still happen."""
+
+    STEP = 1.0
+    """Seconds from one sweep to the next while something is due."""
 
     def __init__(self, sessions: Sessions, agent: FakeAgent | None = None, **settings: Any) -> None:
         self.clock = FakeClock()
@@ -141,9 +146,12 @@ class Scene:
             return [moment for moment in session.execute(self.DUE).one() if moment]
 
     def _until_next(self, due: list[datetime]) -> float:
-        """Return the seconds to the next event: a queue comes due, or the sweeper repeats a wake-up."""
+        """Return the seconds to the next event: a queue comes due, or the sweeper repeats a wake-up.
+
+        What is due already waits for one of the next sweeps.
+        """
         ahead = [(moment - self.clock()).total_seconds() for moment in due]
-        return min([20.0, *(max(1.0, seconds) for seconds in ahead)])
+        return min([20.0, *(max(self.STEP, seconds) for seconds in ahead)])
 
     def restart(self) -> None:
         """Replace the process by another one. Its work in hand and its wake-ups are lost."""

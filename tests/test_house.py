@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic.fields import FieldInfo
 
-from bridge.config import Settings, parse_duration, variable_names
+from bridge.config import NEEDED_BY, Settings, parse_duration, variable_names
 from tests.fakes import SETTINGS
 from tests.retired_words import HOT_PATH, KEPT, kept, retired, split
 
@@ -74,7 +74,16 @@ def one(unit: str) -> timedelta:
 def row(name: str, field: FieldInfo) -> str:
     names = ", else ".join(f"`{variable}`" for variable in variable_names(name))
     default = "**must be set**" if field.is_required() else shown(field.default)
+    if name in NEEDED_BY:
+        default = f"**must be set** for `{NEEDED_BY[name]}`"
     return f"| {names} | {default} | {field.description} |"
+
+
+def needed() -> set[str]:
+    """What must be set where all other settings have their defaults."""
+    provider = Settings.model_fields["agent_provider"].default
+    of_the_provider = {name for name, owner in NEEDED_BY.items() if owner == provider}
+    return of_the_provider | {name for name, field in Settings.model_fields.items() if field.is_required()}
 
 
 def test_the_readme_tells_every_setting_as_it_is() -> None:
@@ -91,7 +100,7 @@ def test_the_example_of_a_dotenv_file_names_every_setting_and_nothing_else() -> 
 
 def test_the_example_of_a_dotenv_file_leaves_open_exactly_what_must_be_set() -> None:
     named = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert sorted(named) == sorted(name.upper() for name, field in Settings.model_fields.items() if field.is_required())
+    assert sorted(named) == sorted(name.upper() for name in needed())
 
 
 # --- the documents -----------------------------------------------------------------------------------------------
@@ -440,7 +449,7 @@ def test_the_platform_asks_for_all_but_what_it_knows_and_what_hardly_anybody_cha
     left_out = {name.upper() for name in Settings.model_fields} - APP["env"].keys()
     assert left_out == {
         *("DATABASE_URL", "BROKER_URL", "REDIS_TLS_VERIFY", "TWILIO_API_BASE_URL", "RETELL_BASE_URL"),
-        *("AGENT_PROVIDER", "RETELL_AGENT_VERSION", "TWILIO_AUTH_TOKEN_SECONDARY"),
+        *("UPONAI_BASE_URL", "RETELL_AGENT_VERSION", "TWILIO_AUTH_TOKEN_SECONDARY"),
         *("AGENT_TIMEOUT", "METRICS_OPEN", "WORKER_CONCURRENCY"),
     }
 

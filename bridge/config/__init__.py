@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 
 from bridge.config.faults import SettingsError, environment, faults_of, found_in, or_exit, variable_names
 from bridge.config.proxies import faults_of_proxies
@@ -42,10 +43,12 @@ from bridge.config.values import (
     TlsVerify,
     Version,
     parse_duration,
+    providers_named,
 )
 from bridge.lib.keywords import HELP_WORDS, START_WORDS, STOP_WORDS, ExtraWords, letters_of
 
 __all__ = [
+    "ACCOUNTS",
     "DEBOUNCE_AT_MOST",
     "DEFAULT_FALLBACK_REPLY",
     "DEFAULT_HELP_REPLY",
@@ -56,6 +59,7 @@ __all__ = [
     "DEFAULT_TOO_LONG_REPLY",
     "EXAMPLE_ROUTES",
     "LONGEST",
+    "NEEDED_BY",
     "WEB_THREADS",
     "DatabaseSettings",
     "Route",
@@ -81,6 +85,18 @@ EXTRA_WORDS = {
     "extra_help_words": HELP_WORDS,
 }
 """The words to which each of these settings adds."""
+
+ACCOUNTS: dict[str, tuple[str, ...]] = {
+    "retell": ("retell_api_key",),
+    "uponai": ("uponai_api_key", "uponai_workspace_id"),
+}
+"""The settings without which a provider can't be called."""
+
+NEEDED_BY = {
+    **{name: provider for provider, account in ACCOUNTS.items() for name in account},
+    **{f"{provider}_agent_id": provider for provider in ACCOUNTS},
+}
+"""The settings that must be set if ``AGENT_PROVIDER`` is this provider."""
 
 WEB_THREADS = 8
 """Threads of each process that answers requests. A webhook waits for one commit and nothing else."""
@@ -115,9 +131,8 @@ class DatabaseSettings(BaseModel):
 
     @classmethod
     def _called(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return the addresses of the providers."""
-        fields = {name: field for name, field in cls.model_fields.items() if name.endswith("_base_url")}
-        return [str(values.get(name, field.default)) for name, field in fields.items()]
+        """Return the addresses that the bridge calls through a proxy, if there is one."""
+        return []
 
 
 class Settings(DatabaseSettings):
@@ -156,11 +171,21 @@ class Settings(DatabaseSettings):
     )
 
     agent_provider: Provider = Field("retell", description="the provider of the chat agent")
-    retell_api_key: Secret = Field(description="the key with the webhook badge in the dashboard")
-    retell_agent_id: AgentId = Field(description="a chat agent, not a voice agent")
+    agent_routes: Routes = Field({}, description="JSON: the numbers that have another agent")
+    retell_api_key: Secret | None = Field(
+        None, validate_default=True, description="the key with the webhook badge in the dashboard"
+    )
+    retell_agent_id: AgentId | None = Field(None, validate_default=True, description="a chat agent, not a voice agent")
     retell_agent_version: Version = Field("latest_published", description="a number, a tag, latest or latest_published")
     retell_base_url: HttpAddress = Field("https://api.retellai.com", description="Retell's API")
-    agent_routes: Routes = Field({}, description="JSON: the numbers that have another agent")
+    uponai_api_key: Secret | None = Field(
+        None, validate_default=True, description="a token, from the profile settings at app.uponai.com"
+    )
+    uponai_workspace_id: int | None = Field(
+        None, ge=1, le=2**53, validate_default=True, description="the number of the workspace"
+    )
+    uponai_agent_id: AgentId | None = Field(None, validate_default=True, description="a chat agent of this workspace")
+    uponai_base_url: HttpAddress = Field("https://api.upon-ai.com", description="UponAI's API")
 
     agent_timeout: Duration = Field(
         timedelta(seconds=120), description="the longest time that one answer of the agent may take"
@@ -251,6 +276,17 @@ class Settings(DatabaseSettings):
             raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
         return secret
 
+    @field_validator(*NEEDED_BY)
+    @classmethod
+    def _is_there_if_needed(cls, value: object, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        owner, named = NEEDED_BY[name], providers_named(None, info.data.get("agent_routes", {}))
+        if value is None and info.data.get("agent_provider") == owner:
+            raise PydanticKnownError("missing")
+        if value is None and name in ACCOUNTS[owner] and owner in named:
+            raise ValueError(f"is not set, and AGENT_ROUTES names an agent at {owner}; set it")
+        return value
+
     @field_validator("redis_tls_verify")
     @classmethod
     def _is_what_happens(cls, verify: bool | str, info: ValidationInfo) -> bool | str:
@@ -290,11 +326,25 @@ class Settings(DatabaseSettings):
     @property
     def default_route(self) -> Route:
         """Return the agent for a number that ``AGENT_ROUTES`` does not name."""
-        return Route(
-            provider=self.agent_provider,
-            agent_id=self.retell_agent_id,
-            agent_version=self.retell_agent_version,
-        )
+        agents: dict[str, dict[str, str | None]] = {
+            "retell": {"agent_id": self.retell_agent_id, "agent_version": self.retell_agent_version},
+            "uponai": {"agent_id": self.uponai_agent_id},
+        }
+        return Route.model_validate({"provider": self.agent_provider, **agents[self.agent_provider]})
+
+    @property
+    def providers(self) -> list[str]:
+        """Return the agent providers that can be called, whether or not a route names them."""
+        return [name for name, account in ACCOUNTS.items() if all(getattr(self, field) for field in account)]
+
+    @classmethod
+    def _called(cls, values: Mapping[str, Any]) -> list[str]:
+        """Leave out the providers that no route names and that have no account."""
+        named = providers_named(values.get("agent_provider", "retell"), values.get("agent_routes", {}))
+        known = {name for name, account in ACCOUNTS.items() if all(values.get(field) for field in account)}
+        idle = {f"{name}_base_url" for name in ACCOUNTS.keys() - named - known}
+        fields = {name: field for name, field in cls.model_fields.items() if name.endswith("_base_url")}
+        return [str(values.get(name, field.default)) for name, field in fields.items() if name not in idle]
 
     @property
     def signing_tokens(self) -> tuple[str, ...]:

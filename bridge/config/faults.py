@@ -25,6 +25,7 @@ _PLAIN_WORDS = {
     "string_too_long": "is too long; the most is {max_length} characters",
     "string_type": "is not a text; put it in quotes",
     "int_parsing": "is not a whole number; write digits",
+    "int_parsing_size": "has too many digits",
     "float_parsing": "is not a number; write digits, such as 0.5 or 75",
     "finite_number": "is not a number; write digits, such as 0.5 or 75",
     "bool_parsing": "is neither true nor false; write one of them",

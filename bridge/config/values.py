@@ -11,7 +11,18 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from psycopg.pq import Conninfo
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -226,7 +237,7 @@ ServiceSid = Annotated[str, Visible, AfterValidator(_sid("MG"))]
 Secret = Annotated[SecretStr, Field(min_length=1), Visible]
 AgentId = Annotated[str, Field(min_length=1, max_length=200), Visible]
 Version = Annotated[str, Field(min_length=1), Visible, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
-Provider = Literal["retell"]
+Provider = Literal["retell", "uponai"]
 
 EXAMPLE_ROUTES = '{"+15550001111": {"provider": "retell", "agent_id": "agent_x"}}'
 
@@ -240,5 +251,22 @@ class Route(BaseModel):
     agent_id: AgentId
     agent_version: Version = "latest_published"
 
+    @field_validator("agent_version")
+    @classmethod
+    def _can_be_chosen(cls, version: str, info: ValidationInfo) -> str:
+        if info.data.get("provider") == "uponai":
+            raise ValueError("can't be chosen at uponai; remove it")
+        return version
+
 
 Routes = Annotated[dict[str, Route], BeforeValidator(_routes)]
+
+_ROUTES: TypeAdapter[dict[str, Route]] = TypeAdapter(Routes)
+
+
+def providers_named(default: object, routes: object) -> set[object]:
+    """Return the provider of AGENT_PROVIDER and those of AGENT_ROUTES, as far as these can be read."""
+    try:
+        return {default, *(route.provider for route in _ROUTES.validate_python(routes).values())}
+    except ValidationError:
+        return {default}

@@ -226,7 +226,7 @@ class Chat(Base):
     user_items: Mapped[int] = mapped_column(Integer, server_default="0")
     """How many of the person's messages the chat holds, as far as known."""
     last_item_id: Mapped[str | None] = mapped_column(String(255))
-    """The id of the newest known item, if the provider has ids for its items."""
+    """The id of the newest known item. If the provider has no ids: the mark of ``providers.agents.transcript``."""
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often the provider has failed in this chat since its last answer, while it served others."""
 

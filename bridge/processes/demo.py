@@ -23,13 +23,15 @@ HOST = "127.0.0.1"
 """This machine only: the demo has no login."""
 
 
-def run(port: int, *, open_browser: bool) -> None:
+def run(port: int, agent: str, *, open_browser: bool) -> None:
     """Serve the phone on this port, and the bridge itself on a free one, until Ctrl-C."""
-    providers = SimulatorSettings(auth_token=secrets.token_hex(16), retell_api_key=secrets.token_hex(16))
+    tokens = [secrets.token_hex(16) for _ in range(3)]
+    providers = SimulatorSettings(auth_token=tokens[0], retell_api_key=tokens[1], uponai_api_key=tokens[2])
     simulator = Simulator(providers)
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder, serve(simulator, HOST, port) as address:
         own_port = embedded.free_port(HOST)
-        settings = _settings(providers, address, f"http://{HOST}:{own_port}", Path(folder))
+        own = f"http://{HOST}:{own_port}"
+        settings = _settings(providers, address, own, Path(folder), providers.agent_at(agent, address))
         with embedded.running(settings, HOST, own_port) as (rt, server):
             simulator.webhook_url = f"{settings.public_url}/twilio/inbound#rc=5&rp=5xx,ct,rt"
             simulator.watch = lambda: _watch(rt)
@@ -37,19 +39,16 @@ def run(port: int, *, open_browser: bool) -> None:
             embedded.serve_until_told(server)
 
 
-def _settings(providers: SimulatorSettings, address: str, own: str, folder: Path) -> Settings:
+def _settings(providers: SimulatorSettings, address: str, own: str, folder: Path, agent: dict[str, str]) -> Settings:
     """Return settings as an operator would set them, but for the simulated providers."""
     return Settings.load(
-        environ={},
+        environ=agent,
         database_url=f"sqlite:///{folder / 'bridge.sqlite3'}",
         public_url=own,
         twilio_account_sid=providers.account_sid,
         twilio_auth_token=providers.auth_token,
         twilio_numbers=providers.number,
         twilio_api_base_url=address,
-        retell_api_key=providers.retell_api_key,
-        retell_agent_id=providers.agent_id,
-        retell_base_url=address,
         agent_timeout="15s",  # short, so that a viewer sees the timeout of a slow agent
     )
 

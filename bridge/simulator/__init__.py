@@ -1,10 +1,10 @@
-"""A simulated Twilio and a simulated Retell agent, for the demo, the tests and the load runs.
+"""A simulated Twilio and a simulated agent, at Retell and at UponAI, for the demo, the tests and the load runs.
 
     simulator = Simulator(SimulatorSettings(webhook_url="http://127.0.0.1:8080/twilio/inbound"))
     with serve(simulator) as address:
         simulator.phones.text("+15551230001", "hello")
 
-The bridge runs against ``address`` unchanged: it is the base of both providers' APIs. ``simulator.ledger`` records all
+The bridge runs against ``address`` unchanged: it is the base of all providers' APIs. ``simulator.ledger`` records all
 events, and ``judge`` decides what they prove. The simulator imports nothing of the bridge.
 """
 

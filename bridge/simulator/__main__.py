@@ -30,7 +30,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     """Add one option for each plain setting."""
-    parser = argparse.ArgumentParser(prog="python -m bridge.simulator", description="A pretend Twilio and Retell.")
+    parser = argparse.ArgumentParser(prog="python -m bridge.simulator", description="A pretend Twilio and chat agent.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
     for field in fields(SimulatorSettings):

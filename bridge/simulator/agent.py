@@ -1,6 +1,6 @@
 """The memory of the simulated agent: its chats, the turns that it received, and its answers.
 
-``retell_api`` serves its API. ``receptionist`` makes its answers.
+``retell_api`` and ``uponai_api`` serve it. ``receptionist`` makes its answers.
 """
 
 from __future__ import annotations

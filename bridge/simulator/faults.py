@@ -1,6 +1,6 @@
 """The table of the faults, and the switchboard that decides when one strikes.
 
-The fault itself happens where the call is served: in ``retell_api``, ``twilio_api``, ``dispatch``, ``postman`` and
+The fault itself happens where the call is served: in ``chat_api``, ``twilio_api``, ``dispatch``, ``postman`` and
 ``reporter``.
 """
 

@@ -19,18 +19,20 @@ from bridge.simulator.control import Control
 from bridge.simulator.retell_api import RetellApi
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.twilio_api import TwilioApi
+from bridge.simulator.uponai_api import UponAIApi
 
 _POLL = 0.02
 """Seconds until the server notices that it must stop."""
 
 
 def build_app(simulator: Simulator) -> Flask:
-    """Build one app with both providers' APIs, the phone page and the runner's calls."""
+    """Build one app with the APIs of all providers, the phone page and the runner's calls."""
     app = Flask(__name__)
     app.before_request(_for_this_machine)
     settings, faults, changes = simulator.settings, simulator.faults, simulator.changes
     app.register_blueprint(TwilioApi(settings, simulator.carrier, faults, changes, simulator.dispatch).blueprint())
     app.register_blueprint(RetellApi(settings, simulator.agent, faults, changes).blueprint())
+    app.register_blueprint(UponAIApi(settings, simulator.agent, faults, changes).blueprint())
     app.register_blueprint(Control(simulator).blueprint())
     return app
 

@@ -1,7 +1,8 @@
-"""The settings of a simulated Twilio account and a simulated Retell agent."""
+"""The settings of a simulated Twilio account and of a simulated agent at Retell and at UponAI."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ Watch = Callable[[], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class SimulatorSettings:
-    """One account with its numbers, one agent, and their behaviour."""
+    """One account with its numbers, one agent that two providers offer, and their behaviour."""
 
     account_sid: str = "AC" + "0" * 32
     auth_token: str = "simulated_auth_token"  # noqa: S105 - opens nothing
@@ -48,6 +49,15 @@ class SimulatorSettings:
 
     retell_api_key: str = "key_simulated"
     agent_id: str = "agent_simulated"
+    uponai_api_key: str = "token_simulated"
+    uponai_workspace_id: int = 42
+    uponai_agent_id: str = "agent_at_uponai"
+    uponai_passes_roles_on: bool = False
+    """Show all roles of the provider below UponAI, such as ``agent`` and tool calls. Else the documented two."""
+    uponai_messages_shown: int | None = None
+    """How many of the newest messages a chat shows. ``None``: all."""
+    uponai_ended_status: int = 409
+    """The status with which an ended chat refuses a message."""
     events_url: str | None = None
     """The address for ``chat_started``, ``chat_ended`` and ``chat_analyzed``. ``None``: no announcements."""
     silence_seconds: float = 3600.0
@@ -71,6 +81,33 @@ class SimulatorSettings:
     """With the same seed, random faults strike in the same order."""
     watch: Watch | None = None
     clock: Callable[[], float] = time.time
+
+    def agent_at(self, provider: str, address: str) -> dict[str, str]:
+        """Return the environment in which a bridge has this agent at all numbers. ``address``: of the provider."""
+        return {
+            "retell": {
+                "RETELL_API_KEY": self.retell_api_key,
+                "RETELL_AGENT_ID": self.agent_id,
+                "RETELL_BASE_URL": address,
+            },
+            "uponai": {
+                "AGENT_PROVIDER": "uponai",
+                "UPONAI_API_KEY": self.uponai_api_key,
+                "UPONAI_WORKSPACE_ID": str(self.uponai_workspace_id),
+                "UPONAI_AGENT_ID": self.uponai_agent_id,
+                "UPONAI_BASE_URL": address,
+            },
+        }[provider]
+
+    def agents_at_both(self, address: str) -> dict[str, str]:
+        """Do the same with the agent of Retell at the first number and that of UponAI at all others."""
+        uponai = {"provider": "uponai", "agent_id": self.uponai_agent_id}
+        return {
+            **self.agent_at("uponai", address),
+            **self.agent_at("retell", address),
+            "AGENT_PROVIDER": "retell",
+            "AGENT_ROUTES": json.dumps(dict.fromkeys(self.more_numbers, uponai)),
+        }
 
     @property
     def numbers(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The simulator: a Twilio account, a Retell agent and all phones, connected. All state is in memory."""
+"""The simulator: a Twilio account, an agent and all phones, connected. All state is in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHECK_EVERY = 0.02
 
 
 class Simulator:
-    """Both providers and the people. Thread-safe; ``serve`` puts it on the network."""
+    """All providers and the people. Thread-safe; ``serve`` puts it on the network."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings

@@ -88,7 +88,7 @@ def _complete(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> Answer | Not
             raise
         return NotReceived(error)
     ended = any(item.ends_chat for item in items)
-    answer = Answer(chat, items, advance(chat.bookmark, items), ended)
+    answer = Answer(chat, items, advance(chat.bookmark, items, claimed.content), ended)
     return answer if answer.texts or ended else _silent(rt, answer)
 
 

@@ -53,7 +53,7 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
     if found.answered and not no_more and items != claimed.items_at_last_check:
         return RetryAt("the agent may still be answering", rt.now() + STABLE_FOR, items_at_last_check=items)
     if found.answered or (no_more and found.replied) or (ended and found.hung_up):
-        return Answer(claimed.chat, found.answer, advance(claimed.chat.bookmark, found.answer), ended)
+        return Answer(claimed.chat, found.answer, advance(claimed.chat.bookmark, found.answer, claimed.content), ended)
     if found.received is False:
         return _ask_again(rt, claimed, ended)
     if found.received and ended:

@@ -16,6 +16,7 @@ from bridge.config import (
     DEFAULT_MEDIA_REPLY,
     LONGEST,
     DatabaseSettings,
+    Route,
     ServerSettings,
     Settings,
     SettingsError,
@@ -283,7 +284,11 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         ("TWILIO_MESSAGING_SERVICE_SID", "MG0", "does not look right; it is MG and 32 digits or letters from a to f"),
         ("ALLOWED_COUNTRIES", "USA,CA,+1", NO_COUNTRIES),
         ("ALLOWED_COUNTRIES", "001,ZZ", NO_COUNTRIES),
-        ("AGENT_PROVIDER", "eliza", "is not one of the choices; write 'retell' (the provider of the chat agent)"),
+        (
+            "AGENT_PROVIDER",
+            "eliza",
+            "is not one of the choices; write 'retell' or 'uponai' (the provider of the chat agent)",
+        ),
     ],
 )
 def test_a_fault_is_told_in_plain_words(variable: str, text: str, words: str) -> None:
@@ -329,6 +334,79 @@ def test_all_faults_are_told_at_once() -> None:
     ]
 
 
+# --- the provider of the agent -----------------------------------------------------------------------------------
+
+NO_AGENT = {name: text for name, text in ENOUGH.items() if not name.startswith("RETELL_")}
+UPONAI = {
+    "AGENT_PROVIDER": "uponai",
+    "UPONAI_API_KEY": "token",
+    "UPONAI_WORKSPACE_ID": "42",
+    "UPONAI_AGENT_ID": "agent_u",
+}
+TO_UPONAI = '{"+15550003333": {"provider": "uponai", "agent_id": "agent_x"}}'
+TO_RETELL = TO_UPONAI.replace("uponai", "retell")
+NO_KEY_THERE = "UPONAI_API_KEY is not set, and AGENT_ROUTES names an agent at uponai; set it"
+NO_WORKSPACE_THERE = "UPONAI_WORKSPACE_ID is not set, and AGENT_ROUTES names an agent at uponai; set it"
+
+
+def test_the_settings_of_the_provider_that_is_not_chosen_may_be_missing() -> None:
+    settings = Settings.load(NO_AGENT | UPONAI)
+    assert settings.default_route == Route(provider="uponai", agent_id="agent_u")
+    assert settings.providers == ["uponai"]
+    assert (settings.uponai_workspace_id, settings.uponai_base_url) == (42, "https://api.upon-ai.com")
+    assert Settings.load(ENOUGH).default_route == Route(provider="retell", agent_id="agent_1")
+    assert Settings.load(ENOUGH).providers == ["retell"]
+
+
+def test_the_provider_that_was_chosen_before_is_still_called_while_its_key_is_there() -> None:
+    settings = Settings.load(ENOUGH | UPONAI)
+    assert (settings.default_route.provider, settings.providers) == ("uponai", ["retell", "uponai"])
+
+
+def test_everything_that_the_chosen_provider_needs_is_told_at_once() -> None:
+    assert faults_of(NO_AGENT | {"AGENT_PROVIDER": "uponai", "STALE_AFTER": "soon"}) == [
+        "UPONAI_API_KEY is not set; set it (a token, from the profile settings at app.uponai.com)",
+        "UPONAI_WORKSPACE_ID is not set; set it (the number of the workspace)",
+        "UPONAI_AGENT_ID is not set; set it (a chat agent of this workspace)",
+        f"STALE_AFTER {NO_DURATION}",
+    ]
+
+
+def test_a_route_to_a_provider_needs_its_account_and_no_agent_for_all_numbers() -> None:
+    routed = ENOUGH | {"AGENT_ROUTES": TO_UPONAI}
+    assert faults_of(routed) == [NO_KEY_THERE, NO_WORKSPACE_THERE]
+    account = {name: UPONAI[name] for name in ("UPONAI_API_KEY", "UPONAI_WORKSPACE_ID")}
+    assert Settings.load(routed | account).providers == ["retell", "uponai"]
+    assert faults_of(NO_AGENT | UPONAI | {"AGENT_ROUTES": TO_RETELL}) == [
+        "RETELL_API_KEY is not set, and AGENT_ROUTES names an agent at retell; set it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mine", "is not a whole number; write digits"),
+        ("4.2", "is not a whole number; write digits"),
+        ("0", "is too small; the least is 1"),
+        ("9" * 30, "is too large; the most is 9007199254740992"),
+        ("9" * 5000, "has too many digits"),
+    ],
+)
+def test_a_workspace_that_is_no_number_is_told_beside_all_other_faults(text: str, words: str) -> None:
+    told = faults_of(NO_AGENT | UPONAI | {"UPONAI_WORKSPACE_ID": text, "UPONAI_API_KEY": "", "PUBLIC_URL": "x"})
+    assert told == [
+        f"PUBLIC_URL {NO_ADDRESS}",
+        "UPONAI_API_KEY is not set; set it (a token, from the profile settings at app.uponai.com)",
+        f"UPONAI_WORKSPACE_ID {words} (the number of the workspace)",
+    ]
+
+
+def test_where_the_provider_itself_is_wrong_no_other_setting_is_asked_for() -> None:
+    assert faults_of(NO_AGENT | {"AGENT_PROVIDER": "eliza"}) == [
+        "AGENT_PROVIDER is not one of the choices; write 'retell' or 'uponai' (the provider of the chat agent)"
+    ]
+
+
 @pytest.mark.parametrize("half", [{"TWILIO_API_KEY": "SK" + "0" * 32}, {"TWILIO_API_SECRET": "s"}])
 def test_half_a_key_is_a_fault(half: dict[str, str]) -> None:
     assert faults_of(ENOUGH | half) == [BOTH]
@@ -359,9 +437,17 @@ def test_no_fault_shows_a_value(variable: str) -> None:
 
 
 def test_the_settings_print_no_secret() -> None:
-    secrets = ("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_API_SECRET", "RETELL_API_KEY", "ADMIN_TOKEN")
+    secrets = (
+        "TWILIO_AUTH_TOKEN",
+        "TWILIO_AUTH_TOKEN_SECONDARY",
+        "TWILIO_API_SECRET",
+        "RETELL_API_KEY",
+        "UPONAI_API_KEY",
+    )
     addresses = {"DATABASE_URL": f"postgres://u:{SECRET}@h/d", "REDIS_URL": f"redis://:{SECRET}@h"}
-    environ = ENOUGH | dict.fromkeys(secrets, SECRET) | addresses | {"TWILIO_API_KEY": "SK" + "0" * 32}
+    environ = (
+        ENOUGH | dict.fromkeys((*secrets, "ADMIN_TOKEN"), SECRET) | addresses | {"TWILIO_API_KEY": "SK" + "0" * 32}
+    )
     assert SECRET not in repr(ServerSettings.load(environ))
 
 

@@ -120,6 +120,17 @@ def test_a_proxy_by_which_nobody_goes_may_be_anything() -> None:
         Settings.load(ENVIRON | {"HTTP_PROXY": "socks://x", "RETELL_BASE_URL": "http://retell.inside"})
 
 
+def test_the_proxy_of_a_provider_that_is_not_called_may_be_anything() -> None:
+    proxies = {"HTTP_PROXY": "socks://x"}
+    inside = {"UPONAI_BASE_URL": "http://uponai.inside"}
+    Settings.load(ENVIRON | proxies | inside)
+    account = {"UPONAI_API_KEY": "token", "UPONAI_WORKSPACE_ID": "42"}
+    route = {"AGENT_ROUTES": '{"+15550003333": {"provider": "uponai", "agent_id": "agent_x"}}'}
+    for named in (account, account | route):
+        with pytest.raises(SettingsError, match=r"^HTTP_PROXY names a SOCKS proxy"):
+            Settings.load(ENVIRON | proxies | inside | named)
+
+
 def test_a_front_door_says_it_in_a_sentence(tmp_path: Path) -> None:
     told = run([sys.executable, "-m", "bridge", "up"], tmp_path, ENVIRON | {"HTTPS_PROXY": "socks5://127.0.0.1:9050"})
     assert told.returncode == 2

@@ -171,11 +171,14 @@ def test_an_address_that_can_not_be_is_refused(up: Up, option: str, code: int, w
 # -- bridge demo ---------------------------------------------------------------------------------------------------
 
 
-def test_the_demo_shows_a_phone_and_answers_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("agent", ["retell", "uponai"])
+def test_the_demo_shows_a_phone_and_answers_it(tmp_path: Path, agent: str) -> None:
     port = free_port(HERE)
     processes = Processes(tmp_path, {"TMPDIR": str(tmp_path)})
     try:
-        demo = processes.start("demo", [sys.executable, "-m", "bridge", "demo", "--no-browser", "--port", str(port)])
+        demo = processes.start(
+            "demo", [sys.executable, "-m", "bridge", "demo", "--no-browser", "--port", str(port), "--agent", agent]
+        )
         demo.until_it_says("The phone is at")
         with httpx.Client(base_url=f"http://{HERE}:{port}") as browser:
             assert browser.get("/").status_code == 200

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from bridge.providers.agents.contract import Agent, ChatState, NewChat, Speaker
+from bridge.providers.agents.registry import AGENTS
 from bridge.providers.agents.retell.client import Retell
+from bridge.providers.agents.transcript import NOT_RECEIVED, advance, bookmark, find_turn
+from bridge.providers.agents.uponai.client import UponAI
 from bridge.providers.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve
-from tests.fakes import FakeAgent, fake_settings
+from tests.fakes import UPONAI, FakeAgent, fake_settings
 from tests.vendor import closed_port
 
 ABOUT = NewChat(1, "+15551230001", "+15550001111")
@@ -39,8 +42,8 @@ class Stage(Protocol):
 
 
 class FakeStage:
-    def __init__(self, greeting: str = "") -> None:
-        self._agent = FakeAgent(greeting=greeting)
+    def __init__(self, greeting: str = "", *, item_ids: bool = True) -> None:
+        self._agent = FakeAgent(greeting=greeting, item_ids=item_ids)
         self._agent.hangs_up_on = {BYE}
         self.agent: Agent = self._agent
 
@@ -66,16 +69,32 @@ SIMULATED = {
 }
 
 
-class RetellStage:
-    def __init__(self, simulator: Simulator, address: str) -> None:
-        self._simulator = simulator
-        self.agent: Agent = Retell.from_settings(
-            fake_settings(
-                retell_base_url=address,
-                retell_api_key=simulator.settings.retell_api_key,
-                retell_agent_id=simulator.settings.agent_id,
-            )
+def retell(simulator: Simulator, address: str) -> Agent:
+    return Retell.from_settings(
+        fake_settings(
+            retell_base_url=address,
+            retell_api_key=simulator.settings.retell_api_key,
+            retell_agent_id=simulator.settings.agent_id,
         )
+    )
+
+
+def uponai(simulator: Simulator, address: str) -> Agent:
+    return UponAI.from_settings(
+        fake_settings(
+            agent_provider="uponai",
+            uponai_base_url=address,
+            uponai_api_key=simulator.settings.uponai_api_key,
+            uponai_workspace_id=simulator.settings.uponai_workspace_id,
+            uponai_agent_id=simulator.settings.uponai_agent_id,
+        )
+    )
+
+
+class SimulatedStage:
+    def __init__(self, agent: Agent, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self.agent = agent
 
     def end(self, chat_id: str) -> None:
         chat = self._simulator.agent.get(chat_id)
@@ -95,15 +114,28 @@ class RetellStage:
 NewStage = Callable[..., Stage]
 
 
-@pytest.fixture(params=["fake", "retell"])
+FAKES = {"fake": True, "fake without ids": False}
+
+ADAPTERS: dict[str, tuple[Callable[[Simulator, str], Agent], dict[str, Any]]] = {
+    "retell": (retell, {}),
+    "uponai": (uponai, {}),
+    "uponai with the roles of the provider below": (uponai, {"uponai_passes_roles_on": True}),
+    "uponai with another refusal of ended chats": (uponai, {"uponai_ended_status": 502}),
+}
+
+WITH_IDS = ["fake", "retell"]
+
+
+@pytest.fixture(params=[*FAKES, *ADAPTERS])
 def new_stage(request: pytest.FixtureRequest) -> Iterator[NewStage]:
     with ExitStack() as stack:
 
         def build(greeting: str = "") -> Stage:
-            if request.param == "fake":
-                return FakeStage(greeting)
-            simulator = Simulator(SimulatorSettings(greeting=greeting))
-            stage = RetellStage(simulator, stack.enter_context(serve(simulator)))
+            if request.param in FAKES:
+                return FakeStage(greeting, item_ids=FAKES[request.param])
+            adapter, settings = ADAPTERS[request.param]
+            simulator = Simulator(SimulatorSettings(greeting=greeting, **settings))
+            stage = SimulatedStage(adapter(simulator, stack.enter_context(serve(simulator))), simulator)
             stack.callback(stage.agent.close)
             return stage
 
@@ -159,12 +191,27 @@ def test_what_is_said_is_heard_once_and_what_is_answered_stands_in_the_chat(stag
     assert [item for item in shown if item.speaker is not Speaker.USER] == [*first, *second]
 
 
+@pytest.mark.parametrize("new_stage", WITH_IDS, indirect=True)
 def test_every_item_has_a_name_of_its_own(stage: Stage) -> None:
     chat = stage.agent.create_chat(ABOUT)
     stage.agent.complete(chat.id, "hello")
     ids = [item.id for item in stage.agent.get_chat(chat.id).items or ()]
     assert None not in ids
     assert len(set(ids)) == len(ids) > 1
+
+
+@pytest.mark.parametrize("new_stage", sorted({*FAKES, *ADAPTERS} - {*WITH_IDS}), indirect=True)
+def test_a_turn_is_found_in_a_chat_whose_items_have_no_names(stage: Stage) -> None:
+    """By the position that was counted without looking, and by the words."""
+    chat = stage.agent.create_chat(ABOUT)
+    before = bookmark(chat.items or ())
+    for said in ("hello", "hello", "book a table"):
+        assert find_turn(stage.agent.get_chat(chat.id).items, before, said) == NOT_RECEIVED
+        answer = stage.agent.complete(chat.id, said)
+        found = find_turn(stage.agent.get_chat(chat.id).items, before, said)
+        assert (found.received, found.answer) == (True, answer)
+        before = advance(before, answer, said)
+    assert {item.id for item in stage.agent.get_chat(chat.id).items or ()} == {None}
 
 
 def test_two_chats_do_not_hear_each_other(stage: Stage) -> None:
@@ -281,8 +328,10 @@ def test_the_ongoing_chats_can_be_listed_alone(stage: Stage) -> None:
     assert {chat.state for chat in page.chats} == {ChatState.ONGOING}
 
 
-def test_an_agent_that_is_away_has_heard_nothing() -> None:
-    agent = Retell.from_settings(fake_settings(retell_base_url=f"http://127.0.0.1:{closed_port()}"))
+@pytest.mark.parametrize("provider", ["retell", "uponai"])
+def test_an_agent_that_is_away_has_heard_nothing(provider: str) -> None:
+    nobody = f"http://127.0.0.1:{closed_port()}"
+    agent = AGENTS[provider](fake_settings(**UPONAI | {"retell_base_url": nobody, "uponai_base_url": nobody}))
     for call in CALLS.values():
         with pytest.raises(NotReached):
             call(agent, "chat_1")

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from bridge.config import Route
 from bridge.providers.agents.contract import ChatState, Item, NewChat, Speaker
+from bridge.providers.agents.registry import build_agents
 from bridge.providers.agents.retell import parse
 from bridge.providers.agents.retell.client import Retell
 from bridge.providers.agents.retell.errors import BY_STATUS
-from bridge.providers.agents.routes import build_agents
 from bridge.providers.errors import (
     AccountRefused,
     ChatEnded,

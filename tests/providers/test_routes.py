@@ -10,7 +10,8 @@ import pytest
 from bridge.config import EXAMPLE_ROUTES, Route, Settings, SettingsError
 from bridge.db.engine import Sessions
 from bridge.db.models import Chat, ChatStatus
-from bridge.providers.agents.routes import Agents, build_agents, scopes
+from bridge.providers.agents.registry import build_agents
+from bridge.providers.agents.routes import Agents, scopes
 from bridge.providers.errors import OutcomeUnknown
 from tests.fakes import SETTINGS, fake_settings
 from tests.scene import ANN, NUMBER, Scene
@@ -66,7 +67,10 @@ def test_what_is_no_object_is_told_with_an_example(text: str) -> None:
     [
         ('{"provider": "retell"}', ["agent_id is not set; set it"]),
         ('{"agent_id": "agent_x"}', ["provider is not set; set it"]),
-        ('{"provider": "eliza", "agent_id": "agent_x"}', ["provider is not one of the choices; write 'retell'"]),
+        (
+            '{"provider": "eliza", "agent_id": "agent_x"}',
+            ["provider is not one of the choices; write 'retell' or 'uponai'"],
+        ),
         ('{"provider": "retell", "agent_id": ""}', ["agent_id is empty; set it"]),
         ('{"provider": "retell", "agent_id": 7}', ["agent_id is not a text; put it in quotes"]),
         ('{"provider": "retell", "agent_id": null}', ["agent_id is not a text; put it in quotes"]),
@@ -86,6 +90,10 @@ def test_what_is_no_object_is_told_with_an_example(text: str) -> None:
             '{"provider": "retell", "agent_id": "a", "agent_id": "b"}',
             ["a field appears twice; keep one"],
         ),
+        (
+            '{"provider": "uponai", "agent_id": "agent_x", "agent_version": "3"}',
+            ["agent_version can't be chosen at uponai; remove it"],
+        ),
         ('"agent_x"', ["provider is not set; set it", "agent_id is not set; set it"]),
         ("[]", ["provider is not set; set it", "agent_id is not set; set it"]),
     ],
@@ -103,7 +111,7 @@ def test_all_faults_are_told_at_once_also_those_of_other_settings() -> None:
         "AGENT_ROUTES at its entry 1 (…): provider is not set; set it",
         "AGENT_ROUTES at its entry 1 (…): agent_id is not set; set it",
         "AGENT_ROUTES at its entry 1 (…): this is not a phone number; write it like +15550001111",
-        "AGENT_ROUTES at its entry 3 (+1555…22): provider is not one of the choices; write 'retell'",
+        "AGENT_ROUTES at its entry 3 (+1555…22): provider is not one of the choices; write 'retell' or 'uponai'",
         "AGENT_ROUTES at its entry 3 (+1555…22): agent_id is empty; set it",
         "AGENT_ROUTES at its entry 3 (+1555…22): this number appears twice; keep one",
         "REPLY_DEBOUNCE is not a duration; write a number and a unit, such as 90s, 15m, 24h or 90d",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ def test_a_bookmark_that_is_advanced_turn_by_turn_stands_where_the_chat_does(
         items = chat(turns[: n + 1], ids=ids)
         found = find_turn(items, stands)
         assert found.received
-        stands = advance(stands, found.answer)
+        stands = advance(stands, found.answer, turns[n][0])
     assert find_turn(chat(turns, ids=ids), stands) == NOT_RECEIVED
 
 
@@ -73,6 +74,80 @@ def test_words_that_somebody_else_said_in_the_chat_are_not_taken_for_ours(
     now = chat([*before, ("somebody else's", [foreign]), ("ours", [ours])], ids=ids)
     found = find_turn(now, bookmark(chat(before, ids=ids)), "ours")
     assert [item.content for item in found.answer] == ["to us"]
+
+
+def exchange(said: str, *replies: str) -> list[Item]:
+    return [Item(Speaker.USER, said), *(Item(Speaker.AGENT, reply) for reply in replies)]
+
+
+DISTINCT = [[*exchange("one", "1"), Item(Speaker.OTHER, "a tool")], exchange("two"), exchange("ok", "3", "and more")]
+
+
+def shown(turns: Sequence[Sequence[Item]], last: int | None = None) -> list[Item]:
+    """The newest items, as many as the chat shows."""
+    items = [item for turn in turns for item in turn]
+    return items if last is None else items[max(0, len(items) - last) :]
+
+
+@pytest.mark.parametrize("last", range(3, 9))
+def test_a_chat_without_ids_that_shows_only_its_end_is_read_by_its_words(last: int) -> None:
+    before = bookmark(shown(DISTINCT))
+    now = shown([*DISTINCT, exchange("four", "4")], last)
+    found = find_turn(now, before, "four")
+    known = any(item.content == "ok" for item in now)
+    assert found.received is (True if known else None)
+    assert [item.content for item in found.answer] == (["4"] if known else [])
+
+
+@pytest.mark.parametrize("last", range(1, 7))
+def test_a_chat_without_ids_that_hides_its_beginning_is_not_said_to_lack_a_text_that_it_shows(last: int) -> None:
+    """The person has sent the same text twice, so that its words alone do not tell the two apart."""
+    turns = [exchange("a", "1"), exchange("ok", "2")]
+    before = bookmark(shown(turns))
+    assert find_turn(shown([*turns, exchange("ok", "3")], last), before, "ok").received is not False
+
+
+@given(TURNS.filter(bool), SPEECH, st.integers(1, 20))
+def test_a_chat_without_ids_may_hide_any_part_and_no_text_counts_as_missing(
+    turns: list[tuple[str, list[Item]]], said: str, last: int
+) -> None:
+    replied = [(words, [Item(Speaker.AGENT, f"reply {n}"), *rest]) for n, (words, rest) in enumerate(turns)]
+    old = chat(replied, ids=False)
+    now = chat([*replied, (said, [Item(Speaker.AGENT, "the newest reply")])], ids=False)
+    found = find_turn(now[-last:], bookmark(old), said)
+    assert found.received is not False
+    if found.received:
+        assert [item.content for item in found.answer] == ["the newest reply"]
+
+
+@pytest.mark.parametrize("last", range(1, 9))
+def test_the_same_exchange_once_more_is_told_from_the_one_before_it(last: int) -> None:
+    turns = [exchange("one", "1"), exchange("ok", "fine"), exchange("ok", "fine")]
+    before = bookmark(shown(turns))
+    assert find_turn(shown([*turns, exchange("ok", "fine")], last), before, "ok").received is not False
+    assert find_turn(shown(turns), before, "ok") == NOT_RECEIVED
+
+
+@given(TURNS, SPEECH)
+def test_a_late_reply_to_the_last_text_does_not_move_the_mark(before: list[tuple[str, list[Item]]], said: str) -> None:
+    stands = advance(bookmark(chat(before, ids=False)), (), said)
+    late = chat([*before, (said, [Item(Speaker.AGENT, "late")])], ids=False)
+    assert find_turn(late, stands, "next") == NOT_RECEIVED
+    assert find_turn([*late, *exchange("next", "yes")], stands, "next").answer == (Item(Speaker.AGENT, "yes"),)
+
+
+def test_blanks_that_the_provider_changes_do_not_matter_to_a_mark() -> None:
+    stands = advance(Bookmark(), [Item(Speaker.AGENT, "Hello,\n  you ")], "hi  there\n")
+    assert find_turn(exchange("hi there", "Hello, you"), stands) == NOT_RECEIVED
+
+
+def test_a_reply_that_is_shown_in_other_words_does_not_hide_the_chat() -> None:
+    stands = advance(Bookmark(1), [Item(Speaker.AGENT, "one"), Item(Speaker.AGENT, "two")], "hi")
+    assert find_turn([*exchange("hello", "yes?"), *exchange("hi", "one\ntwo")], stands) == NOT_RECEIVED
+
+
+def test_an_answer_without_items_keeps_the_id_of_a_provider_that_has_ids() -> None:
+    assert advance(Bookmark(1, "m2"), (), "hi") == Bookmark(2, "m2")
 
 
 def test_an_answer_counts_only_without_an_open_tool_call() -> None:

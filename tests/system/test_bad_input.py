@@ -43,8 +43,9 @@ from bridge.db.models import (
 )
 from bridge.maintenance import catch_up
 from bridge.processes.demo import _watch
-from bridge.providers.agents.contract import NewChat
+from bridge.providers.agents.contract import Agent, NewChat
 from bridge.providers.agents.retell.client import Retell
+from bridge.providers.agents.uponai.client import Account, UponAI
 from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery, OutgoingText
 from bridge.providers.carriers.twilio.client import Twilio
 from bridge.providers.errors import OutcomeUnknown, Refused, RemoteError
@@ -63,7 +64,8 @@ EXAMPLES = 10_000
 SHARES = {
     "inbound": {"sqlite": 2200, "postgresql": 100},
     "status": {"sqlite": 800, "postgresql": 100},
-    "retell": {"none": 2000},
+    "retell": {"none": 1400},
+    "uponai": {"none": 600},
     "twilio": {"none": 1900},
     "turns": {"sqlite": 90, "postgresql": 30},
     "deliveries": {"sqlite": 90, "postgresql": 30},
@@ -471,6 +473,33 @@ def retell(desk: Desk) -> Retell:
     )
 
 
+uponai_messages = st.lists(
+    nasty.spoilt({"role": "assistant", "content": "What else?", "name": None, "tool_calls": []})
+    | nasty.spoilt({"role": "assistant", "content": "", "tool_calls": [{"type": "end_call", "name": "end_call"}]})
+    | nasty.values,
+    max_size=4,
+)
+uponai_chats = nasty.spoilt({"chatId": "chat_new", "status": "ongoing", "startedAt": "2026-11-02T12:00:00Z"}).flatmap(
+    lambda chat: uponai_messages.map(lambda said: {"messages": said, "endedAt": None, **chat})
+)
+uponai_answers = st.lists(
+    nasty.answers(
+        nasty.spoilt({"messages": []}, at_most=1) | uponai_messages.map(lambda said: {"messages": said}), [200, 201]
+    )
+    | nasty.answers(uponai_chats, [200, 201])
+    | nasty.answers(uponai_chats.map(lambda chat: {"data": [chat], "pagination_key": "k"}), [200])
+    | nasty.answers(
+        nasty.spoilt({"error": {"message": "Chat already ended"}, "detail": "no"}), [400, 404, 409, 422, 502]
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def _uponai(request: httpx.Request) -> tuple[int, Any]:
+    return 200, {"chatId": "chat_1", "status": "ended", "messages": [], "data": []}
+
+
 def must_fit_the_tables(value: Any) -> None:
     """Every word and number of it, however deep."""
     if isinstance(value, str):
@@ -507,7 +536,7 @@ def must_be_read(call: Callable[[], Any], *private: str) -> None:
 
 
 ABOUT = NewChat(7, ANN, NUMBER, "User: my word is 4711\nAgent: hello")
-RETELL: dict[str, Callable[[Retell], Any]] = {
+CALLS: dict[str, Callable[[Agent], Any]] = {
     "create": lambda agent: agent.create_chat(ABOUT),
     "complete": lambda agent: agent.complete("chat_1", SAID),
     "get": lambda agent: agent.get_chat("chat_1"),
@@ -523,9 +552,22 @@ def test_whatever_retell_answers_is_a_value_that_fits_or_an_error() -> None:
     def check(example: tuple[str, list[tuple[int, bytes]]]) -> None:
         call, told = example
         desk.told = list(told)
-        must_be_read(lambda: RETELL[call](agent), SAID, ANN, KEY)
+        must_be_read(lambda: CALLS[call](agent), SAID, ANN, KEY)
 
-    for_all("retell", "none", st.tuples(st.sampled_from(list(RETELL)), retell_answers), check)
+    for_all("retell", "none", st.tuples(st.sampled_from(list(CALLS)), retell_answers), check)
+    agent.close()
+
+
+def test_whatever_uponai_answers_is_a_value_that_fits_or_an_error() -> None:
+    desk = Desk(_uponai)
+    agent = UponAI(Account(KEY, 42, "agent_1", OURS, 120), desk.transport)
+
+    def check(example: tuple[str, list[tuple[int, bytes]]]) -> None:
+        call, told = example
+        desk.told = list(told)
+        must_be_read(lambda: CALLS[call](agent), SAID, ANN, KEY)
+
+    for_all("uponai", "none", st.tuples(st.sampled_from(list(CALLS)), uponai_answers), check)
     agent.close()
 
 

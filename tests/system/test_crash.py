@@ -33,7 +33,7 @@ from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, Refused
 from bridge.runtime import Runtime
 from bridge.turns.values import GIVE_UP_AFTER
-from tests.fakes import fake_settings
+from tests.fakes import UPONAI, fake_settings
 from tests.mortal import Fate, MortalScene, empty_scene
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -43,10 +43,15 @@ def line_by_line(said: str) -> list[str]:
 
 
 def act(
-    hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None] = lambda scene: None, *, later: str = "c"
+    hasty_engine: Engine,
+    fate: Fate,
+    prepare: Callable[[Scene], None] = lambda scene: None,
+    *,
+    later: str = "c",
+    **settings: Any,
 ) -> MortalScene:
     """Texts of one person: two that wait together, and those that come later."""
-    scene = empty_scene(hasty_engine, fate, line_by_line)
+    scene = empty_scene(hasty_engine, fate, line_by_line, **settings)
     prepare(scene)
     scene.text("a")
     scene.text("b")
@@ -85,11 +90,11 @@ def nothing_is_left(scene: Scene) -> None:
 
 
 def lost_answer(scene: Scene) -> None:
-    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), received=True)
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider=scene.agent.provider), received=True)
 
 
 def lost_question(scene: Scene) -> None:
-    scene.agent.fail("complete", OutcomeUnknown("cut", provider="retell"), received=False)
+    scene.agent.fail("complete", OutcomeUnknown("cut", provider=scene.agent.provider), received=False)
 
 
 def lost_receipt(scene: Scene) -> None:
@@ -101,7 +106,7 @@ def lost_text(scene: Scene) -> None:
 
 
 def busy_providers(scene: Scene) -> None:
-    scene.agent.fail("complete", RateLimited("busy", provider="retell", status=429, retry_after=2))
+    scene.agent.fail("complete", RateLimited("busy", provider=scene.agent.provider, status=429, retry_after=2))
     scene.carrier.fail("send", RateLimited("busy", provider="twilio", status=429, retry_after=2))
 
 
@@ -112,7 +117,7 @@ def chat_that_ends(scene: Scene) -> None:
 def lost_look(scene: Scene) -> None:
     lost_answer(scene)
     lost_receipt(scene)
-    scene.agent.fail("get_chat", OutcomeUnknown("cut", provider="retell"))
+    scene.agent.fail("get_chat", OutcomeUnknown("cut", provider=scene.agent.provider))
     scene.carrier.fail("sent_to", OutcomeUnknown("cut", provider="twilio"))
 
 
@@ -142,6 +147,18 @@ def test_no_death_beside_a_fault_loses_or_doubles_anything(
     judge(act(hasty_engine, whole, fault))
     for n in before(whole):
         judge(act(hasty_engine, Fate(n), fault))
+
+
+@pytest.mark.parametrize("fault", [lost_answer, lost_question], ids=lambda fault: fault.__name__)
+def test_without_message_ids_no_death_beside_a_fault_loses_or_doubles_anything(
+    hasty_engine: Engine, fault: Callable[[Scene], None]
+) -> None:
+    whole = Fate()
+    judge(act(hasty_engine, whole, fault, **UPONAI))
+    for n in before(whole):
+        scene = act(hasty_engine, Fate(n), fault, **UPONAI)
+        judge(scene)
+        assert {row.provider for row in scene.rows(Chat)} == {"uponai"}
 
 
 def test_no_two_deaths_lose_or_double_anything(hasty_engine: Engine) -> None:
@@ -509,6 +526,16 @@ def test_no_death_in_a_play_loses_or_doubles_anything(hasty_engine: Engine, play
         perform(hasty_engine, Fate(n), play)
 
 
+def test_without_message_ids_no_death_in_a_chat_that_was_closed_loses_or_doubles_anything(
+    hasty_engine: Engine,
+) -> None:
+    play = Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE, settings=UPONAI)
+    whole = Fate()
+    perform(hasty_engine, whole, play)
+    for n in before(whole):
+        perform(hasty_engine, Fate(n), play)
+
+
 def perform(hasty_engine: Engine, fate: Fate, play: Play) -> None:
     scene = empty_scene(hasty_engine, fate, line_by_line, **play.settings)
     play.acts(scene)
@@ -564,8 +591,9 @@ def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:
         lost_answer(scene)
         scene.agent.get_chat = lambda chat_id: scene.agent._seen(replace(scene.agent.chats[chat_id], items=[]))  # type: ignore[method-assign]
 
-    with pytest.raises(AssertionError):
-        judge(act(hasty_engine, Fate(), blind))
+    for settings in ({}, UPONAI):
+        with pytest.raises(AssertionError):
+            judge(act(hasty_engine, Fate(), blind, **settings))
 
 
 LEFT = [

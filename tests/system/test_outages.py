@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy.engine import make_url
 
+from bridge.processes.gunicorn_conf import NUMBERS
 from bridge.simulator.ledger import Event, Received, Sent
 from testkit.places import Place
 from testkit.servers import Server
@@ -133,8 +134,14 @@ def test_the_same_behind_a_pooler_which_goes_away_itself(
     survives(pooled_bridge, {**own_servers.servers, "pooler": own_pooler.server}, POOLED)
 
 
+def every_web_process(bridge: Standing) -> bool:
+    """Return whether the web has begun all its processes. It is ready with the first one."""
+    return bridge.only("web").output.count("Booting worker with pid") == NUMBERS["WEB_CONCURRENCY"][0]
+
+
 def survives(bridge: Standing, servers: dict[str, Server], outages: list[tuple[str, signal.Signals]]) -> None:
     """One after the other."""
+    until(lambda: every_web_process(bridge), "every web process is there")
     before = processes(bridge)
     with texting(bridge, bridge.people(12)) as said:
         for name, how in outages:

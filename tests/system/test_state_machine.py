@@ -7,9 +7,10 @@ text once, and every answer must have been sent once, in order, to its own phone
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -23,22 +24,22 @@ from bridge.outbound import receipts
 from bridge.processes.tasks import TASKS
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, RemoteError
-from tests.fakes import FakeAgent
+from tests.fakes import UPONAI, FakeAgent
 from tests.scene import NUMBER, Scene
 
 PHONES = [f"+1555123{n:04}" for n in range(3)]
 
-CUT = OutcomeUnknown("cut", provider="retell")
-AGENT_FAULTS: list[tuple[str, RemoteError, bool]] = [
-    ("complete", CUT, True),
-    ("complete", CUT, False),
-    ("complete", RateLimited("busy", provider="retell", status=429, retry_after=3), False),
-    ("complete", AccountRefused("no key", provider="retell", status=401), False),
-    ("create_chat", CUT, False),
-    ("create_chat", NotReached("refused", provider="retell"), False),
-    ("get_chat", CUT, False),
-    ("get_chat", AccountRefused("no key", provider="retell", status=401), False),
+AGENT_FAULTS: list[tuple[str, Callable[[str], RemoteError], bool]] = [
+    ("complete", lambda provider: OutcomeUnknown("cut", provider=provider), True),
+    ("complete", lambda provider: OutcomeUnknown("cut", provider=provider), False),
+    ("complete", lambda provider: RateLimited("busy", provider=provider, status=429, retry_after=3), False),
+    ("complete", lambda provider: AccountRefused("no key", provider=provider, status=401), False),
+    ("create_chat", lambda provider: OutcomeUnknown("cut", provider=provider), False),
+    ("create_chat", lambda provider: NotReached("refused", provider=provider), False),
+    ("get_chat", lambda provider: OutcomeUnknown("cut", provider=provider), False),
+    ("get_chat", lambda provider: AccountRefused("no key", provider=provider, status=401), False),
 ]
+"""A method, the error that it raises by the name of the provider, and whether the agent has received the text."""
 LOST = OutcomeUnknown("cut", provider="twilio", status=500)
 CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
     ("send", LOST, True),
@@ -55,14 +56,20 @@ MORE: dict[str, Any] = {"twilio_numbers": (NUMBER,), "stale_after": "20s"}
 
 class Bridge(RuleBasedStateMachine):
     engine: Engine
+    provider: Mapping[str, Any]
+    """The settings of the agent's provider."""
 
     @initialize(debounce=st.sampled_from([None, "3s"]), rate=st.sampled_from([None, "0.2"]))
     def begin(self, debounce: str | None, rate: str | None) -> None:
         with self.engine.begin() as connection:
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
-        agent = FakeAgent(lambda said: [f"re: {line}" for line in said.split("\n")])
-        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_debounce=debounce, sender_rate=rate, **MORE)
+        more = MORE | self.provider
+        name = more.get("agent_provider", "retell")
+        agent = FakeAgent(
+            lambda said: [f"re: {line}" for line in said.split("\n")], provider=name, item_ids=name == "retell"
+        )
+        self.scene = Scene(build_sessions(self.engine), agent=agent, reply_debounce=debounce, sender_rate=rate, **more)
         self.numbers = itertools.count()
         self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
         self.missed: dict[str, list[str]] = {phone: [] for phone in PHONES}
@@ -101,9 +108,9 @@ class Bridge(RuleBasedStateMachine):
         stale_chats.end_stale(self.scene.rt)
 
     @rule(fault=st.sampled_from(AGENT_FAULTS))
-    def agent_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
+    def agent_fails(self, fault: tuple[str, Callable[[str], RemoteError], bool]) -> None:
         method, error, received = fault
-        self.scene.agent.fail(method, error, received=received)
+        self.scene.agent.fail(method, error(self.scene.agent.provider), received=received)
 
     @rule(fault=st.sampled_from(CARRIER_FAULTS))
     def carrier_fails(self, fault: tuple[str, RemoteError, bool]) -> None:
@@ -191,11 +198,14 @@ class Bridge(RuleBasedStateMachine):
         return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone]})]
 
 
-def test_whatever_happens_in_whatever_order_nothing_is_lost_or_doubled(hasty_engine: Engine) -> None:
-    Bridge.engine = hasty_engine
+@pytest.mark.parametrize(("provider", "examples"), [({}, 60), (UPONAI, 25)], ids=["retell", "without message ids"])
+def test_whatever_happens_in_whatever_order_nothing_is_lost_or_doubled(
+    hasty_engine: Engine, provider: Mapping[str, Any], examples: int
+) -> None:
+    Bridge.engine, Bridge.provider = hasty_engine, provider
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Bridge,
         settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

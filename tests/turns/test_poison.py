@@ -15,6 +15,7 @@ from bridge.providers.agents.contract import ChatState, NewChat, RemoteChat
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.turns import poison
 from bridge.turns.values import GIVE_UP_AFTER
+from tests.conftest import DATABASES
 from tests.fakes import FakeAgent, FakeChat
 from tests.mortal import emptied
 from tests.scene import ANN, BOB, Scene
@@ -26,6 +27,16 @@ UNCOUNTED = 4
 """Failures at first, before anybody else texts."""
 
 OTHER_NUMBER = "+15550002222"
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLite; both kinds where a test asks for them. What is told here is long, and mostly not about statements."""
+    url: str = request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_url")
+    return url
+
+
+on_each_database = pytest.mark.parametrize("database_url", DATABASES, indirect=True)
 
 
 @pytest.fixture
@@ -63,6 +74,7 @@ def poisoned_text(scene: Scene) -> None:
     scene.text("a poison")
 
 
+@on_each_database
 def test_a_poisoned_text_is_given_up_within_minutes_and_the_next_one_goes_on(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,6 +104,7 @@ def test_what_follows_a_poisoned_text_is_said_in_a_chat_that_knows_the_conversat
     assert "poison" not in chat.about.previous_conversation
 
 
+@on_each_database
 def test_a_text_is_taken_out_of_a_poisoned_chat_after_a_few_tries(scene: Scene) -> None:
     scene.text("hello")
     scene.work()
@@ -420,6 +433,7 @@ def statements_of(engine: Engine, work: Callable[[], None]) -> list[str]:
     return said
 
 
+@on_each_database
 def test_an_attempt_that_works_asks_nothing_about_poison(scene: Scene, engine: Engine) -> None:
     scene.text("hello")
     said = statements_of(engine, scene.work)
@@ -429,6 +443,7 @@ def test_an_attempt_that_works_asks_nothing_about_poison(scene: Scene, engine: E
     assert not [statement for statement in counted if "failures = 0" not in statement]
 
 
+@on_each_database
 def test_the_proof_of_service_is_looked_for_among_the_newest_turns(scene: Scene, engine: Engine) -> None:
     """However long the history is."""
     for n in range(3):

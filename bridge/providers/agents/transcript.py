@@ -1,14 +1,17 @@
 """The reader of a chat's transcript after a call with an unknown outcome: did the agent receive the turn?
 
 The functions are pure: a chat and a bookmark go in, a finding comes out. The bookmark was stored before the call. It
-counts the person's messages in the chat, because every turn adds exactly one. It also names the newest item if the
-provider gives ids.
+counts the person's messages in the chat, because every turn adds exactly one. It also names the newest item: by its id,
+or by its words (a mark) if the provider gives no ids. Such a provider may show only the end of a long chat, and then
+the count alone would mislead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from bridge.providers.agents.contract import Item, Speaker
 
@@ -19,6 +22,7 @@ class Bookmark:
 
     user_items: int = 0
     last_item_id: str | None = None
+    """The provider's id of the newest item. If it gives no ids, the mark of the person's newest message."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Finding:
 HIDDEN = Finding(received=None)
 NOT_RECEIVED = Finding(received=False)
 
+_MARK = re.compile(r"#(?P<all>[0-9a-f]{16})(?P<user>[0-9a-f]{16})(?P<agent>[0-9a-f]{16})?")
+"""Digests of all the person's messages, of the last one, and of the first reply to that one if there was one."""
+
 
 def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "") -> Finding:
     """Find the turn that was sent after the bookmark, and its answer.
@@ -59,8 +66,8 @@ def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "")
     start = _start(items, before)
     if start is None:
         return HIDDEN
-    sent = [n for n, item in enumerate(items) if item.speaker is Speaker.USER][before.user_items :]
-    sent = [n for n in sent if n >= start]
+    counted = 0 if _mark_of(before) else before.user_items
+    sent = [n for n in _users(items)[counted:] if n >= start]
     if not sent:
         return NOT_RECEIVED
     ours = next((n for n in sent if items[n].content == content), sent[0])
@@ -72,20 +79,91 @@ def find_turn(items: Sequence[Item] | None, before: Bookmark, content: str = "")
 def bookmark(items: Sequence[Item]) -> Bookmark:
     """Return the position at the end of a chat that shows all its items."""
     ids = [item.id for item in items if item.id]
-    return Bookmark(sum(item.speaker is Speaker.USER for item in items), ids[-1] if ids else None)
+    users = _users(items)
+    if ids or not users:
+        return Bookmark(len(users), ids[-1] if ids else None)
+    return Bookmark(len(users), _mark(_digest_of_all(items[n].content for n in users), items[users[-1] :]))
 
 
-def advance(before: Bookmark, answer: Sequence[Item]) -> Bookmark:
-    """Return the position after one more message and this answer to it."""
+def advance(before: Bookmark, answer: Sequence[Item], content: str = "") -> Bookmark:
+    """Return the position after one more message, ``content``, and this answer to it."""
     ids = [item.id for item in answer if item.id]
-    return Bookmark(before.user_items + 1, ids[-1] if ids else before.last_item_id)
+    mark = _mark_of(before)
+    if ids or (before.last_item_id and not mark):  # the provider has ids, and perhaps gave no item
+        return Bookmark(before.user_items + 1, ids[-1] if ids else before.last_item_id)
+    if not content:
+        return Bookmark(before.user_items + 1)
+    together = _digest_of_all([content], mark["all"] if mark else "")
+    return Bookmark(before.user_items + 1, _mark(together, [Item(Speaker.USER, content), *answer]))
 
 
 def _start(items: Sequence[Item], before: Bookmark) -> int | None:
     """Return the index of the first new item, or ``None`` if the chat hides a part of the earlier items."""
-    if sum(item.speaker is Speaker.USER for item in items) < before.user_items:
+    if mark := _mark_of(before):
+        return _start_by_mark(items, before.user_items, mark)
+    if len(_users(items)) < before.user_items:
         return None
     if before.last_item_id is None:
         return 0
     known = [n for n, item in enumerate(items) if item.id == before.last_item_id]
     return known[-1] + 1 if known else None
+
+
+def _start_by_mark(items: Sequence[Item], user_items: int, mark: re.Match[str]) -> int | None:
+    """Return the index behind the marked message, or ``None`` if it can't be told from others.
+
+    A chat that shows all the counted messages has the marked one at the counted position. Else the chat shows only its
+    end: then the only message that fits counts. A single message may be the marked one, or a newer one that is equal.
+    """
+    users = _users(items)
+    counted = users[:user_items]
+    fit = [n for n in users if _fits(items[n:], mark)]
+    if counted and counted[-1] in fit and _digest_of_all(items[n].content for n in counted) == mark["all"]:
+        return counted[-1] + 1
+    if len(users) < 2:
+        return None
+    same = [n for n in users if _digest(items[n].content) == mark["user"]]
+    if not fit and len(counted) == user_items and same == counted[-1:]:  # its reply is shown in other words
+        return same[0] + 1
+    return fit[0] + 1 if len(fit) == 1 else None
+
+
+def _users(items: Sequence[Item]) -> list[int]:
+    return [n for n, item in enumerate(items) if item.speaker is Speaker.USER]
+
+
+def _mark_of(before: Bookmark) -> re.Match[str] | None:
+    return _MARK.fullmatch(before.last_item_id or "")
+
+
+def _mark(together: str, turn: Sequence[Item]) -> str:
+    """Return the mark of a person's message, the first item, and of the first reply to it."""
+    return "#" + together + "".join(map(_digest, _words(turn)))
+
+
+def _fits(turn: Sequence[Item], mark: re.Match[str]) -> bool:
+    """Return whether the first item is the marked message. A reply may have come after the mark was made."""
+    user, *agent = map(_digest, _words(turn))
+    return user == mark["user"] and mark["agent"] in (None, *agent)
+
+
+def _words(turn: Sequence[Item]) -> Iterator[str]:
+    yield turn[0].content
+    for item in turn[1:]:
+        if item.speaker is Speaker.USER:
+            return
+        if item.speaker is Speaker.AGENT:
+            yield item.content
+            return
+
+
+def _digest_of_all(messages: Iterable[str], before: str = "") -> str:
+    """Return the digest of a row of messages. ``before``: that of the messages before them."""
+    for words in messages:
+        before = _digest(f"{before} {_digest(words)}")
+    return before
+
+
+def _digest(words: str) -> str:
+    """Return the same digits for the same words, whatever the blanks between them."""
+    return sha256(" ".join(words.split()).encode()).hexdigest()[:16]

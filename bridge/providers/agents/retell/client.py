@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 from bridge.config import Route, Settings
 from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat, RemoteChat
+from bridge.providers.agents.opening import ever_fewer_variables, metadata, private
 from bridge.providers.agents.retell import parse
 from bridge.providers.agents.retell.errors import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
 from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
@@ -33,8 +33,6 @@ QUICK_TIMEOUT = 15.0
 LARGEST_PAGE = 1000
 
 VARIABLES_REFUSED = frozenset({400, 422})
-RESERVED_VARIABLES = frozenset({"user_number", "agent_number"})
-"""Retell sets these itself for calls. Its documentation does not say whether a chat may set them."""
 
 
 class Retell:
@@ -46,20 +44,21 @@ class Retell:
         self,
         *,
         api_key: str,
-        agent_id: str,
+        agent_id: str | None,
         agent_version: str,
         base_url: str,
         timeout: float,
         transport: NewTransport | None = None,
     ) -> None:
         self._key = api_key.strip()
-        self._route = Route(provider=PROVIDER, agent_id=agent_id, agent_version=agent_version)
+        self._route = Route(provider=PROVIDER, agent_id=agent_id, agent_version=agent_version) if agent_id else None
         self._timeout = timeout
         headers = {"Authorization": f"Bearer {self._key}"}
         self._api = Api(PROVIDER, base_url, headers=headers, transport=transport)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Retell:
+        assert settings.retell_api_key
         return cls(
             api_key=settings.retell_api_key.get_secret_value(),
             agent_id=settings.retell_agent_id,
@@ -72,13 +71,14 @@ class Retell:
         """Open a chat. If Retell refuses the variables, open it with fewer of them."""
         deadline = self._quick()
         route = about.route or self._route
+        assert route
         first: RemoteError | None = None
-        for variables in _ever_fewer(_variables(about)):
+        for variables in ever_fewer_variables(about):
             body = _new_chat(route, about, variables)
             answer = self._api.call("POST", "/create-chat", json=body, deadline=deadline)
             if answer.ok:
                 return _chat(answer, chat_status="ongoing")
-            error = refusal(answer, [self._key, *_private(about)], AT_CREATE, agent_id=route.agent_id)
+            error = refusal(answer, [self._key, *private(about)], AT_CREATE, agent_id=route.agent_id)
             if answer.status not in VARIABLES_REFUSED:
                 raise error
             first = first or error
@@ -131,7 +131,7 @@ class Retell:
         return time.monotonic() + min(QUICK_TIMEOUT, self._timeout)
 
     def _filters(self, ongoing_only: bool) -> dict[str, Any]:
-        filters: dict[str, Any] = {"agent": [{"agent_id": self._route.agent_id}]}
+        filters: dict[str, Any] = {"agent": [{"agent_id": self._route.agent_id}]} if self._route else {}
         if ongoing_only:
             filters["chat_status"] = {"type": "enum", "op": "in", "value": ["ongoing"]}
         return filters
@@ -199,35 +199,6 @@ def _new_chat(route: Route, about: NewChat, variables: dict[str, str]) -> dict[s
     body: dict[str, Any] = {
         "agent_id": route.agent_id,
         "agent_version": int(version) if version.isdecimal() else version,
-        "metadata": {
-            "sms_user_number": about.user_number,
-            "sms_agent_number": about.agent_number,
-            "conversation_id": str(about.conversation_id),
-        },
+        "metadata": metadata(about),
     }
     return body | ({"retell_llm_dynamic_variables": variables} if variables else {})
-
-
-def _variables(about: NewChat) -> dict[str, str]:
-    """Return the variables of a new chat, under two sets of names.
-
-    Retell's own names for calls may be in use in prompts already. The ``sms_`` names are certainly free.
-    """
-    return {
-        "user_number": about.user_number,
-        "agent_number": about.agent_number,
-        "sms_user_number": about.user_number,
-        "sms_agent_number": about.agent_number,
-        "previous_conversation": about.previous_conversation,
-    }
-
-
-def _private(about: NewChat) -> list[str]:
-    return [about.user_number, about.agent_number, *about.previous_conversation.splitlines()]
-
-
-def _ever_fewer(variables: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Yield all variables, then those without reserved names, then none."""
-    yield variables
-    yield {name: value for name, value in variables.items() if name not in RESERVED_VARIABLES}
-    yield {}

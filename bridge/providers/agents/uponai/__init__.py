@@ -1,0 +1,1 @@
+"""UponAI's chat API."""

@@ -1,0 +1,99 @@
+"""The reader of UponAI's JSON: its chats and items as the bridge knows them.
+
+Reading never fails. Fields may be missing, odd or new. Messages have neither ids nor times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge.providers.agents.contract import ChatState, Item, RemoteChat, Speaker
+from bridge.providers.agents.reading import HANGS_UP, content, identifier, is_for_the_phone, note_role
+
+SPEAKERS = {"assistant": Speaker.AGENT, "agent": Speaker.AGENT, "user": Speaker.USER}
+"""``assistant`` is documented. ``agent`` is the word of the provider below."""
+
+TOOL_CALL = "tool_call_invocation"
+TOOL_RESULT = "tool_call_result"
+SILENT_ROLES = frozenset(
+    {TOOL_CALL, TOOL_RESULT, "tool", "system", "node_transition", "state_transition", "injected", "sms"}
+)
+"""Items of these roles are not sent to the phone. Items of unknown roles are not sent either, but are logged.
+
+UponAI documents two roles. These are the ones that the provider below may add.
+"""
+
+
+def chat(payload: dict[str, Any]) -> RemoteChat | None:
+    """Read a chat object. Return ``None`` if it has no chat id."""
+    chat_id = identifier(payload.get("chatId"))
+    if chat_id is None:
+        return None
+    messages = payload.get("messages")
+    ongoing = payload.get("status") == "ongoing" and not payload.get("endedAt")
+    return RemoteChat(
+        id=chat_id,
+        state=ChatState.ONGOING if ongoing else ChatState.ENDED,
+        items=items(messages) if isinstance(messages, list) else None,
+        started_at=_moment(payload.get("startedAt")),
+    )
+
+
+def items(messages: Sequence[Any]) -> tuple[Item, ...]:
+    """Read all entries of a chat or of a completion, in order.
+
+    A tool call at the very end is pending: the agent goes on after its result.
+    """
+    found = [_item(entry if isinstance(entry, dict) else {}) for entry in messages]
+    return (*(replace(item, pending=False) for item in found[:-1]), *found[-1:])
+
+
+def _item(entry: dict[str, Any]) -> Item:
+    words = content(entry.get("content"))
+    calls = list(_tool_calls(entry))
+    hangs_up = HANGS_UP in calls
+    speaker = _speaker(entry.get("role"), words)
+    shown = "" if entry.get("role") == TOOL_CALL else words  # the arguments are private
+    return Item(speaker, shown, ends_chat=hangs_up, pending=bool(calls) and not hangs_up)
+
+
+def _speaker(role: object, words: str) -> Speaker:
+    if not isinstance(role, str) or role not in SPEAKERS:
+        if not isinstance(role, str) or role not in SILENT_ROLES:
+            note_role(role)
+        return Speaker.OTHER
+    if SPEAKERS[role] is Speaker.AGENT and not is_for_the_phone(words):
+        return Speaker.OTHER
+    return SPEAKERS[role]
+
+
+def _tool_calls(entry: dict[str, Any]) -> Iterator[str]:
+    """Yield the kind, else the name, of each tool that the item calls. A person's item calls none.
+
+    The form of a call is not documented: it may have its name in an object ``function``.
+    """
+    if entry.get("role") == "user":
+        return
+    listed = entry.get("tool_calls")
+    calls = [call for call in listed if isinstance(call, dict)] if isinstance(listed, list) else []
+    for call in [entry, *calls] if entry.get("role") == TOOL_CALL else calls:
+        function = call.get("function")
+        inner = function.get("name") if isinstance(function, dict) else None
+        kind = call.get("type") if call.get("type") != "function" else None
+        yield next((name for name in (kind, inner, call.get("name")) if isinstance(name, str) and name), "a tool")
+
+
+def _moment(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        return None
