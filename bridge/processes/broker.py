@@ -25,13 +25,13 @@ CLOCK_QUEUE = "bridge.clock"
 PUBLISH_TIMEOUT = 2
 """Seconds for a connection or an answer. A broker that never answers would block a publisher for minutes."""
 
-LOOK = "look"
-"""The task that has a worker look for due work. It names no row."""
+FETCH = "fetch"
+"""The task that has a worker fetch due work. It names no row."""
 
 QUEUE_TASKS = frozenset(each.task for each in QUEUES)
 
-LOOK_EVERY = 0.1
-"""Seconds between two of these. A worker goes on looking for longer: ``bridge.processes.dispatcher.LINGER``."""
+FETCH_EVERY = 0.1
+"""Seconds between two of these. A worker goes on fetching for longer: ``bridge.processes.dispatcher.LINGER``."""
 
 EXPIRES = 60
 """Seconds until such a wake-up is of no use. The sweeper sends others."""
@@ -130,8 +130,8 @@ def tell_of_no_check(url: str, verify: bool | str = False) -> None:
 class CeleryNotifier:
     """A notifier that publishes beside the caller: one thread sends all waiting wake-ups over one connection.
 
-    A wake-up for a queue becomes the task ``look``, without the row: a worker finds all due rows itself. There is at
-    most one in :data:`LOOK_EVERY` seconds, because a worker goes on looking for longer than that.
+    A wake-up for a queue becomes the task ``fetch``, without the row: a worker finds all due rows itself. There is at
+    most one in :data:`FETCH_EVERY` seconds, because a worker goes on fetching for longer than that.
 
     The thread starts with the first wake-up, so that a server which forks first has one thread in every process.
     """
@@ -143,19 +143,19 @@ class CeleryNotifier:
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._logged_full = False
-        self._look_waits = False
+        self._fetch_waits = False
 
     def wake(self, task: str, row: int) -> None:
         self._start()
         if task in QUEUE_TASKS:
-            if self._look_waits:
+            if self._fetch_waits:
                 return
-            self._look_waits = True
-            task, row = LOOK, 0
+            self._fetch_waits = True
+            task, row = FETCH, 0
         try:
             self._waiting.put_nowait((task, row))
         except queue.Full:
-            self._look_waits = False
+            self._fetch_waits = False
             if not self._logged_full:
                 log.warning("too many wake-ups wait for the broker; the sweeper will send the next ones")
             self._logged_full = True
@@ -199,11 +199,11 @@ class CeleryNotifier:
         while (first := self._waiting.get()) is not None:
             wakeups = dict.fromkeys([first, *self._rest()])
             self._logged_full = False
-            self._look_waits = False  # a text that is stored from now on needs another one
+            self._fetch_waits = False  # a text that is stored from now on needs another one
             self._publish([wake for wake in wakeups if wake])
             if None in wakeups:
                 return
-            self._closed.wait(LOOK_EVERY)
+            self._closed.wait(FETCH_EVERY)
 
     def _rest(self) -> list[tuple[str, int] | None]:
         """Take all that waits behind the first one."""
@@ -213,7 +213,7 @@ class CeleryNotifier:
         try:
             with self._celery.producer_or_acquire() as producer:
                 for task, row in wakeups:
-                    what = {"args": (), "expires": EXPIRES} if task == LOOK else {"args": (row,)}
+                    what = {"args": (), "expires": EXPIRES} if task == FETCH else {"args": (row,)}
                     self._celery.send_task(task, **what, producer=producer, queue=queue_name(task), retry=False)
         except AWAY as error:
             log.warning("the broker is away (%s); the sweeper will send %s wake-ups", _why(error), len(wakeups))

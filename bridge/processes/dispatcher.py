@@ -1,7 +1,7 @@
 """The dispatcher of a worker process: it claims what is due, and gives it to threads.
 
-A wake-up means "look", and nothing more. The dispatcher then claims as many queues as the process has room for, in one
-transaction, and goes on looking every few milliseconds until nothing has come for a moment. So a broker carries hardly
+A wake-up means "fetch", and nothing more. The dispatcher then claims as many queues as there are free threads, in one
+transaction, and goes on fetching every few milliseconds until nothing has come for a moment. So a broker carries hardly
 anything while texts flow, and what comes at the same time is claimed together.
 
 Turns, deliveries and endings have threads of their own. An agent that hangs never delays a text that waits to be sent.
@@ -30,16 +30,16 @@ from bridge.turns.process import process_claimed
 log = logging.getLogger(__name__)
 
 PAUSE = 0.01
-"""Seconds between two looks. Longer ones claim more at once; shorter ones make a text wait less."""
+"""Seconds between two fetches. Longer ones claim more at once; shorter ones make a text wait less."""
 
 LINGER = 0.25
-"""Seconds for which it goes on looking. Wake-ups that come through a broker are less frequent than this."""
+"""Seconds for which it goes on fetching. Wake-ups that come through a broker are less frequent than this."""
 
 AFTER_AN_ERROR = 1.0
-"""Seconds until the next look if the database is away."""
+"""Seconds until the next fetch if the database is away."""
 
 AT_ONCE = 100
-"""The most queues that one look claims."""
+"""The most queues that one fetch claims."""
 
 DELIVERY_THREADS = 50
 ENDING_THREADS = 4
@@ -79,7 +79,7 @@ def _by_id(rt: Runtime, queue: ConversationQueue, conversation_ids: list[int]) -
 class Dispatcher:
     """The notifier of a process that works: its wake-ups need no broker.
 
-    ``linger``: how long it goes on looking; 0 where every wake-up comes from this process.
+    ``linger``: how long it goes on fetching; 0 where every wake-up comes from this process.
     """
 
     def __init__(self, turns: int, *, linger: float = LINGER) -> None:
@@ -95,14 +95,14 @@ class Dispatcher:
         self._thread: threading.Thread | None = None
 
     def start(self, rt: Runtime) -> None:
-        """Begin to look, also for what waits already."""
+        """Begin with what waits already."""
         self._rt = rt
         self._thread = threading.Thread(target=self._run, args=(rt,), name="dispatcher", daemon=True)
         self._thread.start()
-        self.look()
+        self.fetch()
 
-    def look(self) -> None:
-        """Look for all kinds of due work soon. Returns immediately and never raises."""
+    def fetch(self) -> None:
+        """Fetch all kinds of due work soon. Returns immediately and never raises."""
         for queue in QUEUES:
             self._ask(queue)
 
@@ -160,16 +160,16 @@ class Dispatcher:
                 self._event.clear()
                 asked = self._asked | {TURNS} if self._linger else set(self._asked)
                 self._asked -= asked
-                if self._look(rt, asked):
+                if self._fetch(rt, asked):
                     until = time.monotonic() + self._linger
                 elif time.monotonic() >= until and not self._event.is_set():
                     break
                 time.sleep(PAUSE)
 
-    def _look(self, rt: Runtime, queues: set[ConversationQueue]) -> bool:
+    def _fetch(self, rt: Runtime, queues: set[ConversationQueue]) -> bool:
         """Return whether there was something to do, or may be more."""
         try:
-            found = [self._look_at(rt, queue) for queue in QUEUES if queue in queues]
+            found = [self._fetch_from(rt, queue) for queue in QUEUES if queue in queues]
             return any(found)
         except Exception as error:
             if isinstance(error, AWAY):
@@ -180,19 +180,19 @@ class Dispatcher:
             time.sleep(AFTER_AN_ERROR)
             return True
 
-    def _look_at(self, rt: Runtime, queue: ConversationQueue) -> bool:
-        room = min(self._room(queue.task), AT_ONCE)
-        if not room or not rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT):
+    def _fetch_from(self, rt: Runtime, queue: ConversationQueue) -> bool:
+        free = min(self._free(queue.task), AT_ONCE)
+        if not free or not rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT):
             self._ask(queue)
             return True
-        found = find(rt, queue, room)
+        found = find(rt, queue, free)
         for work in found:
             self._submit(rt, work)
-        if len(found) == room:
+        if len(found) == free:
             self._ask(queue)
         return bool(found)
 
-    def _room(self, task: str) -> int:
+    def _free(self, task: str) -> int:
         with self._lock:
             return self._threads[task] - self._in_hand[task]
 
@@ -201,7 +201,7 @@ class Dispatcher:
             self._in_hand[work.task] += 1
         try:
             self._pools[work.task].submit(self._do, rt, work)
-        except RuntimeError:  # the process ends; a lease that was taken is released by the sweeper
+        except RuntimeError:  # the process ends; the sweeper releases the lease
             self._done(work)
 
     def _do(self, rt: Runtime, work: Work) -> None:

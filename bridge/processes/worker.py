@@ -1,6 +1,6 @@
 """The entry point of the worker and the clock: ``celery --app bridge.processes.worker worker`` and ``… beat``.
 
-It only composes. ``look`` has the dispatcher look for due work. The end of a chat and every job of the clock are Celery
+It only composes. ``fetch`` has the dispatcher fetch due work. The end of a chat and every job of the clock are Celery
 tasks of the same name. The clock's calls expire after a minute, or after their own interval if that is longer, so they
 do not pile up without a worker.
 """
@@ -21,7 +21,7 @@ from bridge.chats import ending
 from bridge.config import ServerSettings, or_exit
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
-from bridge.processes.broker import LOOK, build_consumer, queues, tell_of_no_check
+from bridge.processes.broker import FETCH, build_consumer, queues, tell_of_no_check
 from bridge.processes.dispatcher import Dispatcher
 from bridge.processes.tasks import SCHEDULE, one_at_a_time, run_task, tick
 from bridge.runtime import Runtime
@@ -55,8 +55,8 @@ def runtime() -> Runtime:
     return Runtime.build(settings, dispatcher, pool_size=MAX_CONNECTIONS)
 
 
-def _look() -> None:
-    dispatcher.look()
+def _fetch() -> None:
+    dispatcher.fetch()
 
 
 def _end_chat(row: int) -> None:
@@ -79,9 +79,9 @@ def build_worker() -> Celery:
         settings.redis_tls_verify,
         worker_pool="threads",
         worker_concurrency=CELERY_THREADS,
-        task_queues=queues([LOOK, ending.TASK]),
+        task_queues=queues([FETCH, ending.TASK]),
     )
-    app.task(name=LOOK)(_look)
+    app.task(name=FETCH)(_fetch)
     app.task(name=ending.TASK)(_end_chat)
     for name in SCHEDULE:
         app.task(name=name)(_clock_task(name))

@@ -6,7 +6,7 @@ at a time works on a queue, and only on its head. Four columns of ``conversation
 - ``due_at``       a worker must look at the queue at this moment or later; NULL when nothing waits
 - ``lease_token``  the number of the newest lease; a worker must hold it to settle (a fencing token)
 - ``leased_by``    the worker that holds the lease, so that the work of a stalled worker is found before its lease ends
-- ``notified_at``  when a worker was told of this queue by its id; NULL: the next look finds it
+- ``notified_at``  when a worker was told of this queue by its id; NULL: the next fetch finds it
 
 A claim moves ``due_at`` to the end of the lease *before* any work is done. A worker that dies leaves nothing locked:
 the queue comes due again, and sooner when the worker is seen to be stalled. A worker that is late finds a newer token
@@ -324,7 +324,7 @@ def _take_over(queue: ConversationQueue) -> ReturningUpdate[int]:
 def forget_lost(tx: Transaction, queue: ConversationQueue, limit: int) -> None:
     """Forget that a worker was told of a queue if it is still due long afterwards, those told first before the others.
 
-    The worker has lost it. Or an open circuit stops the work, and then one more look costs little.
+    The worker has lost it. Or an open circuit stops the work, and then one more claim costs little.
     """
     tx.session.execute(_forget_lost(queue), {"now": tx.now, "lost": tx.now - RENOTIFY_AFTER, "most": limit})
 
@@ -337,13 +337,13 @@ def _forget_lost(queue: ConversationQueue) -> Update:
 
 
 def forget(tx: Transaction, queue: ConversationQueue, conversation_ids: Sequence[int]) -> None:
-    """Forget that a worker was told of these queues: the next look finds them."""
+    """Forget that a worker was told of these queues: the next fetch finds them."""
     if conversation_ids:
         _update(tx, conversation_ids, {queue.notified_at: None})
 
 
 def forget_notifications(tx: Transaction, queue: ConversationQueue) -> None:
-    """Let the next look find all that is due. A locked row is being worked on, and is left alone."""
+    """Let the next fetch find all that is due. A locked row is being worked on, and is left alone."""
     due = select(Conversation.id).where(queue.due_at <= tx.now).with_for_update(skip_locked=True).cte("due")
     unmark = update(Conversation).where(Conversation.id.in_(select(due.c.id))).values({queue.notified_at: None})
     tx.session.execute(unmark)

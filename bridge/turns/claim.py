@@ -75,21 +75,21 @@ def claim_due(rt: Runtime, most: int) -> tuple[list[ClaimedTurn], list[int]]:
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
         return [], []
-    taken: list[int] = []
+    begun: list[int] = []
     try:
         with rt.database.transaction() as tx:
             queues = store.due(tx, most)
             if not queues:
                 return [], []
             new = _beginnings(rt, tx, queues)
-            taken = [turn.snapshot.queue.conversation_id for turn in new]
-            rt.heartbeat.take(TURNS, taken)
+            begun = [turn.snapshot.queue.conversation_id for turn in new]
+            rt.heartbeat.take(TURNS, begun)
             turns = store.begin(tx, new, worker, tx.now + _lease_for(rt))
-            others = [queue for queue in queues if queue.conversation_id not in set(taken)]
+            others = [queue for queue in queues if queue.conversation_id not in set(begun)]
             store.hand_over(tx, others)
             claimed = [_begun(rt, tx, turn, turn_id, worker) for turn, turn_id in zip(new, turns, strict=True)]
     except BaseException:
-        rt.heartbeat.let_go(TURNS, taken)
+        rt.heartbeat.let_go(TURNS, begun)
         raise
     return claimed, [queue.conversation_id for queue in others]
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer, and how it looks on the phone."""
+    """An answer, and what the phone gets of it."""
 
     claimed: ClaimedTurn
     answer: Answer
@@ -71,7 +71,7 @@ def _together(rt: Runtime, answered: Answered) -> Settled | None:
 
 def settle_many(rt: Runtime, answered: Sequence[Answered]) -> Sequence[Settled | None]:
     """Settle turns that were answered. ``None``: the turn needs a transaction of its own."""
-    taken: list[int] = []
+    leased: list[int] = []
     try:
         with rt.database.transaction() as tx:
             outlooks = store.outlooks(tx, [each.claimed.lease for each in answered])
@@ -84,8 +84,8 @@ def settle_many(rt: Runtime, answered: Sequence[Answered]) -> Sequence[Settled |
                 rt, tx, {n: each for n, each in may.items() if rules.may_send(outlooks[n], each.shaped)}, outlooks
             )
             ends = {n: _settlement(tx, each, outlooks[n], slots.get(n)) for n, each in may.items()}
-            taken = [end.lease.conversation_id for end in ends.values() if end.leases_delivery]
-            rt.heartbeat.take(DELIVERIES, taken)
+            leased = [end.lease.conversation_id for end in ends.values() if end.leases_delivery]
+            rt.heartbeat.take(DELIVERIES, leased)
             ids = store.settle(tx, list(ends.values())) if ends else {}
             for end in ends.values():
                 _wake(tx, end)
@@ -93,7 +93,7 @@ def settle_many(rt: Runtime, answered: Sequence[Answered]) -> Sequence[Settled |
                 _settled(tx, each, outlooks[n], ends[n], ids) if n in ends else None for n, each in enumerate(answered)
             ]
     except BaseException:
-        rt.heartbeat.let_go(DELIVERIES, taken)
+        rt.heartbeat.let_go(DELIVERIES, leased)
         raise
 
 

@@ -192,7 +192,7 @@ def hand_over(tx: Transaction, queues: Sequence[DueQueue]) -> None:
 
 
 def lease_of(queue: DueQueue, worker: str) -> Lease:
-    """Return the lease that :func:`begin` has taken."""
+    """Return the lease that :func:`begin` takes."""
     return Lease(TURNS, queue.conversation_id, queue.token + 1, worker)
 
 

@@ -20,8 +20,8 @@ from sqlalchemy.engine import make_url
 
 from bridge.processes.broker import (
     AWAY,
-    LOOK,
-    LOOK_EVERY,
+    FETCH,
+    FETCH_EVERY,
     MAX_WAITING,
     PUBLISH_TIMEOUT,
     CeleryNotifier,
@@ -53,7 +53,7 @@ class WakeUps:
     def __call__(self) -> list[WakeUp]:
         """All of it so far. Of one queue it is in order."""
         with Broker(self._url) as broker, broker.channel() as channel:
-            for queue in map(queue_name, [LOOK, "end_chat"]):
+            for queue in map(queue_name, [FETCH, "end_chat"]):
                 channel.queue_declare(queue, durable=True, auto_delete=False)
                 self.messages += iter(lambda queue=queue: channel.basic_get(queue, no_ack=True), None)
         return [(message.headers["task"], json.loads(message.body)[0]) for message in self.messages]
@@ -198,7 +198,7 @@ def test_wake_ups_that_no_worker_has_taken_are_counted(broker_url: str, wakeups:
         for row in range(5):
             notifier.wake("end_chat", row)
         until(lambda: notifier.backlog("end_chat") == 5, "all of them wait")
-        assert notifier.backlog(LOOK) == 0
+        assert notifier.backlog(FETCH) == 0
 
 
 def test_wake_ups_are_counted_again_after_an_outage(gate: Gate, wakeups: WakeUps) -> None:
@@ -230,31 +230,31 @@ def test_a_burst_for_the_same_row_is_one_wake_up(gate: Gate, wakeups: WakeUps) -
         ("end_chat", [1]),
         ("end_chat", [2]),
         ("end_chat", [3]),
-        ("look", []),
+        ("fetch", []),
     ]
 
 
-def test_a_wake_up_for_a_queue_says_look_and_nothing_else(broker_url: str, wakeups: WakeUps) -> None:
+def test_a_wake_up_for_a_queue_says_fetch_and_nothing_else(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
         notifier.wake("process_turns", 17)
         until(wakeups, "the wake-up has arrived")
     [message] = wakeups.messages
     assert json.loads(message.body)[:2] == [[], {}]
-    assert message.headers["task"] == LOOK
+    assert message.headers["task"] == FETCH
     assert "17" not in json.dumps({**message.headers, "origin": "", "id": "", "root_id": "", "expires": ""})
 
 
 def test_a_worker_goes_on_looking_for_longer_than_wake_ups_are_apart() -> None:
-    assert LINGER > 2 * LOOK_EVERY
+    assert LINGER > 2 * FETCH_EVERY
 
 
 def test_a_stream_of_texts_is_a_wake_up_every_tenth_of_a_second_at_most(broker_url: str, wakeups: WakeUps) -> None:
     with notifier_at(broker_url) as notifier:
         began = time.monotonic()
-        while time.monotonic() - began < 5 * LOOK_EVERY:
+        while time.monotonic() - began < 5 * FETCH_EVERY:
             notifier.wake("process_turns", 1)
         lasted = time.monotonic() - began
-    assert 1 <= len(wakeups.until_there_are(1)) <= lasted / LOOK_EVERY + 2
+    assert 1 <= len(wakeups.until_there_are(1)) <= lasted / FETCH_EVERY + 2
 
 
 def test_many_threads_wake_workers_over_one_connection(broker_url: str, wakeups: WakeUps) -> None:

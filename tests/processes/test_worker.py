@@ -20,7 +20,7 @@ import pytest
 
 from bridge.chats import ending
 from bridge.db.engine import Sessions
-from bridge.processes.broker import CLOCK_QUEUE, LOOK, queue_name
+from bridge.processes.broker import CLOCK_QUEUE, FETCH, queue_name
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time
 from bridge.queues import conversation_queue
 from bridge.queues.timing import RENOTIFY_AFTER
@@ -89,7 +89,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_there_is_a_celery_task_for_every_wake_up_and_for_every_job_of_the_clock(worker: dict[str, Any]) -> None:
-    assert sorted(worker["tasks"]) == sorted([LOOK, ending.TASK, *SCHEDULE])
+    assert sorted(worker["tasks"]) == sorted([FETCH, ending.TASK, *SCHEDULE])
 
 
 def test_the_clock_calls_for_each_part_of_the_upkeep_at_its_own_pace(worker: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ def test_a_call_of_the_clock_that_fails_leaves_the_way_free(scene: Scene) -> Non
 def test_each_task_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
     worker: dict[str, Any],
 ) -> None:
-    names = [CLOCK_QUEUE, queue_name(LOOK), queue_name(ending.TASK)]
+    names = [CLOCK_QUEUE, queue_name(FETCH), queue_name(ending.TASK)]
     assert len(set(names)) == 3
     assert worker["queues"] == {name: [name, name] for name in names}
 
