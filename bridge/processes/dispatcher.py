@@ -20,7 +20,7 @@ from functools import partial
 
 from bridge.chats import ending
 from bridge.db.engine import AWAY
-from bridge.processes.tasks import AWAIT_HEARTBEAT, TASKS, run_task, work_on
+from bridge.processes.tasks import AWAIT_HEARTBEAT, TASKS, deliver, run_task, work_on
 from bridge.queues import conversation_queue
 from bridge.queues.conversation_queue import DELIVERIES, QUEUES, TURNS, ConversationQueue
 from bridge.runtime import Runtime
@@ -34,6 +34,9 @@ PAUSE = 0.01
 
 LINGER = 0.25
 """Seconds for which it goes on fetching. Wake-ups that come through a broker are less frequent than this."""
+
+SHORT_LINGER = 0.03
+"""The same where every wake-up comes from this process. A row that is locked for a moment is not found at first."""
 
 AFTER_AN_ERROR = 1.0
 """Seconds until the next fetch if the database is away."""
@@ -68,7 +71,9 @@ def find(rt: Runtime, queue: ConversationQueue, most: int) -> list[Work]:
     except Exception:  # one row is at fault: alone, it delays nobody else
         log.exception("turns could not be claimed together")
         return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most))
-    turns = [Work(TURNS.task, turn.lease.conversation_id, partial(process_claimed, rt, turn)) for turn in claimed]
+    turns = [
+        Work(TURNS.task, turn.lease.conversation_id, partial(process_claimed, rt, turn, deliver)) for turn in claimed
+    ]
     return turns + _by_id(rt, queue, others)
 
 
@@ -79,13 +84,13 @@ def _by_id(rt: Runtime, queue: ConversationQueue, conversation_ids: list[int]) -
 class Dispatcher:
     """The notifier of a process that works: its wake-ups need no broker.
 
-    ``linger``: how long it goes on fetching; 0 where every wake-up comes from this process.
+    ``turns``: how many turns may be in flight. ``linger``: for how many seconds it goes on fetching turns.
     """
 
     def __init__(self, turns: int, *, linger: float = LINGER) -> None:
         self._threads = {TURNS.task: turns, DELIVERIES.task: min(turns, DELIVERY_THREADS), ending.TASK: ENDING_THREADS}
         self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
-        self._linger = linger
+        self._linger = {TURNS: linger, DELIVERIES: SHORT_LINGER}
         self._lock = threading.Lock()
         self._in_hand: Counter[str] = Counter()
         self._waiting: set[tuple[str, int]] = set()
@@ -153,39 +158,36 @@ class Dispatcher:
         run_task(rt, task, row)
 
     def _run(self, rt: Runtime) -> None:
+        until = dict.fromkeys(QUEUES, 0.0)
         while self._rt:
-            self._event.wait()
-            until = time.monotonic() + self._linger
-            while self._rt:
-                self._event.clear()
-                asked = self._asked | {TURNS} if self._linger else set(self._asked)
-                self._asked -= asked
-                if self._fetch(rt, asked):
-                    until = time.monotonic() + self._linger
-                elif time.monotonic() >= until and not self._event.is_set():
-                    break
+            self._event.clear()
+            began = time.monotonic()
+            asked = set(self._asked)
+            self._asked -= asked
+            for queue in QUEUES:
+                if (queue in asked or until[queue] > began) and (self._fetch(rt, queue) or queue in asked):
+                    until[queue] = began + self._linger[queue]
+            if any(moment > began for moment in until.values()):
                 time.sleep(PAUSE)
+            else:
+                self._event.wait()
 
-    def _fetch(self, rt: Runtime, queues: set[ConversationQueue]) -> bool:
+    def _fetch(self, rt: Runtime, queue: ConversationQueue) -> bool:
         """Return whether there was something to do, or may be more."""
         try:
-            found = [self._fetch_from(rt, queue) for queue in QUEUES if queue in queues]
-            return any(found)
+            free = min(self._free(queue.task), AT_ONCE)
+            if not free or not rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT):
+                self._ask(queue)
+                return True
+            found = find(rt, queue, free)
         except Exception as error:
             if isinstance(error, AWAY):
                 log.warning("due work could not be claimed: %s", type(error).__name__)
             else:
                 log.exception("due work could not be claimed")
-            self._asked |= queues
+            self._ask(queue)
             time.sleep(AFTER_AN_ERROR)
             return True
-
-    def _fetch_from(self, rt: Runtime, queue: ConversationQueue) -> bool:
-        free = min(self._free(queue.task), AT_ONCE)
-        if not free or not rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT):
-            self._ask(queue)
-            return True
-        found = find(rt, queue, free)
         for work in found:
             self._submit(rt, work)
         if len(found) == free:

@@ -23,7 +23,7 @@ from bridge.config import WEB_THREADS, Settings
 from bridge.db import migrate
 from bridge.db.models import Worker
 from bridge.lib.errors import BridgeError
-from bridge.processes.dispatcher import Dispatcher
+from bridge.processes.dispatcher import SHORT_LINGER, Dispatcher
 from bridge.processes.http_server import Address, WebServer
 from bridge.processes.tasks import SCHEDULE, tick
 from bridge.runtime import Runtime
@@ -77,7 +77,7 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
     """Run everything but the web's own loop. Yield the runtime, and a server that listens; call its ``run()``."""
     with _alone(settings.database_url):
         migrate.upgrade(settings.database_url)
-        dispatcher = Dispatcher(settings.worker_concurrency, linger=0)
+        dispatcher = Dispatcher(settings.worker_concurrency, linger=SHORT_LINGER)
         rt = Runtime.build(settings, dispatcher, pool_size=MAX_CONNECTIONS)
         server = _listen(rt, host, port)
         _take_over(rt)

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from bridge.chats import end_task
 from bridge.maintenance import catch_up, stale_chats, status_poll, sweep
-from bridge.outbound.delivery.process import process_deliveries
+from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
+from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.processes.task_errors import noted
+from bridge.queues.conversation_queue import DELIVERIES
 from bridge.runtime import Runtime
 from bridge.turns.process import process_turns
 
+log = logging.getLogger(__name__)
+
+
+def deliver(rt: Runtime, claimed: ClaimedDelivery) -> None:
+    """Send the first text of an answer. An unexpected error is the delivery's, and not the turn's."""
+    try:
+        with noted(rt, DELIVERIES.task, claimed.lease.conversation_id):
+            deliver_claimed(rt, claimed)
+    except Exception:
+        log.exception("%s failed", DELIVERIES.task)
+
+
 TASKS: dict[str, Callable[[Runtime, int], None]] = {
-    "process_turns": process_turns,
+    "process_turns": partial(process_turns, deliver=deliver),
     "process_deliveries": process_deliveries,
     "end_chat": end_task.end_chat,
 }

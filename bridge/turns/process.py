@@ -8,9 +8,11 @@ settle     answers into the outbox, turn closed, lease ended                    
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from bridge.db.models import TurnStatus
 from bridge.outbound.delivery.process import deliver_claimed
+from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.providers.errors import RemoteError
 from bridge.queues.conversation_queue import QUEUES, TURNS, LeaseLost
 from bridge.runtime import Runtime
@@ -23,25 +25,29 @@ from bridge.turns.values import Answer, ClaimedTurn, GiveUp, NotReceived, Outcom
 log = logging.getLogger(__name__)
 
 
-def process_turns(rt: Runtime, conversation_id: int) -> None:
+Deliver = Callable[[Runtime, ClaimedDelivery], None]
+"""What sends the first text of an answer, in the thread that has settled the turn."""
+
+
+def process_turns(rt: Runtime, conversation_id: int, deliver: Deliver = deliver_claimed) -> None:
     """Work on the turns of this conversation until none is due."""
     with rt.heartbeat.working_on(TURNS, conversation_id):
-        _process(rt, conversation_id, None)
+        _process(rt, conversation_id, None, deliver)
 
 
-def process_claimed(rt: Runtime, claimed: ClaimedTurn) -> None:
+def process_claimed(rt: Runtime, claimed: ClaimedTurn, deliver: Deliver = deliver_claimed) -> None:
     """Work on a turn that was claimed together with others and is in hand already, and on what follows."""
     conversation_id = claimed.lease.conversation_id
     try:
-        _process(rt, conversation_id, claimed)
+        _process(rt, conversation_id, claimed, deliver)
     finally:
         rt.heartbeat.let_go(TURNS, [conversation_id])
 
 
-def _process(rt: Runtime, conversation_id: int, first: ClaimedTurn | None) -> None:
+def _process(rt: Runtime, conversation_id: int, first: ClaimedTurn | None, deliver: Deliver) -> None:
     try:
         claimed = first or claim_turn(rt, conversation_id)
-        while claimed and _attempt(rt, claimed):
+        while claimed and _attempt(rt, claimed, deliver):
             claimed = claim_turn(rt, conversation_id)
     except LeaseLost as late:
         log.warning("%s; the result of this worker is thrown away", late)
@@ -49,7 +55,7 @@ def _process(rt: Runtime, conversation_id: int, first: ClaimedTurn | None) -> No
             rt.notifier.wake(queue.task, conversation_id)
 
 
-def _attempt(rt: Runtime, claimed: ClaimedTurn) -> bool:
+def _attempt(rt: Runtime, claimed: ClaimedTurn, deliver: Deliver) -> bool:
     """Make one attempt. Every way out leaves the turn settled or due again. Return whether another turn is due."""
     try:
         outcome = _outcome(rt, claimed)
@@ -59,7 +65,7 @@ def _attempt(rt: Runtime, claimed: ClaimedTurn) -> bool:
         case Answer():
             settled = settle_answered(rt, claimed, outcome)
             if settled.delivery:
-                deliver_claimed(rt, settled.delivery)
+                deliver(rt, settled.delivery)
             return settled.more
         case RetryAt():
             return postpone(rt, claimed, outcome)

@@ -28,7 +28,7 @@ from bridge.queues.conversation_queue import DELIVERIES, TURNS, Lease
 from bridge.queues.timing import DELIVERY_LEASE, MAX_CLOCK_SKEW
 from bridge.runtime import Runtime
 from bridge.turns import poison, rules, store
-from bridge.turns.store import OutboundText, Outlook, Settlement
+from bridge.turns.store import LeasedText, OutboundText, Outlook, Settlement
 from bridge.turns.values import Answer, ClaimedTurn, RetryAt
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Answered:
     claimed: ClaimedTurn
     answer: Answer
     shaped: Shaped
+    references: tuple[str, ...]
+    """The names of its texts: they show whether an earlier commit, whose outcome was lost, was carried out."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,30 @@ def settle_answered(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> Settle
     shaped = shape.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
     if answer.texts and not shaped.messages:
         log.info("turn %s is answered, and the answer has no text for the person", claimed.turn_id)
-    if not (claimed.probed or answer.ended) and (settled := _together(rt, Answered(claimed, answer, shaped))):
-        return settled
+    if not (claimed.probed or answer.ended):
+        references = tuple(secrets.token_hex(16) for _ in shaped.messages)
+        if settled := _together(rt, Answered(claimed, answer, shaped, references)):
+            return settled
     return Settled(_settle(rt, claimed, answer, shaped))
 
 
 @patient
 def _together(rt: Runtime, answered: Answered) -> Settled | None:
-    return rt.together(settle_many, answered)
+    """Settle it with others. Run again, it finds what the first run has committed."""
+    settled = rt.together(settle_many, answered)
+    return settled or _committed(rt, answered)
+
+
+def _committed(rt: Runtime, answered: Answered) -> Settled | None:
+    """Return what a commit has left whose outcome was lost, if the first text still has this worker's lease."""
+    claimed = answered.claimed
+    with rt.database.transaction() as tx:
+        found = store.find_leased(tx, claimed.lease, answered.references[:1])
+        if found is None:
+            return None
+        rt.heartbeat.take(DELIVERIES, [claimed.lease.conversation_id])
+        first = OutboundText(answered.shaped.messages[0].body, 1, answered.references[0])
+        return Settled(False, _delivery(claimed, found, first, tx.now))
 
 
 def settle_many(rt: Runtime, answered: Sequence[Answered]) -> Sequence[Settled | None]:
@@ -117,7 +135,8 @@ def _slots(
 def _settlement(tx: Transaction, each: Answered, outlook: Outlook, slot: datetime | None) -> Settlement:
     claimed, messages = each.claimed, each.shaped.messages
     now = slot is not None and slot <= tx.now
-    texts = [OutboundText(sms.body, sms.segments, secrets.token_hex(16)) for sms in messages]
+    named = zip(messages, each.references, strict=True)
+    texts = [OutboundText(sms.body, sms.segments, reference) for sms, reference in named]
     if slot:
         texts[0] = replace(texts[0], not_before=slot, sending=now)
     waits_until = slot or tx.now - MAX_CLOCK_SKEW
@@ -145,20 +164,24 @@ def _wake(tx: Transaction, end: Settlement) -> None:
 def _settled(tx: Transaction, each: Answered, outlook: Outlook, end: Settlement, ids: Mapping[str, int]) -> Settled:
     if not end.leases_delivery:
         return Settled(more=False)
-    conversation_id, worker, first = end.lease.conversation_id, end.lease.worker, end.texts[0]
-    delivery = ClaimedDelivery(
-        lease=Lease(DELIVERIES, conversation_id, outlook.delivery_token + 1, worker),
-        message_id=ids[first.reference],
-        text=OutgoingText(first.reference, outlook.bridge_number, each.claimed.phone, first.body),
+    first = end.texts[0]
+    leased = LeasedText(ids[first.reference], outlook.bridge_number, outlook.delivery_token + 1)
+    return Settled(more=False, delivery=_delivery(each.claimed, leased, first, tx.now))
+
+
+def _delivery(claimed: ClaimedTurn, leased: LeasedText, text: OutboundText, now: datetime) -> ClaimedDelivery:
+    return ClaimedDelivery(
+        lease=Lease(DELIVERIES, claimed.lease.conversation_id, leased.token, claimed.lease.worker),
+        message_id=leased.message_id,
+        text=OutgoingText(text.reference, leased.bridge_number, claimed.phone, text.body),
         attempts=1,
-        first_attempt_at=tx.now,
-        expires_at=end.expires_at,
+        first_attempt_at=now,
+        expires_at=claimed.expires_at,
         outcome_unknown=False,
-        absent_after=tx.now + STILL_ON_ITS_WAY,
+        absent_after=now + STILL_ON_ITS_WAY,
         probed=(),
         give_up_reason=None,
     )
-    return Settled(more=False, delivery=delivery)
 
 
 @patient

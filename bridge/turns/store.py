@@ -344,6 +344,16 @@ class OutboundText:
 
 
 @dataclass(frozen=True)
+class LeasedText:
+    """A text of the outbox that is leased to be sent now."""
+
+    message_id: int
+    bridge_number: str
+    token: int
+    """Of the lease on deliveries."""
+
+
+@dataclass(frozen=True)
 class Settlement:
     """The end of a turn that was answered, and what follows from it."""
 
@@ -447,6 +457,23 @@ _INSERT_TEXTS = Statement(
         "sending": "boolean",
     },
 )
+
+
+_FIND_LEASED = Statement(
+    """
+    SELECT m.id, c.bridge_number, c.delivery_lease_token
+    FROM messages m JOIN conversations c ON c.id = m.conversation_id
+    WHERE m.reference = :reference AND m.status = 'sending' AND c.delivery_leased_by = :worker
+    """
+)
+
+
+def find_leased(tx: Transaction, lease: Lease, references: Sequence[str]) -> LeasedText | None:
+    """Return the text of this reference if this worker has it leased to be sent."""
+    for reference in references:
+        for row in _FIND_LEASED.run(tx, reference=reference, worker=lease.worker):
+            return LeasedText(row.id, row.bridge_number, row.delivery_lease_token)
+    return None
 
 
 def outlooks(tx: Transaction, leases: Sequence[Lease]) -> dict[int, Outlook]:

@@ -58,12 +58,12 @@ def wakeups(url: str, verify: str = "") -> bool:
     try:
         if not notifier.reachable():
             return False
-        notifier.wake("process_turns", 17)
+        notifier.wake("end_chat", 17)
         with (
             build_consumer(*settings(url, verify)).connection_for_read() as connection,
             connection.channel() as channel,
         ):
-            until(lambda: channel.basic_get(queue_name("process_turns"), no_ack=True), "the wake-up has arrived")
+            until(lambda: channel.basic_get(queue_name("end_chat"), no_ack=True), "the wake-up has arrived")
     finally:
         notifier.close()
     return True
@@ -73,7 +73,7 @@ def refused(url: str, caplog: pytest.LogCaptureFixture, verify: str = "") -> boo
     """Is the broker taken for away, with the reason in the log?"""
     notifier = notifier_for(url, verify)
     reachable = notifier.reachable()
-    notifier.wake("process_turns", 17)
+    notifier.wake("end_chat", 17)
     notifier.close()
     return not reachable and NOT_TRUSTED in caplog.text
 

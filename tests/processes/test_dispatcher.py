@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from bridge.chats import ending
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation
-from bridge.processes.dispatcher import LINGER, Dispatcher
+from bridge.processes.dispatcher import LINGER, SHORT_LINGER, Dispatcher
 from bridge.providers.agents.contract import Item
 from bridge.queues.conversation_queue import TURNS
 from testkit.waiting import PATIENCE, until
@@ -53,7 +53,7 @@ def start(scene: Scene) -> Iterator[Start]:
     """Start a dispatcher in place of the fake notifier. It is closed at the end, whatever the test has found."""
     started: list[Dispatcher] = []
 
-    def begin(turns: int = 4, linger: float = 0) -> Dispatcher:
+    def begin(turns: int = 4, linger: float = SHORT_LINGER) -> Dispatcher:
         dispatcher = Dispatcher(turns, linger=linger)
         started.append(dispatcher)
         scene.rt = scene.woken_by(dispatcher)
@@ -177,7 +177,7 @@ def test_work_that_fails_is_logged_and_the_next_one_runs(
 
 def test_a_database_that_is_away_is_asked_again(scene: Scene, start: Start, caplog: pytest.LogCaptureFixture) -> None:
     scene.text("hello")
-    dispatcher = Dispatcher(4, linger=0)
+    dispatcher = Dispatcher(4, linger=SHORT_LINGER)
     base = database(Away(scene.sessions, 1, 2), scene.clock, dispatcher.wake)  # type: ignore[arg-type]
     scene.rt = replace(scene.rt, notifier=dispatcher, database=base)
     dispatcher.start(scene.rt)

@@ -10,6 +10,7 @@ from twilio.request_validator import RequestValidator
 
 from bridge.db.engine import Sessions
 from bridge.maintenance import sweep
+from bridge.outbound import outbox
 from bridge.outbound.delivery.process import process_deliveries
 from bridge.queues.timing import STALLED_AFTER
 from bridge.runtime import Runtime
@@ -64,13 +65,14 @@ def test_the_wake_up_of_the_webhook_finds_its_text_due_though_the_webs_clock_is_
         assert scene.agent.received[n:] == [body]
 
 
-def test_the_wake_up_of_a_worker_whose_clock_is_ahead_finds_its_answer_due(scene: Scene, ahead: Runtime) -> None:
+def test_the_wake_up_of_a_worker_whose_clock_is_ahead_finds_its_notice_due(scene: Scene, ahead: Runtime) -> None:
     scene.text("one")
     scene.notifier.wakeups.clear()
-    process_turns(ahead, 1)
+    with ahead.database.transaction() as tx:
+        outbox.put_notice(ahead, tx, 1, "a notice")
     assert scene.notifier.wakeups == [("process_deliveries", 1)]
     process_deliveries(scene.rt, 1)
-    assert scene.got() == ["You said: one"]
+    assert scene.got() == ["a notice"]
 
 
 def test_the_next_text_is_claimed_at_once_though_a_worker_whose_clock_is_ahead_made_it_due(
@@ -94,7 +96,7 @@ def test_the_next_text_is_claimed_at_once_though_a_worker_whose_clock_is_ahead_m
 def test_the_wake_up_of_a_sweeper_whose_clock_is_ahead_finds_reclaimed_work_due(
     scene: Scene, ahead: Runtime, later: FakeClock, task: str
 ) -> None:
-    class Died(Exception):
+    class Died(BaseException):
         """Nothing that the bridge knows how to meet."""
 
     def dies() -> None:
