@@ -39,7 +39,7 @@ class Runtime:
     notifier: Notifier
     heartbeat: Heartbeat
     now: Callable[[], datetime] = utc_now
-    _commits: dict[str, GroupCommit[Any, Any]] = field(default_factory=dict, repr=False)
+    _commits: dict[Callable[..., Any], GroupCommit[Any, Any]] = field(default_factory=dict, repr=False)
     """The group commits of this process, one for each stage."""
 
     @classmethod
@@ -61,7 +61,7 @@ class Runtime:
 
         ``None``: the request is not of the common kind, or its row is locked. It must have a transaction of its own.
         """
-        commits = self._commits.setdefault(stage.__name__, GroupCommit())
+        commits = self._commits.setdefault(stage, GroupCommit(f"{stage.__module__}.{stage.__name__}"))
         return commits.submit(request, lambda requests: stage(self, requests))
 
     def close(self) -> None:

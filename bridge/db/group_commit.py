@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from bridge.db.engine import AWAY
 
@@ -53,9 +53,10 @@ class _Waiting(Generic[Q, R]):
 
 
 class GroupCommit(Generic[Q, R]):
-    """One stage of one process."""
+    """One stage of one process. ``name``: for the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting[Q, R]] = deque()
         self._running = False
@@ -80,31 +81,30 @@ class GroupCommit(Generic[Q, R]):
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_MOST))]
         try:
-            _answer(stage, batch)
+            self._answer(stage, batch)
         finally:
             with self._lock:
                 self._running = bool(self._waiting)
                 if self._waiting:
                     self._waiting[0].lead()
 
-
-def _answer(stage: Callable[[Sequence[Any]], Sequence[Any]], batch: Sequence[_Waiting[Any, Any]]) -> None:
-    try:
-        results = stage([each.request for each in batch])
-    except AWAY as error:
-        for each in batch:
-            each.answer(None, error)
-    except Exception as error:
-        if len(batch) > 1:
+    def _answer(self, stage: Callable[[Sequence[Q]], Sequence[R | None]], batch: Sequence[_Waiting[Q, R]]) -> None:
+        try:
+            results = stage([each.request for each in batch])
+        except AWAY as error:
             for each in batch:
-                _answer(stage, [each])
+                each.answer(None, error)
+        except Exception:
+            if len(batch) > 1:
+                for each in batch:
+                    self._answer(stage, [each])
+            else:
+                log.exception("%s has failed, and its request is run alone", self._name)
+                batch[0].answer(None)
+        except BaseException as error:
+            for each in batch:
+                each.answer(None, error)
+            raise
         else:
-            log.exception("%s is run alone: %s", getattr(stage, "__name__", "a stage"), type(error).__name__)
-            batch[0].answer(None)
-    except BaseException as error:
-        for each in batch:
-            each.answer(None, error)
-        raise
-    else:
-        for each, result in zip(batch, results, strict=True):
-            each.answer(result)
+            for each, result in zip(batch, results, strict=True):
+                each.answer(result)
