@@ -41,6 +41,9 @@ SHORT_LINGER = 0.03
 AFTER_AN_ERROR = 1.0
 """Seconds until the next fetch if the database is away."""
 
+PASS_ON_EVERY = 1.0
+"""Seconds between two wake-ups of other processes while this one is full."""
+
 AT_ONCE = 100
 """The most queues that one fetch claims."""
 
@@ -84,12 +87,15 @@ def _by_id(rt: Runtime, queue: ConversationQueue, conversation_ids: list[int]) -
 class Dispatcher:
     """The notifier of a process that works: its wake-ups need no broker.
 
-    ``turns``: how many turns may be in flight. ``linger``: for how many seconds it goes on fetching turns.
+    ``turns``: how many turns may be in flight. ``linger``: for how many seconds it goes on fetching turns. ``when_full``
+    wakes another process if work is due and no thread is free.
     """
 
-    def __init__(self, turns: int, *, linger: float = LINGER) -> None:
+    def __init__(self, turns: int, *, linger: float = LINGER, when_full: Callable[[], None] = lambda: None) -> None:
         self._threads = {TURNS.task: turns, DELIVERIES.task: min(turns, DELIVERY_THREADS), ending.TASK: ENDING_THREADS}
         self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
+        self._when_full = when_full
+        self._full_since = 0.0
         self._linger = {TURNS: linger, DELIVERIES: SHORT_LINGER}
         self._lock = threading.Lock()
         self._in_hand: Counter[str] = Counter()
@@ -176,7 +182,9 @@ class Dispatcher:
         """Return whether there was something to do, or may be more."""
         try:
             free = min(self._free(queue.task), AT_ONCE)
-            if not free or not rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT):
+            if not free:
+                return self._pass_on(queue)
+            if not rt.heartbeat.wait_until_live(AWAIT_HEARTBEAT):
                 self._ask(queue)
                 return True
             found = find(rt, queue, free)
@@ -193,6 +201,14 @@ class Dispatcher:
         if len(found) == free:
             self._ask(queue)
         return bool(found)
+
+    def _pass_on(self, queue: ConversationQueue) -> bool:
+        """Wake another process, at most once a second, and try again as soon as a thread is free."""
+        if time.monotonic() - self._full_since > PASS_ON_EVERY:
+            self._full_since = time.monotonic()
+            self._when_full()
+        self._ask(queue)
+        return True
 
     def _free(self, task: str) -> int:
         with self._lock:

@@ -21,9 +21,10 @@ from bridge.chats import ending
 from bridge.config import ServerSettings, or_exit
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
-from bridge.processes.broker import FETCH, build_consumer, queues, tell_of_no_check
+from bridge.processes.broker import FETCH, CeleryNotifier, build_consumer, queues, tell_of_no_check
 from bridge.processes.dispatcher import Dispatcher
 from bridge.processes.tasks import SCHEDULE, one_at_a_time, run_task, tick
+from bridge.queues.conversation_queue import TURNS
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ logs.configure(secrets=logs.secrets_in(settings))
 tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
 
 
-dispatcher = Dispatcher(settings.worker_concurrency)
+others = CeleryNotifier(settings.broker_url, settings.redis_tls_verify)
+"""Other workers. Only a full one wakes them: its own work needs no broker."""
+
+dispatcher = Dispatcher(settings.worker_concurrency, when_full=lambda: others.wake(TURNS.task, 0))
 
 
 @cache
@@ -113,6 +117,7 @@ def _let_go_in_time(**_: Any) -> None:
 @worker_shutdown.connect
 def _finish(**_: Any) -> None:
     dispatcher.close()
+    others.close()
     runtime().heartbeat.stop()
 
 

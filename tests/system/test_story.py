@@ -25,9 +25,9 @@ from kombu import Connection as Broker
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
+from bridge.chats import ending
 from bridge.db.models import Conversation, Turn, TurnStatus
-from bridge.processes.broker import queue_name
-from bridge.processes.tasks import TASKS
+from bridge.processes.broker import FETCH, queue_name
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, ConversationQueue
 from bridge.simulator.ledger import FaultStruck
 from testkit.procfile import ROOT, Process
@@ -210,10 +210,10 @@ def begin_turns_at_both_workers(standing: Standing) -> Replied:
 
 
 def text_without_being_heard(standing: Standing, broker: str, people: int) -> tuple[Replied, list[Lost]]:
-    """One after the other texts, and the broker loses what it has, until it has lost the wake-ups of so many people."""
+    """So many people text, one after the other, and the broker loses what it has."""
     said: Replied = {}
     lost: list[Lost] = []
-    while len({wake.arguments[0] for wake in lost if wake.task == TURNS.task}) < people:
+    while len(said) < people or FETCH not in {wake.task for wake in lost}:
         more = standing.text(standing.people(1), times=2)
         until(lambda more=more: standing.stored(more), "the texts are stored")
         said |= more
@@ -225,7 +225,7 @@ def take_all(broker: str) -> list[Lost]:
     """Leave nothing in the broker."""
     with Broker(broker) as connection, connection.channel() as channel:
         messages = []
-        for queue in map(queue_name, TASKS):
+        for queue in map(queue_name, [FETCH, ending.TASK]):
             channel.queue_declare(queue, durable=True, auto_delete=False)
             messages += iter(lambda queue=queue: channel.basic_get(queue, no_ack=True), None)
     if broker.startswith("redis"):
@@ -260,9 +260,9 @@ def test_texts_whose_wake_ups_were_lost_are_found_by_the_sweeper(standing: Stand
     standing.must_have_answered(disaster.waiting)
 
 
-def test_the_broker_carries_ids_and_nothing_else(disaster: Disaster) -> None:
+def test_the_broker_carries_no_id_of_a_conversation_and_nothing_of_a_text(disaster: Disaster) -> None:
     for message in disaster.lost:
-        assert list(map(type, message.arguments)) == [int] * (message.task in TASKS)
+        assert list(map(type, message.arguments)) == [int] * (message.task == ending.TASK)
         assert WORD not in message.whole
         assert not PHONE.search(message.whole)
 
