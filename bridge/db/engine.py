@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import Any
 
+from psycopg import Error
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -25,6 +27,9 @@ SILENCE = 20
 
 SQLITE_BUSY_TIMEOUT = 10
 """Seconds for which a writer waits for the other writer."""
+
+CHECK_AFTER = 1.0
+"""Seconds. The server may have gone since the last use of a connection that was idle for so long."""
 
 OLDEST_SQLITE = (3, 35)
 """The first release with RETURNING."""
@@ -60,10 +65,11 @@ def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> 
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args=ON_CONNECT,
     )
+
+    _check_after_a_pause(engine)
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: object, _record: object, args: Any, kwargs: Any) -> Connection:
@@ -73,6 +79,23 @@ def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> 
         return connection
 
     return engine
+
+
+def _check_after_a_pause(engine: Engine) -> None:
+    """Check a connection before its use if it was idle for long. A check before every use would cost as a statement."""
+
+    @event.listens_for(engine, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _check(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used_at", time.monotonic()) < CHECK_AFTER:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Error:
+            raise InvalidatePoolError from None  # SQLAlchemy connects anew
 
 
 def _begin_behind_a_pooler(connection: Any) -> None:

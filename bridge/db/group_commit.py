@@ -94,12 +94,12 @@ class GroupCommit(Generic[Q, R]):
         except AWAY as error:
             for each in batch:
                 each.answer(None, error)
-        except Exception:
+        except Exception as error:
             if len(batch) > 1:
                 for each in batch:
                     self._answer(stage, [each])
             else:
-                log.exception("%s has failed, and its request is run alone", self._name)
+                log.warning("%s: a request is run alone after %s", self._name, type(error).__name__)
                 batch[0].answer(None)
         except BaseException as error:
             for each in batch:

@@ -87,8 +87,8 @@ def _by_id(rt: Runtime, queue: ConversationQueue, conversation_ids: list[int]) -
 class Dispatcher:
     """The notifier of a process that works: its wake-ups need no broker.
 
-    ``turns``: how many turns may be in flight. ``linger``: for how many seconds it goes on fetching turns. ``when_full``
-    wakes another process if work is due and no thread is free.
+    ``turns``: how many turns may be in flight. ``linger``: for how many seconds it goes on fetching turns.
+    ``when_full``: wakes another process if no thread is free.
     """
 
     def __init__(self, turns: int, *, linger: float = LINGER, when_full: Callable[[], None] = lambda: None) -> None:
