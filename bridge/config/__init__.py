@@ -262,10 +262,10 @@ class Settings(DatabaseSettings):
     admin_token: Secret | None = Field(None, description="opens /admin and /metrics; without it both answer 503")
     metrics_open: bool = Field(False, description="/metrics needs no token")
     worker_concurrency: int = Field(
-        50,
+        1000,
         ge=1,
         le=5000,
-        description="turns and deliveries at the same time in one worker process; `bridge up`: this many of each",
+        description="turns in flight at the same time in one worker process, or in `bridge up`",
     )
 
     @field_validator("twilio_api_secret")
