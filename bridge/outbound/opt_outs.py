@@ -42,9 +42,9 @@ NEVER_BEGUN = (MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.QUEUE
 """The states of work that has not begun. Not ``SENDING``: the carrier may have accepted such a text."""
 
 OUT_OF_THEM = """EXISTS (
-        SELECT 1 FROM opt_outs o WHERE o.phone = replace(c.phone, 'rcs:', '') AND o.ended_at IS NULL
+        SELECT 1 FROM opt_outs o WHERE o.phone = replace(c.phone, 'rcs:', '') AND {stands}
         AND (o.scope IN (replace(c.bridge_number, 'rcs:', ''), '*') OR o.service = {service}))"""
-"""The condition of :func:`is_out` in SQL, for the conversation ``c`` and a messaging service."""
+"""The condition of :func:`is_out` in SQL, for the conversation ``c``. ``stands``: which opt-outs count."""
 
 
 @dataclass(frozen=True)

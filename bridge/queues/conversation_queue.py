@@ -304,7 +304,7 @@ def find_unnotified(session: Session, queue: ConversationQueue, limit: int, now:
 def _find_unnotified(queue: ConversationQueue) -> Select[int]:
     untold = or_(queue.notified_at.is_(None), queue.notified_at < queue.due_at)
     due = select(Conversation.id).where(queue.due_at <= _NOW, untold)
-    return due.order_by(queue.due_at).limit(bindparam("most"))
+    return due.order_by(queue.due_at, Conversation.id).limit(bindparam("most"))
 
 
 def take_over(database: Database, queue: ConversationQueue, limit: int) -> list[int]:

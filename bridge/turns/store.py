@@ -76,7 +76,7 @@ _DUE = Statement(
     SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at
     FROM conversations c
     WHERE c.turn_due_at <= :now AND (c.turn_notified_at IS NULL OR c.turn_notified_at < c.turn_due_at)
-    ORDER BY c.turn_due_at LIMIT :most {lock c}
+    ORDER BY c.turn_due_at, c.id LIMIT :most {lock c}
     """
 )
 
@@ -376,7 +376,7 @@ _OUTLOOK = Statement(
         EXISTS (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.status = 'waiting') AS more,
         EXISTS (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.status IN ('queued', 'sending'))
             AS unsent,
-        {OUT_OF_THEM.format(service="c.service")} AS opted_out,
+        {OUT_OF_THEM.format(service="c.service", stands="(o.ended_at IS NULL OR o.since >= :now)")} AS opted_out,
         (SELECT count(*) FROM circuit_breakers) AS circuits
     FROM {{turns}} JOIN conversations c ON c.id = turns.id
     """,
@@ -483,7 +483,7 @@ def outlooks(tx: Transaction, leases: Sequence[Lease]) -> dict[int, Outlook]:
         return {}
     places = sorted(mine)
     asked = [{"id": leases[n].conversation_id} for n in places]
-    found = {places[row.n]: row for row in _OUTLOOK.run(tx, turns=asked)}
+    found = {places[row.n]: row for row in _OUTLOOK.run(tx, turns=asked, now=tx.now)}
     return {n: _outlook(mine[n], row) for n, row in found.items()}
 
 
