@@ -12,6 +12,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from bridge.lib.phone import SHORT_CODE, TOLL_FREE, WHATSAPP
 
@@ -144,6 +145,7 @@ def _says_stop(body: str, words: frozenset[str]) -> bool:
     return letters != "" and all(part in words for part in map(letters_of, body.split()) if part)
 
 
+@lru_cache(maxsize=4096)
 def _counts(char: str) -> bool:
     kind = unicodedata.category(char)
     if kind in {"Mn", "Mc"}:
