@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -46,6 +47,7 @@ from bridge.config.values import (
     providers_named,
 )
 from bridge.lib.keywords import HELP_WORDS, START_WORDS, STOP_WORDS, ExtraWords, letters_of
+from bridge.lib.phone import without_channel
 
 __all__ = [
     "ACCOUNTS",
@@ -322,6 +324,11 @@ class Settings(DatabaseSettings):
     def our_numbers(self) -> frozenset[str]:
         """Return our numbers, as far as the settings name them."""
         return frozenset(self.twilio_numbers) | self.agent_routes.keys()
+
+    @cached_property
+    def our_bare_numbers(self) -> frozenset[str]:
+        """Return our numbers without their channels. Every inbound text asks for them."""
+        return frozenset(map(without_channel, self.our_numbers))
 
     @property
     def default_route(self) -> Route:

@@ -52,8 +52,8 @@ def unanswerable(settings: Settings, text: InboundText) -> str | None:
 
 def shut_out(settings: Settings, text: InboundText) -> str | None:
     """Return why nothing is ever sent to this phone, not even a notice; ``None`` if it may be answered."""
-    ours = {without_channel(number) for number in (text.bridge_number, *settings.our_numbers)}
-    if without_channel(text.phone) in ours:  # it may be one of ours on WhatsApp
+    phone = without_channel(text.phone)  # it may be one of ours on WhatsApp
+    if phone == without_channel(text.bridge_number) or phone in settings.our_bare_numbers:
         return OUR_OWN
     if settings.allowed_countries and country_of(text.phone) not in settings.allowed_countries:
         return NOT_SERVED

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -49,6 +49,11 @@ _BY_GOOGLE = re.compile(
 
 _EMOJI = r"(?P<emoji>[^\w\s\"'“”„«»‹›「」『』‘’‚.,:;()]{1,20}|[0-9#*]\ufe0f?\u20e3)"
 _PARTS = {"{}": "(?P<about>.+)", "{e}": _EMOJI}
+_VARIES = frozenset("{\"'")
+"""A phrase that begins with one of these, or ends with it, may begin or end with other characters in a text."""
+_OTHER = ""
+"""The key for all first characters that no phrase names. No text begins with it."""
+
 _SYMBOL = frozenset("\ufe0f\u20e3‼⁉")
 _PICTOGRAMS = range(0x1F000, 0x1FB00)
 _PLAIN = str.maketrans({**dict.fromkeys("“”„«»‹›", '"'), **dict.fromkeys("‘’‚", "'"), **dict.fromkeys("‐‑‒–—―−", "-")})
@@ -77,7 +82,7 @@ def reaction(body: str) -> Reaction | None:
     """Parse a text as a reaction. Return ``None`` if a person wrote it."""
     if len(body) > LONGEST:
         return None
-    if marked := _BY_GOOGLE.fullmatch(body):
+    if not body.isascii() and (marked := _BY_GOOGLE.fullmatch(body)):
         return Reaction(_uncut(marked["quoted"]))
     unsure = None
     for about in _objects(" ".join(_visible(body).split())):
@@ -92,9 +97,12 @@ def reaction(body: str) -> Reaction | None:
 
 def _objects(text: str) -> Iterator[str]:
     """Yield the object of each phrase, of all languages, that matches the text."""
-    for phrase in _phrases():
-        found = phrase.fullmatch(text)
-        if found and ("emoji" not in phrase.groupindex or _is_emoji(found["emoji"])):
+    known = _by_first_character()
+    for phrase in known.get(text[:1], known[_OTHER]):
+        if not text.endswith(phrase.ends):
+            continue
+        found = phrase.pattern.fullmatch(text)
+        if found and ("emoji" not in phrase.pattern.groupindex or _is_emoji(found["emoji"])):
             yield found["about"]
 
 
@@ -139,7 +147,10 @@ def _is_emoji(text: str) -> bool:
 
 def _visible(text: str) -> str:
     """Remove characters without width, except the joiner of an emoji's parts."""
-    return "".join(char for char in text if char == "\u200d" or unicodedata.category(char) != "Cf")
+    if text.isascii():
+        return text
+    hidden = {char for char in set(text) if unicodedata.category(char) == "Cf" and char != "\u200d"}
+    return "".join(char for char in text if char not in hidden) if hidden else text
 
 
 def _normalized(text: str) -> str:
@@ -147,9 +158,38 @@ def _normalized(text: str) -> str:
     return " ".join(_visible(unicodedata.normalize("NFKC", text)).translate(_PLAIN).split())
 
 
+@dataclass(frozen=True)
+class _Phrase:
+    """A phrase, and what tells quickly that a text has another form."""
+
+    pattern: re.Pattern[str]
+    begins: str
+    """The characters that a text may begin with; empty if any may."""
+    ends: str
+    """The end of every text of this form; empty if it varies."""
+
+
 @cache
-def _phrases() -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(_pattern(phrase), re.DOTALL) for each in PHRASES.values() for phrase in each)
+def _by_first_character() -> Mapping[str, Sequence[_Phrase]]:
+    """Return the phrases that fit each first character, in their order."""
+    phrases = _phrases()
+    firsts = {first for phrase in phrases for first in phrase.begins}
+    fitting = {first: [phrase for phrase in phrases if first in phrase.begins or not phrase.begins] for first in firsts}
+    return fitting | {_OTHER: [phrase for phrase in phrases if not phrase.begins]}
+
+
+@cache
+def _phrases() -> tuple[_Phrase, ...]:
+    return tuple(_phrase(words) for each in PHRASES.values() for words in each)
+
+
+def _phrase(words: str) -> _Phrase:
+    first, last = words[0], words.rpartition("}")[2]
+    return _Phrase(
+        re.compile(_pattern(words), re.DOTALL),
+        begins="" if first in _VARIES else first + first.upper() if first.islower() else first,
+        ends="" if _VARIES.intersection(last) else last,
+    )
 
 
 def _pattern(phrase: str) -> str:

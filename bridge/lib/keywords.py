@@ -12,6 +12,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from bridge.lib.phone import SHORT_CODE, TOLL_FREE, WHATSAPP
 
@@ -52,6 +53,9 @@ _NO_LETTERS = frozenset(
 _NO_MARKS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Marks that show nothing: variation selectors and similar ones."""
 
+_NOT_LETTERS = {code: None for code in range(128) if not chr(code).isalnum()}
+"""For ``translate``: removes all but the letters and digits of ASCII."""
+
 _DECORATION = frozenset({1, *range(200, 241)})
 """Combining classes of decoration: strokes through a letter, and marks above and below it. NFKC has already merged a
 mark that is part of a letter. Vowel signs have other classes."""
@@ -74,11 +78,17 @@ NONE = ExtraWords()
 
 def letters_of(text: str) -> str:
     """Return the letters and digits of a text, in one case and one form. Nothing else matters in a stop word."""
+    return text.lower().translate(_NOT_LETTERS) if text.isascii() else _letters_of(text)
+
+
+def _letters_of(text: str) -> str:
     return "".join(filter(_counts, plain(_LETTERS_BY_NAME.sub("", text))))
 
 
 def plain(text: str) -> str:
     """Return a text in one case and one form, without surrounding blanks."""
+    if text.isascii():
+        return text.lower().strip()
     one_case = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", one_case).strip()
 
@@ -125,14 +135,17 @@ def bridge_answers(answered_by: str, number: str, named: str | None = None, *, r
 
 def _says_stop(body: str, words: frozenset[str]) -> bool:
     """Return True for a stop word in one piece or several, once or repeated, or for nothing but stop words."""
-    if _QUESTION.search(unicodedata.normalize("NFKC", body)):
+    if _QUESTION.search(body if body.isascii() else unicodedata.normalize("NFKC", body)):
         return False
     letters = letters_of(body)
+    if body.isascii() and not letters.startswith(tuple(words)):
+        return False  # for both rules below it would begin with a stop word
     if any(letters == word * max(1, len(letters) // len(word)) for word in words):
         return True
     return letters != "" and all(part in words for part in map(letters_of, body.split()) if part)
 
 
+@lru_cache(maxsize=4096)
 def _counts(char: str) -> bool:
     kind = unicodedata.category(char)
     if kind in {"Mn", "Mc"}:

@@ -43,6 +43,8 @@ def safe_words(text: object, secrets: Iterable[str] = (), numbers: Iterable[str]
 
 def storable(text: str) -> str:
     """Replace each character that PostgreSQL refuses: NUL and half surrogate pairs."""
+    if text.isascii() and "\0" not in text:
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
 
 

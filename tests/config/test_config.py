@@ -217,6 +217,11 @@ def test_the_words_that_the_docs_propose_can_be_set_as_they_stand_there() -> Non
     assert all(len(found) >= 4 for found in (words.stop, words.start, words.help))
 
 
+def test_our_bare_numbers_have_no_channels() -> None:
+    settings = Settings.load(ENOUGH | {"TWILIO_NUMBERS": "+15550001111,whatsapp:+15550002222"})
+    assert settings.our_bare_numbers == settings.our_bare_numbers == {"+15550001111", "+15550002222"}
+
+
 def test_our_numbers_are_those_of_all_settings() -> None:
     route = '{"+15550003333": {"provider": "retell", "agent_id": "agent_x"}}'
     settings = Settings.load(ENOUGH | {"TWILIO_NUMBERS": "+15550001111", "AGENT_ROUTES": route})

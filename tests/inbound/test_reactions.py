@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.inbound.reaction_phrases import PHRASES, WORDLESS
-from bridge.inbound.reactions import LONGEST, Reaction, reaction
+from bridge.inbound.reactions import (
+    _BY_GOOGLE,
+    LONGEST,
+    Reaction,
+    _is_emoji,
+    _objects,
+    _phrases,
+    _visible,
+    reaction,
+)
 
 OURS = "Your table is booked"
 HAIR, ADDED, REMOVED = "\u200a", "\u200b", "\u200c"
@@ -295,6 +305,32 @@ def took(piece: str, length: int) -> float:
     began = time.perf_counter()
     reaction(body)
     return time.perf_counter() - began
+
+
+PIECES = st.sampled_from(["👍", "a photo", "2 images", OURS, "’", "”", " ", "\u200b", HAIR, "x", "\n", '"'])
+
+
+@given(st.sampled_from([phrase for each in PHRASES.values() for phrase in each]), st.data())
+def test_only_phrases_that_can_not_fit_are_left_out(phrase: str, data: st.DataObject) -> None:
+    """Every phrase is tried in one language after the other; the end and the first character only save time."""
+    texts = st.one_of(st.text(max_size=8), st.lists(PIECES, max_size=3).map("".join))
+    body = phrase.replace("{e}", data.draw(st.sampled_from(["👍", "❤️", "x"]))).replace("{}", f"“{data.draw(texts)}”")
+    body = data.draw(st.sampled_from([body, body[:1].upper() + body[1:], data.draw(texts) + body, body[1:], body[:-1]]))
+    body = " ".join(body.split())
+    found = [each.pattern.fullmatch(body) for each in _phrases()]
+    tried = [each["about"] for each in found if each and _is_emoji(each.groupdict().get("emoji") or "👍")]
+    assert list(_objects(body)) == tried
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_what_is_visible_stays(text: str) -> None:
+    kept = [char for char in text if char == "\u200d" or unicodedata.category(char) != "Cf"]
+    assert _visible(text) == "".join(kept)
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_no_plain_ascii_has_googles_form(text: str) -> None:
+    assert _BY_GOOGLE.fullmatch(text) is None
 
 
 def test_what_is_longer_than_any_text_is_not_looked_at() -> None:

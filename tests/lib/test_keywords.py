@@ -15,6 +15,7 @@ from bridge.lib.keywords import (
     STOP_WORDS,
     ExtraWords,
     Keyword,
+    _letters_of,
     bridge_answers,
     carrier_recognizes,
     keyword,
@@ -343,6 +344,25 @@ def test_one_letter_or_digit_more_makes_it_another_word(word: str, char: str) ->
 @given(st.text())
 def test_any_text_can_be_asked_about(body: str) -> None:
     assert keyword(body, NUMBER) in (None, *Keyword)
+
+
+ASCII = st.text(st.characters(codec="ascii"), max_size=40)
+
+
+@given(ASCII)
+def test_plain_ascii_has_the_same_letters_without_the_tables_of_unicode(text: str) -> None:
+    assert letters_of(text) == _letters_of(text)
+    one_case = unicodedata.normalize("NFKC", text).casefold()
+    assert plain(text) == unicodedata.normalize("NFKC", one_case).strip()
+
+
+@given(st.lists(st.one_of(st.sampled_from([*sorted(STOP_WORDS), "stop", "all", "x"]), ASCII), max_size=4), st.data())
+def test_a_text_that_begins_with_no_stop_word_needs_no_closer_look(words: list[str], data: st.DataObject) -> None:
+    body = "".join(word + data.draw(st.sampled_from(["", " ", "!", "\n", "-"])) for word in words)
+    letters, known = _letters_of(body), {word.casefold() for word in STOP_WORDS}
+    repeated = any(letters == word * max(1, len(letters) // len(word)) for word in known)
+    in_pieces = letters != "" and all(part in known for part in map(_letters_of, body.split()) if part)
+    assert (keyword(body, NUMBER) is Keyword.STOP) is ("?" not in body and (repeated or in_pieces))
 
 
 def test_a_text_longer_than_the_carrier_brings_is_no_word() -> None:

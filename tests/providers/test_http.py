@@ -27,7 +27,7 @@ from bridge.providers.http.client import NOT_REACHED, Answer, Api, read_json
 from bridge.providers.http.deadline import _httpx_errors, _proxy
 from bridge.providers.http.per_thread import PerThread
 from bridge.providers.http.unpack import Unreadable, whole
-from bridge.providers.redaction import WORDS_LIMIT, safe_words, storable
+from bridge.providers.redaction import _UNSTORABLE, WORDS_LIMIT, safe_words, storable
 from tests.vendor import Vendor, closed_port, vendor
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n"
@@ -517,6 +517,7 @@ def test_megabytes_are_no_words() -> None:
 @given(st.text(st.characters(codec=None, exclude_categories=())))
 def test_what_is_storable_survives_postgresql_and_keeps_its_length(text: str) -> None:
     kept = storable(text)
+    assert kept == _UNSTORABLE.sub("\ufffd", text)
     assert len(kept) == len(text)
     assert "\x00" not in kept
     kept.encode()

@@ -43,6 +43,12 @@ def test_every_documented_parameter_has_a_fate(name: str) -> None:
     assert fate(name) is FATES[known]
 
 
+@given(st.sampled_from([*FATES, "Unheard", "Referral"]), st.sampled_from(["", "0", "12", "Url0", "x"]))
+def test_a_known_name_is_found_by_itself_or_by_its_rules(name: str, more: str) -> None:
+    known = "Referral" if (name + more).startswith("Referral") else (name + more).rstrip("0123456789")
+    assert fate(name + more) is FATES.get(known, Fate.LEFT)
+
+
 def test_a_parameter_that_nobody_knows_is_left() -> None:
     assert fate("NewThing") is Fate.LEFT
     assert read(NewThing="x").extras == ()

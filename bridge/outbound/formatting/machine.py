@@ -23,12 +23,18 @@ _THOUGHT = re.compile(
     r"|\[(?P<closes2>/)?THINK\]|◁(?P<closes3>/)?think▷",
     re.IGNORECASE,
 )
+_OF_THOUGHTS = "<&\\[◁"
+"""Every thought has one of these."""
 _FINAL = "<|channel|>final<|message|>"
 _ANALYSIS = re.compile(r"<\|channel\|>(?:analysis|commentary)\b")
 
 
 def without_thoughts(text: str) -> str:
     """Remove the thoughts, also if only their end or their beginning is there."""
+    return _without_thoughts(text) if any(char in text for char in _OF_THOUGHTS) else text
+
+
+def _without_thoughts(text: str) -> str:
     if _ANALYSIS.search(text):
         text = text.rpartition(_FINAL)[2] if _FINAL in text else text[: text.index("<|channel|>")]
     kept: list[str] = []
@@ -71,6 +77,8 @@ _CITATION = re.compile(
     r"|\[\^\d+\^\]|[\[(](?:turn\d+[a-z]+\d+|doc\d+)[\])]"
     r")"
 )
+_OF_CITATIONS = ("†", "【", "\ue200", "cite", "[^", "turn", "doc")
+"""Every citation has one of these."""
 _LINKED = re.compile("\ue200url\ue202([^\ue200-\ue206]*)\ue202([^\ue200-\ue206]*)\ue201")
 _NAMED = re.compile('\ue200entity\ue202\\["[^"\ue200\ue201]*", ?"([^"\ue200\ue201]*)"[^\ue200\ue201]*\ue201')
 _TOKEN = re.compile(r"<[|｜][\w▁ ]{1,40}[|｜]>|\[/?INST\]")
@@ -82,13 +90,18 @@ _NOTHING_TO_SAY = re.compile(
 
 def without_citations(text: str) -> str:
     """Remove citations, all private characters, and the tokens of a model."""
-    text = _NAMED.sub(r"\1", _LINKED.sub(r"\1 (\2)", text))
-    return _TOKEN.sub("", PRIVATE.sub("", _CITATION.sub("", text)))
+    if "\ue200" in text:
+        text = _NAMED.sub(r"\1", _LINKED.sub(r"\1 (\2)", text))
+    if any(part in text for part in _OF_CITATIONS):
+        text = _CITATION.sub("", text)
+    if not text.isascii():
+        text = PRIVATE.sub("", text)
+    return _TOKEN.sub("", text)
 
 
 def without_stop_word(text: str) -> str:
     """Return nothing if the text ends with the stop word: the agent wants to stay silent. Elsewhere remove the word."""
-    found = [*_NOTHING_TO_SAY.finditer(text)]
+    found = [*_NOTHING_TO_SAY.finditer(text)] if "needed" in text.lower() else []
     if not found:
         return text
     return _NOTHING_TO_SAY.sub("", text) if _says_something(text[found[-1].end() :]) else ""

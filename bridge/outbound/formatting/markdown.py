@@ -64,12 +64,22 @@ class Markdown(MarkdownIt):
         return link
 
 
+def opens(text: str, place: int, marker: str = "*", end: int | None = None) -> bool:
+    """Return True if the run of markers at this place may open emphasis."""
+    return bool(_OPENS[marker].match(text, place, end))
+
+
+def closes(text: str, place: int, marker: str = "*", end: int | None = None) -> bool:
+    """Return True if the run of markers at this place may close emphasis."""
+    return bool(_CLOSES[marker].match(text, place, end))
+
+
 def _emphasis(state: StateInline, silent: bool) -> bool:
     """Read a run of stars or underscores. The library pairs them."""
     marker = state.src[state.pos]
     if silent or marker not in _OPENS or state.pos in _in_addresses(state):
         return False
-    opens, closes = (rules[marker].match(state.src, state.pos, state.posMax) for rules in (_OPENS, _CLOSES))
+    is_open, is_closed = (rule(state.src, state.pos, marker, state.posMax) for rule in (opens, closes))
     run = _run(state, marker)
     for _ in range(run):
         token = state.push("text", "", 0)
@@ -80,8 +90,8 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
                 length=run,
                 token=len(state.tokens) - 1,
                 end=-1,
-                open=bool(opens),
-                close=bool(closes),
+                open=is_open,
+                close=is_closed,
             )
         )
     state.pos += run

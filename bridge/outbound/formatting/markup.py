@@ -30,8 +30,7 @@ def code(text: str) -> list[tuple[int, int]]:
     done = -1
     for number, (start, end) in enumerate(runs):
         same = waiting[end - start]
-        same.popleft()
-        while same and same[0] <= done:
+        while same and same[0] <= max(number, done):
             same.popleft()
         if number <= done or not same:
             continue

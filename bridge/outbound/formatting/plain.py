@@ -18,14 +18,15 @@ from bridge.outbound.formatting.machine import unescaped, without_citations, wit
 from bridge.outbound.formatting.markdown import Markdown
 from bridge.outbound.formatting.marks import Mark, written
 from bridge.outbound.formatting.markup import code, without_tags
+from bridge.outbound.formatting.simple import blocks, bold
 
 _MARKDOWN = Markdown()
 _FOR_WHATSAPP = Markdown("strikethrough")
 
-_SPECIAL = re.compile(
-    r"[*_`#\[\]<>~|\\&+\r\0【†◁\ue000-\uf8ff\U000f0000-\U0010ffff]|cite(?:turn)|^[ \t]*-[ \t]*-[- \t]*$", re.MULTILINE
-)
-"""The characters that any of the readers acts on. Most texts have none of them, and are not read at all."""
+_SPECIAL = re.compile(r"[*_`#\[\]<>~|\\&+\r\0【†◁\ue000-\uf8ff\U000f0000-\U0010ffff]")
+_RULE = re.compile(r"^[ \t]*-[ \t]*-[- \t]*$", re.MULTILINE)
+"""The characters that any of the readers acts on, and a line of dashes. Most texts have none of them, and are not read
+at all."""
 
 _INLINE = re.compile(r"[*_`\[<\\~]")
 """Each mark within a line has one of these."""
@@ -49,11 +50,15 @@ _CELL_END = re.compile(r"(?<!\\)\|")
 
 def plain(text: str, *, whatsapp: bool = False) -> str:
     """Return ``text`` as a person reads it. A text without marks only loses surrounding blanks."""
-    if not _SPECIAL.search(text):
+    if not _is_special(text):
         return text.strip()
     text = without_stop_word(_without_markup(without_citations(_LINE_END.sub("\n", text))))
     read = _Page(text, whatsapp=whatsapp).without_marks()
     return written(read, whatsapp=whatsapp).strip() or written(text, whatsapp=whatsapp).strip()
+
+
+def _is_special(text: str) -> bool:
+    return bool(_SPECIAL.search(text)) or "citeturn" in text or ("-" in text and bool(_RULE.search(text)))
 
 
 def _without_markup(text: str) -> str:
@@ -129,7 +134,8 @@ class _Bullets:
 class _Page:
     """The lines of a text. Each block removes its marks from them."""
 
-    def __init__(self, text: str, *, whatsapp: bool) -> None:
+    def __init__(self, text: str, *, whatsapp: bool, simple: bool = True) -> None:
+        """``simple``: read what is simple without the parser. The result is the same."""
         self.lines = text.split("\n")
         self.gone: set[int] = set()
         """Lines that had only marks."""
@@ -139,8 +145,13 @@ class _Page:
         self._markdown = _FOR_WHATSAPP if whatsapp else _MARKDOWN
         self._bullets = _Bullets(self.lines)
         self._in_table = False
-        self._blocks: list[Token] = []
-        self._markdown.block.parse(text, self._markdown, {}, self._blocks)
+        self._simple = simple
+        self._blocks = (blocks(self.lines) if simple else None) or self._parsed(text)
+
+    def _parsed(self, text: str) -> list[Token]:
+        parsed: list[Token] = []
+        self._markdown.block.parse(text, self._markdown, {}, parsed)
+        return parsed
 
     def without_marks(self) -> str:
         for block in self._blocks:
@@ -248,9 +259,13 @@ class _Page:
     def _shown(self, content: str) -> str:
         if not _INLINE.search(content):
             return content
+        signs = _SIGNS if self._whatsapp else {}
+        shown = bold(content, signs.get("strong_open", ""), signs.get("strong_close", "")) if self._simple else None
+        if shown is not None:
+            return shown
         tokens: list[Token] = []
         self._markdown.inline.parse(content, self._markdown, {}, tokens)
-        return _joined(tokens, _SIGNS if self._whatsapp else {})
+        return _joined(tokens, signs)
 
 
 _BLOCKS: dict[str, Callable[[_Page, Token], None]] = {

@@ -51,10 +51,9 @@ def segments(text: str, address: str = "") -> int:
     """Return the segments that the carrier sends and bills for ``text`` to ``address``. An empty text counts as one."""
     if off_sms(address):
         return 1
-    characters = set(text)
-    if characters <= BASIC:
+    if BASIC.issuperset(text):
         return 1 if len(text) <= GSM_SINGLE else -(-len(text) // GSM_PART)
-    if characters <= ALL:
+    if ALL.issuperset(text):
         meter, sizes = Meter(GSM_SINGLE, GSM_PART), [GSM[char] for char in text]
     else:
         meter, sizes = Meter(UCS_SINGLE, UCS_PART), ucs(text)

@@ -144,7 +144,7 @@ def _encoded(cut: Iterable[str], capacity: Capacity, *, unless: str = "") -> Ite
     """Encode each part separately too, because only another part may have the emoji. ``unless`` is encoded already."""
     for part in cut:
         encoded = smart(part).strip() if capacity.smart and part != unless else part
-        yield encoded if capacity.holds(encoded) else part
+        yield encoded if encoded != part and capacity.holds(encoded) else part
 
 
 def _sms(body: str, to: Recipient) -> Sms:

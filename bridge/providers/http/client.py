@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,8 +19,9 @@ import httpx
 
 from bridge import __version__
 from bridge.providers.errors import NotReached, OutcomeUnknown, RemoteError
-from bridge.providers.http.deadline import NewTransport, transports
+from bridge.providers.http.deadline import DeadlineTransport, NewTransport, transports
 from bridge.providers.http.per_thread import PerThread
+from bridge.providers.http.prepared import Heads
 from bridge.providers.http.unpack import PLAIN, Unreadable, whole
 from bridge.providers.redaction import safe_words
 
@@ -82,7 +84,8 @@ class Api:
         agent = f"sms-bridge/{__version__}"
         self._headers = {"User-Agent": agent, "Accept-Encoding": PLAIN, **(headers or {})}
         self._new_transport = transport or transports(base_url)
-        self._clients = PerThread(self._new_client, httpx.Client.close)
+        self._clients = PerThread(self._new_client, lambda pair: pair[0].close())
+        self._heads = Heads()
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a list's address has a number
 
     def call(self, method: str, url: str, *, deadline: float, **request: Any) -> Answer:
@@ -92,10 +95,8 @@ class Api:
 
         ``deadline`` is a moment of ``time.monotonic``. ``request`` goes to httpx: ``json``, ``data``, ``params``.
         """
-        extensions = {"deadline": deadline}
         try:
-            with self._clients.get().stream(method, url, extensions=extensions, **request) as response:
-                return Answer(response.status_code, response.headers, _whole(response))
+            return self._exchange(method, url, deadline, request)
         except httpx.RequestError as error:
             raise self._fault(error) from None  # its context would show the request
         except Unreadable as error:
@@ -105,14 +106,29 @@ class Api:
         """Close the connections."""
         self._clients.close()
 
-    def _new_client(self) -> httpx.Client:
-        return httpx.Client(
+    def _exchange(self, method: str, url: str, deadline: float, request: Mapping[str, Any]) -> Answer:
+        """Send the request without httpx's client where the client adds nothing to it. The bytes are the same."""
+        client, transport = self._clients.get()
+        extensions: dict[str, Any] = {"deadline": deadline}
+        if isinstance(transport, DeadlineTransport) and (ready := self._heads.request(client, method, url, request)):
+            response = transport.exchange(ready, deadline)
+            if not _concerns_client(response):
+                with closing(response):
+                    return _answer(response)
+            extensions["received"] = response
+        with client.stream(method, url, extensions=extensions, **request) as response:
+            return _answer(response)
+
+    def _new_client(self) -> tuple[httpx.Client, httpx.BaseTransport]:
+        transport = self._new_transport()
+        client = httpx.Client(
             base_url=self._base_url,
             headers=self._headers,
-            transport=self._new_transport(),
+            transport=transport,
             timeout=None,  # noqa: S113 - the transport keeps the deadline
             follow_redirects=False,
         )
+        return client, transport
 
     def _fault(self, error: httpx.RequestError) -> RemoteError:
         if isinstance(error, NOT_REACHED):
@@ -128,6 +144,16 @@ def read_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def _concerns_client(response: httpx.Response) -> bool:
+    """Return True if httpx's client must see the response too: it keeps cookies, and checks addresses."""
+    headers = response.headers
+    return response.has_redirect_location or "set-cookie" in headers or "set-cookie2" in headers
+
+
+def _answer(response: httpx.Response) -> Answer:
+    return Answer(response.status_code, response.headers, _whole(response))
 
 
 def _whole(response: httpx.Response) -> bytes:

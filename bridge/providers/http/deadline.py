@@ -18,6 +18,7 @@ import httpcore
 import httpx
 
 from bridge.config.proxies import way_out
+from bridge.providers.http.prepared import target
 
 BEGIN_WITHIN = 8.0
 """Seconds from the call to the last byte of its request, which may take more than one write.
@@ -73,18 +74,19 @@ class DeadlineTransport(httpx.BaseTransport):
         return httpcore.HTTPProxy(str(proxy.url), proxy.raw_auth, proxy.headers.raw, **options)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._transport.deadline = request.extensions["deadline"]
+        """Send a request of httpx. If its extension ``received`` has the response already, return that one."""
+        received: httpx.Response | None = request.extensions.get("received")
+        return received or self.exchange(
+            httpcore.Request(request.method, target(request.url), headers=request.headers.raw, content=request.stream),
+            request.extensions["deadline"],
+        )
+
+    def exchange(self, request: httpcore.Request, deadline: float) -> httpx.Response:
+        """Send a request, and return the response with its body still unread."""
+        self._transport.deadline = deadline
         self._transport.begin_by = time.monotonic() + BEGIN_WITHIN
-        url = request.url
         with _httpx_errors():
-            response = self._pool.handle_request(
-                httpcore.Request(
-                    request.method,
-                    httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                )
-            )
+            response = self._pool.handle_request(request)
         return httpx.Response(response.status, headers=response.headers, stream=_Body(response))
 
     def close(self) -> None:

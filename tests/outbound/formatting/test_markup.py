@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bridge.outbound.formatting.markup import code
 from bridge.outbound.formatting.plain import plain
 
 
@@ -191,3 +194,18 @@ def test_no_text_is_too_odd(text: str, whatsapp: bool) -> None:
 )
 def test_no_word_is_lost(text: str) -> None:
     assert plain(text).count("b c") == text.count("b c")
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["a", "\n\n", "<b>"])), max_size=9))
+@example([(1, "a"), (2, "a"), (2, "a"), (1, "a")])
+def test_code_ends_at_the_next_run_of_as_many_ticks(runs: list[tuple[int, str]]) -> None:
+    text = "".join("`" * ticks + between for ticks, between in runs)
+    found, place = [], 0
+    while first := re.search("`+", text[place:]):
+        start, end = place + first.start(), place + first.end()
+        last = re.search(f"(?<!`){first[0]}(?!`)", text[end:])
+        place = end
+        if last and (len(first[0]) >= 3 or "\n\n" not in text[end : end + last.start()]):
+            place = end + last.end()
+            found.append((start, place))
+    assert code(text) == found

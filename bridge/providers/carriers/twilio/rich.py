@@ -81,6 +81,8 @@ _REPLY = frozenset({*_CHOSEN, *_IDS, "description", "type"})
 
 def fate(name: str) -> Fate:
     """Return the fate of the parameter with this name."""
+    if known := FATES.get(name):
+        return known
     if name.startswith("Referral"):
         return FATES["Referral"]
     return FATES.get(name.rstrip("0123456789"), Fate.LEFT)
@@ -157,8 +159,10 @@ def _coordinates(fields: Fields) -> str:
 
 def _documents(fields: Fields) -> Iterator[object]:
     for name in ("InteractiveData", "FlowData"):
+        if not (written := fields.get(name)):
+            continue
         try:
-            yield json.loads(fields.get(name) or "null")
+            yield json.loads(written)
         except (ValueError, RecursionError):
             continue
 

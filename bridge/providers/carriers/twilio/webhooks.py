@@ -37,7 +37,10 @@ class BadField(BridgeError):
 
 
 class _Values:
-    """A form with the interface of Twilio's validator: it reads the names, then all values of each name."""
+    """A form with the interface of Twilio's validator: it reads the names, then all values of each name.
+
+    The validator asks for ``getall`` first. Without that method each name costs an exception.
+    """
 
     def __init__(self, form: Form) -> None:
         self._form = form
@@ -45,7 +48,7 @@ class _Values:
     def __iter__(self) -> Iterator[str]:
         return iter(self._form)
 
-    def getlist(self, name: str) -> Sequence[str]:
+    def getall(self, name: str) -> Sequence[str]:
         return self._form[name]
 
 
