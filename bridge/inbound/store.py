@@ -42,6 +42,8 @@ _TEXT = {
     "created_at": "timestamptz",
 }
 
+_OUT = OUT_OF_THEM.format(service="COALESCE(texts.service, c.service)", stands="o.ended_at IS NULL")
+
 _FIND = Statement(
     """
     SELECT texts.n, c.id, EXISTS (SELECT 1 FROM messages m WHERE m.carrier_id = texts.carrier_id) AS known
@@ -75,7 +77,7 @@ _MAKE_DUE = Statement(
 _INSERT = Statement(
     f"""
     INSERT INTO messages (conversation_id, direction, status, body, media, extras, carrier_id, created_at)
-    SELECT c.id, 'in', CASE WHEN {OUT_OF_THEM.format(service="COALESCE(texts.service, c.service)", stands="o.ended_at IS NULL")}
+    SELECT c.id, 'in', CASE WHEN {_OUT}
                             THEN 'opted_out' ELSE 'waiting' END,
         texts.body, texts.media, texts.extras, texts.carrier_id, texts.created_at
     FROM {{texts}} JOIN conversations c ON c.id = texts.conversation WHERE true ORDER BY texts.n
