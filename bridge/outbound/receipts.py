@@ -8,6 +8,7 @@ row, and decides the treatment of an undelivered text. Missing reports: ``bridge
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, select
@@ -16,7 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from bridge.db.models import UNSENT, Conversation, Direction, Message, MessageStatus
 from bridge.db.transaction import Transaction
 from bridge.lib.phone import masked
-from bridge.outbound import opt_outs
+from bridge.outbound import opt_outs, store
+from bridge.outbound.store import Progress, ReportedText
 from bridge.providers.carriers.contract import (
     ARRIVED,
     FINAL,
@@ -47,6 +49,10 @@ def report(rt: Runtime, reported: StatusReport) -> bool:
 
     A report with our reference also settles a text whose outcome was unknown.
     """
+    if reported.reference and reported.error_code is None and reported.status not in NOT_DELIVERED:
+        news = rt.together(report_many, reported)
+        if news is not None:
+            return news
     if reported.error_code in opt_outs.UNSUBSCRIBED:
         unsubscribed(rt, *_named(reported), recipient=reported.recipient)
     try:
@@ -56,6 +62,35 @@ def report(rt: Runtime, reported: StatusReport) -> bool:
             "a report of %s is left out: its id has just been stored for another text of ours", reported.carrier_id
         )
         return False
+
+
+def report_many(rt: Runtime, reports: Sequence[StatusReport]) -> Sequence[bool | None]:
+    """Record reports of progress. Return whether each has something new; ``None``: it may change more than its text."""
+    with rt.database.transaction() as tx:
+        found = store.find(tx, reports)
+        known = {n for n, text in found.items() if _is_plain(reports[n], text) and _is_old(reports[n], text)}
+        ahead: dict[int, int] = {}
+        for n, text in found.items():
+            if n not in known and _is_plain(reports[n], text):
+                ahead.setdefault(text.id, n)  # another report of the same text comes after this one
+        advanced = store.advance(tx, [_progress(reports[n], found[n]) for n in ahead.values()])
+    recorded = {ahead[text_id] for text_id in advanced}
+    return [True if n in recorded else False if n in known else None for n in range(len(reports))]
+
+
+def _is_plain(reported: StatusReport, text: ReportedText) -> bool:
+    """Return whether the report can change nothing but how far this text has come."""
+    same = text.is_sent and text.carrier_id == reported.carrier_id and same_phone(reported.recipient, text.phone)
+    clash = text.delivery not in (None, reported.status) and RANK[text.delivery or reported.status] >= FINAL
+    return same and not text.troubled and not clash
+
+
+def _is_old(reported: StatusReport, text: ReportedText) -> bool:
+    return text.delivery is not None and RANK[reported.status] <= RANK[text.delivery]
+
+
+def _progress(reported: StatusReport, text: ReportedText) -> Progress:
+    return Progress(text, reported.status, final=RANK[reported.status] >= FINAL)
 
 
 def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") -> bool:

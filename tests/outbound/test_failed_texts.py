@@ -795,12 +795,13 @@ LOST = OutcomeUnknown("cut", provider="twilio", status=500)
 def test_an_id_that_a_look_took_for_another_text_goes_to_whom_it_belongs(scene: Scene) -> None:
     """The first text was given up and is at the carrier after all; the second one was never there."""
     scene.agent.answer = lambda said: ["ok"]
+    scene.carrier.fail("send", LOST)
     scene.text("one")
     process_turns(scene.rt, 1)
     scene.notifier.wakeups.clear()
     with scene.sessions.begin() as session:
         first = session.get_one(Message, outgoing(scene)[0].id)
-        first.status, first.settled_at = MessageStatus.GIVEN_UP, scene.clock()
+        first.status, first.settled_at, first.attempted_at = MessageStatus.GIVEN_UP, scene.clock(), None
         reference = first.reference
     scene.text("two")
     scene.carrier.fail("send", LOST)
