@@ -44,8 +44,6 @@ INSTEAD = {
 }
 """The word of today, and those that it replaced. Of a word with an ordinary meaning, the other one is retired."""
 
-HOT_PATH = "rebuilt with the hot path, and renamed there"
-
 
 class Kept(NamedTuple):
     """A use of such a word that stays."""
@@ -73,13 +71,11 @@ KEPT = (
     # taken, proven
     Kept(r"taken over", "from another worker"),
     Kept(r"taken for", "mistaken for"),
-    Kept(r"taken", HOT_PATH, ("queues/conversation_queue.py",)),
     Kept(
         r"not_proven|close_proven|is_proven",
         "the word of today for a circuit whose cause is gone",
         ("queues/", "outbound/receipts.py"),
     ),
-    Kept(r"proven", HOT_PATH, ("outbound/delivery/", "outbound/receipts.py")),
     # the others
     Kept(r"Finding", "what a search of the transcript finds", ("providers/agents/transcript.py",)),
     Kept(r"hear from you", "a greeting", ("simulator/receptionist.py",)),
@@ -88,7 +84,6 @@ KEPT = (
         r"quiet", "no new text for a while, from the person or at Retell", ("config/__init__.py", "simulator/agent.py")
     ),
     Kept(r"at that pace", "as fast", ("inbound/limits.py",)),
-    Kept(r"_?room_again", HOT_PATH, ("outbound/delivery/settle.py",)),
 )
 
 

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from bridge.config import NEEDED_BY, Settings, parse_duration, variable_names
 from tests.fakes import SETTINGS
-from tests.retired_words import HOT_PATH, KEPT, kept, retired, split
+from tests.retired_words import KEPT, kept, retired, split
 
 ROOT = Path(__file__).parent.parent
 BRIDGE = ROOT / "bridge"
@@ -229,7 +229,7 @@ def test_the_names_of_files_have_no_retired_word_either() -> None:
 def test_every_use_that_is_kept_is_there() -> None:
     """An exception that is not used any more would hide the next one."""
     used = {use for path, _, line in lines_of_code() for use in kept(split(line), path)}
-    assert [use for use in KEPT if use not in used and use.why != HOT_PATH] == []
+    assert [use for use in KEPT if use not in used] == []
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,6 @@ MANY_PARAMETERS = {
     "providers/carriers/twilio/client.py: Twilio.__init__": CREDENTIALS,
     "providers/carriers/twilio/client.py: _Transport.request": "the signature of the method of Twilio's library",
     "providers/errors.py: RemoteError.__init__": "an error's details, which it keeps; each is named at the call",
-    "outbound/delivery/claim.py: _claimed": HOT_PATH,
-    "turns/claim.py: _claimed": HOT_PATH,
 }
 """The functions with more, and why."""
 
@@ -334,9 +332,8 @@ def test_no_function_has_more_than_five_parameters() -> None:
     found = {
         f"{path.relative_to(BRIDGE)}: {name}" for path in BRIDGE.rglob("*.py") for name in long_lists(path.read_text())
     }
-    rebuilt = {name for name, why in MANY_PARAMETERS.items() if why == HOT_PATH}
     assert found - MANY_PARAMETERS.keys() == set()
-    assert MANY_PARAMETERS.keys() - found - rebuilt == set(), "an exception that is not needed any more"
+    assert MANY_PARAMETERS.keys() - found == set(), "an exception that is not needed any more"
 
 
 @pytest.mark.parametrize(

@@ -116,16 +116,16 @@ def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") 
 
 
 def record_accepted(
-    rt: Runtime, tx: Transaction, message: Message, carried: CarriedText, *, proven: bool = True
+    rt: Runtime, tx: Transaction, message: Message, carried: CarriedText, *, identified: bool = True
 ) -> bool:
     """Record that the carrier accepted the text, with its id and status. Return True if this is new.
 
-    ``proven``: our reference in a callback, or the response to the send, identifies the text. The carrier's list does
-    not: it only matches the words, so it never takes an id from another row. The caller holds the conversation's lock,
-    and calls :func:`tell` after the commit.
+    ``identified``: our reference in a callback, or the response to the send, identifies the text. The carrier's list
+    does not: it only matches the words, so it never takes an id from another row. The caller holds the conversation's
+    lock, and calls :func:`tell` after the commit.
     """
     if message.status in UNSETTLED:
-        owned = _owned(tx, message, carried.id) if proven else carried.id
+        owned = _owned(tx, message, carried.id) if identified else carried.id
         message.status, message.carrier_id, message.settled_at = MessageStatus.SENT, owned, rt.now()
         message.error, message.resend_at = None, None
         message.poll_status_at = rt.now() + POLL_STATUS_AFTER if owned else None

@@ -143,8 +143,8 @@ def resume(tx: Transaction, queue: ConversationQueue, conversation_ids: Sequence
 
 def revoke(tx: Transaction, queue: ConversationQueue, conversation_ids: Sequence[int]) -> None:
     """Take the leases of queues with work, because the work has lost its reason. Their holders get ``LeaseLost``."""
-    taken = {queue.lease_token: queue.lease_token + 1, queue.leased_by: None, queue.due_at: tx.now - MAX_CLOCK_SKEW}
-    _change_busy(tx, queue, conversation_ids, taken)
+    revoked = {queue.lease_token: queue.lease_token + 1, queue.leased_by: None, queue.due_at: tx.now - MAX_CLOCK_SKEW}
+    _change_busy(tx, queue, conversation_ids, revoked)
 
 
 def _now_unless_leased(queue: ConversationQueue, now: datetime) -> Any:

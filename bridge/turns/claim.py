@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
@@ -59,8 +60,7 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
         if probed is None:
             tx.roll_back()
             return None
-        agent = (chat.provider, chat.agent_id) if chat else (route.provider, route.agent_id)
-        claimed = _claimed(tx, lease, pair, turn, chat, agent, probed)
+        claimed = _claimed(tx, _Found(lease, pair, turn, chat, route, probed))
         if claimed.chat and not claimed.outcome_unknown:
             begin_asking(tx, claimed, claimed.chat)
         return claimed
@@ -221,21 +221,26 @@ def _chat(rt: Runtime, tx: Transaction, turn: Turn, route: Route) -> OpenChat | 
     return rows.find_ongoing(tx, turn.conversation_id, route)
 
 
-def _claimed(
-    tx: Transaction,
-    lease: Lease,
-    pair: Conversation,
-    turn: Turn,
-    chat: OpenChat | None,
-    agent: tuple[str, str],
-    probed: tuple[str, ...],
-) -> ClaimedTurn:
+@dataclass(frozen=True)
+class _Found:
+    """The rows of a turn that is claimed alone."""
+
+    lease: Lease
+    pair: Conversation
+    turn: Turn
+    chat: OpenChat | None
+    route: Route
+    probed: tuple[str, ...]
+
+
+def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
+    turn, chat = found.turn, found.chat
     received = (Message.turn_id == turn.id, Message.direction == Direction.IN)
     bodies = tx.session.scalars(select(Message.body).where(*received).order_by(*AS_SENT))
     turn.attempts += 1
     return ClaimedTurn(
-        lease=lease,
-        phone=pair.phone,
+        lease=found.lease,
+        phone=found.pair.phone,
         turn_id=turn.id,
         content="\n".join(bodies),
         attempts=turn.attempts,
@@ -244,10 +249,10 @@ def _claimed(
         asked_at=turn.asked_at,
         response_received=turn.response_received,
         items_at_last_check=turn.items_at_last_check,
-        probed=probed,
+        probed=found.probed,
         failures=turn.failures,
         error=turn.error,
-        agent=agent,
+        agent=(chat.provider, chat.agent_id) if chat else (found.route.provider, found.route.agent_id),
         chat=chat,
     )
 

@@ -179,8 +179,6 @@ def _delivery(claimed: ClaimedTurn, leased: LeasedText, text: OutboundText, now:
         expires_at=claimed.expires_at,
         outcome_unknown=False,
         absent_after=now + STILL_ON_ITS_WAY,
-        probed=(),
-        give_up_reason=None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -57,7 +58,7 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
             give_up_reason = f"{NOT_IN_TIME}: the circuit of the carrier, or of the sender, is open"
         message.not_before = slot
         message.attempts += 1
-        claimed = _claimed(rt, lease, pair, message, probed or (), give_up_reason)
+        claimed = replace(_claimed(rt, lease, pair, message), probed=probed or (), give_up_reason=give_up_reason)
         if not claimed.outcome_unknown and not claimed.give_up_reason:
             begin_sending(rt, message)
         return claimed
@@ -114,9 +115,7 @@ def _needed(rt: Runtime, pair: Conversation, message: Message) -> tuple[str, ...
     return (account,) if message.status is MessageStatus.SENDING else (account, sender)
 
 
-def _claimed(
-    rt: Runtime, lease: Lease, pair: Conversation, message: Message, probed: tuple[str, ...], give_up_reason: str | None
-) -> ClaimedDelivery:
+def _claimed(rt: Runtime, lease: Lease, pair: Conversation, message: Message) -> ClaimedDelivery:
     assert message.reference and message.expires_at
     return ClaimedDelivery(
         lease=lease,
@@ -128,8 +127,6 @@ def _claimed(
         outcome_unknown=message.status is MessageStatus.SENDING,
         absent_after=(message.attempted_at or rt.now())
         + (NOT_ACCEPTED_AFTER if message.response_received else STILL_ON_ITS_WAY),
-        probed=probed,
-        give_up_reason=give_up_reason,
     )
 
 

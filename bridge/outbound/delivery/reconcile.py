@@ -42,12 +42,12 @@ def reconcile(rt: Runtime, claimed: ClaimedDelivery) -> bool:
     free = [text for text in listed if text.id not in owned]
     others = _given_up(rt, claimed, since)
     if found := _by_words(claimed, free, others, since):
-        return settle_accepted(rt, claimed, found, proven=False)
+        return settle_accepted(rt, claimed, found, identified=False)
     if rt.now() < claimed.absent_after:
         recheck_at = min(claimed.absent_after, rt.now() + RECHECK_AFTER)
         return postpone(rt, claimed, Retry(recheck_at, "it is not in the carrier's list yet"))
     if found := redacted.only_one(rt, claimed, free, others):
-        return settle_accepted(rt, claimed, found, proven=False)
+        return settle_accepted(rt, claimed, found, identified=False)
     if any(redacted.may_be(rt, claimed, text) for text in free):
         return _await_callback(rt, claimed)
     return _send_again(rt, claimed)

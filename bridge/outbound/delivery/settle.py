@@ -60,20 +60,22 @@ def _close_circuits(tx: Transaction, claimed: ClaimedDelivery, error: RemoteErro
         circuit_breakers.close(tx, claimed.probed, DELIVERIES, error)
 
 
-def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, *, proven: bool = True) -> bool:
+def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, *, identified: bool = True) -> bool:
     """Record that the carrier has accepted the text. Return whether another delivery is due.
 
-    ``proven``: by its response to the request, and not by its list of texts.
+    ``identified``: by its response to the request, and not by its list of texts.
     """
-    if proven and not claimed.probed and carried.status in ON_ITS_WAY and carried.error_code is None:
+    if identified and not claimed.probed and carried.status in ON_ITS_WAY and carried.error_code is None:
         accepted = Accepted(claimed.lease, claimed.message_id, carried.id, carried.status)
         if (more := _together(rt, accepted)) is not None:
             return more
     try:
-        return _record_accepted(rt, claimed, carried, proven)
+        return _record_accepted(rt, claimed, carried, identified)
     except IntegrityError:  # another text with these words has just been stored with the same id
-        if proven:
-            return _record_accepted(rt, claimed, carried, proven)  # now the other row is visible, and gives the id up
+        if identified:
+            return _record_accepted(
+                rt, claimed, carried, identified
+            )  # now the other row is visible, and gives the id up
         return postpone(
             rt, claimed, Retry(rt.now() + RECHECK_AFTER, "the text in the carrier's list belongs to another message")
         )
@@ -91,9 +93,9 @@ def settle_many(rt: Runtime, accepted: Sequence[Accepted]) -> Sequence[bool | No
 
 
 @patient
-def _record_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, proven: bool) -> bool:
+def _record_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText, identified: bool) -> bool:
     with _closing(rt, claimed) as closing:
-        news = receipts.record_accepted(rt, closing.tx, closing.message, carried, proven=proven)
+        news = receipts.record_accepted(rt, closing.tx, closing.message, carried, identified=identified)
     if news:
         receipts.tell(rt, closing.message)
     return closing.more
@@ -151,7 +153,7 @@ def postpone(rt: Runtime, claimed: ClaimedDelivery, retry: Retry) -> bool:
         if message.status not in UNSENT:
             return conversation_queue.settle(tx, claimed.lease)
         if isinstance(error, QueueFull):
-            due_at = message.not_before = _room_again(rt, tx, claimed, message)
+            due_at = message.not_before = _end_of_pause(rt, tx, claimed, message)
             message.attempts -= 1
         trips = error is not None and error.provider_wide
         conversation_queue.postpone(tx, claimed.lease, tx.now if trips else due_at)
@@ -166,7 +168,7 @@ def postpone(rt: Runtime, claimed: ClaimedDelivery, retry: Retry) -> bool:
     return False
 
 
-def _room_again(rt: Runtime, tx: Transaction, claimed: ClaimedDelivery, message: Message) -> datetime:
+def _end_of_pause(rt: Runtime, tx: Transaction, claimed: ClaimedDelivery, message: Message) -> datetime:
     """Pause the sender. This text is among the first after the pause, and finds out whether the queue has space."""
     sender, tried_at = rt.carrier.sending_identity(claimed.text.sender), message.attempted_at or tx.now
     return min(rate_limiter.pause_sender(tx, sender, tried_at), claimed.expires_at)

@@ -30,9 +30,9 @@ class ClaimedDelivery:
     """The carrier was asked to send it before, or may have been."""
     absent_after: datetime
     """From this moment on, a text that is not in the carrier's list was not accepted at the last attempt."""
-    probed: tuple[str, ...]
+    probed: tuple[str, ...] = ()
     """Open circuits that this text probes."""
-    give_up_reason: str | None
+    give_up_reason: str | None = None
     """Why no attempt makes sense."""
 
 
