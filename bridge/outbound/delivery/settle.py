@@ -73,9 +73,8 @@ def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText,
         return _record_accepted(rt, claimed, carried, identified)
     except IntegrityError:  # another text with these words has just been stored with the same id
         if identified:
-            return _record_accepted(
-                rt, claimed, carried, identified
-            )  # now the other row is visible, and gives the id up
+            # Now the other row is visible, and gives the id up.
+            return _record_accepted(rt, claimed, carried, identified)
         return postpone(
             rt, claimed, Retry(rt.now() + RECHECK_AFTER, "the text in the carrier's list belongs to another message")
         )
