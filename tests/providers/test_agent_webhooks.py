@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from retell.lib.webhook_auth import symmetric
 
 from bridge.providers.agents.contract import Item, Speaker
 from bridge.providers.agents.retell import webhooks as retell
@@ -104,6 +105,14 @@ def test_a_signature_is_valid_for_five_minutes_to_the_millisecond(sign: int) -> 
     header = f"v={STAMP},d={DIGEST}"
     assert verified(KEY, BODY, header, THEN + sign * 300_000 * MS)
     assert verified(KEY, BODY, header, THEN + sign * 300_001 * MS) is None
+
+
+@pytest.mark.parametrize("late", [-300_001, -300_000, 0, 299_999, 300_001])
+@pytest.mark.parametrize("spoil", ["", "d", "0", "=", "\n"])
+def test_the_vendor_s_library_says_the_same(late: int, spoil: str) -> None:
+    header = signature(KEY, BODY).replace(spoil, "", 1) if spoil != "\n" else signature(KEY, BODY) + spoil
+    valid = symmetric["verify"](BODY.decode(), KEY, header, {"timestamp": STAMP + late})
+    assert (verified(KEY, BODY, header, THEN + late * MS) is not None) == valid
 
 
 def test_a_digest_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:

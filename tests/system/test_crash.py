@@ -648,10 +648,17 @@ def test_no_death_in_a_play_loses_or_doubles_anything(hasty_engine: Engine, play
         perform(hasty_engine, Fate(n), play)
 
 
+@pytest.mark.parametrize(
+    "play",
+    [
+        Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE, settings=UPONAI),
+        Play(chat_reported_ended_while_a_turn_is_open(lost_answer), {ANN: "ab"}, settings=UPONAI | SENT_ON),
+    ],
+    ids=lambda play: play.acts.__name__,
+)
 def test_without_message_ids_no_death_in_a_chat_that_was_closed_loses_or_doubles_anything(
-    hasty_engine: Engine,
+    hasty_engine: Engine, play: Play
 ) -> None:
-    play = Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE, settings=UPONAI)
     whole = Fate()
     perform(hasty_engine, whole, play)
     for n in before(whole):
