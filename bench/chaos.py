@@ -156,6 +156,8 @@ def _stage(
     port = free_port(HERE)
     settings = _environment(place, proxies, simulator, port) | _agent(options.agent, simulator, proxies)
     simulator.webhook_url = f"{settings['PUBLIC_URL']}/twilio/inbound#rc=5&rp=5xx,ct,rt"
+    simulator.events_url = f"{settings['PUBLIC_URL']}/retell/events"
+    simulator.uponai_events_url = f"{settings['PUBLIC_URL']}/uponai/events"
     lines = dict(line.split(": ", 1) for line in PROCFILES[bridge].read_text().splitlines())
     if place.sqlite:
         slots = [("up", f"{sys.executable} -m bridge up --port {port}")]

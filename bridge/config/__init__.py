@@ -188,6 +188,9 @@ class Settings(DatabaseSettings):
     )
     uponai_agent_id: AgentId | None = Field(None, validate_default=True, description="a chat agent of this workspace")
     uponai_base_url: HttpAddress = Field("https://api.upon-ai.com", description="UponAI's API")
+    uponai_webhook_key: Secret | None = Field(
+        None, description="the key with the webhook badge, which signs events; without it they are refused"
+    )
 
     agent_timeout: Duration = Field(
         timedelta(seconds=120), description="the longest time that one answer of the agent may take"
@@ -216,6 +219,9 @@ class Settings(DatabaseSettings):
     )
     fallback_reply: Reply = Field(
         DEFAULT_FALLBACK_REPLY, description="sent once when a text is given up; empty: no reply"
+    )
+    send_auto_close_message: bool = Field(
+        False, description="send the agent's auto_close_message when Retell reports that a silent chat was closed"
     )
     smart_encoding: bool = Field(
         True, description="send curly quotes, dashes and the like as plain characters where that makes a text cheaper"

@@ -230,6 +230,14 @@ class Chat(Base):
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often the provider has failed in this chat since its last answer, while it served others."""
 
+    analyzed_at: Mapped[datetime | None]
+    """When the provider reported its analysis: the next four columns. NULL: it has not."""
+    summary: Mapped[str | None]
+    sentiment: Mapped[str | None] = mapped_column(String(32))
+    successful: Mapped[bool | None]
+    cost: Mapped[float | None]
+    """In cents."""
+
 
 Index("ix_chats_conversation_id", Chat.conversation_id)
 Index("uq_chats_provider_chat_id", Chat.provider, Chat.provider_chat_id, unique=True)

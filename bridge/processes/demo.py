@@ -25,8 +25,10 @@ HOST = "127.0.0.1"
 
 def run(port: int, agent: str, *, open_browser: bool) -> None:
     """Serve the phone on this port, and the bridge itself on a free one, until Ctrl-C."""
-    tokens = [secrets.token_hex(16) for _ in range(3)]
-    providers = SimulatorSettings(auth_token=tokens[0], retell_api_key=tokens[1], uponai_api_key=tokens[2])
+    tokens = [secrets.token_hex(16) for _ in range(4)]
+    providers = SimulatorSettings(
+        auth_token=tokens[0], retell_api_key=tokens[1], uponai_api_key=tokens[2], uponai_webhook_key=tokens[3]
+    )
     simulator = Simulator(providers)
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder, serve(simulator, HOST, port) as address:
         own_port = embedded.free_port(HOST)
@@ -34,6 +36,8 @@ def run(port: int, agent: str, *, open_browser: bool) -> None:
         settings = _settings(providers, address, own, Path(folder), providers.agent_at(agent, address))
         with embedded.running(settings, HOST, own_port) as (rt, server):
             simulator.webhook_url = f"{settings.public_url}/twilio/inbound#rc=5&rp=5xx,ct,rt"
+            simulator.events_url = f"{settings.public_url}/retell/events"
+            simulator.uponai_events_url = f"{settings.public_url}/uponai/events"
             simulator.watch = lambda: _watch(rt)
             _greet(address, open_browser)
             embedded.serve_until_told(server)

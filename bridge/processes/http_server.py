@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
-from bridge.web.app import MAX_BYTES
+from bridge.web.app import MAX_BYTES, most_bytes
 
 MAX_HEAD = 32 * 1024
 """Bytes of a request line and all headers. Twilio's take one kilobyte."""
@@ -81,6 +82,9 @@ class Request(HTTPRequestParser):
             raise ParsingError(str(error) or "Invalid head") from None
         if fault := self._ambiguous():
             raise ParsingError(fault)
+        if (most := most_bytes(self.path)) != MAX_BYTES:  # type: ignore[attr-defined]
+            self.adj = copy(self.adj)
+            self.adj.max_request_body_size = most + 1
 
     def _ambiguous(self) -> str | None:
         """Return a fault that two servers in a row may read differently."""
@@ -98,8 +102,8 @@ class Request(HTTPRequestParser):
         if body is None:
             if _NOT_HTTP.search(self._not_checked(new)):
                 self._refuse(BadRequest("Invalid head"))
-        elif isinstance(body, ChunkedReceiver) and len(body) + body.chunk_remainder > MAX_BYTES:
-            self._refuse(RequestEntityTooLarge(f"exceeds max_body of {MAX_BYTES}"))
+        elif isinstance(body, ChunkedReceiver) and len(body) + body.chunk_remainder >= self.adj.max_request_body_size:
+            self._refuse(RequestEntityTooLarge("exceeds max_body"))
 
     def _not_checked(self, new: int) -> bytes:
         """Return the new bytes and the one before, so that a head in small pieces is not searched again each time."""
@@ -343,7 +347,7 @@ _SETTINGS: dict[str, Any] = {
     "ident": "bridge",
     "backlog": 2048,
     "max_request_header_size": MAX_HEAD,
-    "max_request_body_size": MAX_BYTES + 1,  # waitress refuses this length and longer ones
+    "max_request_body_size": MAX_BYTES + 1,  # waitress refuses this length and longer ones; see Request
     "clear_untrusted_proxy_headers": False,  # the bridge does not read them
     "asyncore_use_poll": True,
 }

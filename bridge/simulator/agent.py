@@ -13,7 +13,17 @@ from typing import Any
 
 from bridge.simulator import receptionist
 from bridge.simulator.changes import Changes
-from bridge.simulator.ledger import ChatClosed, ChatOpened, Greeted, Ledger, Poisoned, Received, Replied, Wrong
+from bridge.simulator.ledger import (
+    ChatClosed,
+    ChatOpened,
+    ClosingWords,
+    Greeted,
+    Ledger,
+    Poisoned,
+    Received,
+    Replied,
+    Wrong,
+)
 from bridge.simulator.receptionist import Item
 from bridge.simulator.settings import SimulatorSettings
 
@@ -67,10 +77,15 @@ class Chat:
             shown["retell_llm_dynamic_variables"] = self.variables
         if self.ended is not None:
             shown |= {"end_timestamp": _ms(self.ended), "collected_dynamic_variables": {}}
-            shown["chat_analysis"] = {"chat_summary": "", "user_sentiment": "Neutral", "chat_successful": True}
+            shown["chat_analysis"] = self._analysis()
         if transcript:
             shown |= {"transcript": self._transcript(), "message_with_tool_calls": list(self.items)}
         return shown
+
+    def _analysis(self) -> dict[str, Any]:
+        asked = sum(item["role"] == "user" for item in self.items)
+        summary = f"Messages of the person: {asked}."
+        return {"chat_summary": summary, "user_sentiment": "Neutral", "chat_successful": True}
 
     def _transcript(self) -> str:
         replied_to = [item for item in self.items if item["role"] in {"user", "agent"}]
@@ -216,7 +231,14 @@ class Agent:
     def _close_if_quiet(self, chat: Chat) -> None:
         silence = self._settings.clock() - chat.quiet_since
         if chat.ended is None and not chat.open_turns and silence >= self._settings.silence_seconds:
+            self._add_closing_words(chat)
             self.end(chat, "silence")
+
+    def _add_closing_words(self, chat: Chat) -> None:
+        if words := self._settings.auto_close_message:
+            self._add(chat, "agent", words)
+            now = self._settings.clock()
+            self._ledger.write(ClosingWords(at=now, chat=chat.id, phone=chat.phone, content=words))
 
     def _add(self, chat: Chat, role: str, content: str) -> None:
         chat.items.append(self._named({"role": role, "content": content}))

@@ -133,6 +133,7 @@ class Control:
         watched = request.args.get("watched", "")
         until = time.monotonic() + _LONGEST_WAIT
         while True:
+            self._simulator.agent.chats()  # which closes those that have been silent for too long
             version = self._simulator.changes.version
             rows = self._watch()
             mark = str(hash(repr(rows)))

@@ -99,6 +99,16 @@ class Greeted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClosingWords(Event):
+    """A silent chat closed with the agent's ``auto_close_message``. The bridge may send it, but need not."""
+
+    kind: ClassVar[str] = "closing_words"
+    chat: str
+    phone: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sent(Event):
     """The carrier accepted one text for a phone."""
 
@@ -201,6 +211,7 @@ KINDS: dict[str, type[Event]] = {
         Received,
         Replied,
         Greeted,
+        ClosingWords,
         Sent,
         Refused,
         Failed,

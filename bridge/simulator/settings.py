@@ -58,10 +58,16 @@ class SimulatorSettings:
     """How many of the newest messages a chat shows. ``None``: all."""
     uponai_ended_status: int = 409
     """The status with which an ended chat refuses a message."""
+    uponai_webhook_key: str = "badge_simulated"
+    """The key that signs UponAI's events. Retell signs with its API key."""
     events_url: str | None = None
-    """The address for ``chat_started``, ``chat_ended`` and ``chat_analyzed``. ``None``: no announcements."""
+    """Retell's address for ``chat_started``, ``chat_ended`` and ``chat_analyzed``. ``None``: no announcements."""
+    uponai_events_url: str | None = None
+    """UponAI's address for the same events."""
     silence_seconds: float = 3600.0
     """Seconds without a message from the person after which a chat ends."""
+    auto_close_message: str = ""
+    """The agent's last message in a chat that ends by silence. Empty: none."""
     greeting: str = ""
     """The first message of a new chat. Empty: the agent waits for the person."""
     thinking_seconds: float = 0.0
@@ -96,6 +102,7 @@ class SimulatorSettings:
                 "UPONAI_WORKSPACE_ID": str(self.uponai_workspace_id),
                 "UPONAI_AGENT_ID": self.uponai_agent_id,
                 "UPONAI_BASE_URL": address,
+                "UPONAI_WEBHOOK_KEY": self.uponai_webhook_key,
             },
         }[provider]
 

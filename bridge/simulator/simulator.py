@@ -43,6 +43,7 @@ class Simulator:
         self.agent.on_event = self._announce_event
         self.watch = settings.watch
         self.events_url = settings.events_url
+        self.uponai_events_url = settings.uponai_events_url
         self._caller = Caller(settings.auth_token)
         self._courier = Courier(settings.webhook_threads)
         network = Network(settings, self.carrier, self._courier, self._caller, self.faults, self.ledger)
@@ -104,12 +105,18 @@ class Simulator:
         self.dispatch.reply(text.sender, text.to, body)
 
     def _announce_event(self, event: str, chat: Chat) -> None:
-        url = self.events_url
+        """Announce it to the webhook of the provider whose chat it is, if that has an address."""
+        at_uponai = chat.agent_id == self.settings.uponai_agent_id
+        url = self.uponai_events_url if at_uponai else self.events_url
+        key = self.settings.uponai_webhook_key if at_uponai else self.settings.retell_api_key
         if not url:
             return
-        body = json.dumps({"event": event, "chat": self.agent.show(chat)}).encode()
+        shown = self.agent.show(chat)
+        if event != "chat_analyzed":
+            shown.pop("chat_analysis", None)
+        body = json.dumps({"event": event, "chat": shown}).encode()
         stamp = str(int(self.settings.clock() * 1000))
-        digest = hmac.new(self.settings.retell_api_key.encode(), body + stamp.encode(), sha256).hexdigest()
+        digest = hmac.new(key.encode(), body + stamp.encode(), sha256).hexdigest()
         headers = {"Content-Type": "application/json", "X-Retell-Signature": f"v={stamp},d={digest}"}
         self._courier.post(("event", chat.id), lambda: self._post_event(url, body, headers))
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bridge.simulator.excuses import Excuses
-from bridge.simulator.ledger import Greeted, Ledger, Received, Replied, Sent, Text, Webhook, Wrong
+from bridge.simulator.ledger import ClosingWords, Greeted, Ledger, Received, Replied, Sent, Text, Webhook, Wrong
 from bridge.simulator.opt_out import NOT_FOR_THE_AGENT, STOP, meant
 
 _EXAMPLES = 5
@@ -153,7 +153,8 @@ def _judge_answers(verdict: Verdict, ledger: Ledger, own_words: set[str], excuse
     replied: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for message in ledger.of(Replied):
         replied[message.phone].append((message.at, message.content.strip()))
-    greetings = {(greeted.phone, greeted.content.strip()) for greeted in ledger.of(Greeted)}
+    may_be_sent: list[Greeted | ClosingWords] = [*ledger.of(Greeted), *ledger.of(ClosingWords)]
+    greetings = {(event.phone, event.content.strip()) for event in may_be_sent}
     replied_to = {phone: {body for _, body in answers} for phone, answers in replied.items()}
     by_anybody = {body for bodies in replied_to.values() for body in bodies}
     sent: dict[str, list[str]] = defaultdict(list)

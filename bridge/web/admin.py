@@ -20,7 +20,7 @@ from bridge.web import openapi
 from bridge.web.auth import admin_required
 from bridge.web.problems import problem
 from bridge.web.queries import chats, failures
-from bridge.web.queries.chats import ChatView, MessageView
+from bridge.web.queries.chats import WholeChat
 from bridge.web.queries.paging import LARGEST_ID, BadCursor
 
 MAX_FAULTS = 20
@@ -60,8 +60,9 @@ def blueprint(rt: Runtime) -> Blueprint:
     @admin.get("/chats/<chat_id>")
     @guarded
     def get_chat(chat_id: str) -> Response:
-        chat, messages = _found(rt, _row_id(chat_id))
-        return _json(openapi.ChatWithMessages.model_validate({**vars(chat), "messages": messages}))
+        found = _found(rt, _row_id(chat_id))
+        more = {"messages": found.messages, "analysis": found.analysis}
+        return _json(openapi.ChatWithMessages.model_validate({**vars(found.chat), **more}))
 
     @admin.post("/chats/<chat_id>/end")
     @guarded
@@ -70,8 +71,7 @@ def blueprint(rt: Runtime) -> Blueprint:
         refusal = REFUSALS.get(ending.end_one(rt, row_id))
         if refusal:
             abort(*refusal)
-        chat, _ = _found(rt, row_id)
-        return _json(openapi.Chat.model_validate(chat), 202)
+        return _json(openapi.Chat.model_validate(_found(rt, row_id).chat), 202)
 
     @admin.post("/chats/end-stale")
     @guarded
@@ -141,7 +141,7 @@ def _row_id(text: str) -> int:
     return int(text)
 
 
-def _found(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]]:
+def _found(rt: Runtime, chat_id: int) -> WholeChat:
     return chats.get_chat(rt, chat_id) or abort(404, NO_CHAT)
 
 

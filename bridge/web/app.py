@@ -11,10 +11,15 @@ from flask import Flask, Request, abort
 from werkzeug.datastructures import MultiDict
 
 from bridge.runtime import Runtime
-from bridge.web import admin, health, methods, problems, prometheus, twilio
+from bridge.web import admin, agents, health, methods, problems, prometheus, twilio
 
 MAX_BYTES = 64 * 1024
 """Bytes. A text has 1,600 characters at most. This is many times that, with every parameter that Twilio may add."""
+
+
+def most_bytes(path: str) -> int:
+    """Return the size of the largest body at this path. An event carries its whole chat."""
+    return agents.MAX_BYTES if path in agents.PATHS else MAX_BYTES
 
 
 class _Request(Request):
@@ -34,6 +39,6 @@ def build_web(rt: Runtime) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     problems.install(app)
     methods.install(app)
-    for part in (twilio, admin, health, prometheus):
+    for part in (twilio, agents, admin, health, prometheus):
         app.register_blueprint(part.blueprint(rt))
     return app

@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 
 PUBLIC = "public"
 CARRIER = "carrier"
+AGENT = "agent"
 ADMIN = "admin"
-"""The declarations of a view: no check, the provider's signature, or the operator's token."""
+"""The declarations of a view: no check, the signature of the carrier or of the agent's provider, or the operator's
+token."""
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="bridge"'}
 

@@ -11,7 +11,7 @@ from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from bridge.web.auth import CARRIER, declared
+from bridge.web.auth import AGENT, CARRIER, declared
 from bridge.web.problems import http_error
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,12 @@ log = logging.getLogger(__name__)
 USUAL = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
 """Methods that are safe to log. A caller may send any word."""
 
-FIX = (
-    "This webhook takes HTTP POST only. At the provider, set its method to HTTP POST in the settings of the number, "
-    "and of its messaging service if it has one."
-)
+FIXES = {
+    CARRIER: "This webhook takes HTTP POST only. At the provider, set its method to HTTP POST in the settings of the "
+    "number, and of its messaging service if it has one.",
+    AGENT: "This webhook takes HTTP POST only, as the provider of the agent sends its events.",
+}
+"""By the declaration of the view. A view of other callers is no webhook."""
 
 
 def install(app: Flask) -> None:
@@ -31,17 +33,18 @@ def install(app: Flask) -> None:
 
 
 def _wrong_method(error: HTTPException) -> ResponseReturnValue:
-    if _is_webhook():
+    if fix := _fix():
         method = request.method if request.method in USUAL else "another method"
-        log.warning("%s by %s refused with 405: %s", request.path, method, FIX)
-        error.description = FIX
+        log.warning("%s by %s refused with 405: %s", request.path, method, fix)
+        error.description = fix
     return http_error(error)
 
 
-def _is_webhook() -> bool:
+def _fix() -> str | None:
+    """Return what to do if the address is a webhook's."""
     routes = current_app.url_map.bind_to_environ(request.environ)
     try:
         endpoint, _ = routes.match(method="POST")
     except HTTPException:
-        return False
-    return declared(current_app.view_functions[endpoint]) == CARRIER
+        return None
+    return FIXES.get(declared(current_app.view_functions[endpoint]) or "")

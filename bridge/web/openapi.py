@@ -118,8 +118,17 @@ class Message(ResponseModel):
     reactions: list[Reaction] = Field(description="the person's reactions to it, such as a like or a heart")
 
 
+class Analysis(ResponseModel):
+    analyzed_at: datetime
+    summary: str | None
+    sentiment: str | None = Field(description="the person's, in the provider's word, such as Positive")
+    successful: bool | None
+    cost: float | None = Field(description="of the chat at the provider, in cents")
+
+
 class ChatWithMessages(Chat):
     messages: list[Message]
+    analysis: Analysis | None = Field(description="the provider's, once it has reported it; null: it has not")
 
 
 class Chats(ResponseModel):

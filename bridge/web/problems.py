@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 MIMETYPE = "application/problem+json"
 
-MACHINES = "/twilio/"
-"""Requests to this path get plain text. The provider's debugger shows it as it is, and no program reads JSON there."""
+MACHINES = ("/twilio/", "/retell/", "/uponai/")
+"""Requests to these paths get plain text. The provider's debugger shows it as it is; no program reads JSON there."""
 
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:

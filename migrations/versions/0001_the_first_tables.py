@@ -87,6 +87,11 @@ def _chats() -> None:
         sa.Column("user_items", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("last_item_id", sa.String(255)),
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("analyzed_at", MOMENT),
+        sa.Column("summary", sa.Text()),
+        sa.Column("sentiment", sa.String(32)),
+        sa.Column("successful", sa.Boolean()),
+        sa.Column("cost", sa.Double()),
     )
     _index("ix_chats_conversation_id", "conversation_id")
     _index("uq_chats_provider_chat_id", "provider", "provider_chat_id")

@@ -177,7 +177,9 @@ def test_a_chat_is_shown_with_what_was_said_in_it(rt, rows) -> None:
     rows.message(conversation, "Hello", media=1, **said)
     rows.message(conversation, "Hi", turn_id=turn, error="later", error_code=30003)
     rows.message(conversation, "by the bridge itself")
-    chat, messages = chats.get_chat(rt, chat_id)
+    found = chats.get_chat(rt, chat_id)
+    assert found
+    chat, messages = found.chat, found.messages
     assert chat.id == chat_id
     assert [(m.direction, m.body, m.media, m.carrier_id) for m in messages] == [
         ("in", "Hello", 1, "SM1"),

@@ -363,6 +363,19 @@ def test_the_settings_of_the_provider_that_is_not_chosen_may_be_missing() -> Non
     assert Settings.load(ENOUGH).providers == ["retell"]
 
 
+def test_events_of_uponai_have_a_key_of_their_own_and_words_are_sent_on_only_if_that_is_set() -> None:
+    assert Settings.load(ENOUGH | UPONAI).uponai_webhook_key is None
+    assert Settings.load(ENOUGH).send_auto_close_message is False
+    settings = Settings.load(ENOUGH | {"UPONAI_WEBHOOK_KEY": f" {SECRET}", "SEND_AUTO_CLOSE_MESSAGE": "true"})
+    assert settings.uponai_webhook_key
+    assert settings.uponai_webhook_key.get_secret_value() == SECRET
+    assert settings.send_auto_close_message is True
+    assert SECRET not in repr(settings)
+    fault = the_fault_of(SEND_AUTO_CLOSE_MESSAGE=SECRET)
+    assert fault.startswith("SEND_AUTO_CLOSE_MESSAGE ")
+    assert SECRET not in fault
+
+
 def test_the_provider_that_was_chosen_before_is_still_called_while_its_key_is_there() -> None:
     settings = Settings.load(ENOUGH | UPONAI)
     assert (settings.default_route.provider, settings.providers) == ("uponai", ["retell", "uponai"])

@@ -230,7 +230,7 @@ def test_operators_see_it_beside_the_text(scene: Scene) -> None:
     scene.text(f"Removed a like from “{BOOKED}”")
     shown = chats.get_chat(scene.rt, 1)
     assert shown
-    asked, answer = shown[1]
+    asked, answer = shown.messages
     assert asked.reactions == []
     assert [each.body for each in answer.reactions] == [f"Liked “{BOOKED}”", f"Removed a like from “{BOOKED}”"]
 
@@ -273,7 +273,7 @@ def test_what_the_carrier_tells_beside_is_shown_to_operators_and_not_to_the_agen
     shown = chats.get_chat(scene.rt, 1)
     assert shown
     beside = {"ProfileName": "Ann", "OriginalRepliedMessageSid": "SM1", "ReferralHeadline": "Half price"}
-    assert [text.extras for text in shown[1] if text.direction is Direction.IN] == [None, beside]
+    assert [text.extras for text in shown.messages if text.direction is Direction.IN] == [None, beside]
 
 
 CARD, NOTE, MEDIA = "I can't open cards.", "I can't listen.", "I can't see."

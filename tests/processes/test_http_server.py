@@ -5,6 +5,7 @@ The same in the Procfile's process and in ``bridge up``, beside a thousand stran
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
 from bridge.processes.http_server import MAX_HEAD, Address, Patience, Request, WebServer
+from bridge.web.agents import MAX_BYTES as EVENT_BYTES
 from bridge.web.app import MAX_BYTES
 from testkit.waiting import PATIENCE, until
 
@@ -268,6 +270,7 @@ def test_who_is_being_answered_never_makes_room() -> None:
 # -- what is no HTTP, and what is too much -----------------------------------------------------------------------------
 
 LARGEST = b"a" * MAX_BYTES
+EVENT, EVENT_CHUNKED = (words.replace(b" / ", b" /retell/events ") for words in (POST, CHUNKED))
 
 FINE = {
     "no body": (GET, 0),
@@ -277,6 +280,8 @@ FINE = {
     "chunks with extensions": (CHUNKED + b'2;a=b;c="d"\r\nhe\r\n3;x\r\nllo\r\n0\r\n\r\n', 5),
     "chunks with a trailer": (CHUNKED + b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n", 5),
     "the largest body": (POST.replace(b": 5", b": %d" % MAX_BYTES)[:-5] + LARGEST, MAX_BYTES),
+    "the largest event": (EVENT.replace(b": 5", b": %d" % EVENT_BYTES)[:-5] + b"a" * EVENT_BYTES, EVENT_BYTES),
+    "an event in chunks": (EVENT_CHUNKED + b"10001\r\n" + b"a" * 65_537 + b"\r\n0\r\n\r\n", 65_537),
     "bytes that are no ASCII in a header": (GET.replace(b": x", b": x\r\nX-Name: Jos\xc3\xa9"), 0),
     "an address in full": (GET.replace(b" / ", b" http://x/ "), 0),
     "two slashes": (GET.replace(b" / ", b" //x "), 0),
@@ -336,6 +341,8 @@ TOO_MUCH = {
     "in chunks of one byte": (CHUNKED + b"1\r\na\r\n" * 20_000, 413),
     "a chunk's size without an end": (CHUNKED + b"0" * (MAX_BYTES + 1), 413),
     "a trailer without an end": (CHUNKED + b"0\r\n" + b"X: y\r\n" * 20_000, 413),
+    "an event, by its length": (EVENT.replace(b": 5", b": %d" % (EVENT_BYTES + 1)), 413),
+    "an event, as it says in a chunk's size": (EVENT_CHUNKED + b"40001\r\n", 413),
     "a head without an end": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MAX_HEAD, 431),
     "an address without an end": (b"GET /" + b"a" * MAX_HEAD, 431),
 }
@@ -357,6 +364,12 @@ def test_what_is_too_much_is_refused_as_soon_as_it_is_seen(words: bytes, refusal
         caller.settimeout(SOON)
         caller.sendall(words)
         assert status(all_of(caller)) == refusal
+
+
+def test_the_limit_of_an_event_ends_with_it() -> None:
+    with serving() as it:
+        answers = all_of(it.call(EVENT + POST.replace(b": 5", b": %d" % (MAX_BYTES + 1))))
+        assert [int(found) for found in re.findall(rb"HTTP/1.1 (\d+)", answers)] == [200, 413]
 
 
 def test_who_goes_on_sending_still_reads_why_it_was_refused() -> None:

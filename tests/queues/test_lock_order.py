@@ -16,9 +16,12 @@ from sqlalchemy import event, select
 
 from bridge.chats import ending
 from bridge.db.engine import build_engine, build_sessions
-from bridge.db.models import Chat, Message, OptOut, Turn, TurnStatus
+from bridge.db.models import Chat, ChatStatus, Message, OptOut, Turn, TurnStatus
+from bridge.inbound import agent_events
 from bridge.maintenance import status_poll
 from bridge.outbound import receipts
+from bridge.providers.agents.contract import Item, Speaker
+from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, OutcomeUnknown, QueueFull, Refused
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -99,7 +102,7 @@ def scene(postgresql_url: str, recorder: Recorder) -> Iterator[Scene]:
     engine = build_engine(postgresql_url, pool_size=1)
     event.listen(engine, "begin", recorder.begin)
     event.listen(engine, "after_cursor_execute", recorder.executed)
-    yield Scene(build_sessions(engine), twilio_numbers=f"{NUMBER}, {ANOTHER_NUMBER}")
+    yield Scene(build_sessions(engine), twilio_numbers=f"{NUMBER}, {ANOTHER_NUMBER}", send_auto_close_message=True)
     engine.dispose()
 
 
@@ -200,6 +203,24 @@ def chats_are_ended(scene: Scene) -> None:
     scene.work(seconds=60)
 
 
+def chats_end_at_their_provider(scene: Scene) -> None:
+    """With the agent's last words in one of them, and a text that waits in the other."""
+    for phone in (ANN, BOB):
+        scene.text("twelve", phone)
+    scene.work_until_idle()
+    scene.text("thirteen", BOB)
+    open_chats = [row for row in scene.rows(Chat) if row.status is ChatStatus.ONGOING]
+    for row in open_chats:
+        scene.agent.end(row.provider_chat_id)
+        items = (*scene.agent.chats[row.provider_chat_id].items, Item(Speaker.AGENT, "Bye", id="last"))
+        for kind in EventKind:
+            event = ChatEvent(kind, "retell", row.provider_chat_id, scene.clock(), items)
+            agent_events.record(scene.rt, event)
+    scene.work_until_idle()
+    assert "Bye" in scene.got(ANN)
+    assert "Bye" not in scene.got(BOB)
+
+
 def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene: Scene, recorder: Recorder) -> None:
     texts_are_answered(scene)
     a_turn_is_given_up(scene)
@@ -209,6 +230,7 @@ def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene
     people_opt_out_and_in(scene)
     statuses_are_polled(scene)
     chats_are_ended(scene)
+    chats_end_at_their_provider(scene)
     orders = {tuple(lock.table for lock in locks) for locks in recorder.transactions}
     assert {table for order in orders for table in order} == PLACES.keys()
     assert ("opt_outs", "conversations", "messages") in {order[:3] for order in orders}

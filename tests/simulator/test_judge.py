@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bridge.simulator import Ledger, Simulator, SimulatorSettings, Verdict, judge
 from bridge.simulator.excuses import IN_FLIGHT
 from bridge.simulator.ledger import (
+    ClosingWords,
     Event,
     Failed,
     Greeted,
@@ -167,6 +168,11 @@ class TestAnswers:
         story.ledger.write(Greeted(chat="chat", phone=ANA, content="Hello!"))
         assert story.faults("Sorry, I can't read pictures.") == {}
         assert Story().sent(BEN, "Hello!").faults("Sorry") == {"leaks": 1}
+
+    def test_the_agent_s_last_words_in_a_silent_chat_are_allowed_and_not_needed(self) -> None:
+        for story in (Story().sent(ANA, "Bye!"), Story()):
+            story.ledger.write(ClosingWords(chat="chat", phone=ANA, content="Bye!"))
+            assert story.faults() == {}
 
     def test_a_blank_message_need_not_be_sent(self) -> None:
         """The agent's memory writes none into the ledger."""

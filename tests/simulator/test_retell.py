@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import retell
 from retell import Retell
 
 from bridge.simulator import Simulator, SimulatorSettings, serve
-from bridge.simulator.ledger import ChatClosed, FaultStruck, Poisoned, Received, Replied, Wrong
+from bridge.simulator.ledger import ChatClosed, ClosingWords, FaultStruck, Poisoned, Received, Replied, Wrong
 from testkit.waiting import until
 
 ANA, BEN = "+15551230001", "+15551230002"
@@ -177,6 +178,18 @@ class TestChats:
         with pytest.raises(retell.BadRequestError, match="already ended"):
             said(sdk, chat_id, "too late")
         assert [event.why for event in simulator.ledger.of(ChatClosed)] == ["silence"]
+
+    def test_the_agent_s_last_words_stand_in_a_chat_that_closes_by_itself(self, clock: Clock) -> None:
+        simulator = Simulator(SimulatorSettings(auto_close_message="Bye!", clock=clock))
+        with serve(simulator) as address, Retell(api_key="key_simulated", base_url=address) as sdk:
+            by_silence, by_the_bridge = opened(sdk), opened(sdk)
+            sdk.chat.end(by_the_bridge)
+            clock.now += HOUR
+            for chat_id, words in ((by_silence, ["Bye!"]), (by_the_bridge, [])):
+                chat = sdk.chat.retrieve(chat_id)
+                assert chat.chat_status == "ended"
+                assert [item.content for item in chat.message_with_tool_calls or []] == words
+        assert [event.content for event in simulator.ledger.of(ClosingWords)] == ["Bye!"]
 
     def test_it_can_be_updated_and_deleted(self, sdk: Retell) -> None:
         chat_id = opened(sdk, metadata={"a": 1})
@@ -383,6 +396,8 @@ class TestEvents:
         for body, signature in taken:
             stamp, digest = signature.removeprefix("v=").split(",d=")
             assert digest == hmac.new(b"key_simulated", body + stamp.encode(), hashlib.sha256).hexdigest()
+        chats = [json.loads(body)["chat"] for body in bodies]
+        assert ["chat_analysis" in chat for chat in chats] == [False, False, True]
 
 
 EVENTS = (b"chat_started", b"chat_ended", b"chat_analyzed")

@@ -6,12 +6,14 @@ outcome is shown to people. The examples are the same in every run.
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
@@ -19,7 +21,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, insert
+from pydantic import SecretStr
+from sqlalchemy import Engine, event, insert, update
 from twilio.request_validator import RequestValidator
 from werkzeug import Request
 from werkzeug.datastructures import MultiDict
@@ -52,6 +55,7 @@ from bridge.providers.errors import OutcomeUnknown, Refused, RemoteError
 from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings
 from bridge.simulator.server import build_app
+from bridge.web.agents import MAX_BYTES as EVENT_BYTES
 from bridge.web.app import MAX_BYTES, build_web
 from tests import nasty
 from tests.fakes import fake_settings
@@ -62,19 +66,21 @@ EXAMPLES = 10_000
 """Of all tests here together."""
 
 SHARES = {
-    "inbound": {"sqlite": 2200, "postgresql": 100},
+    "inbound": {"sqlite": 1900, "postgresql": 100},
     "status": {"sqlite": 800, "postgresql": 100},
+    "events": {"sqlite": 650, "postgresql": 50},
     "retell": {"none": 1400},
     "uponai": {"none": 600},
     "twilio": {"none": 1900},
     "turns": {"sqlite": 90, "postgresql": 30},
     "deliveries": {"sqlite": 90, "postgresql": 30},
     "catch_up": {"sqlite": 250, "postgresql": 30},
-    "admin": {"sqlite": 2200, "postgresql": 180},
+    "admin": {"sqlite": 1800, "postgresql": 180},
 }
 """PostgreSQL is stricter with texts and numbers, but takes longer."""
 
 TOKEN = "token-of-the-account"
+BADGE = "key-with-the-badge"
 ADMIN = "token-of-the-operator"
 ACCOUNT = "AC" + "0" * 32
 OURS = "https://bridge.example.com"
@@ -120,7 +126,8 @@ class Place:
 
     def __init__(self, engine: Engine, log: pytest.LogCaptureFixture, **parts: Any) -> None:
         settings = {"admin_token": ADMIN, "answer_within": "60s", "twilio_numbers": NUMBER}
-        self.scene = Scene(build_sessions(engine), agent=parts.pop("agent", None), **settings)
+        events = {"uponai_webhook_key": BADGE, "send_auto_close_message": True}
+        self.scene = Scene(build_sessions(engine), agent=parts.pop("agent", None), **settings, **events)
         self.scene.rt = replace(self.scene.rt, **parts)
         self.web = build_web(self.scene.rt)
         self.log = log
@@ -415,6 +422,91 @@ def _sent_text(rt: Runtime, status: MessageStatus) -> None:
     with rt.database.transaction() as tx:
         for table, row in rows.items():
             tx.session.execute(insert(table).values(row))
+
+
+# -- events of the agent's providers -------------------------------------------------------------------------------
+
+LAST_WORDS = "I close our chat now"
+OUR_ITEMS = [
+    {"role": "user", "message_id": "m1", "content": "my word is 4711"},
+    {"role": "agent", "message_id": "m2", "content": "Hi"},
+    {"role": "agent", "message_id": "m3", "content": LAST_WORDS},
+]
+JUDGED = {"chat_summary": "A talk about my word 4711", "user_sentiment": "Positive", "chat_successful": True}
+OUR_CHAT = {"chat_id": "chat_1", "chat_status": "ended", "message_with_tool_calls": OUR_ITEMS, "chat_analysis": JUDGED}
+OUR_CHAT |= {"chat_cost": {"combined_cost": 1.5}, "metadata": {}, "start_timestamp": 1790000000000}
+KINDS = ["chat_ended"] * 4 + ["chat_analyzed"] * 4 + ["chat_started", "call_ended"]
+
+
+@st.composite
+def events(draw: Any) -> bytes:
+    """An event of our chat that is spoiled in a few places, or something else."""
+    chat = draw(nasty.spoilt(OUR_CHAT))
+    if draw(st.booleans()):
+        chat["message_with_tool_calls"] = [draw(nasty.spoilt(item) | nasty.values) for item in OUR_ITEMS]
+    if draw(st.booleans()):
+        chat |= {"chat_analysis": draw(nasty.spoilt(JUDGED)), "chat_cost": {"combined_cost": draw(nasty.values)}}
+    told = draw(nasty.spoilt({"event": draw(st.sampled_from(KINDS)), "chat": chat}, at_most=1))
+    return json.dumps(told).encode()
+
+
+event_bodies = st.integers(0, 9).flatmap(lambda n: events() if n else st.sampled_from([*nasty.NO_JSON, *nasty.HUGE]))
+event_keys = {"/retell/events": fake_settings().retell_api_key, "/uponai/events": SecretStr(BADGE)}
+event_paths = st.sampled_from(["/retell/events"] * 4 + ["/uponai/events"])
+event_signatures = st.sampled_from(["good"] * 12 + ["none", "twice", "another", "broken", "stale", "endless"])
+event_headers = st.sampled_from([{}] * 4).flatmap(lambda none: st.just(none) | nasty.headers)
+
+
+def signature(place: Place, path: str, body: bytes, kind: str) -> dict[str, str]:
+    key = event_keys[path]
+    assert key
+    age = 301_000 if kind == "stale" else 0
+    stamp = str(int(place.scene.clock().timestamp() * 1000) - age)
+    good = f"v={stamp},d={hmac.new(key.get_secret_value().encode(), body + stamp.encode(), sha256).hexdigest()}"
+    given = {"twice": f"{good},{good}", "another": f"v={stamp},d={'0' * 64}", "broken": "\xff=", "stale": good}
+    given |= {"good": good, "endless": good.replace("v=", "v=" + "9" * 5000)}
+    return {"HTTP_X_RETELL_SIGNATURE": given[kind]} if kind in given else {}
+
+
+def columns(row: Base) -> dict[str, Any]:
+    return {name: value for name, value in vars(row).items() if name[0] != "_"}
+
+
+def test_any_event_is_noted_or_refused_by_the_contract(new_place: NewPlace, database: str) -> None:
+    place = new_place()
+    seen: set[str] = set()
+
+    def check(example: tuple[str, bytes, str, dict[str, str]]) -> None:
+        path, body, kind, around = example
+        place.clear()
+        _sent_text(place.scene.rt, MessageStatus.SENT)
+        with place.scene.rt.database.transaction() as tx:
+            tx.session.execute(update(Chat).values(last_item_id="m2", user_items=1))
+            tx.session.execute(update(Message).values(id=10**6))  # PostgreSQL's sequence still begins with 1
+        before = [[columns(row) for row in place.rows(table)] for table in (Conversation, Chat, Turn, Message)]
+        more = {**signature(place, path, body, kind), "CONTENT_TYPE": "application/json", **around}
+        answer, again = (place.ask("POST", path, body, **more) for _ in range(2))
+        assert answer == again
+        expected = 413 if len(body) > EVENT_BYTES else 204 if kind == "good" else 403
+        assert answer.status in ({expected, 204, 400, 403, 413} if around else {expected}), (answer, place.log.text)
+        assert (answer.body == b"") is (answer.status == 204)
+        place.nothing_is_stuck()
+        after = [[columns(row) for row in place.rows(table)] for table in (Conversation, Chat, Turn, Message)]
+        of_ours = b'"chat_1"' in body and (b"chat_ended" in body or b"chat_analyzed" in body)
+        if answer.status != 204 or path != "/retell/events" or not of_ours:
+            assert after == before
+        [chat] = place.rows(Chat)
+        must_fit_the_tables([chat.summary, chat.sentiment])
+        new = [row.body for row in place.texts(Direction.OUT) if row.reference != REFERENCE]
+        assert chat.status is ChatStatus.ENDED or not new
+        assert [accepted.text.body for accepted in place.scene.carrier.accepted] == new
+        assert place.show("/admin/chats/1")["status"] == chat.status
+        seen.update([chat.status, "analyzed" if chat.analyzed_at else "", *new, str(answer.status)])
+        place.stays_idle(LAST_WORDS, "my word is 4711", JUDGED["chat_summary"], BADGE, ANN)
+
+    examples = st.tuples(event_paths, event_bodies, event_signatures, event_headers)
+    for_all("events", database, examples, check)
+    assert seen >= {"ongoing", "ended", "analyzed", LAST_WORDS, "204", "403", "413"} or database == "postgresql"
 
 
 # -- what providers answer -------------------------------------------------------------------------------------------

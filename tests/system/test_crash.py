@@ -26,14 +26,16 @@ from bridge.db.models import (
     MessageStatus,
     Turn,
 )
+from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats, status_poll
 from bridge.outbound import receipts
-from bridge.providers.agents.contract import ChatState
+from bridge.providers.agents.contract import ChatState, Item, Speaker
+from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, Refused
 from bridge.runtime import Runtime
 from bridge.turns.values import GIVE_UP_AFTER
-from tests.fakes import UPONAI, fake_settings
+from tests.fakes import UPONAI, FakeChat, fake_settings
 from tests.mortal import Fate, MortalScene, empty_scene
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -484,6 +486,118 @@ def chat_that_refuses(scene: MortalScene) -> None:
     scene.work_until_idle(at_most=600)
 
 
+GOODBYE = "closed"
+"""The agent's last words in a chat that was silent for too long."""
+
+
+def reported_ended(scene: Scene) -> Callable[[Runtime], object]:
+    """Let the chats end at their provider. Return the job of its event, which is about the first one of ours."""
+    close_chats(scene)
+    chat = first_chat(scene)
+    event = ChatEvent(EventKind.ENDED, scene.agent.provider, chat.id, scene.clock(), tuple(chat.items))
+    return lambda rt: agent_events.record(rt, event)
+
+
+def chat_reported_ended_between_turns(scene: MortalScene) -> None:
+    """The event is repeated when the chat is known to have ended, and when there is a newer one."""
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    event = reported_ended(scene)
+    scene.call(event)
+    scene.call(event)
+    scene.text("b")
+    scene.wake()
+    scene.call(event)
+    scene.work_until_idle(at_most=600)
+
+
+def chat_reported_ended_inside_the_answer(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    scene.agent.in_next_call(lambda: scene.call_once(reported_ended(scene)))
+    scene.text("b")
+    scene.work_until_idle(at_most=600)
+
+
+def chat_reported_ended_while_a_turn_is_open(fault: Callable[[Scene], None]) -> Callable[[MortalScene], None]:
+    """The worker does not know whether the agent has received the text."""
+
+    def acts(scene: MortalScene) -> None:
+        scene.text("a")
+        scene.work_until_idle(at_most=600)
+        fault(scene)
+        scene.text("b")
+        scene.wake()
+        scene.call(reported_ended(scene))
+        scene.work_until_idle(at_most=600)
+
+    acts.__name__ = f"chat_reported_ended_beside_{fault.__name__}"
+    return acts
+
+
+def last_words(scene: MortalScene) -> None:
+    """The event is repeated before and after they are sent."""
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    add_last_words(scene)
+    event = reported_ended(scene)
+    scene.call(event)
+    scene.call(event)
+    scene.work_until_idle(at_most=600)
+    scene.call(event)
+    scene.text("b")
+    scene.work_until_idle(at_most=600)
+
+
+def last_words_with_a_lost_receipt(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    lost_receipt(scene)
+    add_last_words(scene)
+    scene.call(reported_ended(scene))
+    scene.work_until_idle(at_most=600)
+    scene.text("b")
+    scene.work_until_idle(at_most=600)
+
+
+def last_words_after_a_stop(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    scene.text("STOP")
+    add_last_words(scene)
+    scene.call(reported_ended(scene))
+    scene.work_until_idle(at_most=600)
+    start_again(scene)
+
+
+def last_words_overtaken_by_a_stop(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    add_last_words(scene)
+    scene.call(reported_ended(scene))
+    scene.text("STOP")
+    scene.work_until_idle(at_most=600)
+    start_again(scene)
+
+
+def start_again(scene: MortalScene) -> None:
+    scene.pass_time(1)
+    scene.text("START")
+    scene.text("b")
+    scene.work_until_idle(at_most=600)
+
+
+def add_last_words(scene: Scene) -> None:
+    first_chat(scene).items.append(Item(Speaker.AGENT, GOODBYE, id="last"))
+
+
+def first_chat(scene: Scene) -> FakeChat:
+    """A worker that died may have opened others, which are not used."""
+    [row, *_] = scene.rows(Chat)
+    return scene.agent.chats[row.provider_chat_id]
+
+
+SENT_ON = {"send_auto_close_message": True}
 ONE_MORE = [ChatStatus.ENDED, ChatStatus.ONGOING]
 PLAYS = [
     Play(agent_refuses_in_a_chat, {ANN: "ab"}),
@@ -515,6 +629,14 @@ PLAYS = [
     Play(poisoned_text, {ANN: "ab", BOB: "c"}, got=["re: a", FALLBACK, "re: b"]),
     Play(poisoned_chat, {ANN: "ab", BOB: "c"}),
     Play(chat_that_refuses, {ANN: "ab"}),
+    Play(chat_reported_ended_between_turns, {ANN: "ab"}, chats=ONE_MORE),
+    Play(chat_reported_ended_inside_the_answer, {ANN: "ab"}, settings=SENT_ON),
+    Play(chat_reported_ended_while_a_turn_is_open(lost_answer), {ANN: "ab"}, settings=SENT_ON),
+    Play(chat_reported_ended_while_a_turn_is_open(lost_question), {ANN: "ab"}, settings=SENT_ON),
+    Play(last_words, {ANN: "ab"}, got=["re: a", GOODBYE, "re: b"], chats=ONE_MORE, settings=SENT_ON),
+    Play(last_words_with_a_lost_receipt, {ANN: "ab"}, got=["re: a", GOODBYE, "re: b"], settings=SENT_ON),
+    Play(last_words_after_a_stop, {ANN: "ab"}, got=["re: a", "re: b"], chats=ONE_MORE, settings=SENT_ON),
+    Play(last_words_overtaken_by_a_stop, {ANN: "ab"}, got=["re: a", "re: b"], chats=ONE_MORE, settings=SENT_ON),
 ]
 
 
@@ -526,10 +648,17 @@ def test_no_death_in_a_play_loses_or_doubles_anything(hasty_engine: Engine, play
         perform(hasty_engine, Fate(n), play)
 
 
+@pytest.mark.parametrize(
+    "play",
+    [
+        Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE, settings=UPONAI),
+        Play(chat_reported_ended_while_a_turn_is_open(lost_answer), {ANN: "ab"}, settings=UPONAI | SENT_ON),
+    ],
+    ids=lambda play: play.acts.__name__,
+)
 def test_without_message_ids_no_death_in_a_chat_that_was_closed_loses_or_doubles_anything(
-    hasty_engine: Engine,
+    hasty_engine: Engine, play: Play
 ) -> None:
-    play = Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE, settings=UPONAI)
     whole = Fate()
     perform(hasty_engine, whole, play)
     for n in before(whole):
@@ -550,7 +679,7 @@ def perform(hasty_engine: Engine, fate: Fate, play: Play) -> None:
         assert got == ((phone == ANN and play.got) or [f"re: {text}" for text in texts])
     nothing_is_left(scene)
     assert play.chats is None or [row.status for row in scene.rows(Chat)] == play.chats
-    known = {row.carrier_id for row in scene.rows(Message) if row.reference}
+    known = {r.carrier_id for r in scene.rows(Message) if r.reference and r.status is not MessageStatus.CANCELED}
     assert known == {accepted.carried.id for accepted in scene.carrier.accepted}
 
 

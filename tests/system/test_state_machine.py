@@ -18,10 +18,13 @@ from sqlalchemy import Engine
 
 from bridge.db.engine import build_sessions
 from bridge.db.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Turn
+from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats
 from bridge.maintenance.catch_up import LEAVE_TO_WEBHOOK
 from bridge.outbound import receipts
 from bridge.processes.tasks import TASKS
+from bridge.providers.agents.contract import ChatState
+from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, RemoteError
 from tests.fakes import UPONAI, FakeAgent
@@ -51,7 +54,7 @@ CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
 ]
 
 
-MORE: dict[str, Any] = {"twilio_numbers": (NUMBER,), "stale_after": "20s"}
+MORE: dict[str, Any] = {"twilio_numbers": (NUMBER,), "stale_after": "20s", "send_auto_close_message": True}
 
 
 class Bridge(RuleBasedStateMachine):
@@ -121,6 +124,15 @@ class Bridge(RuleBasedStateMachine):
     def a_chat_ends(self) -> None:
         for chat_id in list(self.scene.agent.chats)[-1:]:
             self.scene.agent.end(chat_id)
+
+    @rule(data=st.data(), kind=st.sampled_from(EventKind))
+    def the_end_of_a_chat_is_reported(self, data: Any, kind: EventKind) -> None:
+        """Of any chat that has ended, in any order and again. What is in it was sent, or will be, as an answer."""
+        ended = [chat for chat in self.scene.agent.chats.values() if chat.state is ChatState.ENDED]
+        if ended:
+            chat = data.draw(st.sampled_from(ended))
+            event = ChatEvent(kind, self.scene.agent.provider, chat.id, self.scene.clock(), tuple(chat.items))
+            agent_events.record(self.scene.rt, event)
 
     @rule()
     def one_wake_up_runs_its_task(self) -> None:

@@ -148,6 +148,7 @@ def fits(value, schema) -> None:
 
 
 TYPES = {"string": [str], "integer": [int], "null": [type(None)], "array": [list], "object": [dict], "boolean": [bool]}
+TYPES |= {"number": [int, float]}
 
 
 def _fits(value, schema) -> bool:

@@ -97,6 +97,20 @@ def advance(before: Bookmark, answer: Sequence[Item], content: str = "") -> Book
     return Bookmark(before.user_items + 1, _mark(together, [Item(Speaker.USER, content), *answer]))
 
 
+def unsent(items: Sequence[Item], before: Bookmark) -> list[str]:
+    """Return what the agent wrote after the bookmark by itself, and not in answer to a new message of the person.
+
+    Without ids nothing is returned, because a second message of the last answer could not be told from them.
+    """
+    if before.last_item_id is None or _mark_of(before):
+        return []
+    start = _start(items, before)
+    new = () if start is None else items[start:]
+    if any(item.speaker is Speaker.USER or not item.id for item in new):
+        return []
+    return [item.content for item in new if item.speaker is Speaker.AGENT]
+
+
 def _start(items: Sequence[Item], before: Bookmark) -> int | None:
     """Return the index of the first new item, or ``None`` if the chat hides a part of the earlier items."""
     if mark := _mark_of(before):

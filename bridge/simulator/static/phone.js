@@ -412,6 +412,7 @@ const TELL = {
   received: (e) => [`agent received ${quote(e.content)}`],
   replied: (e) => [`agent replied ${quote(e.content)}`],
   greeted: (e) => [`agent greeted ${quote(e.content)}`],
+  closing_words: (e) => [`agent closed with ${quote(e.content)}`],
   sent: (e) => [`carrier took ${quote(e.body)}`],
   refused: (e) => [`carrier refused ${quote(e.body)}: ${reasonOf(e.code)}`, "bad"],
   failed: (e) => [`text ${e.status}: ${reasonOf(e.code)}`, "bad"],

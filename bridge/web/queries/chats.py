@@ -35,6 +35,17 @@ class ChatView:
 
 
 @dataclass(frozen=True)
+class AnalysisView:
+    """The provider's analysis of a chat that has ended, as it reported it."""
+
+    analyzed_at: datetime
+    summary: str | None
+    sentiment: str | None
+    successful: bool | None
+    cost: float | None
+
+
+@dataclass(frozen=True)
 class ReactionView:
     """A reaction, such as a like, beside the text that it belongs to."""
 
@@ -62,6 +73,15 @@ class MessageView:
     """Other facts from the carrier about a person's text, under the carrier's names."""
     reactions: list[ReactionView]
     """The person's reactions to it, oldest first."""
+
+
+@dataclass(frozen=True)
+class WholeChat:
+    """A chat with its texts, in order, and with its analysis if there is one."""
+
+    chat: ChatView
+    messages: list[MessageView]
+    analysis: AnalysisView | None
 
 
 @dataclass(frozen=True)
@@ -98,8 +118,8 @@ def list_chats(
     return Page(shown, write_cursor(shown[-1].id) if len(rows) > limit else None)
 
 
-def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | None:
-    """Return a chat and its texts, in order."""
+def get_chat(rt: Runtime, chat_id: int) -> WholeChat | None:
+    """Return one chat with all that belongs to it."""
     columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
     query = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
     with rt.database.read() as session:
@@ -108,7 +128,13 @@ def get_chat(rt: Runtime, chat_id: int) -> tuple[ChatView, list[MessageView]] | 
             return None
         tapped = _reactions(session, chat_id)
         texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(query)]
-        return _view(row), texts
+        return WholeChat(_view(row), texts, _analysis(session, chat_id))
+
+
+def _analysis(session: Session, chat_id: int) -> AnalysisView | None:
+    columns = [getattr(Chat, name) for name in AnalysisView.__dataclass_fields__]
+    row = session.execute(select(*columns).where(Chat.id == chat_id)).one()
+    return AnalysisView(**row._mapping) if row.analyzed_at else None
 
 
 def _reactions(session: Session, chat_id: int) -> dict[int, list[ReactionView]]:
