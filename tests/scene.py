@@ -64,6 +64,16 @@ class FakeHeartbeat:
                     session.add(Worker(id=self.worker, last_heartbeat_at=self._clock()))
 
 
+class Alone(Runtime):
+    """A process in which each request gets a transaction of its own, as one does that is not of the common kind.
+
+    An answer is not sent by the thread that has settled its turn; it waits in the outbox.
+    """
+
+    def together(self, stage: Any, request: Any) -> None:
+        return None
+
+
 def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
     """The earliest moment in each of these."""
     return select(*(select(func.min(column)).scalar_subquery() for column in columns))
@@ -101,6 +111,11 @@ class Scene:
     ) -> bool:
         """Receive a text of a person, as the webhook does."""
         return receive.receive(self.rt, InboundText(sid or next(self.sids), phone, to, body, media, **more))
+
+    @property
+    def alone(self) -> Alone:
+        """The same process, one request at a time."""
+        return Alone(**{name: value for name, value in vars(self.rt).items() if not name.startswith("_")})
 
     def woken_by(self, notifier: Notifier) -> Runtime:
         """The same process with another notifier, also for what its commits wake."""

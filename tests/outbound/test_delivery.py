@@ -227,7 +227,7 @@ def test_a_long_answer_is_sent_in_parts_and_in_order(scene: Scene) -> None:
 
 def test_a_worker_that_was_halted_sends_nothing_any_more(scene: Scene) -> None:
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     scene.rt.heartbeat.stopped = True
     process_deliveries(scene.rt, 1)
     assert scene.carrier.calls == []

@@ -159,7 +159,7 @@ def test_what_only_holds_a_word_is_for_the_agent(scene: Scene, word: str) -> Non
 def test_a_word_in_a_dress_to_which_the_carrier_is_deaf_is_confirmed_once(scene: Scene, word: str, number: str) -> None:
     """The carrier goes on taking texts for this person: only the bridge's own table holds them back."""
     scene.text("hi", to=number)
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     scene.text(word, to=number)
     scene.work_until_idle()
     scene.text(word, to=number)
@@ -444,7 +444,7 @@ def while_a_dead_worker_holds_the_turn(scene: Scene) -> None:
 
 def while_the_replies_are_queued(scene: Scene) -> None:
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     stop(scene)
 
 
@@ -456,7 +456,7 @@ def while_the_reply_to_a_picture_is_queued(scene: Scene) -> None:
 def while_the_fallback_is_queued(scene: Scene) -> None:
     scene.agent.fail("create_chat", Refused("malformed", provider="retell", status=400))
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     stop(scene)
 
 
@@ -506,14 +506,14 @@ def while_the_first_reply_puts_the_carrier_on_hold(scene: Scene) -> None:
 
 def while_the_first_reply_is_handed_over(scene: Scene) -> None:
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     scene.carrier.in_next_call(lambda: stop(scene))
     scene.wake()
 
 
 def while_the_second_reply_is_handed_over(scene: Scene) -> None:
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     scene.carrier.in_next_call(lambda: scene.carrier.in_next_call(lambda: stop(scene)))
     scene.wake()
 
@@ -548,7 +548,7 @@ def while_a_lost_reply_has_no_known_outcome_before_stop(scene: Scene) -> None:
 
 def while_a_dead_worker_hands_over_a_reply(scene: Scene) -> None:
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     assert claim_delivery(scene.rt, 1)
     scene.restart()
     stop(scene)
@@ -731,7 +731,7 @@ def test_stop_on_two_numbers_while_both_are_being_answered(sessions: Sessions, r
             work()
 
         works: list[Callable[[], object]] = [
-            *[lambda i=i: process_turns(scene.rt, i) for i in ids],
+            *[lambda i=i: process_turns(scene.alone, i) for i in ids],
             *[lambda i=i: process_deliveries(scene.rt, i) for i in ids],
             *[lambda to=to, phone=phone: scene.text("STOP", phone, to=to) for to in pair],
         ]
@@ -801,7 +801,7 @@ def test_a_text_that_is_refused_because_of_an_opt_out_opts_out(scene: Scene, cap
 def test_a_worker_that_dies_after_noting_the_refusal_leaves_nothing_behind(scene: Scene) -> None:
     scene.carrier.fail("send", UNSUBSCRIBED)
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     booked = claim_delivery(scene.rt, 1)
     assert booked
     assert receipts.unsubscribed(scene.rt, Message.id == booked.message_id)
@@ -816,7 +816,7 @@ def test_a_worker_that_dies_after_noting_the_refusal_leaves_nothing_behind(scene
 @pytest.mark.parametrize("status", [Delivery.FAILED, Delivery.UNDELIVERED])
 def test_a_report_of_an_opt_out_opts_out(scene: Scene, status: Delivery) -> None:
     scene.text("hi")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     booked = claim_delivery(scene.rt, 1)
     assert booked
     send(scene.rt, booked)
@@ -968,7 +968,7 @@ def test_a_stop_on_one_channel_is_one_on_the_other_of_the_same_service(
 ) -> None:
     """The carrier names the service with each text, whether the settings name it or not."""
     scene.text("hi", other[0], to=other[1], **OF_THE_SERVICE)
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     scene.text(word, one[0], to=one[1], **OF_THE_SERVICE)
     scene.text("hello", other[0], to=other[1], **OF_THE_SERVICE)
     scene.work_until_idle()
@@ -1108,7 +1108,7 @@ def test_empty_replies_are_silence(sessions: Sessions) -> None:
 
 def test_the_confirmation_takes_the_place_of_what_was_queued(scene: Scene) -> None:
     scene.text("hi", to=SHORT_CODE)
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     scene.text("STOP", to=SHORT_CODE)
     scene.work_until_idle()
     assert went(scene) == [*CANCELED, (scene.rt.settings.opt_out_reply, "sent")]

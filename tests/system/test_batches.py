@@ -31,7 +31,6 @@ from bridge.providers.agents.contract import Item, Speaker
 from bridge.providers.agents.transcript import Bookmark, advance
 from bridge.providers.carriers.contract import Delivery, InboundText
 from bridge.queues.conversation_queue import TURNS, Lease
-from bridge.runtime import Runtime
 from bridge.turns.ask import open_many
 from bridge.turns.claim import claim_due
 from bridge.turns.settle import Answered, Settled, settle_many
@@ -119,19 +118,12 @@ def told(scene: Scene) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-class Alone(Runtime):
-    """A process in which each request gets a transaction of its own."""
-
-    def together(self, stage: Any, request: Any) -> None:
-        return None
-
-
 class AloneScene(Scene):
     """It claims one by one, too."""
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__(sessions)
-        self.rt = Alone(**{name: value for name, value in vars(self.rt).items() if not name.startswith("_")})
+        self.rt = self.alone
 
     def wake(self) -> None:
         while self.notifier.wakeups:

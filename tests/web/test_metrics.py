@@ -217,7 +217,7 @@ def test_a_text_counts_once_however_often_it_is_tried(scene: Scene, fault: Remot
 
 def test_a_text_whose_worker_dies_in_the_middle_counts_once(scene: Scene) -> None:
     scene.text("hello")
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
 
     def die() -> None:
         raise KeyboardInterrupt
@@ -238,7 +238,7 @@ def test_what_comes_while_the_carrier_is_on_hold_counts_when_it_is_over(scene: S
     for n in range(5):
         scene.text("hello", f"+1555123{n:04}")
     for n in range(6):
-        process_turns(scene.rt, n + 1)
+        process_turns(scene.alone, n + 1)
         process_deliveries(scene.rt, n + 1)
     assert sent(scene) == (1, 1)
     scene.carrier.recover()
@@ -287,7 +287,7 @@ def test_the_counters_only_grow(scene: Scene) -> None:
 def test_what_a_sender_sent_is_counted_by_all_at_once(scene: Scene) -> None:
     for n in range(30):
         scene.text("hello", f"+1555123{n:04}")
-        process_turns(scene.rt, n + 1)
+        process_turns(scene.alone, n + 1)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda n: process_deliveries(scene.rt, n + 1), range(30)))
     assert sent(scene) == (30, 30)
@@ -309,7 +309,7 @@ def test_lines_that_nobody_takes_are_counted_and_the_oldest_tells_its_age(scene:
     scene.text("and this", BOB)
     scene.clock.tick(12.5)
     assert waits(scene) == (2, 0, 42.5 + MAX_CLOCK_SKEW.total_seconds())
-    process_turns(scene.rt, 1)
+    process_turns(scene.alone, 1)
     scene.clock.tick(1)
     assert waits(scene) == (1, 1, 13.5 + MAX_CLOCK_SKEW.total_seconds())
     scene.work_until_idle()
@@ -566,7 +566,7 @@ def test_a_new_text_takes_its_place_by_one_update_as_before(scene: Scene, engine
     scene.text("hello")
     scene.work_until_idle()
     scene.text("hello", BOB)
-    process_turns(scene.rt, 2)
+    process_turns(scene.alone, 2)
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cur, statement, *_: statements.append(statement))
     process_deliveries(scene.rt, 2)
