@@ -171,7 +171,7 @@ class Providers:
     def _send(self, call: Call) -> None:
         self.calls["send"] += 1
         fields = {name: values[0] for name, values in parse_qs(call.body.decode()).items()}
-        sid = f"SM{len(self._outbound):032x}"
+        sid = f"SM{'f' * 8}{len(self._outbound):024x}"
         resource = _resource(sid, fields.get("From", NUMBER), fields["To"], fields["Body"], "queued", time.time())
         self._outbound[sid] = resource
         self._by_phone[fields["To"]].append(sid)

@@ -30,7 +30,7 @@ FETCH = "fetch"
 
 QUEUE_TASKS = frozenset(each.task for each in QUEUES)
 
-FETCH_EVERY = 0.1
+FETCH_EVERY = 0.25
 """Seconds between two of these. A worker goes on fetching for longer: ``bridge.processes.dispatcher.LINGER``."""
 
 EXPIRES = 60

@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 PAUSE = 0.01
 """Seconds between two fetches. Longer ones claim more at once; shorter ones make a text wait less."""
 
-LINGER = 0.25
+BUSY_FOR = 0.1
+"""Seconds after the last text that was found. From then on the pauses are twice as long."""
+
+LINGER = 0.6
 """Seconds for which it goes on fetching. Wake-ups that come through a broker are less frequent than this."""
 
 SHORT_LINGER = 0.03
@@ -164,7 +167,7 @@ class Dispatcher:
         run_task(rt, task, row)
 
     def _run(self, rt: Runtime) -> None:
-        until = dict.fromkeys(QUEUES, 0.0)
+        until, found_at = dict.fromkeys(QUEUES, 0.0), 0.0
         while self._rt:
             self._event.clear()
             began = time.monotonic()
@@ -172,9 +175,9 @@ class Dispatcher:
             self._asked -= asked
             for queue in QUEUES:
                 if (queue in asked or until[queue] > began) and (self._fetch(rt, queue) or queue in asked):
-                    until[queue] = began + self._linger[queue]
+                    until[queue], found_at = began + self._linger[queue], began
             if any(moment > began for moment in until.values()):
-                time.sleep(PAUSE)
+                time.sleep(PAUSE if began < found_at + BUSY_FOR else 2 * PAUSE)
             else:
                 self._event.wait()
 

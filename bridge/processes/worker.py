@@ -7,6 +7,7 @@ do not pile up without a worker.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -101,6 +102,8 @@ celery = build_worker()
 
 @worker_init.connect
 def _start(**_: Any) -> None:
+    gc.collect()
+    gc.freeze()  # what was imported stays; the collector need not go through it again and again
     runtime().heartbeat.start()
     dispatcher.start(runtime())
 
