@@ -8,6 +8,7 @@ that a failure: so the CI can't go green by having tested nothing. Addresses: ``
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 import shutil
@@ -139,6 +140,34 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Mapping[int, InboundText]:
 
     monkeypatch.setattr(InboundText, "__init__", noted)
     return made
+
+
+# --- batches ---
+
+
+class _Alone(logging.Handler):
+    """It keeps what a group commit says of requests that it has run alone."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.why: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.why.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def _no_batch_fails_silently(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A request at which its batch fails is carried out alone, so a mistake in a statement would not be noticed.
+
+    An id that two texts claim is the one cause that is expected.
+    """
+    handler, logger = _Alone(), logging.getLogger("bridge.db.group_commit")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+    if request.path.stem != "test_group_commit":
+        assert [why for why in handler.why if not why.endswith("after IntegrityError")] == []
 
 
 # --- databases ---------------------------------------------------------------------------------------------------

@@ -45,13 +45,13 @@ _FIND = Statement(
 _ADVANCE = Statement(
     """
     WITH free AS (
-        SELECT m.id, texts.delivery, texts.final FROM {texts} JOIN messages m ON m.id = texts.id
+        SELECT m.id AS message, texts.delivery, texts.final FROM {texts} JOIN messages m ON m.id = texts.id
         WHERE m.status = 'sent' AND m.carrier_id = texts.carrier_id AND m.resend_at IS NULL
             AND (m.delivery = texts.before OR (m.delivery IS NULL AND texts.before IS NULL))
         ORDER BY m.id {lock m})
     UPDATE messages SET delivery = free.delivery,
         poll_status_at = CASE WHEN free.final THEN NULL ELSE poll_status_at END
-    FROM free WHERE messages.id = free.id RETURNING id
+    FROM free WHERE messages.id = free.message RETURNING id
     """,
     texts={"id": "bigint", "carrier_id": "text", "before": "text", "delivery": "text", "final": "boolean"},
 )

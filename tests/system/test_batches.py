@@ -25,11 +25,12 @@ from bridge.outbound.delivery.settle import settle_many as settle_deliveries
 from bridge.outbound.delivery.store import Accepted
 from bridge.outbound.formatting import shape
 from bridge.outbound.outbox import recipient
+from bridge.outbound.receipts import report_many
 from bridge.processes.dispatcher import find
 from bridge.processes.tasks import TASKS
 from bridge.providers.agents.contract import Item, Speaker
 from bridge.providers.agents.transcript import Bookmark, advance
-from bridge.providers.carriers.contract import Delivery, InboundText
+from bridge.providers.carriers.contract import Delivery, InboundText, StatusReport
 from bridge.queues.conversation_queue import TURNS, Lease
 from bridge.turns.ask import open_many
 from bridge.turns.claim import claim_due
@@ -317,3 +318,38 @@ def test_a_text_in_a_new_chat_and_one_in_an_open_chat_cost_so_much_in_all(
             scene.wake()
         costs.append((len(scene.agent.calls) + len(scene.carrier.calls) - calls, spent.transactions, spent.statements))
     assert costs == [(3, 5, 17), (2, 4, 14)]
+
+
+@pytest.mark.parametrize("people", [PEOPLE[:1], PEOPLE], ids=["one", "fifty at once"])
+def test_reports_of_progress_are_one_transaction_of_two_statements(
+    scene: Scene, engine: Engine, people: list[str]
+) -> None:
+    settle_all(scene, claimed(scene, people))
+    sent = [(row.reference, row.carrier_id, phone) for row, phone in zip(outbound(scene), people, strict=True)]
+    for status, final in ((Delivery.SENT, False), (Delivery.DELIVERED, True)):
+        reports = [StatusReport(reference, sid, status, phone) for reference, sid, phone in sent]
+        with counted(engine) as spent:
+            assert report_many(scene.rt, reports) == [True] * len(people)
+        assert (spent.statements - begins(engine), spent.transactions) == (2, 1)
+        assert report_many(scene.rt, reports) == [False] * len(people)
+        assert [(row.delivery, row.poll_status_at is None) for row in outbound(scene)] == [(status, final)] * len(
+            people
+        )
+
+
+def outbound(scene: Scene) -> list[Message]:
+    return [row for row in scene.rows(Message) if row.reference]
+
+
+def test_reports_that_may_change_more_are_left_to_their_callers(scene: Scene) -> None:
+    settle_all(scene, claimed(scene, PEOPLE[:3]))
+    first, second, third = outbound(scene)
+    reports = [
+        StatusReport(first.reference, first.carrier_id or "", Delivery.DELIVERED, PEOPLE[0]),
+        StatusReport(first.reference, first.carrier_id or "", Delivery.SENT, PEOPLE[0]),
+        StatusReport(second.reference, "SM_of_another", Delivery.SENT, PEOPLE[1]),
+        StatusReport(third.reference, third.carrier_id or "", Delivery.SENT, PEOPLE[0]),
+        StatusReport("no such text", "SM1", Delivery.SENT, PEOPLE[2]),
+    ]
+    assert report_many(scene.rt, reports) == [True, None, None, None, None]
+    assert [row.delivery for row in outbound(scene)] == [Delivery.DELIVERED, Delivery.QUEUED, Delivery.QUEUED]
