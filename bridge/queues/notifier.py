@@ -1,4 +1,6 @@
-"""The notifier: it wakes a worker for a row that may be due. A wake-up carries a task and one id, and no meaning.
+"""The notifier: it wakes a worker for a row that may be due. A wake-up names a task and a row, and has no meaning.
+
+For the queues of conversations a notifier may drop the row: the worker fetches all that is due.
 
 Wake-ups are best effort: a lost, repeated, late or reordered one does no harm. All state is in the database, and the
 sweeper finds due work without wake-ups. So ``wake`` never blocks and never raises.
