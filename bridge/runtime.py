@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from bridge.config import Settings
-from bridge.db.engine import SILENCE, build_engine, build_sessions
+from bridge.db.engine import SILENCE, build_engine
 from bridge.db.group_commit import GroupCommit
 from bridge.db.transaction import Database
 from bridge.providers.agents.registry import build_agents
@@ -45,8 +45,8 @@ class Runtime:
     @classmethod
     def build(cls, settings: Settings, notifier: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
         """Build it from the settings. It opens no connection and starts no thread, so it is safe before a fork."""
-        sessions = build_sessions(build_engine(settings.database_url, pool_size=pool_size, silence=silence))
-        database = Database(sessions, notifier.wake, utc_now)
+        engine = build_engine(settings.database_url, pool_size=pool_size, silence=silence)
+        database = Database(engine, notifier.wake, utc_now)
         return cls(
             settings=settings,
             database=database,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from bridge.db.transaction import Database, Sessions, Transaction, Wake
 
@@ -22,9 +22,9 @@ def database(
     sessions: Sessions,
     now: Callable[[], datetime] = lambda: NOON,
     wake: Wake = no_wakeups,
-    commit: Callable[[Session], None] = Session.commit,
+    commit: Callable[[Connection], None] = Connection.commit,
 ) -> Database:
-    return Database(sessions, wake, now, commit=commit)
+    return Database(sessions.kw["bind"], wake, now, commit=commit)
 
 
 @contextmanager
@@ -45,26 +45,31 @@ class Unsteady:
         """The next commits fail; the last of them after it was carried out, where it is ``done``."""
         self.left, self._done = times, done
 
-    def commit(self, session: Session) -> None:
+    def commit(self, connection: Connection) -> None:
         if not self.left:
-            session.commit()
+            connection.commit()
             return
         self.left -= 1
         if self._done and not self.left:
-            session.commit()
+            connection.commit()
         raise OperationalError("COMMIT", None, Exception("the connection is gone"))
 
 
-class Away:
-    """Sessions that can't be had at some calls, counted from 1."""
+def away(sessions: Sessions, *at: int, now: Callable[[], datetime], wake: Wake = no_wakeups) -> Database:
+    """Return a database that can't be reached at some calls, counted from 1."""
+    return Database(_Away(sessions.kw["bind"], *at), wake, now)  # type: ignore[arg-type]
 
-    def __init__(self, sessions: Sessions, *at: int) -> None:
-        self._sessions = sessions
+
+class _Away:
+    """An engine whose connection can't be had at some calls, counted from 1."""
+
+    def __init__(self, engine: Engine, *at: int) -> None:
+        self._engine = engine
         self._at = at
         self._calls = 0
 
-    def __call__(self) -> Session:
+    def connect(self) -> Connection:
         self._calls += 1
         if self._calls in self._at:
             raise OperationalError("SELECT 1", {}, Exception("the database restarts"))
-        return self._sessions()
+        return self._engine.connect()

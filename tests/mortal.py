@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.orm import Session
 
 from bridge.db.engine import Sessions, build_sessions
 from bridge.db.models import Base, Chat, CircuitBreaker, Message
@@ -43,32 +42,31 @@ class Fate:
             raise Died(name)
 
 
-def mortal_commit(fate: Fate) -> Callable[[Session], None]:
-    """Return a commit before or after which the process may die."""
+def mortal_commit(fate: Fate) -> Callable[[Connection], None]:
+    """Return a commit before or after which the process may die. A commit without changes is no boundary."""
 
-    def commit(session: Session) -> None:
-        if session.get_transaction() is None:  # it was rolled back inside: there is nothing to commit
+    def commit(connection: Connection) -> None:
+        if not connection.in_transaction():  # it was rolled back inside: there is nothing to commit
             return
-        session.flush()
-        wrote = _changes(session) > session.info.get("changes", 0)
+        wrote = _changes(connection) > connection.info.get("changes", 0)
         if wrote:
             fate.boundary("before commit")
-        session.commit()
+        connection.commit()
         if wrote:
             fate.boundary("after commit")
 
     return commit
 
 
-@event.listens_for(Session, "after_begin")
-def _count_changes(session: Session, _transaction: object, connection: Connection) -> None:
+@event.listens_for(Engine, "begin")
+def _count_changes(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
-        session.info["changes"] = connection.connection.driver_connection.total_changes
+        connection.info["changes"] = _changes(connection)
 
 
-def _changes(session: Session) -> int:
-    """Return how many rows this connection has ever changed. A commit without changes is no boundary."""
-    changes: int = session.connection().connection.driver_connection.total_changes
+def _changes(connection: Connection) -> int:
+    """Return how many rows this connection has ever changed."""
+    changes: int = connection.connection.driver_connection.total_changes  # type: ignore[union-attr]
     return changes
 
 

@@ -98,7 +98,7 @@ class Scene:
         known = fake_settings(**settings)
         self.rt = Runtime(
             settings=known,
-            database=Database(sessions, self.notifier.wake, self.clock),
+            database=Database(sessions.kw["bind"], self.notifier.wake, self.clock),
             agents=fake_agents(self.agent, known),
             carrier=self.carrier,
             notifier=self.notifier,
@@ -119,7 +119,9 @@ class Scene:
 
     def woken_by(self, notifier: Notifier) -> Runtime:
         """The same process with another notifier, also for what its commits wake."""
-        return replace(self.rt, notifier=notifier, database=Database(self.sessions, notifier.wake, self.clock))
+        return replace(
+            self.rt, notifier=notifier, database=Database(self.sessions.kw["bind"], notifier.wake, self.clock)
+        )
 
     def set(self, **settings: Any) -> None:
         """Restart the process with other settings."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from psycopg import Error
+from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, InternalError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -42,13 +46,28 @@ PATIENCE = 60
 
 Sessions = sessionmaker[Session]
 
-patient = retry(
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_again = retry(
     retry=retry_if_exception_type(AWAY),
     stop=stop_after_delay(PATIENCE),
     wait=wait_exponential(multiplier=0.1, max=2),
     reraise=True,
 )
-"""Decorate a transaction that may run again if the outcome of its commit is unknown."""
+
+
+def patient(run: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a transaction that may run again if the outcome of its commit is unknown."""
+
+    @wraps(run)
+    def patiently(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return run(*args, **kwargs)  # mostly the only time: tenacity costs more than some statements
+        except AWAY:
+            return _again(run)(*args, **kwargs)
+
+    return patiently
 
 
 def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> Engine:
@@ -137,6 +156,36 @@ def build_sessions(engine: Engine) -> Sessions:
     would cost a fifth of a turn's processor time.
     """
     return sessionmaker(engine, expire_on_commit=False, execution_options={"synchronize_session": False})
+
+
+@contextmanager
+def dbapi_errors(connection: SqlConnection, sql: str) -> Iterator[None]:
+    """Raise the driver's errors as SQLAlchemy does for its own statements."""
+    driver = connection.dialect.loaded_dbapi.Error
+    try:
+        yield
+    except driver as error:
+        gone = connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
+        if gone:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            sql, None, error, driver, hide_parameters=True, connection_invalidated=gone, dialect=connection.dialect
+        ) from error
+
+
+@contextmanager
+def without_transaction(connection: SqlConnection) -> Iterator[None]:
+    """Let each statement of this connection be a transaction of its own. SQLite's and a pooler's are so already."""
+    own: Any = connection.connection.dbapi_connection
+    if not isinstance(own, Connection) or own.autocommit:
+        yield
+        return
+    own.autocommit = True
+    try:
+        yield
+    finally:
+        if not own.closed:
+            own.autocommit = False
 
 
 def insert_if_new(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:

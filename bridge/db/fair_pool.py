@@ -55,7 +55,7 @@ class InOrder(QueueCommon[Any]):
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         with self._lock:
             if self._free:
-                return self._free.popleft()
+                return self._free.pop()  # the newest: it has the statements prepared, and was checked last
             if not block:
                 raise Empty
             mine: Future[Any] = Future()

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Engine
 
+from bridge.db.engine import dbapi_errors, without_transaction
 from bridge.db.transaction import Transaction
 
 POSTGRESQL = "postgresql"
+DIALECTS = (POSTGRESQL, "sqlite")
 
 _PLACE = re.compile(r"\{(\w+)(?: (\w+))?\}")
 _VALUE = re.compile(r"(?<![:\w]):(\w+)")
@@ -43,11 +46,18 @@ class Statement:
     def __init__(self, sql: str, **tables: Mapping[str, str]) -> None:
         self._sql = sql
         self._tables = tables
-        self._texts = {dialect: self._text(dialect) for dialect in (POSTGRESQL, "sqlite")}
+        self._texts = {dialect: self._text(dialect) for dialect in DIALECTS}
 
-    def run(self, tx: Transaction, **values: Any) -> Sequence[Row[Any]]:
-        """Execute it with these values and lists of items. Return its rows, if it has any."""
-        connection = tx.session.connection()
+    def run(self, tx: Transaction, **values: Any) -> Sequence[Any]:
+        """Execute it with these values and lists of items. Return its rows, if it has any, as named tuples."""
+        return self._run(tx.connection, values)
+
+    def run_alone(self, engine: Engine, **values: Any) -> Sequence[Any]:
+        """Execute it without a transaction: a query that mostly finds nothing costs one round trip, and not three."""
+        with engine.connect() as connection, without_transaction(connection):
+            return self._run(connection, values)
+
+    def _run(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any]:
         dialect = connection.dialect.name
         return _fetched(connection, _native(dialect, self._texts[dialect]), _bound(dialect, values))
 
@@ -71,12 +81,12 @@ class Statement:
         return f"(SELECT {each} FROM json_each(:{name})) AS {name}"
 
 
-def together(tx: Transaction, *statements: Statement, **values: Any) -> Sequence[Row[Any]]:
+def together(tx: Transaction, *statements: Statement, **values: Any) -> Sequence[Any]:
     """Execute statements that don't see each other's changes. Return the rows of the last one.
 
     PostgreSQL gets them as one statement, so they cost one round trip.
     """
-    connection = tx.session.connection()
+    connection = tx.connection
     dialect = connection.dialect.name
     bound = _bound(dialect, values)
     if dialect == POSTGRESQL:
@@ -123,8 +133,7 @@ def _value(dialect: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return value if dialect == POSTGRESQL else _written(dialect, value)
     if isinstance(value, list):
-        numbered = [{"n": n, **item} for n, item in enumerate(value)]
-        return json.dumps(numbered, ensure_ascii=False, default=lambda moment: _written(dialect, moment))
+        return _ENCODERS[dialect].encode([{"n": n, **item} for n, item in enumerate(value)])
     return value
 
 
@@ -134,6 +143,36 @@ def _written(dialect: str, moment: datetime) -> str:
     return at.isoformat() if dialect == POSTGRESQL else at.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _fetched(connection: Connection, sql: str, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    result = connection.exec_driver_sql(sql, dict(values))
-    return result.all() if result.returns_rows else ()
+_ENCODERS = {dialect: json.JSONEncoder(ensure_ascii=False, default=partial(_written, dialect)) for dialect in DIALECTS}
+
+
+def _fetched(connection: Connection, sql: str, values: Mapping[str, Any]) -> Sequence[Any]:
+    """Execute it on the driver's cursor. SQLAlchemy's result would cost as much as the statement.
+
+    Who listens to SQLAlchemy's events is told of it as of every other statement.
+    """
+    cursor = connection.connection.cursor()
+    for tell in connection.dispatch.before_cursor_execute:
+        tell(connection, cursor, sql, values, None, False)
+    with dbapi_errors(connection, sql):
+        cursor.execute(sql, values)
+        for tell in connection.dispatch.after_cursor_execute:
+            tell(connection, cursor, sql, values, None, False)
+        row = _row_types.get(sql) or _row_types.setdefault(sql, _row_type(cursor.description))
+        return [row(each) for each in cursor.fetchall()] if row is not _NO_ROWS else ()
+
+
+_Row = Callable[[Iterable[Any]], Any]
+
+_row_types: dict[str, _Row] = {}
+"""By the text of the statement. There are as many as statements in the code."""
+
+_NO_ROWS: _Row = tuple
+
+
+def _row_type(description: Sequence[Sequence[Any]] | None) -> _Row:
+    if description is None:
+        return _NO_ROWS
+    kind: Any = namedtuple("Row", [column[0] for column in description])  # type: ignore[misc]
+    make: _Row = kind._make
+    return make

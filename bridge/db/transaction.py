@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from bridge.db.engine import AWAY
+from bridge.db.engine import AWAY, build_sessions
 
 Sessions = sessionmaker[Session]
 
@@ -22,13 +22,22 @@ Wake = Callable[[str, int], None]
 
 
 class Transaction:
-    """One open transaction: its session, its moment, and what follows the commit."""
+    """One open transaction: its connection, its moment, and what follows the commit."""
 
-    def __init__(self, session: Session, now: datetime) -> None:
-        self.session = session
+    def __init__(self, connection: Connection, sessions: Sessions, now: datetime) -> None:
+        self.connection = connection
         self.now = now
         """When it began."""
+        self._sessions = sessions
+        self._session: Session | None = None
         self._wakeups: list[tuple[str, int]] = []
+
+    @property
+    def session(self) -> Session:
+        """Return the session. It is made at first use, because batches of plain SQL need none."""
+        if self._session is None:
+            self._session = self._sessions(bind=self.connection)
+        return self._session
 
     def wake(self, task: str, row: int) -> None:
         """Wake a worker for this row after the commit."""
@@ -36,8 +45,20 @@ class Transaction:
 
     def roll_back(self) -> None:
         """Undo everything, wake-ups included. The block may go on to read, and ends without a commit."""
-        self.session.rollback()
+        if self._session:
+            self._session.rollback()
+        self.connection.rollback()
         self._wakeups.clear()
+
+    def flush(self) -> None:
+        """Write what the session has not written yet."""
+        if self._session:
+            self._session.flush()
+
+    def close(self) -> None:
+        """Let the session go. Its rows can still be read."""
+        if self._session:
+            self._session.close()
 
     def send_wakeups(self, wake: Wake) -> None:
         """Send what was collected, in order, each once."""
@@ -50,38 +71,42 @@ class Database:
 
     def __init__(
         self,
-        sessions: Sessions,
+        engine: Engine,
         wake: Wake,
         now: Callable[[], datetime],
         *,
-        commit: Callable[[Session], None] = Session.commit,
+        commit: Callable[[Connection], None] = Connection.commit,
     ) -> None:
-        self._sessions = sessions
+        self.engine = engine
+        self._sessions = build_sessions(engine)
         self._wake = wake
         self._now = now
         self._commit = commit
         """The seam at which tests let a process die, or a database go away."""
 
-    @property
-    def engine(self) -> Engine:
-        engine: Engine = self._sessions.kw["bind"]
-        return engine
-
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Commit what the block has done, then send its wake-ups. An error in the block undoes all of it."""
-        with self._sessions() as session:
-            tx = Transaction(session, self._now())
-            yield tx
+        with self.engine.connect() as connection:
+            connection.begin()
+            tx = Transaction(connection, self._sessions, self._now())
             try:
-                self._commit(session)
-            except AWAY:  # it may be committed all the same
-                tx.send_wakeups(self._wake)
-                raise
+                yield tx
+                tx.flush()
+                self._commit_or_wake(tx)
+            finally:
+                tx.close()
         tx.send_wakeups(self._wake)
+
+    def _commit_or_wake(self, tx: Transaction) -> None:
+        try:
+            self._commit(tx.connection)
+        except AWAY:  # it may be committed all the same
+            tx.send_wakeups(self._wake)
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading. Nothing of it is committed."""
-        with self._sessions() as session:
+        with self.engine.connect() as connection, self._sessions(bind=connection) as session:
             yield session

@@ -19,13 +19,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import BigInteger, Row, bindparam, case, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import Sender
+from bridge.db.statements import Statement, moment
 from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS, SHORT_CODE, TOLL_FREE, WHATSAPP, masked
 
@@ -82,18 +84,14 @@ service has such numbers, and a queue of its own.
 """
 
 
-_NOW, _LENGTH, _SIZE, _END = (bindparam(name, type_=BigInteger) for name in ("now", "length", "size", "end"))
-_TAKE = (
-    update(Sender)
-    .where(Sender.name == bindparam("sender"), Sender.free_at < _END)
-    .values(
-        free_at=case((Sender.free_at > _NOW, Sender.free_at), else_=_NOW) + _LENGTH,
-        texts=Sender.texts + bindparam("count", type_=BigInteger),
-        segments=Sender.segments + _SIZE,
-    )
-    .returning(Sender.free_at - _LENGTH, Sender.paused_until)
+_TAKE = Statement(
+    """
+    UPDATE senders SET free_at = CASE WHEN free_at > :now THEN free_at ELSE :now END + :length,
+        texts = texts + :count, segments = segments + :size
+    WHERE name = :sender AND free_at < :end RETURNING free_at - :length AS begins, paused_until
+    """
 )
-"""Returns the moment at which all texts with an earlier slot would be sent. Built once, because every text runs it."""
+"""Returns the moment at which all texts with an earlier slot would be sent."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +124,8 @@ def reserve(tx: Transaction, sender: str, segments: int, length: timedelta, expi
     row = _take(tx, asked)
     if row is None:
         return None
-    begin, paused_until = row
-    slot = _moment(begin) - BURST
-    return max(tx.now, slot, paused_until or slot)
+    slot = _moment(row.begins) - BURST
+    return max(tx.now, slot, moment(row.paused_until) or slot)
 
 
 def reserve_many(
@@ -145,7 +142,7 @@ def reserve_many(
     row = _take(tx, asked)
     if row is None:
         return None
-    begin, paused_until = _moment(row[0]) - BURST, row[1]
+    begin, paused_until = _moment(row.begins) - BURST, moment(row.paused_until)
     befores = itertools.accumulate(lengths[:-1], initial=timedelta(0))
     return [max(tx.now, begin + before, paused_until or tx.now) for before in befores]
 
@@ -178,13 +175,13 @@ def totals(session: Session) -> list[Total]:
     return [Total(*row) for row in rows]
 
 
-def _take(tx: Transaction, asked: Mapping[str, str | int]) -> Row[int, datetime | None] | None:
-    """Move the sender's ``free_at``. A new sender gets its row first."""
-    row = tx.session.connection().execute(_TAKE, asked).first()
-    if row is None:
+def _take(tx: Transaction, asked: Mapping[str, str | int]) -> Any:
+    """Move the sender's ``free_at``. A new sender gets its row first. Return ``None`` if that would be too late."""
+    rows = _TAKE.run(tx, **asked)
+    if not rows:
         _ensure_row(tx, str(asked["sender"]))
-        row = tx.session.connection().execute(_TAKE, asked).first()
-    return row
+        rows = _TAKE.run(tx, **asked)
+    return rows[0] if rows else None
 
 
 def _ensure_row(tx: Transaction, sender: str) -> None:

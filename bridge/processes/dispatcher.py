@@ -26,6 +26,7 @@ from bridge.queues.conversation_queue import DELIVERIES, QUEUES, TURNS, Conversa
 from bridge.runtime import Runtime
 from bridge.turns.claim import claim_due
 from bridge.turns.process import process_claimed
+from bridge.turns.store import any_due
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def find(rt: Runtime, queue: ConversationQueue, most: int) -> list[Work]:
     if queue is not TURNS:
         return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most))
     try:
-        claimed, others = claim_due(rt, most)
+        claimed, others = claim_due(rt, most) if any_due(rt.engine, rt.now()) else ([], [])
     except AWAY:
         raise
     except Exception:  # one row is at fault: alone, it delays nobody else

@@ -8,13 +8,13 @@ starts gunicorn, after it has checked all settings.
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import sys
 from collections.abc import Mapping
 
 from bridge.config import WEB_THREADS, ServerSettings, SettingsError, or_exit
+from bridge.lib.garbage import collect_less
 
 NUMBERS = {"PORT": (8000, 65535), "WEB_CONCURRENCY": (2, 1000)}
 """The default and the maximum of each."""
@@ -63,8 +63,7 @@ preload_app = True
 
 def pre_fork(server: object, worker: object) -> None:
     """Let the garbage collector ignore all objects so far, so that the processes go on sharing their memory."""
-    gc.collect()
-    gc.freeze()
+    collect_less()
 
 
 control_socket_disable = True

@@ -7,7 +7,6 @@ do not pile up without a worker.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import threading
@@ -22,6 +21,7 @@ from bridge.chats import ending
 from bridge.config import ServerSettings, or_exit
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
+from bridge.lib.garbage import collect_less
 from bridge.processes.broker import FETCH, CeleryNotifier, build_consumer, queues, tell_of_no_check
 from bridge.processes.dispatcher import Dispatcher
 from bridge.processes.tasks import SCHEDULE, one_at_a_time, run_task, tick
@@ -102,8 +102,7 @@ celery = build_worker()
 
 @worker_init.connect
 def _start(**_: Any) -> None:
-    gc.collect()
-    gc.freeze()  # what was imported stays; the collector need not go through it again and again
+    collect_less()
     runtime().heartbeat.start()
     dispatcher.start(runtime())
 

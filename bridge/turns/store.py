@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Engine
 
 from bridge.chats.rows import OpenChat
 from bridge.db.statements import Statement, moment, rows_of, together
@@ -71,12 +71,16 @@ class NewTurn:
     expires_at: datetime
 
 
+_IS_DUE = "c.turn_due_at <= :now AND (c.turn_notified_at IS NULL OR c.turn_notified_at < c.turn_due_at)"
+
+_ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} LIMIT 1")
+
 _DUE = Statement(
-    """
+    f"""
     SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at
     FROM conversations c
-    WHERE c.turn_due_at <= :now AND (c.turn_notified_at IS NULL OR c.turn_notified_at < c.turn_due_at)
-    ORDER BY c.turn_due_at, c.id LIMIT :most {lock c}
+    WHERE {_IS_DUE}
+    ORDER BY c.turn_due_at, c.id LIMIT :most {{lock c}}
     """
 )
 
@@ -144,6 +148,11 @@ _HAND_OVER = Statement(
 )
 
 
+def any_due(engine: Engine, now: datetime) -> bool:
+    """Return whether :func:`due` may find something. Most fetches end here."""
+    return bool(_ANY_DUE.run_alone(engine, now=now))
+
+
 def due(tx: Transaction, most: int) -> list[DueQueue]:
     """Lock the queues that are due and that no worker was told of by their id, the longest due first."""
     return [
@@ -207,7 +216,7 @@ def _addresses(queue: DueQueue) -> dict[str, Any]:
     }
 
 
-def _snapshot(queue: DueQueue, row: Row[Any]) -> Snapshot:
+def _snapshot(queue: DueQueue, row: Any) -> Snapshot:
     texts = [Text(id_, body, created_at) for id_, body, at in rows_of(row.texts) if (created_at := moment(at))]
     bookmark = Bookmark(row.user_items, row.last_item_id) if row.chat else Bookmark()
     chat = row.chat and OpenChat(row.chat, row.provider, row.agent_id, row.provider_chat_id, bookmark, row.failures)
@@ -275,7 +284,7 @@ _ASK = Statement(
 )
 
 
-def held(tx: Transaction, leases: Sequence[Lease]) -> dict[int, Row[Any]]:
+def held(tx: Transaction, leases: Sequence[Lease]) -> dict[int, Any]:
     """Lock the queues of these leases. Return the rows of those that are still held, by position.
 
     A lease is missing if it is lost, or if another transaction has the row locked.
@@ -499,7 +508,7 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> dict[str, int]
     return {row.reference: row.id for row in together(tx, *ends, _INSERT_TEXTS, texts=texts, **values)}
 
 
-def _outlook(queue: Row[Any], row: Row[Any]) -> Outlook:
+def _outlook(queue: Any, row: Any) -> Outlook:
     return Outlook(
         bridge_number=queue.bridge_number,
         delivery_token=queue.delivery_lease_token,

@@ -27,7 +27,7 @@ from bridge.providers.carriers.contract import InboundText
 from bridge.providers.carriers.twilio.inbound_pages import Page, Received
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
-from tests.databases import Away, database
+from tests.databases import away
 from tests.fakes import FakeCarrier
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -276,7 +276,7 @@ def test_a_page_that_will_never_come_is_not_asked_for_again(scene: Scene) -> Non
 def test_a_database_that_is_away_for_a_moment_does_not_make_a_look_begin_anew(scene: Scene) -> None:
     lost(scene, "hello")
     scene.clock.tick(HOUR)
-    catch_up(replace(scene.rt, database=database(Away(scene.sessions, 2), scene.clock)))  # type: ignore[arg-type]
+    catch_up(replace(scene.rt, database=away(scene.sessions, 2, now=scene.clock)))
     assert stored(scene) == ["hello"]
     assert scene.carrier.calls == [("received_by", NUMBER)]
 

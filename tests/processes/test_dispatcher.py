@@ -18,7 +18,7 @@ from bridge.processes.dispatcher import LINGER, SHORT_LINGER, Dispatcher
 from bridge.providers.agents.contract import Item
 from bridge.queues.conversation_queue import TURNS
 from testkit.waiting import PATIENCE, until
-from tests.databases import Away, database
+from tests.databases import away, database
 from tests.scene import ANN, BOB, Scene
 
 
@@ -178,7 +178,7 @@ def test_work_that_fails_is_logged_and_the_next_one_runs(
 def test_a_database_that_is_away_is_asked_again(scene: Scene, start: Start, caplog: pytest.LogCaptureFixture) -> None:
     scene.text("hello")
     dispatcher = Dispatcher(4, linger=SHORT_LINGER)
-    base = database(Away(scene.sessions, 1, 2), scene.clock, dispatcher.wake)  # type: ignore[arg-type]
+    base = away(scene.sessions, 1, 2, now=scene.clock, wake=dispatcher.wake)
     scene.rt = replace(scene.rt, notifier=dispatcher, database=base)
     dispatcher.start(scene.rt)
     until(lambda: scene.got(), "it is answered")

@@ -23,7 +23,7 @@ from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from testkit.procfile import Process, Processes
 from testkit.waiting import until
-from tests.databases import Away, database
+from tests.databases import away
 from tests.scene import ANN, Scene
 
 HERE = "127.0.0.1"
@@ -222,6 +222,6 @@ def test_the_clock_brings_what_was_forgotten(sessions: Sessions) -> None:
 
 def test_the_clock_goes_on_when_the_database_is_back(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
     scene = forgotten(Scene(sessions, stale_after=""))
-    base = database(Away(sessions, 1, 2), scene.clock, scene.notifier.wake)  # type: ignore[arg-type]
+    base = away(sessions, 1, 2, now=scene.clock, wake=scene.notifier.wake)
     run_until(replace(scene.rt, database=base), lambda: scene.notifier.wakeups)
     assert "sweep failed" in caplog.text
