@@ -1,0 +1,194 @@
+"""The way of a text and the clock's jobs do not become slower as the tables grow: every statement looks rows up.
+
+PostgreSQL runs each statement twice here: first explained and rolled back, then for good. So the plans are those of the
+values and rows of that moment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from bridge.chats import ending
+from bridge.db.engine import build_engine, build_sessions
+from bridge.outbound import receipts
+from bridge.processes.tasks import SCHEDULE, tick
+from bridge.providers.carriers.contract import Delivery, StatusReport
+from tests.scene import BOB, NUMBER, Scene
+
+CONVERSATIONS, TEXTS_EACH = 6_000, 8
+
+LARGE = {"conversations", "chats", "turns", "messages"}
+
+BLOCKS = 250
+"""Blocks of 8 kB that one statement may touch. The texts here have a thousand. A look-up by an index touches three or
+four, and one statement makes up to fifty."""
+
+CHANGED = 40
+"""Blocks for each row that it changes, which has an entry in each of up to ten indexes."""
+
+SORTED = 200
+"""Rows that one statement may sort: those of its batch, of one conversation, or of one page."""
+
+HISTORY = (
+    """INSERT INTO conversations (bridge_number, phone, created_at)
+       SELECT :number, '+1415' || lpad(n::text, 7, '0'), :then FROM generate_series(1, :conversations) AS n""",
+    """INSERT INTO chats (conversation_id, provider, provider_chat_id, agent_id, status, started_at, last_activity_at,
+                          ended_at, user_items)
+       SELECT id, 'retell', 'chat_old' || id, 'agent_1', CASE WHEN id % 10 = 0 THEN 'ongoing' ELSE 'ended' END,
+           :then, CAST(:then AS timestamptz) - id * interval '1 second', CASE WHEN id % 10 > 0 THEN :then END, 1
+       FROM conversations""",
+    """INSERT INTO turns (conversation_id, chat_id, status, created_at, expires_at, settled_at)
+       SELECT conversation_id, id, 'answered', :then, :then, :then FROM chats""",
+    """INSERT INTO messages (conversation_id, turn_id, direction, status, body, created_at, settled_at, carrier_id,
+                             reference, delivery)
+       SELECT t.conversation_id, t.id, CASE WHEN n % 2 = 0 THEN 'out' ELSE 'in' END,
+           CASE WHEN n % 2 = 0 THEN 'sent' ELSE 'answered' END, repeat('word ', 20), :then, :then,
+           'SM' || md5(t.id || '/' || n), CASE WHEN n % 2 = 0 THEN md5(t.id || '/' || n) END,
+           CASE WHEN n % 2 = 0 THEN 'delivered' END
+       FROM turns t, generate_series(1, :texts) AS n""",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A statement and how PostgreSQL ran it."""
+
+    statement: str
+    root: dict[str, Any]
+
+    def nodes(self) -> Iterator[dict[str, Any]]:
+        waiting = [self.root]
+        while waiting:
+            node = waiting.pop()
+            waiting += node.get("Plans", [])
+            yield node
+
+    @property
+    def changed(self) -> int:
+        """Return how many rows it has inserted or updated."""
+        return sum(node["Plans"][0]["Actual Rows"] for node in self.nodes() if node["Node Type"] == "ModifyTable")
+
+    @property
+    def faults(self) -> list[str]:
+        blocks = self.root["Shared Hit Blocks"] + self.root["Shared Read Blocks"]
+        found = [f"touches {blocks} blocks"] if blocks > BLOCKS + CHANGED * self.changed else []
+        for node in self.nodes():
+            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in LARGE:
+                found.append(f"reads all of {node['Relation Name']}")
+            if node["Node Type"] == "Sort" and node["Actual Rows"] > SORTED:
+                found.append(f"sorts {node['Actual Rows']} rows")
+        return found
+
+
+@contextmanager
+def explained(engine: Engine) -> Iterator[list[Plan]]:
+    plans: list[Plan] = []
+
+    def explain(_connection: object, cursor: Any, statement: str, values: Any, *_: object) -> None:
+        driver = cursor.connection
+        with driver.transaction(force_rollback=True):
+            shown = driver.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values).fetchone()[0]
+        plans.append(Plan(statement, (json.loads(shown) if isinstance(shown, str) else shown)[0]["Plan"]))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    try:
+        yield plans
+    finally:
+        event.remove(engine, "before_cursor_execute", explain)
+
+
+@pytest.fixture
+def postgresql_engine(postgresql_url: str) -> Iterator[Engine]:
+    engine = build_engine(postgresql_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def scene(postgresql_engine: Engine) -> Scene:
+    """A bridge with a long history, of which nothing waits."""
+    scene = Scene(build_sessions(postgresql_engine), twilio_numbers=NUMBER)
+    values = {
+        "number": NUMBER,
+        "then": scene.clock() - timedelta(hours=23),
+        "conversations": CONVERSATIONS,
+        "texts": TEXTS_EACH,
+    }
+    with postgresql_engine.begin() as connection:
+        for statement in HISTORY:
+            connection.execute(text(statement), values)
+    with postgresql_engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+    return scene
+
+
+def person(n: int) -> str:
+    return f"+1415{n:07}"
+
+
+def wrong(plans: list[Plan]) -> dict[str, list[str]]:
+    return {plan.statement: plan.faults for plan in plans if plan.faults}
+
+
+def test_the_way_of_a_text_looks_rows_up_by_indexes(scene: Scene, postgresql_engine: Engine) -> None:
+    with explained(postgresql_engine) as plans:
+        for phone in (BOB, person(10), person(11)):  # new; with an open chat; whose chat has ended
+            scene.text("hello", phone)
+            scene.wake()
+        scene.text("", BOB, media=1)
+        scene.text("STOP", BOB)
+        scene.text("START", BOB)
+        scene.work_until_idle()
+        for sent in scene.carrier.accepted[:3]:
+            for status in (Delivery.SENT, Delivery.DELIVERED):
+                receipts.report(
+                    scene.rt, StatusReport(sent.text.reference, sent.carried.id, status, sent.text.recipient, None)
+                )
+    assert wrong(plans) == {}
+    assert len(plans) > 60
+    assert scene.got(person(10))
+    assert scene.got(person(11))
+
+
+def test_so_do_the_transactions_of_uncommon_texts(scene: Scene, postgresql_engine: Engine) -> None:
+    """Each request is run alone, as those are that no batch takes."""
+    with explained(postgresql_engine) as plans:
+        for n in range(3):
+            scene.text("hello", person(n + 20))
+        scene.rt = scene.alone
+        scene.work_until_idle()
+    assert wrong(plans) == {}
+    assert all(scene.got(person(n + 20)) for n in range(3))
+
+
+@pytest.mark.parametrize("job", sorted(SCHEDULE))
+def test_so_do_the_jobs_of_the_clock(scene: Scene, postgresql_engine: Engine, job: str) -> None:
+    scene.text("waits", person(30))
+    scene.clock.tick(60)
+    with explained(postgresql_engine) as plans:
+        tick(scene.rt, job)
+    assert wrong(plans) == {}
+    assert plans
+
+
+def test_so_does_the_search_for_stale_chats(scene: Scene, postgresql_engine: Engine) -> None:
+    idle = timedelta(hours=24)
+    with explained(postgresql_engine) as plans:
+        for dry_run in (True, False):
+            assert ending.end_stale(scene.rt, idle, limit=20, dry_run=dry_run).matched == 20
+    assert wrong(plans) == {}
+
+
+def test_a_statement_that_reads_a_whole_table_is_found(scene: Scene, postgresql_engine: Engine) -> None:
+    with explained(postgresql_engine) as plans, postgresql_engine.begin() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM messages WHERE body = 'no such text'")
+    [faults] = wrong(plans).values()
+    assert "reads all of messages" in faults
