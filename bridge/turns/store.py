@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from bridge.chats.rows import OpenChat
+from bridge.db.models import Holder
 from bridge.db.statements import Statement, moment, rows_of, together
 from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
@@ -35,6 +36,8 @@ class DueQueue:
     token: int
     """Of the last lease."""
     throttled: bool
+    with_human: bool
+    """The agent is not asked."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class NewTurn:
 
 _DUE = Statement(
     """
-    SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at
+    SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at, c.holder
     FROM conversations c
     WHERE c.turn_due_at <= :now AND (c.turn_notified_at IS NULL OR c.turn_notified_at < c.turn_due_at)
     ORDER BY c.turn_due_at, c.id LIMIT :most {lock c}
@@ -147,7 +150,14 @@ _HAND_OVER = Statement(
 def due(tx: Transaction, most: int) -> list[DueQueue]:
     """Lock the queues that are due and that no worker was told of by their id, the longest due first."""
     return [
-        DueQueue(row.id, row.bridge_number, row.phone, row.turn_lease_token, row.throttled_at is not None)
+        DueQueue(
+            conversation_id=row.id,
+            bridge_number=row.bridge_number,
+            phone=row.phone,
+            token=row.turn_lease_token,
+            throttled=row.throttled_at is not None,
+            with_human=row.holder != Holder.AGENT,
+        )
         for row in _DUE.run(tx, now=tx.now, most=most)
     ]
 
@@ -424,6 +434,8 @@ _END_LEASES = Statement(
     """
     UPDATE conversations SET
         turn_leased_by = NULL,
+        silent_turns = 0,
+        silent_since = NULL,
         turn_due_at = CASE WHEN settled.more THEN :due END,
         turn_notified_at = CASE WHEN settled.more THEN NULL ELSE turn_notified_at END,
         delivery_notified_at = CASE WHEN delivery_due_at IS NULL THEN NULL ELSE delivery_notified_at END,
