@@ -163,9 +163,9 @@ def due(tx: Transaction, most: int) -> list[DueQueue]:
 
 
 def snapshots(tx: Transaction, queues: Sequence[DueQueue], *, texts: int, few: int, since: datetime) -> list[Snapshot]:
-    """Return what is known about these. ``texts``, ``few``: how many texts to read, and how far to count answers."""
+    """Return what is known about these, in order. ``texts``, ``few``: how many texts to read, and answers to count."""
     rows = _FACTS.run(tx, queues=[_addresses(each) for each in queues], since=since, few=few, texts=texts)
-    return [_snapshot(queues[row.n], row) for row in rows]
+    return [_snapshot(queues[row.n], row) for row in sorted(rows, key=lambda row: row.n)]
 
 
 def use_chats(tx: Transaction, chats: Sequence[OpenChat]) -> set[int]:
