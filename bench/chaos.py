@@ -189,6 +189,7 @@ def _environment(place: Place, proxies: Proxies, simulator: Simulator, port: int
         "AGENT_TIMEOUT": f"{AGENT_TIMEOUT}s",
         "ANSWER_WITHIN": "1h",
         "SENDER_RATE": SENDER_RATE,
+        "HANDOFF_REPLY": "",
     }
 
 

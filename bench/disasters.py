@@ -44,6 +44,15 @@ MORE_CALLS = {
 }
 """Faults that strike more calls than by default."""
 
+HANDOFFS_AT_RANDOM = ("agent_hands_over", "agent_hands_over_in_call", "agent_status_unknown")
+"""Not one without a sign: if the bridge's question about that is cut off, the next text is asked beside the human."""
+
+HANDED_OVER = 25.0
+"""Percent of the turns that hand their chat to a human, in each of these ways."""
+
+LONGEST_HANDOFF = 20.0
+"""Seconds until a human gives a chat back. The bridge checks it after 15 s for the first time."""
+
 SLOW = 4.0
 """Seconds that a slow agent takes; well within AGENT_TIMEOUT."""
 
@@ -217,6 +226,16 @@ def _outlast(stage: Stage, rng: random.Random, seconds: float) -> bool:
     return True
 
 
+def _hand_over(stage: Stage, rng: random.Random, seconds: float) -> bool:
+    """For a while, let some answers hand their chat to a human, who gives it back by themselves."""
+    for fault in HANDOFFS_AT_RANDOM:
+        stage.simulator.faults.set(fault, HANDED_OVER, seconds=rng.uniform(1, LONGEST_HANDOFF))
+    time.sleep(seconds)
+    for fault in HANDOFFS_AT_RANDOM:
+        stage.simulator.faults.clear(fault)
+    return True
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of disaster: its duration, and the part that it needs."""
@@ -253,6 +272,7 @@ KINDS: dict[str, Kind] = {
     "agent silent, then cut": Kind(_proxy("agent", State.SILENT, State.CUT), (2, 8)),
     "agent outlasts the timeout": Kind(_outlast, (2, 4)),
     "agent refuses the account": Kind(_refuse("agent_401"), (2, 6)),
+    "agent hands over": Kind(_hand_over, (2, 6)),
     "carrier away": Kind(_proxy("carrier", State.SHUT), (0.5, 5)),
     "carrier silent, then cut": Kind(_proxy("carrier", State.SILENT, State.CUT), (2, 8)),
     "carrier refuses the account": Kind(_refuse("carrier_401"), (2, 6)),

@@ -23,7 +23,7 @@ from bridge.providers.agents.contract import Agent, ChatPage, ChatState, Item, N
 from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
 from bridge.providers.carriers.twilio import error_codes
-from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError
+from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError, WithHuman
 from bridge.queues.conversation_queue import QUEUES
 
 SETTINGS: dict[str, Any] = {
@@ -210,6 +210,8 @@ class FakeAgent:
         """How many of its newest items a chat shows. ``None``: all."""
         self.hangs_up_on: set[str] = set()
         """Texts after whose answer the agent ends the chat."""
+        self.hands_over_on: dict[str, str] = {}
+        """Texts after whose answer a human has the chat, and the message to the person beside the answer."""
         self.thinks = False
         """While it is set, a text is received and its answer does not come before :meth:`finish`."""
         self.poison: set[str] = set()
@@ -219,6 +221,8 @@ class FakeAgent:
         self.chats: dict[str, FakeChat] = {}
         self.calls: list[tuple[str, str]] = []
         """Every call: its method, and the chat or the text."""
+        self.asked_beside_a_human: list[str] = []
+        """Chats that were asked while a human had them. Each refuses it."""
         self.closed = False
         self._script = _Script()
         self._now = now or FakeClock()
@@ -246,6 +250,13 @@ class FakeAgent:
     def end(self, chat_id: str) -> None:
         """The chat ends by itself, as after an hour of silence."""
         self.chats[chat_id].state = ChatState.ENDED
+
+    def hand_over(self, chat_id: str) -> None:
+        """A human gets the chat, and the agent says nothing."""
+        self.chats[chat_id].state = ChatState.WITH_HUMAN
+
+    def hand_back(self, chat_id: str) -> None:
+        self.chats[chat_id].state = ChatState.ONGOING
 
     def finish(self, chat_id: str) -> None:
         """The answers that were still being thought of are there now."""
@@ -282,6 +293,8 @@ class FakeAgent:
                 chat.items += answer
                 if any(item.ends_chat for item in answer):
                     chat.state = ChatState.ENDED
+                if any(item.escalates for item in answer):
+                    chat.state = ChatState.WITH_HUMAN
             return tuple(answer)
 
     def get_chat(self, chat_id: str) -> RemoteChat:
@@ -323,6 +336,9 @@ class FakeAgent:
         chat = self._known(chat_id)
         if chat.state is ChatState.ENDED:
             raise ChatEnded("Chat already ended", provider=self.provider, status=400)
+        if chat.state is ChatState.WITH_HUMAN:
+            self.asked_beside_a_human.append(chat.id)
+            raise WithHuman("This chat was transferred", provider=self.provider, status=400)
         return chat
 
     def _seen(self, chat: FakeChat) -> RemoteChat:
@@ -334,6 +350,8 @@ class FakeAgent:
         items = [self._item(Speaker.AGENT, answer) for answer in self.answer(text)]
         if text in self.hangs_up_on:
             items.append(replace(self._item(Speaker.OTHER, ""), ends_chat=True))
+        if text in self.hands_over_on:
+            items.append(replace(self._item(Speaker.OTHER, ""), escalates=True, handoff=self.hands_over_on[text]))
         return items
 
     def _item(self, speaker: Speaker, content: str) -> Item:

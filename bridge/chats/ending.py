@@ -16,7 +16,7 @@ from functools import cache
 from sqlalchemy import ColumnElement, Select, bindparam, exists, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from bridge.db.models import Chat, ChatStatus, Conversation, Turn, TurnStatus
+from bridge.db.models import Chat, ChatStatus, Conversation, Holder, Turn, TurnStatus
 from bridge.db.transaction import Transaction
 from bridge.runtime import Runtime
 
@@ -150,7 +150,10 @@ def _due_endings() -> ReturningUpdate[int]:
 
 
 def _stale(cutoff: datetime, limit: int) -> Select[int]:
-    """Select ongoing, idle chats without waiting work: an open turn or a waiting text keeps the queue due."""
+    """Select ongoing, idle chats without waiting work: an open turn or a waiting text keeps the queue due.
+
+    A chat that a human has may be in use at the provider.
+    """
     return (
         select(Chat.id)
         .join(Conversation)
@@ -158,6 +161,7 @@ def _stale(cutoff: datetime, limit: int) -> Select[int]:
             Chat.status == ChatStatus.ONGOING,
             Chat.last_activity_at < cutoff,
             Conversation.turn_due_at.is_(None),
+            Conversation.holder == Holder.AGENT,
         )
         .order_by(Chat.last_activity_at, Chat.id)
         .limit(limit)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from bridge.chats import ending
 from bridge.config import Route
 from bridge.db.engine import insert_if_new
-from bridge.db.models import Chat, ChatStatus
+from bridge.db.models import Chat, ChatStatus, one_of
 from bridge.db.transaction import Transaction
 from bridge.providers.agents.transcript import Bookmark
 
@@ -44,6 +45,11 @@ class OpenChat:
 
 def ongoing(conversation_id: int) -> ColumnElement[bool]:
     return (Chat.conversation_id == conversation_id) & (Chat.status == ChatStatus.ONGOING)
+
+
+def ongoing_of(conversation: InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    """Return the same for the conversation of an outer query, with the value written out, as in the partial index."""
+    return (Chat.conversation_id == conversation) & one_of(Chat.status, [ChatStatus.ONGOING])
 
 
 def find(tx: Transaction, which: ColumnElement[bool]) -> OpenChat | None:
@@ -102,6 +108,12 @@ def advance(tx: Transaction, chat: OpenChat, bookmark: Bookmark, ended: bool) ->
     row.user_items, row.last_item_id = bookmark.user_items, bookmark.last_item_id
     if ended:
         end(tx, chat, "ended by the agent")
+
+
+def move_bookmark(tx: Transaction, chat: OpenChat, bookmark: Bookmark) -> None:
+    """Move the bookmark behind items that came in no answer."""
+    row = tx.session.get_one(Chat, chat.id)
+    row.user_items, row.last_item_id = bookmark.user_items, bookmark.last_item_id
 
 
 def end(tx: Transaction, chat: OpenChat, reason: str) -> None:

@@ -32,6 +32,7 @@ from bridge.config.values import (
     HttpAddress,
     KeySid,
     Limit,
+    LimitOrNever,
     Numbers,
     OtherWords,
     Provider,
@@ -53,6 +54,7 @@ __all__ = [
     "ACCOUNTS",
     "DEBOUNCE_AT_MOST",
     "DEFAULT_FALLBACK_REPLY",
+    "DEFAULT_HANDOFF_REPLY",
     "DEFAULT_HELP_REPLY",
     "DEFAULT_MEDIA_REPLY",
     "DEFAULT_OPT_IN_REPLY",
@@ -75,6 +77,7 @@ __all__ = [
 
 DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you write it to me as text?"
 DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
+DEFAULT_HANDOFF_REPLY = "A member of our team will go on from here and answer you soon."
 DEFAULT_OPT_OUT_REPLY = "You are unsubscribed and will get no more texts from us. Reply START to subscribe again."
 DEFAULT_OPT_IN_REPLY = "You are subscribed again. Reply HELP for help, or STOP to unsubscribe."
 DEFAULT_TOO_LONG_REPLY = "Sorry, that is too long for me. Could you say it in fewer words?"
@@ -219,6 +222,13 @@ class Settings(DatabaseSettings):
     )
     fallback_reply: Reply = Field(
         DEFAULT_FALLBACK_REPLY, description="sent once when a text is given up; empty: no reply"
+    )
+    handoff_reply: Reply = Field(
+        DEFAULT_HANDOFF_REPLY,
+        description="sent once when a human takes over, if the agent has not told that; empty: no reply",
+    )
+    silent_turns: LimitOrNever = Field(
+        3, description="operators are told of an agent that gives no word in so many turns in a row; 0 or empty: never"
     )
     send_auto_close_message: bool = Field(
         False, description="send the agent's auto_close_message when Retell reports that a silent chat was closed"

@@ -227,6 +227,9 @@ Countries = Annotated[frozenset[str], BeforeValidator(_countries)]
 Limit = Annotated[
     int | None, Field(ge=1, le=1_000_000), BeforeValidator(lambda v: None if v == "" else v), EMPTY_COUNTS
 ]
+LimitOrNever = Annotated[
+    int | None, Field(ge=1, le=1_000_000), BeforeValidator(lambda v: None if v in ("", "0", 0) else v), EMPTY_COUNTS
+]
 Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
 Reply = Annotated[str, EMPTY_COUNTS]
 StopWords = Annotated[frozenset[str], BeforeValidator(_words(letters_of))]

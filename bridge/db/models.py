@@ -35,6 +35,8 @@ States and their arrows::
     chat        ONGOING ──> ENDING ──> ENDED          ENDING: ended here, and not yet at the provider
                    └─────────────────────^
 
+    holder      AGENT <──> WAITING                    WAITING: a human at the agent's provider has the chat
+
 A queue holds the work of one conversation that must happen in order: its turns, or its texts to the phone. ``due_at``
 is the moment at which a worker must look at it next (NULL: nothing waits). A claim moves it ahead before any work
 begins: lease, backoff and recovery after a crash are this one column. See ``bridge.queues.conversation_queue``.
@@ -124,6 +126,14 @@ class ChatStatus(StrEnum):
     ENDED = "ended"
 
 
+class Holder(StrEnum):
+    """Who answers the person."""
+
+    AGENT = "agent"
+    WAITING = "waiting"
+    """A human must, or does already at the agent's provider. The agent is not asked."""
+
+
 OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
 ANSWERED_BY_US = (MessageStatus.REFUSED, MessageStatus.KEYWORD)
 """Texts of people that only the bridge may answer, and never the agent."""
@@ -181,6 +191,20 @@ class Conversation(Base):
     throttled_at: Mapped[datetime | None]
     """When texts last had to wait because the person had had too many turns."""
 
+    holder: Mapped[Holder] = mapped_column(_enum(Holder), server_default=Holder.AGENT.value)
+    holder_name: Mapped[str | None] = mapped_column(String(255))
+    """WAITING: the provider whose human has the chat."""
+    holder_since: Mapped[datetime | None]
+    """NULL: the agent has answered from the start."""
+    holder_reason: Mapped[str | None]
+    handoff_told_at: Mapped[datetime | None]
+    """When the person was told that a human answers now; NULL: not yet, or the agent answers."""
+
+    silent_turns: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How many turns in a row the agent has answered without a word. It is asked all the same."""
+    silent_since: Mapped[datetime | None]
+    """When it did that first; NULL: its last answer had words."""
+
     __table_args__ = (
         Index("uq_conversations_pair", "bridge_number", "phone", unique=True),
         Index("ix_conversations_phone", "phone"),
@@ -197,6 +221,8 @@ _partial("ix_conversations_turn_leased_by", Conversation.turn_leased_by, where=C
 _partial(
     "ix_conversations_delivery_due_at", Conversation.delivery_due_at, where=Conversation.delivery_due_at.is_not(None)
 )
+_partial("ix_conversations_holder", Conversation.holder_since, where=Conversation.holder != Holder.AGENT)
+_partial("ix_conversations_silent", Conversation.silent_since, where=Conversation.silent_since.is_not(None))
 _partial(
     "ix_conversations_delivery_leased_by",
     Conversation.delivery_leased_by,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from bridge.chats import end_task
-from bridge.maintenance import catch_up, stale_chats, status_poll, sweep
+from bridge.maintenance import catch_up, handoffs, stale_chats, status_poll, sweep
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
 from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.processes.task_errors import noted
@@ -42,6 +42,7 @@ AWAIT_HEARTBEAT = 10.0
 SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "sweep": (sweep.sweep, timedelta(seconds=2)),
     "end_stale": (stale_chats.end_stale, timedelta(minutes=5)),
+    "check_handoffs": (handoffs.check_again, timedelta(minutes=5)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),
 }

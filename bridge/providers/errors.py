@@ -14,7 +14,8 @@ A task never looks at a status code. It asks the error:
     ├── AccountRefused    401, 402, 403: our key, our bill, our permission         retry; surely not done; provider-wide
     ├── OutcomeUnknown    timeout, cut connection, 5xx, unreadable success         reconcile, then retry
     └── Refused           the provider will never accept this request              no retry
-        └── ChatEnded     the chat takes no more messages                          no retry in that chat: a new one
+        ├── ChatEnded     the chat takes no more messages                          no retry in that chat: a new one
+        └── WithHuman     a human at the provider has the chat                     no retry before the chat is back
 """
 
 from __future__ import annotations
@@ -121,3 +122,7 @@ class Refused(RemoteError):
 
 class ChatEnded(Refused):
     """The chat is closed. The agent did not receive the message; a new chat will."""
+
+
+class WithHuman(Refused):
+    """A human at the provider has the chat. The agent did not receive the message, and must not get it elsewhere."""

@@ -18,6 +18,8 @@ from bridge.simulator.ledger import (
     ChatOpened,
     ClosingWords,
     Greeted,
+    HandedBack,
+    HandedOver,
     Ledger,
     Poisoned,
     Received,
@@ -31,8 +33,38 @@ _PHONE_NAMES = ("sms_user_number", "user_number", "phone", "user")
 """The places where a bridge may note the person of a chat: in the dynamic variables, else in the metadata."""
 
 
+BESIDE_HUMAN = "beside_human"
+"""The name of the wrong: the agent is asked although the bridge has been shown that a human has the chat."""
+
+
 class Ended(Exception):
     """The chat takes no more messages."""
+
+
+class WithHuman(Exception):
+    """A human has the chat."""
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """How the agent hands a chat to a human."""
+
+    says: Callable[[receptionist.State], receptionist.Reply] | None = None
+    """Its answer to the turn. ``None``: the human gets the chat before the turn."""
+    status: str = ""
+
+    @property
+    def is_told(self) -> bool:
+        """The answer shows the handoff."""
+        return self.says not in (None, receptionist.say_nothing)
+
+
+HANDOFFS = {
+    "agent_hands_over": Handoff(lambda state: receptionist.hand_over(state, in_words=True)),
+    "agent_hands_over_in_call": Handoff(lambda state: receptionist.hand_over(state, in_words=False)),
+    "agent_hands_over_silently": Handoff(receptionist.say_nothing),
+    "agent_status_unknown": Handoff(status="transferred"),
+}
 
 
 @dataclass
@@ -54,10 +86,20 @@ class Chat:
     open_turns: int = 0
     poisoned: bool = False
     """Every turn in it fails, and the agent does not receive it."""
+    with_human: bool = False
+    """A human has it. It refuses messages, in words that no document has."""
+    human_status: str = ""
+    """Its status meanwhile. Empty: ``ongoing``, with a flag."""
+    back_at: float | None = None
+    """When the human gives it back. ``None``: not by themselves."""
+    seen_with_human: bool = False
+    """The bridge has been shown that a human has it."""
 
     @property
     def status(self) -> str:
-        return "ongoing" if self.ended is None else "ended"
+        if self.ended is not None:
+            return "ended"
+        return (self.with_human and self.human_status) or "ongoing"
 
     def resource(self, *, transcript: bool = True) -> dict[str, Any]:
         """Return the JSON that Retell shows of it. A list leaves the transcript out."""
@@ -71,6 +113,8 @@ class Chat:
             "custom_attributes": self.attributes,
             "chat_cost": {"combined_cost": 0, "product_costs": []},
         }
+        if self.with_human and not self.human_status:
+            shown["is_escalated"] = True
         if self.metadata is not None:
             shown["metadata"] = self.metadata
         if self.variables:
@@ -128,9 +172,12 @@ class Agent:
         phone = _phone(variables, metadata)
         chat = Chat("chat_" + uuid.uuid4().hex, agent_id, version, metadata, variables, now, phone, now)
         with self._lock:
+            beside = [each.id for each in self._chats.values() if each.seen_with_human and _same_person(each, chat)]
             self._chats[chat.id] = chat
             if self._settings.greeting:
                 self._add(chat, "agent", self._settings.greeting)
+        for each in beside:
+            self._ledger.write(Wrong(at=now, name=BESIDE_HUMAN, phone=phone, detail=f"a new chat beside {each}"))
         self._ledger.write(ChatOpened(at=now, chat=chat.id, phone=phone))
         if self._settings.greeting:
             self._ledger.write(Greeted(at=now, chat=chat.id, phone=phone, content=self._settings.greeting))
@@ -141,6 +188,7 @@ class Agent:
         with self._lock:
             chat = self._chats.get(chat_id)
             if chat:
+                self._take_back_in_time(chat)
                 self._close_if_quiet(chat)
             return chat
 
@@ -154,6 +202,8 @@ class Agent:
         with self._lock:
             if chat.ended is not None:
                 raise Ended
+            if chat.with_human:
+                self._refuse(chat)
             self._add(chat, "user", content)
             parallel = chat.open_turns > 0
             chat.open_turns += 1
@@ -163,22 +213,58 @@ class Agent:
         self.on_received(chat.phone, content)
         return Turn(chat, content)
 
+    def hand_over(self, chat: Chat, status: str = "", seconds: float = 0.0) -> None:
+        """Give the chat to a human. ``status``: its status meanwhile, in place of a flag. ``seconds``: for so long."""
+        now = self._settings.clock()
+        with self._lock:
+            if chat.with_human or chat.ended is not None:
+                return
+            chat.with_human, chat.human_status, chat.seen_with_human = True, status, False
+            chat.back_at = now + seconds if seconds else None
+        self._ledger.write(HandedOver(at=now, chat=chat.id, phone=chat.phone))
+        self.on_event("chat_transferred", chat)
+
+    def hand_back(self, chat: Chat) -> None:
+        with self._lock:
+            if not chat.with_human:
+                return
+            chat.with_human = chat.seen_with_human = False
+            chat.quiet_since = self._settings.clock()
+        self._ledger.write(HandedBack(at=self._settings.clock(), chat=chat.id, phone=chat.phone))
+
+    def is_seen(self, chat: Chat) -> None:
+        """Record that the bridge has been shown the chat as it is."""
+        with self._lock:
+            chat.seen_with_human = chat.with_human
+
+    def _refuse(self, chat: Chat) -> None:
+        if chat.seen_with_human:
+            self._ledger.write(
+                Wrong(at=self._settings.clock(), name=BESIDE_HUMAN, phone=chat.phone, detail=f"asked in {chat.id}")
+            )
+        raise WithHuman
+
+    def _take_back_in_time(self, chat: Chat) -> None:
+        if chat.back_at is not None and self._settings.clock() >= chat.back_at:
+            self.hand_back(chat)
+
     def fail(self, chat: Chat, content: str) -> None:
         """Fail because of poisoned words. The completion fails each time, and leaves nothing in the chat."""
         self._ledger.write(Poisoned(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=content))
 
-    def answer(self, turn: Turn) -> list[Item]:
-        """Make the answer. Its items are in the chat from now on."""
+    def answer(
+        self, turn: Turn, instead: Callable[[receptionist.State], receptionist.Reply] | None = None
+    ) -> list[Item]:
+        """Make the answer. Its items are in the chat from now on. ``instead`` makes another one."""
         chat = turn.chat
         with self._lock:
             try:
-                made, ends = self._make(chat, turn.content)
+                made, ends = self._make(chat, turn.content, instead)
                 items = [self._finish(chat, item) for item in made]
-                for item in items:
-                    if item["role"] == "agent" and item["content"].strip():
-                        self._ledger.write(
-                            Replied(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=item["content"])
-                        )
+                for words in _for_the_person(items):
+                    self._ledger.write(
+                        Replied(at=self._settings.clock(), chat=chat.id, phone=chat.phone, content=words)
+                    )
             finally:
                 self.leave(turn)
         if ends:
@@ -221,7 +307,13 @@ class Agent:
                 self._close_if_quiet(chat)
             return list(self._chats.values())
 
-    def _make(self, chat: Chat, content: str) -> tuple[tuple[Item, ...], bool]:
+    def _make(
+        self, chat: Chat, content: str, instead: Callable[[receptionist.State], receptionist.Reply] | None
+    ) -> tuple[tuple[Item, ...], bool]:
+        if instead:
+            answer = instead(chat.state)
+            chat.state = answer.state
+            return answer.items, answer.ends
         if self._settings.echo:
             return receptionist.echo(content, self._settings.n_answers), False
         answer = receptionist.reply(chat.state, content, chat.variables)
@@ -230,7 +322,8 @@ class Agent:
 
     def _close_if_quiet(self, chat: Chat) -> None:
         silence = self._settings.clock() - chat.quiet_since
-        if chat.ended is None and not chat.open_turns and silence >= self._settings.silence_seconds:
+        busy = chat.open_turns or chat.with_human
+        if chat.ended is None and not busy and silence >= self._settings.silence_seconds:
             self._add_closing_words(chat)
             self.end(chat, "silence")
 
@@ -253,6 +346,17 @@ class Agent:
     def _named(self, item: Item) -> Item:
         created = _ms(self._settings.clock())
         return {"message_id": "message_" + uuid.uuid4().hex[:24], "created_timestamp": created, **item}
+
+
+def _for_the_person(items: list[Item]) -> list[str]:
+    """Return the agent's messages, and that of a handoff if it stands in the tool call alone."""
+    words = [str(item["content"]) for item in items if item["role"] == "agent" and item["content"].strip()]
+    handoffs = [item for item in items if item["role"] == "tool_call_invocation" and item["type"] == "escalate"]
+    return words if words or not handoffs else [receptionist.HANDOFF]
+
+
+def _same_person(one: Chat, other: Chat) -> bool:
+    return bool(one.phone) and (one.phone, one.agent_id) == (other.phone, other.agent_id) and one.ended is None
 
 
 def _phone(variables: Mapping[str, str], metadata: Any) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 from flask import Response, request
 
-from bridge.simulator.agent import Agent, Chat, Ended
+from bridge.simulator import receptionist
+from bridge.simulator.agent import HANDOFFS, Agent, Chat, Ended, Handoff, WithHuman
 from bridge.simulator.changes import Changes
 from bridge.simulator.faults import POISON, Faults
 from bridge.simulator.receptionist import Item
@@ -22,6 +23,7 @@ from bridge.simulator.transport import Striker, answer, cut, dawdle, striker, we
 UNKNOWN_ASSET = "Cannot find requested asset under given api key."
 
 _RESERVED = {"user_number", "agent_number"}
+TRANSFERRED = "This conversation has been transferred."
 _BROKEN = "An unexpected server error occurred."
 
 
@@ -68,6 +70,8 @@ class ChatApi:
                 return self.refusal(refusal.status, str(refusal))
             except Ended:
                 return self.refusal(self.ended_status, "Chat already ended")
+            except WithHuman:
+                return self.refusal(400, TRANSFERRED)
 
         return view
 
@@ -76,8 +80,13 @@ class ChatApi:
 
         def with_late_faults(strike: Striker, **path: str) -> Response:
             dawdle(strike("agent_slow"), self._changes)
+            chat = self.agent.get(path.get("chat_id", ""))
+            self._hand_back(strike, chat)
             done = work(**path)
-            return self._late_fault(strike) or done
+            lost = self._late_fault(strike)
+            if chat and not lost:
+                self.agent.is_seen(chat)
+            return lost or done
 
         return with_late_faults
 
@@ -88,11 +97,32 @@ class ChatApi:
         self._play_poison(strike, chat, content)
         if strike("agent_chat_ended") and chat.ended is None:
             self.agent.end(chat, "fault")
+        self._hand_back(strike, chat)
+        handoff, seconds = self._handoff(strike, chat)
+        if handoff and not handoff.says:
+            self.agent.hand_over(chat, handoff.status, seconds)
         turn = self.agent.receive(chat, content)
         self._changes.pause(self.settings.thinking_seconds)
         dawdle(strike("agent_slow"), self._changes)
-        items = self.agent.answer(turn)
-        return self._late_fault(strike) or answer({"messages": self.shown(items)}, 201)
+        silent = receptionist.say_nothing if strike("agent_silent") else None
+        items = self.agent.answer(turn, (handoff and handoff.says) or silent)
+        if handoff:
+            self.agent.hand_over(chat, handoff.status, seconds)
+        lost = self._late_fault(strike)
+        if handoff and handoff.is_told and not lost:
+            self.agent.is_seen(chat)
+        return lost or answer({"messages": self.shown(items)}, 201)
+
+    def _handoff(self, strike: Striker, chat: Chat) -> tuple[Handoff | None, float]:
+        """Return how the agent hands over in this turn, and for how many seconds. It can't where a human has it."""
+        for name, handoff in HANDOFFS.items() if not chat.with_human and chat.ended is None else ():
+            if struck := strike(name):
+                return handoff, struck.options["seconds"]
+        return None, 0.0
+
+    def _hand_back(self, strike: Striker, chat: Chat | None) -> None:
+        if chat and chat.with_human and strike("agent_hands_back"):
+            self.agent.hand_back(chat)
 
     def chat(self, chat_id: object) -> Chat:
         chat = self.agent.get(chat_id) if isinstance(chat_id, str) else None

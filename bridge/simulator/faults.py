@@ -99,7 +99,22 @@ POISONS: dict[str, Fault] = {fault.name: fault for fault in _POISONS}
 """Faults that strike one text, or one chat, each time, while all others are served. A bridge may give such a text
 up."""
 
-_ALL = {**FAULTS, **VERDICTS, **POISONS}
+_FOR = {"seconds": 0.0}
+"""Seconds until the human hands the chat back. 0: when ``agent_hands_back`` strikes."""
+
+_HANDOFFS = (
+    Fault("agent_hands_over", Group.AGENT, "Hands over, and says so", "A human gets the chat.", _COMPLETION, _FOR),
+    Fault("agent_hands_over_in_call", Group.AGENT, "… says so in a tool call", "In no message.", _COMPLETION, _FOR),
+    Fault("agent_hands_over_silently", Group.AGENT, "… and says nothing", "No word, no tool call.", _COMPLETION, _FOR),
+    Fault("agent_status_unknown", Group.AGENT, "Unknown status", "The chat is transferred.", _COMPLETION, _FOR),
+    Fault("agent_hands_back", Group.AGENT, "Human hands back", "At the next call.", ("get", "completion")),
+    Fault("agent_silent", Group.AGENT, "Silent agent", "Receives, and gives no word.", _COMPLETION),
+)
+
+HANDOFFS: dict[str, Fault] = {fault.name: fault for fault in _HANDOFFS}
+"""A human gets a chat, and gives it back; or nobody says a word. Meanwhile texts wait, and nothing fails."""
+
+_ALL = {**FAULTS, **VERDICTS, **POISONS, **HANDOFFS}
 
 
 @dataclass(frozen=True)

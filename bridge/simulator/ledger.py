@@ -185,6 +185,24 @@ class ChatClosed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HandedOver(Event):
+    """A human at the agent's provider got the chat."""
+
+    kind: ClassVar[str] = "handed_over"
+    chat: str
+    phone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedBack(Event):
+    """The human gave the chat back to the agent."""
+
+    kind: ClassVar[str] = "handed_back"
+    chat: str
+    phone: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaultStruck(Event):
     """A fault of the table was played."""
 
@@ -219,6 +237,8 @@ KINDS: dict[str, type[Event]] = {
         Callback,
         ChatOpened,
         ChatClosed,
+        HandedOver,
+        HandedBack,
         FaultStruck,
         Poisoned,
         Wrong,

@@ -24,6 +24,7 @@ _PRICES = "The set lunch is $24. In the evening three courses are $49, and five 
 _PLACE = "You'll find us at 4 Quay Street, right by the old lighthouse. The tram stops at the door."
 _MENU = "Today: mussels in cider, grilled sea bass, or mushroom risotto (vegan). Any allergies? Just tell me."
 _PERSON = "Of course. I've asked Noor from our team to get back to you. She usually does within the hour."
+HANDOFF = "I hand you over to Noor from our team. She answers you right here."
 _HELP = "I can tell you our opening hours, prices and where to find us, or book a table for you."
 _FAREWELL = "You're welcome. See you soon at the Harbour Table!"
 
@@ -72,6 +73,17 @@ def echo(text: str, n: int = 1) -> tuple[Item, ...]:
     if n == 1:
         return says(*(f"re: {line}" for line in lines))
     return says(*(f"re: {line} ({i}/{n})" for line in lines for i in range(1, n + 1)))
+
+
+def hand_over(state: State, *, in_words: bool) -> Reply:
+    """Hand the chat to a human. The message stands in the tool call, and with ``in_words`` in a message too."""
+    call, state = _tool(state, "hand to team", {"handoff_message": HANDOFF}, {"escalated": True}, kind="escalate")
+    return Reply((*call, *(says(HANDOFF) if in_words else ())), state)
+
+
+def say_nothing(state: State) -> Reply:
+    moves, state = _move(state, state.node)
+    return Reply(moves, state)
 
 
 def reply(state: State, text: str, about: Mapping[str, str]) -> Reply:

@@ -122,6 +122,7 @@ class UponAIApi(ChatApi):
             "agentId": chat.agent_id,
             "version": 0,
             "status": known["chat_status"],
+            "isEscalated": known.get("is_escalated", False),
             "type": "web_chat",
             "metadata": chat.metadata,
             "customAttributes": chat.attributes,

@@ -40,6 +40,8 @@ class Verdict:
     """Texts that the agent received after a text that the bridge accepted later."""
     parallel: int = 0
     """Completions on a chat that was still busy with another one."""
+    beside_human: int = 0
+    """Completions and new chats although the bridge had been shown that a human has this person's chat."""
     answers_lost: int = 0
     answers_doubled: int = 0
     answers_crossed: int = 0
@@ -77,7 +79,8 @@ class Verdict:
 
 def judge(ledger: Ledger, own_words: Collection[str] = ()) -> Verdict:
     """Judge every text and every answer. ``own_words`` are the bridge's own messages."""
-    verdict = Verdict(parallel=len([wrong for wrong in ledger.of(Wrong) if wrong.name == "parallel"]))
+    wrongs = Counter(wrong.name for wrong in ledger.of(Wrong))
+    verdict = Verdict(parallel=wrongs["parallel"], beside_human=wrongs["beside_human"])
     excuses = Excuses(ledger)
     _judge_texts(verdict, ledger, excuses)
     _judge_answers(verdict, ledger, {words.strip() for words in own_words}, excuses)

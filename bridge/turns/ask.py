@@ -11,15 +11,15 @@ from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import Conversation, Turn, TurnStatus
 from bridge.providers.agents.contract import ChatState, NewChat
-from bridge.providers.agents.transcript import Bookmark, advance, bookmark
-from bridge.providers.errors import ChatEnded, RemoteError
+from bridge.providers.agents.transcript import Bookmark, advance, at_the_end, bookmark, find_turn, unread_handoff
+from bridge.providers.errors import ChatEnded, RemoteError, WithHuman
 from bridge.queues import conversation_queue
 from bridge.queues.conversation_queue import LeaseLost
 from bridge.runtime import Runtime
 from bridge.turns import store
 from bridge.turns.claim import begin_asking
 from bridge.turns.store import NewChatRow
-from bridge.turns.values import Answer, ClaimedTurn, GiveUp, NotReceived, Outcome, RetryAt
+from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, NotReceived, Outcome, RetryAt
 
 NEW_CHATS = 8
 """Attempts after which the turn is given up if each new chat ends immediately. Each new chat costs money."""
@@ -35,6 +35,8 @@ def ask(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
         outcome = _complete(rt, claimed, claimed.chat)
     except ChatEnded:
         return ask_in_new_chat(rt, claimed, ended=claimed.chat)
+    except WithHuman:
+        return escalated(rt, claimed.chat)
     if not isinstance(outcome, NotReceived) or outcome.error.worth_retry or not claimed.chat.bookmark.user_items:
         return outcome
     leave(rt, claimed, rows.REFUSES)  # the chat may be at fault, and not the text: try a new one
@@ -74,6 +76,17 @@ def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = 
         if claimed.attempts >= NEW_CHATS:
             return GiveUp(f"every new chat ended immediately: {error}")
         return RetryAt(f"the new chat ended immediately: {error}", claimed.next_try(rt.now()))
+    except WithHuman:
+        return escalated(rt, chat)
+
+
+def escalated(rt: Runtime, chat: OpenChat) -> Escalated:
+    """Return the outcome for a chat that refuses the turn because a human has it. The chat may show a message."""
+    try:
+        items = rt.agents.of(chat.provider).get_chat(chat.provider_chat_id).items
+    except RemoteError:
+        items = None
+    return Escalated(chat, at_the_end(items, chat.bookmark), unread_handoff(items, chat.bookmark))
 
 
 def _complete(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> Answer | NotReceived:
@@ -81,27 +94,32 @@ def _complete(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> Answer | Not
     _check_heartbeat(rt, claimed)
     try:
         items = rt.agents.of(chat.provider).complete(chat.provider_chat_id, claimed.content)
-    except ChatEnded:
+    except (ChatEnded, WithHuman):
         raise
     except RemoteError as error:
         if error.maybe_done:
             raise
         return NotReceived(error)
     ended = any(item.ends_chat for item in items)
-    answer = Answer(chat, items, advance(chat.bookmark, items, claimed.content), ended)
-    return answer if answer.texts or ended else _silent(rt, answer)
+    escalates = any(item.escalates for item in items) and not ended
+    answer = Answer(chat, items, advance(chat.bookmark, items, claimed.content), ended, escalates)
+    return _check_silence(rt, claimed, answer) if answer.silent else answer
 
 
-def _silent(rt: Runtime, answer: Answer) -> Answer:
-    """Ask the provider whether the chat has ended: an agent that sends no text may have ended it.
+def _check_silence(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> Answer:
+    """Ask the provider why the agent sends no text: the chat may have ended, or be with a human.
 
-    If the provider fails at that, the chat stays open.
+    If the provider fails at that, the chat stays open. A human's chat may show a message that the answer did not have.
     """
     try:
         chat = rt.agents.of(answer.chat.provider).get_chat(answer.chat.provider_chat_id)
     except RemoteError as error:
         return replace(answer, ended=isinstance(error, ChatEnded))
-    return replace(answer, ended=chat.state is ChatState.ENDED)
+    if chat.state is not ChatState.WITH_HUMAN:
+        return replace(answer, ended=chat.state is ChatState.ENDED)
+    before = answer.chat.bookmark
+    shown = find_turn(chat.items, before, claimed.content).answer or answer.items
+    return replace(answer, items=shown, bookmark=advance(before, shown, claimed.content), escalated=True)
 
 
 def _check_heartbeat(rt: Runtime, claimed: ClaimedTurn) -> None:

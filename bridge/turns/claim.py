@@ -13,9 +13,19 @@ from bridge.chats import rows
 from bridge.chats.recap import recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
-from bridge.db.models import OPEN_TURN, Chat, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.models import (
+    OPEN_TURN,
+    Chat,
+    Conversation,
+    Direction,
+    Holder,
+    Message,
+    MessageStatus,
+    Turn,
+    TurnStatus,
+)
 from bridge.db.transaction import Transaction
-from bridge.inbound import limits
+from bridge.inbound import holder, limits
 from bridge.providers.agents.contract import NewChat
 from bridge.providers.agents.routes import scopes
 from bridge.queues import circuit_breakers, conversation_queue
@@ -24,7 +34,7 @@ from bridge.queues.timing import TURN_LEASE_MARGIN
 from bridge.runtime import Runtime
 from bridge.turns import rules, store
 from bridge.turns.store import DueQueue, NewTurn, Snapshot
-from bridge.turns.values import ClaimedTurn
+from bridge.turns.values import ClaimedCheck, ClaimedTurn
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +45,12 @@ LONGEST_TURN = 2
 """Answers of the agent for which one attempt may wait: in an old chat that has ended, and in a new one."""
 
 
-def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
+def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck | None:
     """Lease the conversation's queue of turns and, in the same commit, record that the turn is being asked.
 
     If the worker dies after this commit, the next one reconciles the turn with the chat's transcript before it asks
     again. Return ``None`` if nothing is due, another worker has the lease, or a limit or an open circuit stops it.
+    Return a check in place of a turn if a human at the provider has the chat.
     """
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
@@ -49,10 +60,13 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
         if lease is None:
             return None
         pair = tx.session.get_one(Conversation, conversation_id)
-        turn = _open_turn(tx, conversation_id) or _next_turn(rt, tx, lease, pair)
+        route = rt.agents.route(pair.bridge_number)
+        turn = _open_turn(tx, conversation_id)
+        if check := _check(rt, tx, _Queue(lease, pair, route), turn):
+            return check
+        turn = turn or _next_turn(rt, tx, lease, pair)
         if turn is None:
             return None
-        route = rt.agents.route(pair.bridge_number)
         chat = _chat(rt, tx, turn, route)
         needed = (chat.provider,) if chat else scopes(route)
         too_old = rt.now() >= turn.expires_at
@@ -61,7 +75,7 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | None:
             tx.roll_back()
             return None
         claimed = _claimed(tx, _Found(lease, pair, turn, chat, route, probed))
-        if claimed.chat and not claimed.outcome_unknown:
+        if claimed.chat and not claimed.outcome_unknown and not claimed.with_human:
             begin_asking(tx, claimed, claimed.chat)
         return claimed
 
@@ -148,6 +162,42 @@ def _new_chat(rt: Runtime, tx: Transaction, snapshot: Snapshot, route: Route) ->
         previous_conversation=before,
         route=route,
     )
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """A queue that is leased, its row, and the agent of its number."""
+
+    lease: Lease
+    pair: Conversation
+    route: Route
+
+
+def _check(rt: Runtime, tx: Transaction, queue: _Queue, turn: Turn | None) -> ClaimedCheck | None:
+    """Return the check that must come before the next turn. ``None``: no human has the chat, or a text expires.
+
+    A turn that may have been received is reconciled, whoever has the chat.
+    """
+    pair = queue.pair
+    if pair.holder is Holder.AGENT or (turn and turn.status is TurnStatus.ASKING):
+        return None
+    chat = rows.find(tx, rows.ongoing(pair.id))
+    if chat is None or (chat.provider, chat.agent_id) != (queue.route.provider, queue.route.agent_id):
+        holder.give_back(tx, pair.id)
+        return None
+    expires_at = first_expiry(rt, tx, pair.id)
+    if expires_at and expires_at <= tx.now:
+        return None
+    return ClaimedCheck(queue.lease, chat, pair.holder_since)
+
+
+def first_expiry(rt: Runtime, tx: Transaction, conversation_id: int) -> datetime | None:
+    """Return when the first of the texts that wait for the agent expires. ``None``: none waits."""
+    turn = _open_turn(tx, conversation_id)
+    oldest = tx.session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
+    moments = [turn.expires_at] if turn else []
+    moments += [oldest + rt.settings.answer_within] if oldest else []
+    return min(moments, default=None)
 
 
 def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
@@ -254,6 +304,7 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         error=turn.error,
         agent=(chat.provider, chat.agent_id) if chat else (found.route.provider, found.route.agent_id),
         chat=chat,
+        with_human=found.pair.holder is not Holder.AGENT,
     )
 
 

@@ -1,6 +1,7 @@
 """One turn: the agent is asked, and its answer goes into the outbox.
 
 claim      lease the conversation's queue; merge the texts that wait into one turn                [commit]
+check      in place of the next steps, if a human at the provider has the chat: is it back?       no session open
 ask        send it to the agent; if an earlier request may have arrived, reconcile first          no session open
 settle     answers into the outbox, turn closed, lease ended                                      [one commit]
 """
@@ -18,12 +19,16 @@ from bridge.queues.conversation_queue import QUEUES, TURNS, LeaseLost
 from bridge.runtime import Runtime
 from bridge.turns.ask import ask
 from bridge.turns.claim import claim_turn
+from bridge.turns.handoff import check
 from bridge.turns.reconcile import reconcile
-from bridge.turns.settle import failed, give_up, postpone, settle_answered
-from bridge.turns.values import Answer, ClaimedTurn, GiveUp, NotReceived, Outcome, RetryAt
+from bridge.turns.settle import failed, give_up, postpone, settle_answered, wait_for_agent
+from bridge.turns.values import Answer, ClaimedCheck, ClaimedTurn, Escalated, GiveUp, NotReceived, Outcome, RetryAt
 
 log = logging.getLogger(__name__)
 
+
+TOO_LATE = "there was no answer within ANSWER_WITHIN"
+TOO_LATE_WITH_HUMAN = f"{TOO_LATE}: a human at the agent's provider had the chat"
 
 Deliver = Callable[[Runtime, ClaimedDelivery], None]
 """What sends the first text of an answer, in the thread that has settled the turn."""
@@ -55,8 +60,10 @@ def _process(rt: Runtime, conversation_id: int, first: ClaimedTurn | None, deliv
             rt.notifier.wake(queue.task, conversation_id)
 
 
-def _attempt(rt: Runtime, claimed: ClaimedTurn, deliver: Deliver) -> bool:
+def _attempt(rt: Runtime, claimed: ClaimedTurn | ClaimedCheck, deliver: Deliver) -> bool:
     """Make one attempt. Every way out leaves the turn settled or due again. Return whether another turn is due."""
+    if isinstance(claimed, ClaimedCheck):
+        return check(rt, claimed)
     try:
         outcome = _outcome(rt, claimed)
     except RemoteError as error:
@@ -69,13 +76,20 @@ def _attempt(rt: Runtime, claimed: ClaimedTurn, deliver: Deliver) -> bool:
             return settled.more
         case RetryAt():
             return postpone(rt, claimed, outcome)
+        case Escalated():
+            return wait_for_agent(rt, claimed, outcome)
         case GiveUp(reason):
-            return give_up(rt, claimed, reason, retire=claimed.outcome_unknown or claimed.spent)
+            return give_up(rt, claimed, reason, retire=_may_answer_late(claimed))
         case NotReceived(refusal):
             return failed(rt, claimed, refusal, TurnStatus.WAITING)
 
 
+def _may_answer_late(claimed: ClaimedTurn) -> bool:
+    """Return whether the chat of a turn that is given up must not be used again. A human's chat is left alone."""
+    return not claimed.with_human and (claimed.outcome_unknown or claimed.spent)
+
+
 def _outcome(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
     if rt.now() >= claimed.expires_at:
-        return GiveUp("there was no answer within ANSWER_WITHIN")
+        return GiveUp(TOO_LATE_WITH_HUMAN if claimed.with_human else TOO_LATE)
     return reconcile(rt, claimed) if claimed.outcome_unknown else ask(rt, claimed)

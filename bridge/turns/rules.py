@@ -25,13 +25,14 @@ def answers_counted(settings: Settings) -> int:
 def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) -> datetime | None:
     """Return when a turn of these texts expires; ``None`` if no turn can simply begin.
 
-    A turn begins if some texts wait, none has expired, no circuit is open, the person is far from every limit, and the
-    open chat, if there is one, is with this number's agent and has not failed.
+    A turn begins if some texts wait, none has expired, no circuit is open, the agent has the chat, the person is far
+    from every limit, and the open chat, if there is one, is with this number's agent and has not failed.
     """
     counted = answers_counted(settings)
     special = (
         snapshot.has_open_turn
         or snapshot.queue.throttled
+        or snapshot.queue.with_human
         or snapshot.circuits
         or not 0 < len(snapshot.texts) <= MAX_TEXTS
         or (counted and snapshot.recent >= counted)

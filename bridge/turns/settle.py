@@ -13,14 +13,16 @@ from sqlalchemy import update
 
 from bridge.chats import rows
 from bridge.db.engine import patient
-from bridge.db.models import Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.models import Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.db.transaction import Transaction
+from bridge.inbound import holder
 from bridge.outbound import outbox, rate_limiter
 from bridge.outbound.delivery.claim import STILL_ON_ITS_WAY
 from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.outbound.formatting import shape
 from bridge.outbound.formatting.shape import Shaped
 from bridge.outbound.outbox import Draft
+from bridge.providers.agents.transcript import handoff
 from bridge.providers.carriers.contract import OutgoingText
 from bridge.providers.errors import RemoteError
 from bridge.queues import circuit_breakers, conversation_queue
@@ -29,7 +31,7 @@ from bridge.queues.timing import DELIVERY_LEASE, MAX_CLOCK_SKEW
 from bridge.runtime import Runtime
 from bridge.turns import poison, rules, store
 from bridge.turns.store import LeasedText, OutboundText, Outlook, Settlement
-from bridge.turns.values import Answer, ClaimedTurn, RetryAt
+from bridge.turns.values import Answer, ClaimedTurn, Escalated, RetryAt
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def settle_answered(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> Settle
     shaped = shape.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
     if answer.texts and not shaped.messages:
         log.info("turn %s is answered, and the answer has no text for the person", claimed.turn_id)
-    if not (claimed.probed or answer.ended):
+    if not (claimed.probed or claimed.with_human or answer.ended or answer.escalated or answer.silent):
         references = tuple(secrets.token_hex(16) for _ in shaped.messages)
         if settled := _together(rt, Answered(claimed, answer, shaped, references)):
             return settled
@@ -191,7 +193,47 @@ def _settle(rt: Runtime, claimed: ClaimedTurn, answer: Answer, shaped: Shaped) -
         rows.advance(tx, answer.chat, answer.bookmark, answer.ended)
         draft = Draft(shaped, expires_at=claimed.expires_at, turn_id=claimed.turn_id)
         outbox.put(tx, claimed.lease.conversation_id, draft)
+        _settle_holder(rt, tx, claimed, answer)
+        _count_silence(rt, tx, claimed, answer)
     return more
+
+
+def _settle_holder(rt: Runtime, tx: Transaction, claimed: ClaimedTurn, answer: Answer) -> None:
+    """Record who answers the person's next text: a human who has got the chat, or the agent that has answered."""
+    conversation_id = claimed.lease.conversation_id
+    if answer.escalated:
+        holder.escalate(rt, tx, conversation_id, answer.chat.provider, handoff(answer.items))
+    elif claimed.with_human:
+        holder.give_back(tx, conversation_id)
+
+
+def _count_silence(rt: Runtime, tx: Transaction, claimed: ClaimedTurn, answer: Answer) -> None:
+    """Count the turns in a row without a word of the agent, and tell the operators once there are too many."""
+    pair = tx.session.get_one(Conversation, claimed.lease.conversation_id)
+    if not answer.silent:
+        pair.silent_turns, pair.silent_since = 0, None
+        return
+    pair.silent_turns, pair.silent_since = pair.silent_turns + 1, pair.silent_since or tx.now
+    if pair.silent_turns == rt.settings.silent_turns:
+        log.warning("conversation %s: the agent gives no word, %s turns in a row", pair.id, pair.silent_turns)
+
+
+@patient
+def wait_for_agent(rt: Runtime, claimed: ClaimedTurn, outcome: Escalated) -> bool:
+    """Let the turn wait until the human gives the chat back. It has cost no attempt. Tell the person once."""
+    conversation_id, provider = claimed.lease.conversation_id, outcome.chat.provider
+    with rt.database.transaction() as tx:
+        conversation_queue.verify_lease(tx, claimed.lease)
+        since = tx.session.get_one(Conversation, conversation_id).holder_since if claimed.with_human else tx.now
+        due_at = min(holder.next_check(since, tx.now), claimed.expires_at)
+        conversation_queue.postpone(tx, claimed.lease, due_at)
+        turn = tx.session.get_one(Turn, claimed.turn_id)
+        turn.status, turn.error = outcome.status or turn.status, holder.reason(provider)
+        turn.attempts -= 1
+        _close_circuits(tx, claimed)
+        rows.move_bookmark(tx, outcome.chat, outcome.bookmark)
+        holder.escalate(rt, tx, conversation_id, provider, outcome.words)
+    return False
 
 
 def failed(rt: Runtime, claimed: ClaimedTurn, error: RemoteError, status: TurnStatus | None = None) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from bridge.chats.rows import OpenChat
+from bridge.db.models import Holder
 from bridge.db.statements import Statement, moment, rows_of, together
 from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
@@ -35,6 +36,8 @@ class DueQueue:
     token: int
     """Of the last lease."""
     throttled: bool
+    with_human: bool
+    """The agent is not asked."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ _ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} LIMI
 
 _DUE = Statement(
     f"""
-    SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at
+    SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at, c.holder
     FROM conversations c
     WHERE {_IS_DUE}
     ORDER BY c.turn_due_at, c.id LIMIT :most {{lock c}}
@@ -156,15 +159,22 @@ def any_due(engine: Engine, now: datetime) -> bool:
 def due(tx: Transaction, most: int) -> list[DueQueue]:
     """Lock the queues that are due and that no worker was told of by their id, the longest due first."""
     return [
-        DueQueue(row.id, row.bridge_number, row.phone, row.turn_lease_token, row.throttled_at is not None)
+        DueQueue(
+            conversation_id=row.id,
+            bridge_number=row.bridge_number,
+            phone=row.phone,
+            token=row.turn_lease_token,
+            throttled=row.throttled_at is not None,
+            with_human=row.holder != Holder.AGENT,
+        )
         for row in _DUE.run(tx, now=tx.now, most=most)
     ]
 
 
 def snapshots(tx: Transaction, queues: Sequence[DueQueue], *, texts: int, few: int, since: datetime) -> list[Snapshot]:
-    """Return what is known about these. ``texts``, ``few``: how many texts to read, and how far to count answers."""
+    """Return what is known about these, in order. ``texts``, ``few``: how many texts to read, and answers to count."""
     rows = _FACTS.run(tx, queues=[_addresses(each) for each in queues], since=since, few=few, texts=texts)
-    return [_snapshot(queues[row.n], row) for row in rows]
+    return [_snapshot(queues[row.n], row) for row in sorted(rows, key=lambda row: row.n)]
 
 
 def use_chats(tx: Transaction, chats: Sequence[OpenChat]) -> set[int]:
@@ -433,6 +443,8 @@ _END_LEASES = Statement(
     """
     UPDATE conversations SET
         turn_leased_by = NULL,
+        silent_turns = 0,
+        silent_since = NULL,
         turn_due_at = CASE WHEN settled.more THEN :due END,
         turn_notified_at = CASE WHEN settled.more THEN NULL ELSE turn_notified_at END,
         delivery_notified_at = CASE WHEN delivery_due_at IS NULL THEN NULL ELSE delivery_notified_at END,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.chats.rows import OpenChat
+from bridge.db.models import TurnStatus
 from bridge.providers.agents.contract import Item, NewChat, Speaker
 from bridge.providers.agents.transcript import Bookmark
 from bridge.providers.errors import RemoteError
@@ -46,6 +47,8 @@ class ClaimedTurn:
     chat: OpenChat | None
     about: NewChat | None = None
     """The facts for a new chat, if they were read with the claim."""
+    with_human: bool = False
+    """A human at the provider had the chat when the turn was claimed."""
 
     @property
     def spent(self) -> bool:
@@ -63,6 +66,16 @@ class ClaimedTurn:
 
 
 @dataclass(frozen=True)
+class ClaimedCheck:
+    """A queue of turns that this worker has leased only to ask the provider whether a human still has the chat."""
+
+    lease: Lease
+    chat: OpenChat
+    since: datetime | None
+    """When the human got the chat."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """The agent's answer to a turn."""
 
@@ -71,6 +84,13 @@ class Answer:
     bookmark: Bookmark
     ended: bool
     """The agent has ended the chat."""
+    escalated: bool = False
+    """The agent, or its provider, has handed the chat to a human."""
+
+    @property
+    def silent(self) -> bool:
+        """The agent has given no word, and goes on all the same."""
+        return not (self.texts or self.ended or self.escalated)
 
     @property
     def texts(self) -> list[str]:
@@ -104,5 +124,17 @@ class NotReceived:
     error: RemoteError
 
 
-Outcome = Answer | RetryAt | GiveUp | NotReceived
+@dataclass(frozen=True)
+class Escalated:
+    """A human at the provider has the chat. The turn waits until the agent has it again."""
+
+    chat: OpenChat
+    bookmark: Bookmark
+    words: str | None
+    """What the person must still read about that; see ``bridge.providers.agents.transcript.handoff``."""
+    status: TurnStatus | None = TurnStatus.WAITING
+    """The agent has surely not received the turn. ``None``: that is not known, as before."""
+
+
+Outcome = Answer | RetryAt | GiveUp | NotReceived | Escalated
 """How an attempt ends. A provider's error that leaves the outcome open is raised, as is ``LeaseLost``."""

@@ -63,11 +63,20 @@ def _conversations() -> None:
         sa.Column("delivery_notified_at", MOMENT),
         sa.Column("limit_notice_at", MOMENT),
         sa.Column("throttled_at", MOMENT),
+        sa.Column("holder", STATE, nullable=False, server_default="agent"),
+        sa.Column("holder_name", sa.String(255)),
+        sa.Column("holder_since", MOMENT),
+        sa.Column("holder_reason", sa.Text()),
+        sa.Column("handoff_told_at", MOMENT),
+        sa.Column("silent_turns", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("silent_since", MOMENT),
     )
     _index("uq_conversations_pair", "bridge_number", "phone")
     _index("ix_conversations_phone", "phone")
     for column in ("turn_due_at", "turn_leased_by", "delivery_due_at", "delivery_leased_by"):
         _index(f"ix_conversations_{column}", column, where=f"{column} IS NOT NULL")
+    _index("ix_conversations_holder", "holder_since", where="holder != 'agent'")
+    _index("ix_conversations_silent", "silent_since", where="silent_since IS NOT NULL")
 
 
 def _chats() -> None:

@@ -83,6 +83,13 @@ def test_empty_is_the_same_as_not_set(empty: str) -> None:
     assert Settings.load(ENOUGH | dict.fromkeys(names, empty)) == Settings.load(ENOUGH)
 
 
+@pytest.mark.parametrize(("written", "turns"), [(None, 3), ("5", 5), ("0", None), ("", None)])
+def test_no_number_of_silent_turns_is_a_choice(written: str | None, turns: int | None) -> None:
+    settings = Settings.load(ENOUGH | ({} if written is None else {"SILENT_TURNS": written, "HANDOFF_REPLY": ""}))
+    assert settings.silent_turns == turns
+    assert bool(settings.handoff_reply) == (written is None)
+
+
 def test_empty_is_a_choice_where_it_means_something() -> None:
     settings = Settings.load(ENOUGH | {"MEDIA_REPLY": "", "FALLBACK_REPLY": " ", "STALE_AFTER": ""})
     assert (settings.media_reply, settings.fallback_reply, settings.stale_after) == ("", "", None)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from retell.lib.webhook_auth import symmetric
 
-from bridge.providers.agents.contract import Item, Speaker
+from bridge.providers.agents.contract import ChatState, Item, Speaker
 from bridge.providers.agents.retell import webhooks as retell
 from bridge.providers.agents.uponai import webhooks as uponai
 from bridge.providers.agents.webhooks import (
@@ -165,9 +165,24 @@ def analyzed(**chat: Any) -> Signed:
 
 def test_the_end_of_a_chat_is_read_with_its_items() -> None:
     items = (Item(Speaker.USER, "hi", "m1"), Item(Speaker.AGENT, "Hello!", "m2"))
-    expected = ChatEvent(EventKind.ENDED, "retell", "chat_7f3a", THEN, items, Analysis(cost=1.5))
+    expected = ChatEvent(EventKind.ENDED, "retell", "chat_7f3a", THEN, items, Analysis(cost=1.5), ChatState.ENDED)
     assert retell.event(ended()) == expected
     assert uponai.event(ended()) == replace(expected, provider="uponai", items=())
+
+
+@pytest.mark.parametrize("name", ["chat_escalated", "transcript_updated", "a new word", "chat_started"])
+@pytest.mark.parametrize("more", [{"chat_status": "ongoing", "is_escalated": True}, {"chat_status": "transferred"}])
+def test_an_event_of_any_name_tells_of_a_human(name: str, more: dict[str, object]) -> None:
+    payload = signed({"event": name, "chat": {"chat_id": "chat_7f3a", **more}})
+    for event in (retell.event(payload), uponai.event(payload)):
+        assert event
+        assert (event.kind, event.state) == (EventKind.ESCALATED, ChatState.WITH_HUMAN)
+
+
+@pytest.mark.parametrize("more", [{"chat_status": "ongoing"}, {"chat_status": "ended", "is_escalated": True}, {}])
+def test_an_event_of_another_name_and_of_another_chat_changes_nothing(more: dict[str, object]) -> None:
+    payload = signed({"event": "transcript_updated", "chat": {"chat_id": "chat_7f3a", **more}})
+    assert (retell.event(payload), uponai.event(payload)) == (None, None)
 
 
 def test_an_analysis_is_read() -> None:

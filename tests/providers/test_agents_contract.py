@@ -11,16 +11,26 @@ import pytest
 from bridge.providers.agents.contract import Agent, ChatState, NewChat, Speaker
 from bridge.providers.agents.registry import AGENTS
 from bridge.providers.agents.retell.client import Retell
-from bridge.providers.agents.transcript import NOT_RECEIVED, advance, bookmark, find_turn
+from bridge.providers.agents.transcript import NOT_RECEIVED, advance, bookmark, find_turn, handoff
 from bridge.providers.agents.uponai.client import UponAI
-from bridge.providers.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, RemoteError
+from bridge.providers.errors import (
+    AccountRefused,
+    ChatEnded,
+    NotReached,
+    OutcomeUnknown,
+    RateLimited,
+    RemoteError,
+    WithHuman,
+)
 from bridge.simulator import Simulator, SimulatorSettings, serve
+from bridge.simulator.receptionist import HANDOFF
 from tests.fakes import UPONAI, FakeAgent, fake_settings
 from tests.vendor import closed_port
 
 ABOUT = NewChat(1, "+15551230001", "+15550001111")
 BYE = "bye"
 GREETING = "Welcome!"
+HUMAN = "a human, please"
 
 
 class Stage(Protocol):
@@ -30,6 +40,15 @@ class Stage(Protocol):
 
     def end(self, chat_id: str) -> None:
         """The chat ends by itself."""
+
+    def hand_over(self, chat_id: str, *, flagged: bool) -> None:
+        """A human gets the chat: it has a flag for that, or an unknown status."""
+
+    def hand_back(self, chat_id: str) -> None:
+        """The agent has the chat again."""
+
+    def hand_over_in_next_answer(self) -> None:
+        """The agent hands over with its next answer, to ``HUMAN``, and tells the person so in a tool call."""
 
     def cut(self, method: str, *, received: bool) -> None:
         """The next call gets no answer."""
@@ -49,6 +68,16 @@ class FakeStage:
 
     def end(self, chat_id: str) -> None:
         self._agent.end(chat_id)
+
+    def hand_over(self, chat_id: str, *, flagged: bool) -> None:
+        self._agent.hand_over(chat_id)
+
+    def hand_back(self, chat_id: str) -> None:
+        self._agent.hand_back(chat_id)
+
+    def hand_over_in_next_answer(self) -> None:
+        self._agent.answer = lambda said: []
+        self._agent.hands_over_on = {HUMAN: HANDOFF}
 
     def cut(self, method: str, *, received: bool) -> None:
         self._agent.fail(method, OutcomeUnknown("cut", provider="retell"), received=received)
@@ -100,6 +129,19 @@ class SimulatedStage:
         chat = self._simulator.agent.get(chat_id)
         assert chat
         self._simulator.agent.end(chat, "silence")
+
+    def hand_over(self, chat_id: str, *, flagged: bool) -> None:
+        chat = self._simulator.agent.get(chat_id)
+        assert chat
+        self._simulator.agent.hand_over(chat, "" if flagged else "transferred")
+
+    def hand_back(self, chat_id: str) -> None:
+        chat = self._simulator.agent.get(chat_id)
+        assert chat
+        self._simulator.agent.hand_back(chat)
+
+    def hand_over_in_next_answer(self) -> None:
+        self._simulator.faults.next("agent_hands_over_in_call")
 
     def cut(self, method: str, *, received: bool) -> None:
         self._simulator.faults.next("agent_cut" if received else "agent_cut_before", calls=[SIMULATED[method]])
@@ -249,6 +291,38 @@ def test_an_agent_that_hangs_up_says_so(stage: Stage) -> None:
     assert not any(item.ends_chat for item in stage.agent.complete(chat.id, "hello"))
     assert any(item.ends_chat for item in stage.agent.complete(chat.id, BYE))
     assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+
+
+@pytest.mark.parametrize("flagged", [True, False], ids=["flagged", "of an unknown status"])
+def test_a_chat_that_a_human_has_hears_nothing_until_it_is_back(stage: Stage, flagged: bool) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.hand_over(chat.id, flagged=flagged)
+    with pytest.raises((WithHuman, OutcomeUnknown)):
+        stage.agent.complete(chat.id, "hello")
+    shown = stage.agent.get_chat(chat.id)
+    assert (shown.state, received(stage.agent, chat.id)) == (ChatState.WITH_HUMAN, [])
+    stage.hand_back(chat.id)
+    assert stage.agent.get_chat(chat.id).state is ChatState.ONGOING
+    stage.agent.complete(chat.id, "hello")
+    assert received(stage.agent, chat.id) == ["hello"]
+
+
+def test_a_chat_that_a_human_has_can_be_ended(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.hand_over(chat.id, flagged=True)
+    stage.agent.end_chat(chat.id)
+    assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+
+
+def test_an_agent_that_hands_over_says_so_and_the_chat_shows_it(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    before = bookmark(chat.items or ())
+    stage.hand_over_in_next_answer()
+    items = stage.agent.complete(chat.id, HUMAN)
+    assert (handoff(items), any(item.pending for item in items)) == (HANDOFF, False)
+    shown = stage.agent.get_chat(chat.id)
+    assert shown.state is ChatState.WITH_HUMAN
+    assert handoff(find_turn(shown.items, before, HUMAN).answer) == HANDOFF
 
 
 def test_a_call_that_is_cut_after_it_was_heard_may_have_been_done_and_the_chat_shows_it(stage: Stage) -> None:

@@ -29,6 +29,7 @@ from bridge.providers.errors import (
     RateLimited,
     Refused,
     RemoteError,
+    WithHuman,
 )
 from tests.fakes import fake_settings
 from tests.vendor import Vendor, vendor
@@ -358,7 +359,64 @@ def test_a_chat_that_has_ended_already_is_ended(desk: Desk, status: int, message
     desk.agent.end_chat("chat_1")
 
 
-@pytest.mark.parametrize("state", ["ended", "error", "a new word"])
+@pytest.mark.parametrize("more", [{"chat_status": "a new word"}, {"chat_status": ""}, {"is_escalated": True}])
+def test_a_refusal_of_a_chat_that_a_human_has_says_so(desk: Desk, more: dict[str, object]) -> None:
+    desk.refuses(400, "this conversation was transferred")
+    desk.says(200, OPEN_CHAT | more)
+    with pytest.raises(WithHuman):
+        desk.agent.complete("chat_1", "hi")
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({}, ChatState.ONGOING),
+        ({"is_escalated": False}, ChatState.ONGOING),
+        ({"is_escalated": "true"}, ChatState.ONGOING),
+        ({"is_escalated": True}, ChatState.WITH_HUMAN),
+        ({"chat_status": "transferred"}, ChatState.WITH_HUMAN),
+        ({"chat_status": "transferred", "is_escalated": False}, ChatState.WITH_HUMAN),
+        ({"chat_status": "ended", "is_escalated": True}, ChatState.ENDED),
+        ({"chat_status": "error"}, ChatState.ENDED),
+    ],
+)
+def test_the_state_of_a_chat_is_its_end_or_a_human_or_ongoing(
+    desk: Desk, more: dict[str, object], state: ChatState
+) -> None:
+    desk.says(200, OPEN_CHAT | more)
+    assert desk.agent.get_chat("chat_1").state is state
+
+
+CALL = {"role": "tool_call_invocation", "message_id": "m1", "tool_call_id": "c1"}
+NOOR = {"handoff_message": "Noor answers you here."}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"type": "escalate", "name": "to the team"}, ""),
+        ({"type": "chat_escalation"}, ""),
+        ({"name": "Escalate to human"}, ""),
+        ({"type": "custom", "name": "escalate ticket"}, None),
+        ({"type": "custom", "name": "x", "arguments": json.dumps(NOOR)}, NOOR["handoff_message"]),
+        ({"type": "escalate", "arguments": NOOR}, NOOR["handoff_message"]),
+        ({"type": "escalate", "arguments": '{"handoff_message": "  "}'}, ""),
+        ({"type": "escalate", "arguments": '{"handoff_message": {"a": 1}}'}, ""),
+        ({"type": "escalate", "arguments": '{"handoff_message": "{\\"a\\": 1}"}'}, ""),
+        ({"type": "escalate", "arguments": '{"handoff_message": "cut'}, ""),
+        ({"type": "custom", "arguments": '{"handoff_message": ""}'}, None),
+        ({"type": 7, "arguments": 7}, None),
+        ({"type": "end_call", "arguments": '{"execution_message": "Bye"}'}, None),
+    ],
+)
+def test_a_tool_call_that_hands_over_is_known_by_its_kind_or_its_message(
+    call: dict[str, object], message: str | None
+) -> None:
+    [item] = parse.items([CALL | call])
+    assert (item.escalates, item.handoff, item.content) == (message is not None, message or "", "")
+
+
+@pytest.mark.parametrize("state", ["ended", "error"])
 @pytest.mark.parametrize("call", ["complete", "end"])
 def test_a_refusal_in_other_words_is_settled_by_the_chat_itself(desk: Desk, call: str, state: str) -> None:
     desk.refuses(400, "this conversation is over")

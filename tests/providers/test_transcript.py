@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.providers.agents.contract import Item, Speaker
-from bridge.providers.agents.transcript import HIDDEN, NOT_RECEIVED, Bookmark, advance, bookmark, find_turn
+from bridge.providers.agents.transcript import (
+    HIDDEN,
+    NOT_RECEIVED,
+    Bookmark,
+    advance,
+    at_the_end,
+    bookmark,
+    find_turn,
+    handoff,
+    unread_handoff,
+)
 
 SPEECH = st.sampled_from(["ok", "yes", "ok"])
 AGENT_SIDE = st.lists(
@@ -157,3 +167,66 @@ def test_an_answer_counts_only_without_an_open_tool_call() -> None:
     assert find_turn([said, replied], Bookmark()).answered
     assert not find_turn([said, replied, open_call], Bookmark()).answered
     assert not find_turn([said, Item(Speaker.OTHER, "", "m2")], Bookmark()).answered
+
+
+# -- a human gets the chat -----------------------------------------------------------------------------------------
+
+NOOR = "Noor answers you here."
+CALL = Item(Speaker.OTHER, id="c", escalates=True)
+WITH_MESSAGE = Item(Speaker.OTHER, id="c", escalates=True, handoff=NOOR)
+
+
+def agent(words: str, id_: str = "a") -> Item:
+    return Item(Speaker.AGENT, words, id_)
+
+
+@pytest.mark.parametrize(
+    ("items", "left"),
+    [
+        ([], ""),
+        ([agent("One moment.")], ""),
+        ([CALL], ""),
+        ([agent("One moment."), CALL], ""),
+        ([CALL, agent(NOOR)], None),
+        ([WITH_MESSAGE], NOOR),
+        ([agent("One moment."), WITH_MESSAGE], NOOR),
+        ([WITH_MESSAGE, agent("One moment.")], NOOR),
+        ([WITH_MESSAGE, agent(f"Sure!\n{NOOR}")], None),
+        ([agent("Noor  answers you here."), WITH_MESSAGE], None),
+    ],
+)
+def test_what_a_person_must_still_read_is_told_by_the_answer(items: list[Item], left: str | None) -> None:
+    assert handoff(items) == left
+
+
+OLD = [Item(Speaker.USER, "hi", "m1"), agent("Hello!", "m2")]
+
+
+@pytest.mark.parametrize(
+    ("new", "left"),
+    [
+        ([], ""),
+        ([WITH_MESSAGE], NOOR),
+        ([agent("Hold on.", "m3")], "Hold on."),
+        ([agent("Hold on.", "m3"), WITH_MESSAGE], f"Hold on.\n{NOOR}"),
+        ([WITH_MESSAGE, agent(NOOR, "m3")], NOOR),
+        ([Item(Speaker.USER, "and?", "m3"), agent("Hold on.", "m4")], ""),
+    ],
+)
+def test_what_a_person_must_still_read_is_told_by_the_chat(new: list[Item], left: str) -> None:
+    assert unread_handoff([*OLD, *new], bookmark(OLD)) == left
+    assert unread_handoff(None, bookmark(OLD)) == ""
+
+
+@given(TURNS, TURNS, st.booleans())
+def test_a_bookmark_moves_behind_what_came_in_no_answer(
+    before: list[tuple[str, list[Item]]], more: list[tuple[str, list[Item]]], ids: bool
+) -> None:
+    old, now = chat(before, ids=ids), chat([*before, *more], ids=ids)
+    assert at_the_end(now, bookmark(old)) == bookmark(now)
+    assert at_the_end(None, bookmark(now)) == bookmark(now)
+
+
+def test_a_bookmark_stays_where_the_chat_hides_a_part() -> None:
+    items = chat([("one", []), ("two", []), ("three", [])], ids=True)
+    assert at_the_end(items[2:], bookmark(items)) == bookmark(items)

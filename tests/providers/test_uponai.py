@@ -340,11 +340,39 @@ def test_ending_a_chat_is_not_done_as_long_as_it_may_go_on(desk: Desk, seen: tup
 
 @pytest.mark.parametrize(
     "more",
-    [{"status": "ended"}, {"status": "error"}, {"status": "a new word"}, {"endedAt": "2026-11-02T12:00:00Z"}],
+    [{"status": "ended"}, {"status": "error"}, {"status": "a new word", "endedAt": "2026-11-02T12:00:00Z"}],
 )
-def test_a_chat_goes_on_only_if_it_says_so_and_has_no_end(desk: Desk, more: dict[str, object]) -> None:
+def test_a_chat_with_an_end_has_ended(desk: Desk, more: dict[str, object]) -> None:
     desk.says(200, OPEN_CHAT | more)
     assert desk.agent.get_chat("chat_1").state is ChatState.ENDED
+
+
+@pytest.mark.parametrize("more", [{"status": "a new word"}, {"is_escalated": True}, {"isEscalated": True}])
+def test_a_chat_of_an_unknown_status_may_be_with_a_human(desk: Desk, more: dict[str, object]) -> None:
+    desk.says(200, OPEN_CHAT | more)
+    assert desk.agent.get_chat("chat_1").state is ChatState.WITH_HUMAN
+
+
+def test_a_human_s_chat_does_not_prove_that_it_refused_the_text(desk: Desk) -> None:
+    desk.says(404, {"error": "transferred"})
+    desk.says(200, OPEN_CHAT | {"status": "transferred"})
+    with pytest.raises(OutcomeUnknown):
+        desk.agent.complete("chat_1", "hi")
+
+
+def test_ending_a_human_s_chat_is_not_done_if_it_is_refused(desk: Desk) -> None:
+    desk.says(409, {"error": "transferred"})
+    desk.says(200, OPEN_CHAT | {"status": "transferred"})
+    with pytest.raises(OutcomeUnknown):
+        desk.agent.end_chat("chat_1")
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_a_tool_call_that_hands_over_is_read_in_either_form(inner: bool) -> None:
+    call = {"name": "escalate", "arguments": json.dumps({"handoff_message": "Noor answers you here."})}
+    calls = [{"type": "function", "function": call}] if inner else [call]
+    [item] = parse.items([{"role": "assistant", "content": "", "tool_calls": calls}])
+    assert (item.escalates, item.handoff, item.pending) == (True, "Noor answers you here.", False)
 
 
 # -- answers that can't be read ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from bridge.simulator.carrier import Envelope
-from bridge.simulator.faults import FAULTS, POISONS, VERDICTS, Group
+from bridge.simulator.faults import FAULTS, HANDOFFS, POISONS, VERDICTS, Group
 from bridge.simulator.ledger import Ledger, Received, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import REASONS
 from testkit.waiting import until
@@ -180,7 +180,7 @@ class TestState:
         assert [one["phone"] for one in shown["people"]] == [ANA]
         assert shown["watch"] is None
         assert shown["connected"] is False
-        assert [fault["name"] for fault in shown["faults"]] == [*FAULTS, *VERDICTS, *POISONS]
+        assert [fault["name"] for fault in shown["faults"]] == [*FAULTS, *VERDICTS, *POISONS, *HANDOFFS]
         assert {fault["group"] for fault in shown["faults"]} == set(Group)
 
     def test_a_text_shows_how_far_it_got(self, simulator: Simulator, page: httpx.Client) -> None:

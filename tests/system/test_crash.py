@@ -22,6 +22,7 @@ from bridge.db.models import (
     ChatStatus,
     CircuitBreaker,
     Conversation,
+    Holder,
     Message,
     MessageStatus,
     Turn,
@@ -81,6 +82,7 @@ def nothing_is_left(scene: Scene) -> None:
     assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
     unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT}
     assert not [row for row in scene.rows(Message) if row.status in unsettled]
+    assert {queue.holder for queue in scene.rows(Conversation)} == {Holder.AGENT}
     for queue in scene.rows(Conversation):
         assert (queue.turn_due_at, queue.turn_leased_by, queue.delivery_due_at, queue.delivery_leased_by) == (None,) * 4
     for chat in scene.rows(Chat):
@@ -486,6 +488,81 @@ def chat_that_refuses(scene: MortalScene) -> None:
     scene.work_until_idle(at_most=600)
 
 
+NOOR = "Noor answers you here."
+HANDOFF = fake_settings().handoff_reply
+
+
+def hands_over(handoff: str = "", *, lost: bool = False, inside: bool = False) -> Callable[[MortalScene], None]:
+    """The agent hands over with its second answer, and gets the chat back. ``inside``: an event comes with the answer.
+
+    ``lost``: the answer gets lost.
+    """
+
+    def acts(scene: MortalScene) -> None:
+        scene.text("a")
+        scene.work_until_idle(at_most=600)
+        scene.agent.hands_over_on = {"b": handoff}
+        if lost:
+            lost_answer(scene)
+        if inside:
+            scene.agent.in_next_call(lambda: scene.call_once(reported_with_human(scene)))
+        scene.text("b")
+        scene.work_until_idle(at_most=600)
+        scene.text("c")
+        wait_for_the_human(scene)
+
+    acts.__name__ = f"hands_over{'_lost' * lost}{'_inside' * inside}{'_silently' * (not handoff)}"
+    return acts
+
+
+def handed_over_before_a_text(scene: MortalScene) -> None:
+    """Nobody knows it, so the text is asked, and refused."""
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    scene.agent.hand_over(first_chat(scene).id)
+    scene.text("b")
+    wait_for_the_human(scene)
+
+
+def handed_over_around_a_lost_question(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    lost_question(scene)
+    scene.text("b")
+    scene.wake()
+    scene.agent.hand_over(first_chat(scene).id)
+    wait_for_the_human(scene)
+
+
+def reported_handoff(scene: MortalScene) -> None:
+    """The event is repeated, and once comes when the chat is back."""
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    scene.agent.hand_over(first_chat(scene).id)
+    event = reported_with_human(scene)
+    scene.call(event)
+    scene.call(event)
+    scene.text("b")
+    wait_for_the_human(scene)
+    scene.call(event)
+    scene.text("c")
+    scene.work_until_idle(at_most=600)
+
+
+def reported_with_human(scene: Scene) -> Callable[[Runtime], object]:
+    chat = first_chat(scene)
+    kind, state = EventKind.ESCALATED, ChatState.WITH_HUMAN
+    event = ChatEvent(kind, scene.agent.provider, chat.id, scene.clock(), tuple(chat.items), state=state)
+    return lambda rt: agent_events.record(rt, event)
+
+
+def wait_for_the_human(scene: MortalScene) -> None:
+    """They take a minute, and hand the chat back."""
+    scene.work(seconds=60)
+    scene.agent.hand_back(first_chat(scene).id)
+    scene.work_until_idle(at_most=900)
+
+
 GOODBYE = "closed"
 """The agent's last words in a chat that was silent for too long."""
 
@@ -633,6 +710,13 @@ PLAYS = [
     Play(chat_reported_ended_inside_the_answer, {ANN: "ab"}, settings=SENT_ON),
     Play(chat_reported_ended_while_a_turn_is_open(lost_answer), {ANN: "ab"}, settings=SENT_ON),
     Play(chat_reported_ended_while_a_turn_is_open(lost_question), {ANN: "ab"}, settings=SENT_ON),
+    Play(hands_over(NOOR), got=["re: a", "re: b", NOOR, "re: c"]),
+    Play(hands_over(), got=["re: a", "re: b", HANDOFF, "re: c"]),
+    Play(hands_over(NOOR, lost=True), got=["re: a", "re: b", NOOR, "re: c"]),
+    Play(hands_over(NOOR, inside=True), got=["re: a", "re: b", NOOR, "re: c"]),
+    Play(handed_over_before_a_text, {ANN: "ab"}, got=["re: a", HANDOFF, "re: b"], chats=[ChatStatus.ONGOING]),
+    Play(handed_over_around_a_lost_question, {ANN: "ab"}, got=["re: a", HANDOFF, "re: b"], chats=[ChatStatus.ONGOING]),
+    Play(reported_handoff, got=["re: a", HANDOFF, "re: b", "re: c"]),
     Play(last_words, {ANN: "ab"}, got=["re: a", GOODBYE, "re: b"], chats=ONE_MORE, settings=SENT_ON),
     Play(last_words_with_a_lost_receipt, {ANN: "ab"}, got=["re: a", GOODBYE, "re: b"], settings=SENT_ON),
     Play(last_words_after_a_stop, {ANN: "ab"}, got=["re: a", "re: b"], chats=ONE_MORE, settings=SENT_ON),

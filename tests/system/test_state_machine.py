@@ -27,7 +27,7 @@ from bridge.providers.agents.contract import ChatState
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, RemoteError
-from tests.fakes import UPONAI, FakeAgent
+from tests.fakes import UPONAI, FakeAgent, fake_settings
 from tests.scene import NUMBER, Scene
 
 PHONES = [f"+1555123{n:04}" for n in range(3)]
@@ -43,6 +43,7 @@ AGENT_FAULTS: list[tuple[str, Callable[[str], RemoteError], bool]] = [
     ("get_chat", lambda provider: AccountRefused("no key", provider=provider, status=401), False),
 ]
 """A method, the error that it raises by the name of the provider, and whether the agent has received the text."""
+HANDOFF = fake_settings().handoff_reply
 LOST = OutcomeUnknown("cut", provider="twilio", status=500)
 CARRIER_FAULTS: list[tuple[str, RemoteError, bool]] = [
     ("send", LOST, True),
@@ -120,6 +121,23 @@ class Bridge(RuleBasedStateMachine):
         method, error, taken = fault
         self.scene.carrier.fail(method, error, taken=taken)
 
+    @rule(reported=st.booleans())
+    def a_human_gets_a_chat(self, reported: bool) -> None:
+        for chat in list(self.scene.agent.chats.values())[-1:]:
+            if chat.state is ChatState.ONGOING:
+                self.scene.agent.hand_over(chat.id)
+            if reported and chat.state is ChatState.WITH_HUMAN:
+                provider, items = self.scene.agent.provider, tuple(chat.items)
+                at, state = self.scene.clock(), chat.state
+                event = ChatEvent(EventKind.ESCALATED, provider, chat.id, at, items, state=state)
+                agent_events.record(self.scene.rt, event)
+
+    @rule()
+    def the_humans_hand_back(self) -> None:
+        for chat in self.scene.agent.chats.values():
+            if chat.state is ChatState.WITH_HUMAN:
+                self.scene.agent.hand_back(chat.id)
+
     @rule()
     def a_chat_ends(self) -> None:
         for chat_id in list(self.scene.agent.chats)[-1:]:
@@ -175,6 +193,7 @@ class Bridge(RuleBasedStateMachine):
     def the_judge_comes(self) -> None:
         self.scene.agent.recover()
         self.scene.carrier.recover()
+        self.the_humans_hand_back()
         self.scene.tick(LEAVE_TO_WEBHOOK.total_seconds())
         catch_up.catch_up(self.scene.rt)
         self.scene.work_until_idle(at_most=900)
@@ -182,7 +201,7 @@ class Bridge(RuleBasedStateMachine):
         for phone in PHONES:
             assert self._heard(self.sent[phone]) == self.sent[phone]
             assert self._heard(self.missed[phone]) == self.missed[phone]
-            assert self.scene.got(phone) == self._answers(phone)
+            assert self._got(phone) == self._answers(phone)
         assert not [row for row in self.scene.rows(Turn) if row.status in OPEN_TURN]
         unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.GIVEN_UP, *UNSENT}
         assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
@@ -195,12 +214,16 @@ class Bridge(RuleBasedStateMachine):
             for bodies in (self.sent[phone], self.missed[phone]):
                 reached = self._heard(bodies)
                 assert reached == bodies[: len(reached)]
-            got = self.scene.got(phone)
+            got = self._got(phone)
             assert got == self._answers(phone)[: len(got)]
 
     def teardown(self) -> None:
         if hasattr(self, "scene"):
             self.the_judge_comes()
+
+    def _got(self, phone: str) -> list[str]:
+        """The answers. Several handoffs are told several times."""
+        return [body for body in self.scene.got(phone) if body != HANDOFF]
 
     def _heard(self, of: Collection[str] | None = None) -> list[str]:
         lines = [line for said in self.scene.agent.received for line in said.split("\n")]

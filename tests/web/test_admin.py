@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from bridge.db.models import Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.models import (
+    Chat,
+    ChatStatus,
+    Conversation,
+    Direction,
+    Holder,
+    Message,
+    MessageStatus,
+    Turn,
+    TurnStatus,
+)
 from bridge.queues.heartbeat import Heartbeat
 from bridge.runtime import Runtime
 from bridge.web import admin, openapi, problems
@@ -226,6 +236,25 @@ def test_no_header_can_upset_the_check(token, header) -> None:
 
 def test_what_is_about_people_is_not_kept_by_a_cache(call, chat) -> None:
     assert call("GET", "/admin/chats").headers["Cache-Control"] == "no-store"
+
+
+# -- conversations -------------------------------------------------------------------------------------------------
+
+
+def test_a_conversation_that_a_human_has_and_a_silent_one_are_listed_with_the_remedy(rt, call, chat) -> None:
+    with rt.database.transaction() as tx:
+        tx.session.query(Turn).one().status = TurnStatus.ANSWERED
+        pair = tx.session.query(Conversation).one()
+        pair.holder, pair.holder_since, pair.holder_reason = Holder.WAITING, NOON, "a human at retell has the chat"
+        pair.silent_turns, pair.silent_since = 4, NOON - timedelta(hours=1)
+    shown = call("GET", "/admin/failures").get_json()["failures"]
+    assert [(each["kind"], each["at"], each["error"]) for each in shown] == [
+        ("with_human", "2026-11-20T12:00:00Z", "a human at retell has the chat"),
+        ("silent", "2026-11-20T11:00:00Z", "the agent gave no word in the last 4 turns"),
+    ]
+    assert all(each["meaning"] and each["phone"] == PHONE for each in shown)
+    first = call("GET", "/admin/failures?limit=1").get_json()
+    assert call("GET", f"/admin/failures?limit=1&cursor={first['next']}").get_json()["failures"] == shown[1:]
 
 
 # -- chats ---------------------------------------------------------------------------------------------------------

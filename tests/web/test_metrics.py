@@ -20,7 +20,18 @@ from werkzeug.test import TestResponse
 
 from bridge.config import Settings
 from bridge.db.engine import Sessions, build_engine, build_sessions
-from bridge.db.models import CircuitBreaker, Conversation, Direction, Message, MessageStatus, Sender, Turn, TurnStatus
+from bridge.db.models import (
+    Chat,
+    ChatStatus,
+    CircuitBreaker,
+    Conversation,
+    Direction,
+    Message,
+    MessageStatus,
+    Sender,
+    Turn,
+    TurnStatus,
+)
 from bridge.outbound import receipts
 from bridge.outbound.delivery.process import process_deliveries
 from bridge.processes.task_errors import noted
@@ -122,6 +133,8 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_not_delivered": {"": 0},
         "bridge_ignored": {"": 0},
         "bridge_unanswerable": {"": 0},
+        "bridge_with_human": {"": 0},
+        "bridge_silent": {"": 0},
         "bridge_failing_tasks": {},
         "bridge_circuit_open": {},
     }
@@ -351,6 +364,22 @@ def listed(scene: Scene) -> tuple[int, int, int]:
     )
 
 
+def test_conversations_that_a_human_has_and_silent_ones_are_counted(scene: Scene) -> None:
+    scene.agent.hands_over_on = {"a human": ""}
+    scene.text("a human")
+    scene.agent.answer = lambda said: []
+    for n in range(3):
+        scene.text(f"hello {n}", BOB)
+        scene.wake()
+    assert (read(scene)["bridge_with_human"], read(scene)["bridge_silent"]) == ({"": 1}, {"": 1})
+    scene.agent.hand_back("chat_1")
+    scene.agent.answer = lambda said: ["a word"]
+    for phone in (ANN, BOB):
+        scene.text("hello", phone)
+    scene.work_until_idle()
+    assert (read(scene)["bridge_with_human"], read(scene)["bridge_silent"]) == ({"": 0}, {"": 0})
+
+
 def test_what_failed_is_counted_as_it_is_listed(scene: Scene) -> None:
     scene.agent.fail("complete", Refused("no", provider="retell", status=400))
     scene.text("one")  # its turn is given up, and the fallback reply is sent
@@ -558,7 +587,7 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 12
+    assert len(plans) == 14
     assert whole <= {"senders", "circuit_breakers", "task_errors"}
 
 
@@ -582,13 +611,15 @@ def long_history(scene: Scene, length: int = 3000) -> None:
     asked = [{"conversation_id": n, "status": TurnStatus.ANSWERED, "expires_at": now, **done} for n in ids]
     out = {"direction": Direction.OUT, "status": MessageStatus.SENT, "body": "x" * 100, "delivery": Delivery.DELIVERED}
     texts = [{"conversation_id": n, **out, **done} for n in ids for _ in range(3)]
+    began = {"provider": "retell", "started_at": now, "last_activity_at": now}
+    chats = [{"conversation_id": n, "provider_chat_id": str(n), "status": ChatStatus.ONGOING, **began} for n in ids]
     people[7]["turn_due_at"] = now
     asked[7]["status"] = TurnStatus.GIVEN_UP
     texts[7]["delivery"] = Delivery.FAILED
     texts[8]["status"] = MessageStatus.GIVEN_UP
     with scene.sessions.begin() as session:
         session.add(Sender(name=NUMBER, free_at=0))
-        for table, rows in ((Conversation, people), (Turn, asked), (Message, texts)):
+        for table, rows in ((Conversation, people), (Chat, chats), (Turn, asked), (Message, texts)):
             session.execute(insert(table), rows)
     with scene.sessions.begin() as session:
         session.execute(text("ANALYZE"))

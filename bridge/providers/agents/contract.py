@@ -25,6 +25,8 @@ class ChatState(StrEnum):
     ONGOING = "ongoing"
     ENDED = "ended"
     """The chat takes no more messages, for whatever reason. A provider's ``error`` counts too."""
+    WITH_HUMAN = "with_human"
+    """A human at the provider has the chat, or may have. The agent must not be asked, here or in another chat."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Item:
     """The agent ended the chat with this item."""
     pending: bool = False
     """A tool was called and its result is not there yet."""
+    escalates: bool = False
+    """The agent hands the chat to a human with this item."""
+    handoff: str = ""
+    """The message to the person about that, if the item has it beside its content."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,9 @@ class Agent(Protocol):
     def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
         """Send ``content`` to the agent and return the items that follow, in order.
 
-        Raise :class:`~bridge.providers.errors.ChatEnded` if the chat is closed or unknown. Then the agent received
-        nothing.
+        Raise :class:`~bridge.providers.errors.ChatEnded` if the chat is closed or unknown, and
+        :class:`~bridge.providers.errors.WithHuman` if a human has it. Then the agent received nothing. A provider whose
+        refusals are not documented leaves the outcome open instead, and the chat tells.
         """
         ...
 

@@ -41,8 +41,13 @@ class Finding:
 
     @property
     def answered(self) -> bool:
-        """Return True if the agent has replied and no tool call is pending."""
-        return self.replied and not any(i.pending for i in self.answer)
+        """Return True if the agent has replied or handed the chat over, and no tool call is pending."""
+        return (self.replied or self.handed_over) and not any(i.pending for i in self.answer)
+
+    @property
+    def handed_over(self) -> bool:
+        """Return True if the agent has handed the chat to a human. They may have given it back since."""
+        return any(i.escalates for i in self.answer)
 
     @property
     def hung_up(self) -> bool:
@@ -109,6 +114,39 @@ def unsent(items: Sequence[Item], before: Bookmark) -> list[str]:
     if any(item.speaker is Speaker.USER or not item.id for item in new):
         return []
     return [item.content for item in new if item.speaker is Speaker.AGENT]
+
+
+def handoff(items: Sequence[Item]) -> str | None:
+    """Return what the person must still read about the human who has the chat now. Empty: no message has it.
+
+    ``None``: the agent has told it in messages of its own. ``items``: the last answer. Messages before the handoff are
+    about something else.
+    """
+    handed = [n for n, item in enumerate(items) if item.escalates]
+    if not handed:
+        return ""
+    message = next((item.handoff for item in reversed(items) if item.handoff), "")
+    if message:
+        replied = [_one_blank(item.content) for item in items if item.speaker is Speaker.AGENT]
+        return None if any(_one_blank(message) in words for words in replied) else message
+    return None if any(item.speaker is Speaker.AGENT for item in items[handed[-1] :]) else ""
+
+
+def unread_handoff(items: Sequence[Item] | None, before: Bookmark) -> str | None:
+    """Do the same for a chat that a human has, and whose items after the bookmark came in no answer."""
+    items = items or ()
+    new = unsent(items, before)
+    last_answer = items[_users(items)[-1] + 1 :] if _users(items) else items
+    told = handoff(last_answer)
+    return "\n".join([*new, *([told] if told else [])]) if new else told
+
+
+def at_the_end(items: Sequence[Item] | None, before: Bookmark) -> Bookmark:
+    """Return the position at the end of the chat, or the one from before if the chat hides a part."""
+    if items is None or _start(items, before) is None:
+        return before
+    end = bookmark(items)
+    return end if end.user_items >= before.user_items else before
 
 
 def _start(items: Sequence[Item], before: Bookmark) -> int | None:
@@ -180,4 +218,8 @@ def _digest_of_all(messages: Iterable[str], before: str = "") -> str:
 
 def _digest(words: str) -> str:
     """Return the same digits for the same words, whatever the blanks between them."""
-    return sha256(" ".join(words.split()).encode()).hexdigest()[:16]
+    return sha256(_one_blank(words).encode()).hexdigest()[:16]
+
+
+def _one_blank(words: str) -> str:
+    return " ".join(words.split())

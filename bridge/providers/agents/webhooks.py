@@ -15,7 +15,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from bridge.providers.agents.contract import Item
+from bridge.providers.agents.contract import ChatState, Item
 from bridge.providers.agents.reading import content, identifier
 from bridge.providers.http.client import read_json
 
@@ -35,10 +35,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EventKind(StrEnum):
-    """The events that change something. ``chat_started`` and ``transcript_updated`` do not."""
+    """The events that change something."""
 
     ENDED = "chat_ended"
     ANALYZED = "chat_analyzed"
+    ESCALATED = "escalated"
+    """Any other event whose chat is with a human. No document names one, so its own name does not count."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class ChatEvent:
     items: tuple[Item, ...] = ()
     """The chat's items with their ids, as far as the event shows them."""
     analysis: Analysis = Analysis()
+    state: ChatState | None = None
+    """The chat's state as the event shows it. ``None``: it does not."""
 
 
 @dataclass(frozen=True)
@@ -91,25 +95,39 @@ def verified(key: str, body: bytes, signature: str | None, now: datetime) -> Sig
 
 
 def read_event(
-    provider: str, signed: Signed, items: Callable[[Sequence[Any]], tuple[Item, ...]] | None = None
+    provider: str,
+    signed: Signed,
+    state: Callable[[Mapping[str, Any]], ChatState | None],
+    items: Callable[[Sequence[Any]], tuple[Item, ...]] | None = None,
 ) -> ChatEvent | None:
-    """Read an event of this provider. ``items`` reads those of the chat, if they have ids."""
+    """Read an event of this provider. ``state`` reads the chat's, and ``items`` its items, if they have ids."""
     payload = _payload(signed.body)
-    kind, chat = payload.get("event"), payload.get("chat")
-    if not isinstance(kind, str) or kind not in set(EventKind) or not isinstance(chat, dict):
+    chat = payload.get("chat")
+    if not isinstance(chat, dict):
         return None
-    chat_id = identifier(_either(chat, "chat_id", "chatId"))
-    if chat_id is None:
+    shows = state(chat)
+    kind, chat_id = _kind(payload.get("event"), shows), identifier(_either(chat, "chat_id", "chatId"))
+    if kind is None or chat_id is None:
         return None
     shown = chat.get("message_with_tool_calls")
     return ChatEvent(
-        kind=EventKind(kind),
+        kind=kind,
         provider=provider,
         chat_id=chat_id,
         signed_at=signed.at,
         items=items(shown) if items and isinstance(shown, list) else (),
         analysis=_analysis(chat),
+        state=shows,
     )
+
+
+def _kind(name: object, state: ChatState | None) -> EventKind | None:
+    """Return the kind of the event of this name. ``None``: it changes nothing."""
+    if not isinstance(name, str):
+        return None
+    if name in (EventKind.ENDED, EventKind.ANALYZED):
+        return EventKind(name)
+    return EventKind.ESCALATED if state is ChatState.WITH_HUMAN else None
 
 
 def _payload(body: bytes) -> dict[str, Any]:

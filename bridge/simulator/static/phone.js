@@ -420,6 +420,8 @@ const TELL = {
   callback: (e) => (e.ok ? [`told the bridge: ${e.status}`] : [`could not tell the bridge ${e.status}: ${e.detail}`, "bad"]),
   chat_opened: () => ["chat opened"],
   chat_closed: (e) => [`chat ended by ${{ agent: "the agent", bridge: "the bridge", silence: "silence", fault: "a fault" }[e.why] || e.why}`],
+  handed_over: () => ["a human got the chat", "busy"],
+  handed_back: () => ["the human handed the chat back"],
   fault: (e) => [`fault: ${state.faults.find((fault) => fault.name === e.name)?.title || e.name}`, "busy"],
   wrong: (e) => [`wrong: ${e.name} ${e.detail}`, "bad"],
 };

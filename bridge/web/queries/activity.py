@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bridge.db.models import OPEN_TURN, UNSENT, Chat, Conversation, Direction, Message, OptOut, Turn
+from bridge.inbound import holder
 from bridge.runtime import Runtime
 
 NEWEST = 30
@@ -29,7 +30,7 @@ class Activity:
 def recent(rt: Runtime) -> list[Activity]:
     """Return the newest rows of all conversations, newest first."""
     with rt.database.read() as session:
-        rows = [*_texts(session), *_turns(session, rt.now()), *_chats(session), *_opt_outs(session)]
+        rows = [*_texts(session), *_turns(session, rt.now()), *_chats(session), *_opt_outs(session), *_holders(session)]
     return sorted(rows, key=lambda row: row.at, reverse=True)
 
 
@@ -77,6 +78,14 @@ def _chats(session: Session) -> list[Activity]:
     return [
         Activity(chat.ended_at or chat.started_at, phone, "chat", chat.status, chat.end_reason or chat.provider)
         for chat, phone in session.execute(newest)
+    ]
+
+
+def _holders(session: Session) -> list[Activity]:
+    newest = select(Conversation).where(holder.not_with_agent()).order_by(Conversation.holder_since.desc())
+    return [
+        Activity(each.holder_since or each.created_at, each.phone, "holder", each.holder, each.holder_reason or "")
+        for each in session.scalars(newest.limit(NEWEST))
     ]
 
 

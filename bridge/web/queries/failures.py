@@ -5,6 +5,7 @@
 - Texts of people that were ignored because of a limit.
 - Texts from senders that can't receive an answer.
 - Conversations in which a task fails again and again, because of a bug or a bad row.
+- Conversations that a human at the agent's provider has, and those in which the agent gives no word.
 
 A person's text that was given up is not listed itself, but its turn is. Of a text that was sent again, only the last
 attempt is listed, if it failed too.
@@ -17,11 +18,29 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, func, literal, null, or_, select, type_coerce, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    type_coerce,
+    union_all,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import Subquery
 
+from bridge.chats import rows
+from bridge.config import Settings
 from bridge.db.models import Base, Conversation, Direction, Message, MessageStatus, TaskError, Turn, TurnStatus, one_of
+from bridge.inbound import holder
 from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery, FailureClass
 from bridge.queues import task_errors
 from bridge.runtime import Runtime
@@ -40,13 +59,22 @@ _UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
 
 class Kind(StrEnum):
     MESSAGE = "message"
+    SILENT = "silent"
     TASK = "task"
     TURN = "turn"
+    WITH_HUMAN = "with_human"
+
+
+REMEDIES = {
+    Kind.SILENT: "The agent is asked and writes nothing. Read the chat at its provider, and check the agent there.",
+    Kind.WITH_HUMAN: "A human at the agent's provider has the chat. Answer there, and hand it back or end it. "
+    "Until then the person's texts wait, and each is given up after ANSWER_WITHIN.",
+}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One turn or one text that failed, or one conversation in which a task fails."""
+    """One turn or one text that failed, or one conversation with a fault."""
 
     kind: Kind
     id: int
@@ -61,7 +89,7 @@ class Failure:
     """When the bridge sends it again."""
     failure: FailureClass | None = None
     meaning: str | None = None
-    """The meaning of the code, and how to fix the cause."""
+    """The meaning of the failure, and how to fix the cause."""
     page: str | None = None
     """The carrier's page about the code."""
 
@@ -89,7 +117,8 @@ class Page:
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
     messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
-    every = union_all(_turns(), *messages, _tasks(rt.now())).subquery()
+    conversations = (_with_human(), _silent(rt.settings))
+    every = union_all(_turns(), *messages, _tasks(rt.now()), *conversations).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -108,6 +137,25 @@ def count(session: Session) -> Counts:
         ignored=_count(session, Message, _IGNORED),
         unanswerable=_count(session, Message, _UNANSWERABLE),
     )
+
+
+def count_with_human(session: Session) -> int:
+    return _count(session, Conversation, _is_with_human())
+
+
+def count_silent(session: Session, settings: Settings) -> int:
+    return _count(session, Conversation, _is_silent(settings))
+
+
+def _is_with_human() -> ColumnElement[bool]:
+    """A chat that has ended here meanwhile is no human's any more."""
+    return holder.not_with_agent() & exists().where(rows.ongoing_of(Conversation.id))
+
+
+def _is_silent(settings: Settings) -> ColumnElement[bool]:
+    if settings.silent_turns is None:
+        return false()
+    return Conversation.silent_since.is_not(None) & (Conversation.silent_turns >= settings.silent_turns)
 
 
 def _count(session: Session, table: type[Base], which: ColumnElement[bool]) -> int:
@@ -168,6 +216,31 @@ def _tasks(now: datetime) -> Select[*tuple[Any, ...]]:
     )
 
 
+def _with_human() -> Select[*tuple[Any, ...]]:
+    since, why = Conversation.holder_since, Conversation.holder_reason
+    return _conversations(Kind.WITH_HUMAN, since, why).where(_is_with_human())
+
+
+def _silent(settings: Settings) -> Select[*tuple[Any, ...]]:
+    turns = cast(Conversation.silent_turns, Text)
+    error = literal("the agent gave no word in the last ") + turns + literal(" turns")
+    return _conversations(Kind.SILENT, Conversation.silent_since, error).where(_is_silent(settings))
+
+
+def _conversations(kind: Kind, at: Any, error: Any) -> Select[*tuple[Any, ...]]:
+    return select(
+        literal(kind.value).label("kind"),
+        Conversation.id,
+        Conversation.id.label("conversation_id"),
+        Conversation.phone,
+        at.label("at"),
+        error.label("error"),
+        null().label("error_code"),
+        type_coerce(null(), Message.delivery.type).label("delivery"),
+        type_coerce(null(), Message.resend_at.type).label("resend_at"),
+    )
+
+
 def _after(query: Select[*tuple[Any, ...]], every: Subquery, cursor: str) -> Select[*tuple[Any, ...]]:
     """Select the rows after the cursor. A comparison of tuples would not bind each column with its own type."""
     microseconds, kind, row_id = read_cursor(cursor, int, str, int)
@@ -187,7 +260,8 @@ def _cursor(last: Failure) -> str:
 
 
 def _failure(rt: Runtime, row: Row[*tuple[Any, ...]]) -> Failure:
-    failure = Failure(**{**row._mapping, "kind": Kind(row.kind)})
+    kind = Kind(row.kind)
+    failure = Failure(**{**row._mapping, "kind": kind, "meaning": REMEDIES.get(kind)})
     if failure.error_code is None and failure.delivery is None:
         return failure
     meaning = rt.carrier.meaning(failure.error_code)

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy.orm import Session
 
+from bridge.config import Settings
 from bridge.lib.phone import masked
 from bridge.outbound import rate_limiter
 from bridge.queues import circuit_breakers, conversation_queue, task_errors
@@ -37,6 +38,7 @@ class Tables:
         now = self._rt.now()
         with self._rt.database.read() as session:
             metrics = [*_sent(session), *_waiting(session, now), *_failed(session)]
+            metrics += _not_answered(session, self._rt.settings)
             return [*metrics, _failing(session, now), _open_circuits(session)]
 
 
@@ -88,6 +90,20 @@ def _failed(session: Session) -> tuple[Metric, ...]:
         "bridge_unanswerable", "Texts from senders that can't receive an answer.", value=counts.unanswerable
     )
     return given_up, not_delivered, ignored, unanswerable
+
+
+def _not_answered(session: Session, settings: Settings) -> tuple[Metric, Metric]:
+    with_human = GaugeMetricFamily(
+        "bridge_with_human",
+        "Conversations that a human at the agent's provider has.",
+        value=failures.count_with_human(session),
+    )
+    silent = GaugeMetricFamily(
+        "bridge_silent",
+        "Conversations in which the agent gave no word in the last SILENT_TURNS turns.",
+        value=failures.count_silent(session, settings),
+    )
+    return with_human, silent
 
 
 def _failing(session: Session, now: datetime) -> Metric:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat,
 from bridge.providers.agents.opening import ever_fewer_variables, metadata, private
 from bridge.providers.agents.retell import parse
 from bridge.providers.agents.retell.errors import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
-from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
+from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError, WithHuman
 from bridge.providers.http.client import Answer, Api
 from bridge.providers.http.deadline import NewTransport
 
@@ -33,6 +34,9 @@ QUICK_TIMEOUT = 15.0
 LARGEST_PAGE = 1000
 
 VARIABLES_REFUSED = frozenset({400, 422})
+
+BY_STATE: Mapping[ChatState, type[RemoteError]] = {ChatState.ENDED: ChatEnded, ChatState.WITH_HUMAN: WithHuman}
+"""Why a chat in such a state refuses a message."""
 
 
 class Retell:
@@ -92,7 +96,7 @@ class Retell:
         answer = self._api.call("POST", "/create-chat-completion", json=body, deadline=deadline)
         if not answer.ok:
             error = chat_refusal(answer, [self._key, *content.splitlines()])
-            raise self._check_ended(error, chat_id, deadline)
+            raise self._check_chat(error, chat_id, deadline)
         messages = _payload(answer).get("messages")
         if not isinstance(messages, list):
             raise unreadable(answer)
@@ -106,7 +110,7 @@ class Retell:
         answer = self._api.call("PATCH", _path("end-chat", chat_id), deadline=deadline)
         if answer.ok:
             return
-        error = self._check_ended(chat_refusal(answer, [self._key]), chat_id, deadline)
+        error = self._check_chat(chat_refusal(answer, [self._key]), chat_id, deadline)
         if not isinstance(error, ChatEnded):
             raise error
 
@@ -142,21 +146,22 @@ class Retell:
             raise chat_refusal(answer, [self._key])
         return _chat(answer, chat_id=chat_id)
 
-    def _check_ended(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
-        """Read the chat to tell an ended chat from another refusal.
+    def _check_chat(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
+        """Read the chat to tell one that has ended, or that a human has, from another refusal.
 
-        Retell may refuse an ended chat in words that the bridge does not know.
+        Retell may refuse both in words that the bridge does not know.
         """
         if type(error) is not Refused:
             return error
         try:
-            ended = self._find_chat(chat_id, deadline).state is ChatState.ENDED
+            state = self._find_chat(chat_id, deadline).state
         except ChatEnded:
-            ended = True
+            state = ChatState.ENDED
         except RemoteError as fault:
             why = f"{error.reason}; and the chat could not be read: {fault.reason}"
             return OutcomeUnknown(why, provider=PROVIDER, status=error.status)
-        return ChatEnded(error.reason, provider=PROVIDER, status=error.status) if ended else error
+        meaning = BY_STATE.get(state)
+        return meaning(error.reason, provider=PROVIDER, status=error.status) if meaning else error
 
 
 # -- answers -------------------------------------------------------------------------------------------------------

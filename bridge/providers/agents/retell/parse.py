@@ -5,10 +5,11 @@ Reading never fails. Fields may be missing, odd or new.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from bridge.providers.agents import reading
 from bridge.providers.agents.contract import ChatState, Item, RemoteChat, Speaker
 from bridge.providers.agents.reading import HANGS_UP, content, identifier, is_for_the_phone, note_role
 
@@ -27,10 +28,14 @@ def chat(payload: dict[str, Any]) -> RemoteChat | None:
     messages = payload.get("message_with_tool_calls")
     return RemoteChat(
         id=chat_id,
-        state=ChatState.ONGOING if payload.get("chat_status") == "ongoing" else ChatState.ENDED,
+        state=state(payload) or ChatState.WITH_HUMAN,
         items=items(messages) if isinstance(messages, list) else None,
         started_at=_moment(payload.get("start_timestamp")),
     )
+
+
+def state(payload: Mapping[str, Any]) -> ChatState | None:
+    return reading.state(payload.get("chat_status"), payload.get("is_escalated"))
 
 
 def items(messages: Sequence[Any]) -> tuple[Item, ...]:
@@ -46,11 +51,18 @@ def _item(entry: dict[str, Any]) -> Item:
 
 
 def _tool_call(entry: dict[str, Any], answered: set[str | None]) -> Item:
-    """Read a tool call without its content: the arguments are private."""
-    call = identifier(entry.get("tool_call_id"))
-    hangs_up = (entry.get("type") or entry.get("name")) == HANGS_UP
-    pending = call is not None and call not in answered and not hangs_up
-    return Item(Speaker.OTHER, id=identifier(entry.get("message_id")), ends_chat=hangs_up, pending=pending)
+    """Read a tool call without its content: the arguments are private, but for the message of a handoff."""
+    call, kind = identifier(entry.get("tool_call_id")), entry.get("type") or entry.get("name")
+    hangs_up, message = kind == HANGS_UP, reading.handoff(kind, entry.get("arguments"))
+    pending = call is not None and call not in answered and not hangs_up and message is None
+    return Item(
+        Speaker.OTHER,
+        id=identifier(entry.get("message_id")),
+        ends_chat=hangs_up,
+        pending=pending,
+        escalates=message is not None,
+        handoff=message or "",
+    )
 
 
 def _speaker(role: object, words: str) -> Speaker:

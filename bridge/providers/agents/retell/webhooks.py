@@ -8,4 +8,4 @@ from bridge.providers.agents.webhooks import ChatEvent, Signed, read_event
 
 
 def event(signed: Signed) -> ChatEvent | None:
-    return read_event(PROVIDER, signed, parse.items)
+    return read_event(PROVIDER, signed, parse.state, parse.items)

@@ -124,7 +124,7 @@ class UponAI:
         if answer.ok:
             return
         error = refusal(answer, [self._key])
-        if not error.maybe_done or self._is_ongoing(chat_id, deadline) is not False:
+        if not error.maybe_done or not self._has_ended(chat_id, deadline):
             raise error
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
@@ -162,7 +162,8 @@ class UponAI:
         """Return :class:`ChatEnded` if the chat itself confirms what the refusal says, else the error.
 
         The refusal says that the chat has ended, or that it is unknown. The status of an ended chat alone proves
-        nothing: the agent may have received this message, and ended the chat after it.
+        nothing: the agent may have received this message, and ended the chat after it. Nor does the status of a chat
+        that a human has, so ``bridge.turns.reconcile`` decides about that.
         """
         unknown = answer.status in MAY_MEAN_UNKNOWN
         if not error.maybe_done or not (unknown or says_ended(answer)):
@@ -177,14 +178,14 @@ class UponAI:
             return OutcomeUnknown(why, provider=PROVIDER, status=error.status)
         return ChatEnded(error.reason, provider=PROVIDER, status=error.status) if confirmed else error
 
-    def _is_ongoing(self, chat_id: str, deadline: float) -> bool | None:
-        """Return whether the chat takes messages; ``None`` if it can't be read."""
+    def _has_ended(self, chat_id: str, deadline: float) -> bool:
+        """Return whether the chat surely takes no more messages. One that can't be read may take some."""
         try:
-            return _is_ongoing(self._find_chat(chat_id, deadline))
+            return self._find_chat(chat_id, deadline).state is ChatState.ENDED
         except ChatEnded:
-            return False
+            return True
         except RemoteError:
-            return None
+            return False
 
 
 # -- answers -------------------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ Reading never fails. Fields may be missing, odd or new. Messages have neither id
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from bridge.providers.agents import reading
 from bridge.providers.agents.contract import ChatState, Item, RemoteChat, Speaker
 from bridge.providers.agents.reading import HANGS_UP, content, identifier, is_for_the_phone, note_role
 
@@ -33,13 +34,20 @@ def chat(payload: dict[str, Any]) -> RemoteChat | None:
     if chat_id is None:
         return None
     messages = payload.get("messages")
-    ongoing = payload.get("status") == "ongoing" and not payload.get("endedAt")
     return RemoteChat(
         id=chat_id,
-        state=ChatState.ONGOING if ongoing else ChatState.ENDED,
+        state=state(payload) or ChatState.WITH_HUMAN,
         items=items(messages) if isinstance(messages, list) else None,
         started_at=_moment(payload.get("startedAt")),
     )
+
+
+def state(payload: Mapping[str, Any]) -> ChatState | None:
+    """Read the state, in the spelling of the API or in that of an event. A chat with an end has ended."""
+    if payload.get("endedAt") or payload.get("end_timestamp"):
+        return ChatState.ENDED
+    status = payload.get("status", payload.get("chat_status"))
+    return reading.state(status, payload.get("isEscalated", payload.get("is_escalated")))
 
 
 def items(messages: Sequence[Any]) -> tuple[Item, ...]:
@@ -54,10 +62,17 @@ def items(messages: Sequence[Any]) -> tuple[Item, ...]:
 def _item(entry: dict[str, Any]) -> Item:
     words = content(entry.get("content"))
     calls = list(_tool_calls(entry))
-    hangs_up = HANGS_UP in calls
-    speaker = _speaker(entry.get("role"), words)
+    hangs_up = any(kind == HANGS_UP for kind, _ in calls)
+    message = next((found for call in calls if (found := reading.handoff(*call)) is not None), None)
     shown = "" if entry.get("role") == TOOL_CALL else words  # the arguments are private
-    return Item(speaker, shown, ends_chat=hangs_up, pending=bool(calls) and not hangs_up)
+    return Item(
+        _speaker(entry.get("role"), words),
+        shown,
+        ends_chat=hangs_up,
+        pending=bool(calls) and not hangs_up and message is None,
+        escalates=message is not None,
+        handoff=message or "",
+    )
 
 
 def _speaker(role: object, words: str) -> Speaker:
@@ -70,10 +85,10 @@ def _speaker(role: object, words: str) -> Speaker:
     return SPEAKERS[role]
 
 
-def _tool_calls(entry: dict[str, Any]) -> Iterator[str]:
-    """Yield the kind, else the name, of each tool that the item calls. A person's item calls none.
+def _tool_calls(entry: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield the kind, else the name, and the arguments of each tool that the item calls. A person's item calls none.
 
-    The form of a call is not documented: it may have its name in an object ``function``.
+    The form of a call is not documented: it may have both in an object ``function``.
     """
     if entry.get("role") == "user":
         return
@@ -81,9 +96,13 @@ def _tool_calls(entry: dict[str, Any]) -> Iterator[str]:
     calls = [call for call in listed if isinstance(call, dict)] if isinstance(listed, list) else []
     for call in [entry, *calls] if entry.get("role") == TOOL_CALL else calls:
         function = call.get("function")
-        inner = function.get("name") if isinstance(function, dict) else None
+        inner = function if isinstance(function, dict) else {}
         kind = call.get("type") if call.get("type") != "function" else None
-        yield next((name for name in (kind, inner, call.get("name")) if isinstance(name, str) and name), "a tool")
+        names = (kind, inner.get("name"), call.get("name"))
+        yield (
+            next((name for name in names if isinstance(name, str) and name), "a tool"),
+            inner.get("arguments", call.get("arguments")),
+        )
 
 
 def _moment(text: object) -> datetime | None:
