@@ -49,7 +49,7 @@ bench/peer/node_modules: bench/peer/package.json
 
 SECOND := .second-opinion
 
-second-opinion: $(VENV)/installed-dev $(SECOND)/installed  ## the bridge against a Twilio that others wrote; needs node and npm
+second-opinion: $(VENV)/installed-dev $(SECOND)/installed  ## the bridge against what others wrote about its vendors; needs node and npm
 	BRIDGE_TEST_SECOND_OPINION=$(SECOND) $(BIN)/pytest tests/second_opinion
 
 requirements: $(VENV)/installed-dev  ## pin the newest versions that pyproject.toml allows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -424,6 +425,68 @@ def test_a_workspace_that_is_no_number_is_told_beside_all_other_faults(text: str
         "UPONAI_API_KEY is not set; set it (a token, from the profile settings at app.uponai.com)",
         f"UPONAI_WORKSPACE_ID {words} (the number of the workspace)",
     ]
+
+
+AT_ENTRY = "AGENT_ROUTES at its entry {}: {}"
+UNKNOWN = "provider is not one of the choices; write 'retell' or 'uponai'"
+
+
+def test_a_route_to_an_unknown_provider_is_told_beside_all_other_faults() -> None:
+    routes = {
+        "+15550003333": {"provider": "eliza", "agent_id": "agent_x"},
+        "+15550004444": {"provider": "uponai", "agent_id": "agent_x", "agent_version": "3"},
+        "+15550005555": {"provider": "retell"},
+    }
+    told = faults_of(ENOUGH | {"AGENT_ROUTES": json.dumps(routes), "RETELL_API_KEY": "", "STALE_AFTER": "soon"})
+    assert told == [
+        AT_ENTRY.format("1 (+1555…33)", UNKNOWN),
+        AT_ENTRY.format("2 (+1555…44)", "agent_version can't be chosen at uponai; remove it"),
+        AT_ENTRY.format("3 (+1555…55)", "agent_id is not set; set it"),
+        "RETELL_API_KEY is not set; set it (the key with the webhook badge in the dashboard)",
+        f"STALE_AFTER {NO_DURATION}",
+    ]
+
+
+def test_the_faults_of_both_providers_are_told_at_once() -> None:
+    """UponAI answers at one number, and both accounts are wrong."""
+    wrong = {
+        "AGENT_ROUTES": TO_UPONAI,
+        "UPONAI_WORKSPACE_ID": "mine",
+        "UPONAI_BASE_URL": "upon-ai.com",
+        "PUBLIC_URL": "",
+    }
+    assert faults_of(NO_AGENT | wrong) == [
+        "PUBLIC_URL is not set; set it (the address that Twilio calls, such as https://x.example)",
+        "RETELL_API_KEY is not set; set it (the key with the webhook badge in the dashboard)",
+        "RETELL_AGENT_ID is not set; set it (a chat agent, not a voice agent)",
+        NO_KEY_THERE,
+        "UPONAI_WORKSPACE_ID is not a whole number; write digits (the number of the workspace)",
+        f"UPONAI_BASE_URL {NO_ADDRESS}",
+    ]
+
+
+def test_a_workspace_that_is_no_number_is_a_fault_even_where_nobody_asks_there() -> None:
+    [fault] = faults_of(ENOUGH | {"UPONAI_WORKSPACE_ID": "mine"})
+    assert fault == "UPONAI_WORKSPACE_ID is not a whole number; write digits (the number of the workspace)"
+
+
+def test_a_start_with_such_faults_tells_them_all_and_starts_nothing(tmp_path: Path) -> None:
+    environ = ENOUGH | {"AGENT_ROUTES": TO_UPONAI, "UPONAI_WORKSPACE_ID": "mine", "STALE_AFTER": "soon"}
+    path = str(Path(sys.executable).parent)
+    started = subprocess.run(
+        [sys.executable, "-m", "bridge", "up"],
+        cwd=tmp_path,
+        env={**environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 2
+    assert started.stderr.splitlines() == [
+        NO_KEY_THERE,
+        "UPONAI_WORKSPACE_ID is not a whole number; write digits (the number of the workspace)",
+        f"STALE_AFTER {NO_DURATION}",
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_the_provider_itself_is_wrong_no_other_setting_is_asked_for() -> None:

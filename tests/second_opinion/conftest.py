@@ -1,10 +1,11 @@
-"""What the second opinion stands on: a Twilio that others wrote, and what Twilio itself writes about its API.
+"""What the second opinion stands on: a Twilio that others wrote, and what the vendors write about their APIs.
 
 - ``emulate`` plays Twilio: it keeps texts, and signs the webhooks and callbacks that it sends.
-- Prism holds every request, and every answer where it stands in the middle, against Twilio's OpenAPI document.
+- Prism holds every request, and every answer where it stands in the middle, against an OpenAPI document: Twilio's own,
+  or those of Retell and UponAI beside this file.
 
 The job is optional. ``make second-opinion`` installs both beside the checkout, and says by
-``BRIDGE_TEST_SECOND_OPINION`` where; without that, all of this is skipped.
+``BRIDGE_TEST_SECOND_OPINION`` where; without that, all of this but ``test_documents`` is skipped.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,7 +48,7 @@ ON_LOOPBACK = "data:text/javascript," + quote(
 def tools() -> Path:
     """Where the tools are installed."""
     if not TOOLS:
-        pytest.skip("a second opinion on Twilio is optional; make second-opinion asks for it")
+        pytest.skip("a second opinion on the vendors is optional; make second-opinion asks for it")
     return Path(TOOLS).resolve()
 
 
@@ -135,16 +137,20 @@ def emulated(tools: Path, processes: Processes, tmp_path: Path, doorstep: Relay)
 
 
 class Prism:
-    """Twilio's OpenAPI document, and the program that holds traffic against it."""
+    """An OpenAPI document, and the program that holds traffic against it."""
 
     def __init__(self, tools: Path, document: Path, processes: Processes) -> None:
-        self.document: dict[str, Any] = json.loads(document.read_text())
         self._program = str(tools / "node_modules/@stoplight/prism-cli/dist/index.js")
         self._file = str(document)
         self._processes = processes
 
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(Path(self._file).read_text())
+        return document
+
     def mock(self) -> str:
-        """The address of a Twilio that has nothing but the examples of the document."""
+        """The address of a server that has nothing but the examples of the document."""
         return self._start("mock")
 
     def before(self, upstream: str) -> str:
@@ -164,3 +170,9 @@ def prism(tools: Path, processes: Processes) -> Prism:
     document = tools / DOCUMENT
     assert hashlib.sha256(document.read_bytes()).hexdigest() == DOCUMENT_SHA256, "not the document that was looked at"
     return Prism(tools, document, processes)
+
+
+@pytest.fixture(scope="session")
+def prism_on(tools: Path, processes: Processes) -> Callable[[Path], Prism]:
+    """Prism on a document of ours."""
+    return lambda path: Prism(tools, path, processes)

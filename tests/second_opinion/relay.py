@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,11 +31,15 @@ class Passed:
 
 
 class Relay:
-    """``copies`` is how often a request is handed on; the last answer is given back."""
+    """``copies`` is how often a request is handed on; the last answer is given back.
+
+    ``more`` has the headers that are added to a request for this path.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.copies = 1
+        self.more: Callable[[str], dict[str, str]] = lambda path: {}
         self.passed: list[Passed] = []
         self._server = _Server(self)
 
@@ -56,6 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in STAYS}
+        headers |= self.server.relay.more(self.path)
         try:
             for _ in range(self.server.relay.copies):
                 status, heads, answer = self._hand_on(body, headers)
@@ -69,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_PATCH = do_GET  # noqa: N815
 
     def _hand_on(self, body: bytes, headers: dict[str, str]) -> tuple[int, list[tuple[str, str]], bytes]:
         where = urlsplit(self.server.relay.target)

@@ -39,10 +39,16 @@ PATHS = {(name, "format") for name in ("uri", "first_page_uri", "next_page_uri",
 pytestmark = pytest.mark.timeout(120)
 
 
+def last_page(path: str) -> dict[str, str]:
+    """Let the page after the first one be empty: the document's example of a page leads to itself."""
+    return {"Prefer": "example=readEmptySentdateLess"} if "PageToken" in path else {}
+
+
 @pytest.fixture(scope="module")
 def mock(prism: Prism) -> Iterator[Relay]:
     """The document as a server."""
     with relay(prism.mock()) as between:
+        between.more = last_page
         yield between
 
 
@@ -133,13 +139,20 @@ def test_the_example_of_a_list_is_understood(mock: Relay) -> None:
     assert found.created_at == datetime(2019, 5, 24, 17, 44, 46, tzinfo=UTC)
 
 
-def test_a_list_whose_next_page_is_always_the_same_comes_to_an_end(mock: Relay) -> None:
-    with carrier_to(mock) as carrier, pytest.raises(OutcomeUnknown):
+def test_a_list_whose_next_page_is_always_the_same_comes_to_an_end(
+    mock: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what came, all is taken that can be had. What was sent must not be judged by such a list."""
+    monkeypatch.setattr(mock, "more", lambda path: {})
+    with carrier_to(mock) as carrier:
         list(carrier.received_by(NUMBER, LONG_AGO))
-    first, second = mock.passed
-    assert [first.status, second.status] == [200, 200]
+        first, *others = mock.passed
+        with pytest.raises(OutcomeUnknown):
+            carrier.sent_to(ANN, NUMBER, LONG_AGO)
+    assert {asked.status for asked in mock.passed} == {200}
     assert "PageToken" not in first.query
-    assert second.query["PageToken"] == ["PAMMc26223853f8c46b4ab7dfaa6abba0a26"]
+    assert {tuple(asked.query["PageToken"]) for asked in others} == {("PAMMc26223853f8c46b4ab7dfaa6abba0a26",)}
+    assert len(others) <= 3
 
 
 # -- what our simulator answers ------------------------------------------------------------------------------------

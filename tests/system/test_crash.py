@@ -136,49 +136,53 @@ def test_the_boundaries_are_where_they_should_be(hasty_engine: Engine) -> None:
         assert f"after {name}" in fate.passed
 
 
-def test_no_single_death_loses_or_doubles_anything(hasty_engine: Engine) -> None:
+PROVIDERS: dict[str, Mapping[str, Any]] = {"retell": {}, "uponai": UPONAI}
+"""The settings with which each of them answers. Chats at UponAI have no message ids."""
+
+at_each = pytest.mark.parametrize("provider", PROVIDERS)
+
+
+@at_each
+def test_no_single_death_loses_or_doubles_anything(hasty_engine: Engine, provider: str) -> None:
     whole = Fate()
-    act(hasty_engine, whole)
+    act(hasty_engine, whole, **PROVIDERS[provider])
     for n in range(1, len(whole.passed) + 1):
-        judge(act(hasty_engine, Fate(n)))
+        judge(act(hasty_engine, Fate(n), **PROVIDERS[provider]))
 
 
+@at_each
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_no_death_beside_a_fault_loses_or_doubles_anything(
-    hasty_engine: Engine, fault: Callable[[Scene], None]
+    hasty_engine: Engine, fault: Callable[[Scene], None], provider: str
 ) -> None:
     whole = Fate()
-    judge(act(hasty_engine, whole, fault))
+    judge(act(hasty_engine, whole, fault, **PROVIDERS[provider]))
     for n in before(whole):
-        judge(act(hasty_engine, Fate(n), fault))
-
-
-@pytest.mark.parametrize("fault", [lost_answer, lost_question], ids=lambda fault: fault.__name__)
-def test_without_message_ids_no_death_beside_a_fault_loses_or_doubles_anything(
-    hasty_engine: Engine, fault: Callable[[Scene], None]
-) -> None:
-    whole = Fate()
-    judge(act(hasty_engine, whole, fault, **UPONAI))
-    for n in before(whole):
-        scene = act(hasty_engine, Fate(n), fault, **UPONAI)
+        scene = act(hasty_engine, Fate(n), fault, **PROVIDERS[provider])
         judge(scene)
-        assert {row.provider for row in scene.rows(Chat)} == {"uponai"}
+        assert {row.provider for row in scene.rows(Chat)} == {provider}
 
 
-def test_no_two_deaths_lose_or_double_anything(hasty_engine: Engine) -> None:
+@at_each
+def test_no_two_deaths_lose_or_double_anything(hasty_engine: Engine, provider: str) -> None:
     """The second one may strike in what follows the first: the look, the second try."""
+    settings = PROVIDERS[provider]
     whole = Fate()
-    act(hasty_engine, whole, later="")
+    act(hasty_engine, whole, later="", **settings)
     for first in range(1, len(whole.passed) + 1):
         once = Fate(first)
-        act(hasty_engine, once, later="")
+        act(hasty_engine, once, later="", **settings)
         for second in before(once):
             if second > first:
-                judge(act(hasty_engine, Fate(first, second), later=""), "ab")
+                judge(act(hasty_engine, Fate(first, second), later="", **settings), "ab")
 
 
 def agent_circuit_open(scene: Scene) -> None:
-    scene.agent.fail("create_chat", AccountRefused("no key", provider="retell", status=401), times=2)
+    scene.agent.fail("create_chat", account_refused(scene), times=2)
+
+
+def account_refused(scene: Scene) -> AccountRefused:
+    return AccountRefused("no key", provider=scene.agent.provider, status=401)
 
 
 WITHIN = 8
@@ -188,21 +192,29 @@ what a single death meets too.
 """
 
 
+AT_THE_AGENT = [lost_answer, lost_question, agent_circuit_open]
+AT_THE_CARRIER = [lost_receipt, lost_text]
+"""They are the same whoever the agent's provider is."""
+
+
 @pytest.mark.parametrize(
-    "fault", [lost_answer, lost_question, lost_receipt, lost_text, agent_circuit_open], ids=lambda fault: fault.__name__
+    ("fault", "provider"),
+    [*((fault, "retell") for fault in AT_THE_AGENT + AT_THE_CARRIER), *((fault, "uponai") for fault in AT_THE_AGENT)],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_no_two_deaths_beside_a_fault_lose_or_double_anything(
-    hasty_engine: Engine, fault: Callable[[Scene], None]
+    hasty_engine: Engine, fault: Callable[[Scene], None], provider: str
 ) -> None:
     """One text and one answer."""
+    settings = PROVIDERS[provider]
     whole = Fate()
-    judge(one_text(hasty_engine, whole, fault), "a")
+    judge(one_text(hasty_engine, whole, fault, **settings), "a")
     for first in before(whole):
         once = Fate(first)
-        judge(one_text(hasty_engine, once, fault), "a")
+        judge(one_text(hasty_engine, once, fault, **settings), "a")
         for second in before(once):
             if first < second <= first + WITHIN:
-                judge(one_text(hasty_engine, Fate(first, second), fault), "a")
+                judge(one_text(hasty_engine, Fate(first, second), fault, **settings), "a")
 
 
 def before(fate: Fate) -> list[int]:
@@ -212,8 +224,8 @@ def before(fate: Fate) -> list[int]:
     return [n for n, name in enumerate(fate.passed, start=1) if name.startswith("before")]
 
 
-def one_text(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) -> MortalScene:
-    scene = empty_scene(hasty_engine, fate, line_by_line)
+def one_text(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None], **settings: Any) -> MortalScene:
+    scene = empty_scene(hasty_engine, fate, line_by_line, **settings)
     prepare(scene)
     scene.text("a")
     scene.work_until_idle(at_most=600)
@@ -237,7 +249,6 @@ class Play:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-AGENT_REFUSES = AccountRefused("no key", provider="retell", status=401)
 FALLBACK = fake_settings().fallback_reply
 MEDIA_REPLY = fake_settings().media_reply
 TWO_PHONES = {ANN: "a", BOB: "b"}
@@ -252,13 +263,13 @@ def two_phones(scene: MortalScene) -> None:
 def agent_refuses_in_a_chat(scene: MortalScene) -> None:
     scene.text("a")
     scene.work_until_idle(at_most=600)
-    scene.agent.fail("complete", AGENT_REFUSES, times=2)
+    scene.agent.fail("complete", account_refused(scene), times=2)
     scene.text("b")
     scene.work_until_idle(at_most=600)
 
 
 def agent_is_not_reached(scene: MortalScene) -> None:
-    scene.agent.fail("create_chat", NotReached("refused", provider="retell"), times=3)
+    scene.agent.fail("create_chat", NotReached("refused", provider=scene.agent.provider), times=3)
     two_phones(scene)
 
 
@@ -294,7 +305,7 @@ def sender_that_fails_later(scene: MortalScene) -> None:
 def agent_that_is_silent_for_too_long(scene: MortalScene) -> None:
     """It receives the text, its answer is lost, and the chat is not used any more."""
     lost_answer(scene)
-    scene.agent.fail("get_chat", OutcomeUnknown("cut", provider="retell"), times=1000)
+    scene.agent.fail("get_chat", OutcomeUnknown("cut", provider=scene.agent.provider), times=1000)
     scene.text("a")
     scene.work_until_idle(at_most=600)
     scene.agent.recover()
@@ -437,7 +448,7 @@ def writer_who_pauses(scene: MortalScene) -> None:
 
 
 def refused_turn(scene: MortalScene) -> None:
-    scene.agent.fail("complete", Refused("no", provider="retell", status=400), times=3)
+    scene.agent.fail("complete", Refused("no", provider=scene.agent.provider, status=400), times=3)
     scene.text("a")
     scene.work_until_idle(at_most=600)
     scene.agent.recover()
@@ -483,7 +494,7 @@ def beside_somebody_who_is_served(scene: MortalScene) -> None:
 def chat_that_refuses(scene: MortalScene) -> None:
     scene.text("a")
     scene.work_until_idle(at_most=600)
-    scene.agent.fail("complete", Refused("no", provider="retell", status=400))
+    scene.agent.fail("complete", Refused("no", provider=scene.agent.provider, status=400))
     scene.text("b")
     scene.work_until_idle(at_most=600)
 
@@ -732,21 +743,40 @@ def test_no_death_in_a_play_loses_or_doubles_anything(hasty_engine: Engine, play
         perform(hasty_engine, Fate(n), play)
 
 
-@pytest.mark.parametrize(
-    "play",
-    [
-        Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE, settings=UPONAI),
-        Play(chat_reported_ended_while_a_turn_is_open(lost_answer), {ANN: "ab"}, settings=UPONAI | SENT_ON),
-    ],
-    ids=lambda play: play.acts.__name__,
-)
-def test_without_message_ids_no_death_in_a_chat_that_was_closed_loses_or_doubles_anything(
-    hasty_engine: Engine, play: Play
-) -> None:
+AT_UPONAI = [
+    Play(agent_refuses_in_a_chat, {ANN: "ab"}),
+    Play(agent_is_not_reached, TWO_PHONES),
+    Play(
+        agent_that_is_silent_for_too_long,
+        {ANN: "b"},
+        perhaps="a",
+        got=[FALLBACK, "re: b"],
+        chats=ONE_MORE,
+        settings={"answer_within": "60s"},
+    ),
+    Play(chat_closed_silently, {ANN: "ab"}, chats=ONE_MORE),
+    Play(chat_closed_silently_and_lost_answer, {ANN: "ab"}, chats=ONE_MORE),
+    Play(stale_chat, {ANN: "ab"}, chats=ONE_MORE),
+    Play(chat_ended_by_an_operator, {ANN: "ab"}, chats=ONE_MORE),
+    Play(refused_turn, {ANN: "b"}, got=[FALLBACK, "re: b"]),
+    Play(chat_that_refuses, {ANN: "ab"}),
+    Play(chat_reported_ended_between_turns, {ANN: "ab"}, chats=ONE_MORE),
+    Play(chat_reported_ended_inside_the_answer, {ANN: "ab"}, settings=SENT_ON),
+    Play(chat_reported_ended_while_a_turn_is_open(lost_answer), {ANN: "ab"}, settings=SENT_ON),
+    Play(chat_reported_ended_while_a_turn_is_open(lost_question), {ANN: "ab"}, settings=SENT_ON),
+    # Without message ids the last words may be an answer that was sent already, so they are not sent.
+    Play(last_words, {ANN: "ab"}, got=["re: a", "re: b"], chats=ONE_MORE, settings=SENT_ON),
+]
+"""The plays in which the agent's provider plays a part. The poisoned ones take longest, and see no ids."""
+
+
+@pytest.mark.parametrize("play", AT_UPONAI, ids=lambda play: play.acts.__name__)
+def test_without_message_ids_no_death_in_a_play_loses_or_doubles_anything(hasty_engine: Engine, play: Play) -> None:
+    at_uponai = replace(play, settings=UPONAI | play.settings)
     whole = Fate()
-    perform(hasty_engine, whole, play)
+    perform(hasty_engine, whole, at_uponai)
     for n in before(whole):
-        perform(hasty_engine, Fate(n), play)
+        perform(hasty_engine, Fate(n), at_uponai)
 
 
 def perform(hasty_engine: Engine, fate: Fate, play: Play) -> None:

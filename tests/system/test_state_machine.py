@@ -233,7 +233,7 @@ class Bridge(RuleBasedStateMachine):
         return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone]})]
 
 
-@pytest.mark.parametrize(("provider", "examples"), [({}, 60), (UPONAI, 25)], ids=["retell", "without message ids"])
+@pytest.mark.parametrize(("provider", "examples"), [({}, 60), (UPONAI, 60)], ids=["retell", "without message ids"])
 def test_whatever_happens_in_whatever_order_nothing_is_lost_or_doubled(
     hasty_engine: Engine, provider: Mapping[str, Any], examples: int
 ) -> None:

@@ -77,7 +77,8 @@ def perform(engine: Engine, fate: Fate, fault: Callable[[FakeAgent], None], at: 
     return scene, calm
 
 
-@pytest.mark.parametrize(("fault", "at"), [(answer_is_lost, "uponai"), (account_is_refused, "retell")])
+@pytest.mark.parametrize("fault", [answer_is_lost, account_is_refused], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("at", ["retell", "uponai"])
 def test_no_death_beside_a_fault_of_one_loses_doubles_or_mixes_anything(
     hasty_engine: Engine, fault: Callable[[FakeAgent], None], at: str
 ) -> None:

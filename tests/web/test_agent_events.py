@@ -31,6 +31,7 @@ from bridge.web.auth import AGENT, declared
 from testkit.waiting import until
 from tests.databases import database as database_on
 from tests.fakes import SETTINGS, UPONAI, FakeAgent, fake_settings
+from tests.providers.test_agent_webhooks import GOLDEN, STAMP, THEN
 from tests.scene import ANN, BOB, Scene
 
 KEY = "key_of_the_agent"
@@ -115,6 +116,28 @@ def test_an_event_that_is_forged_stale_or_not_signed_is_refused_and_changes_noth
     assert state(scene) == before
     assert caplog.text.count(f"{path} refused with 403") == len(answers)
     assert "hello" not in caplog.text
+
+
+@pytest.mark.parametrize(("key", "body", "digest"), GOLDEN, ids=["1", "2"])
+@pytest.mark.parametrize(
+    ("path", "name"), [("/retell/events", "retell_api_key"), ("/uponai/events", "uponai_webhook_key")]
+)
+def test_what_the_vendor_s_own_library_has_signed_is_taken_and_every_other_byte_refused(
+    sessions: Sessions, path: str, name: str, key: str, body: bytes, digest: str
+) -> None:
+    scene = Scene(sessions, **{name: key})
+    scene.clock.tick((THEN - scene.clock()).total_seconds())
+    web = build_web(scene.rt).test_client()
+
+    def status(body: bytes, signature: str) -> int:
+        return web.post(path, data=body, headers={"X-Retell-Signature": signature}).status_code
+
+    good = f"v={STAMP},d={digest}"
+    assert status(body, good) == 204
+    assert status(body + b" ", good) == 403
+    assert status(body, good.replace(f"{STAMP}", f"{STAMP + 1}")) == 403
+    scene.clock.tick(300.001)
+    assert status(body, good) == 403
 
 
 def test_the_key_of_one_provider_signs_nothing_of_the_other(scene: Scene, web: FlaskClient) -> None:
