@@ -262,6 +262,8 @@ class Turn(Base):
     asked_at: Mapped[datetime | None]
     """When the agent was last asked; NULL: never."""
     response_received: Mapped[bool] = mapped_column(server_default=false())
+    chat_requested_at: Mapped[datetime | None]
+    """When a new chat was last requested for it, if the provider may have opened one that is not stored; else NULL."""
     """The provider has answered the last request with an error: nothing of it is on its way any more."""
     items_at_last_check: Mapped[int | None] = mapped_column(Integer)
     """How many items the chat had at the last check: an answer is complete once it has stopped growing."""

@@ -131,7 +131,7 @@ class Agent:
             self._chats[chat.id] = chat
             if self._settings.greeting:
                 self._add(chat, "agent", self._settings.greeting)
-        self._ledger.write(ChatOpened(at=now, chat=chat.id, phone=phone))
+        self._ledger.write(ChatOpened(at=now, chat=chat.id, phone=phone, turn=_turn(metadata)))
         if self._settings.greeting:
             self._ledger.write(Greeted(at=now, chat=chat.id, phone=phone, content=self._settings.greeting))
         self.on_event("chat_started", chat)
@@ -253,6 +253,10 @@ class Agent:
     def _named(self, item: Item) -> Item:
         created = _ms(self._settings.clock())
         return {"message_id": "message_" + uuid.uuid4().hex[:24], "created_timestamp": created, **item}
+
+
+def _turn(metadata: Any) -> str:
+    return str(metadata.get("turn_id", "")) if isinstance(metadata, Mapping) else ""
 
 
 def _phone(variables: Mapping[str, str], metadata: Any) -> str:

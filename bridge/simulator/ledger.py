@@ -171,9 +171,13 @@ class Callback(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOpened(Event):
+    """A chat was opened. The agent's pre-session tools run each time."""
+
     kind: ClassVar[str] = "chat_opened"
     chat: str
     phone: str
+    turn: str = ""
+    """The turn for which the bridge has opened it, by the metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)

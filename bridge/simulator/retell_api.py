@@ -27,6 +27,10 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+_OPS = {"enum": {"in"}, "number": {*_COMPARE}, "string": {"eq", "ne"}, "range": {"bt"}}
+"""The types of filters, and what each can compare. Filters for parts of a text are not simulated."""
+
+
 class RetellApi(ChatApi):
     """The routes below the agent's base address."""
 
@@ -84,6 +88,10 @@ class RetellApi(ChatApi):
         self.agent.update(chat, changes)
         return answer(self.agent.show(chat), 200)
 
+    def _listed(self, chat: Chat) -> dict[str, Any]:
+        shown = self.agent.show(chat, transcript=False)
+        return shown if self.settings.lists_metadata else {k: v for k, v in shown.items() if k != "metadata"}
+
     def _list(self) -> Response:
         given = body()
         criteria = given.get("filter_criteria") or {}
@@ -94,7 +102,7 @@ class RetellApi(ChatApi):
         page = found[start : start + min(int(given.get("limit", 50)), _MOST_CHATS)]
         more = start + len(page) < len(found)
         shown: dict[str, Any] = {
-            "items": [self.agent.show(chat, transcript=False) for chat in page],
+            "items": [self._listed(chat) for chat in page],
             "has_more": more,
         }
         if more:
@@ -125,13 +133,14 @@ def _matches(chat: Chat, criteria: dict[str, Any]) -> bool:
 
 
 def _passes(wanted: dict[str, Any] | None, value: Any) -> bool:
+    """Return whether the value passes a filter. Each filter has its type, as the SDK declares it."""
     if not wanted:
         return True
+    if wanted["op"] not in _OPS.get(wanted.get("type", ""), ()):
+        raise Refusal(400, f"a filter of type {wanted.get('type')} has no op {wanted['op']}")
     if wanted["op"] == "in":
         return value in wanted["value"]
     if wanted["op"] == "bt":
         low, high = wanted["value"]
         return bool(low <= value <= high)
-    if wanted["op"] not in _COMPARE:
-        raise Refusal(400, f"unknown op {wanted['op']}")
     return _COMPARE[wanted["op"]](value, wanted["value"])

@@ -113,6 +113,7 @@ def _turns() -> None:
         sa.Column("asked_at", MOMENT),
         sa.Column("response_received", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("items_at_last_check", sa.Integer()),
+        sa.Column("chat_requested_at", MOMENT),
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("failed_at", MOMENT),
         sa.Column("settled_at", MOMENT),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
@@ -13,12 +15,20 @@ from bridge.providers.agents.registry import AGENTS
 from bridge.providers.agents.retell.client import Retell
 from bridge.providers.agents.transcript import NOT_RECEIVED, advance, bookmark, find_turn
 from bridge.providers.agents.uponai.client import UponAI
-from bridge.providers.errors import AccountRefused, ChatEnded, NotReached, OutcomeUnknown, RateLimited, RemoteError
+from bridge.providers.errors import (
+    AccountRefused,
+    ChatEnded,
+    NotReached,
+    OutcomeUnknown,
+    RateLimited,
+    RemoteError,
+)
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from tests.fakes import UPONAI, FakeAgent, fake_settings
 from tests.vendor import closed_port
 
 ABOUT = NewChat(1, "+15551230001", "+15550001111")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 BYE = "bye"
 GREETING = "Welcome!"
 
@@ -66,6 +76,7 @@ SIMULATED = {
     "get_chat": "get",
     "end_chat": "end",
     "list_chats": "list",
+    "find_chats": "list",
 }
 
 
@@ -162,6 +173,7 @@ CALLS: dict[str, Callable[[Agent, str], object]] = {
     "get_chat": lambda agent, chat_id: agent.get_chat(chat_id),
     "end_chat": lambda agent, chat_id: agent.end_chat(chat_id),
     "list_chats": lambda agent, chat_id: agent.list_chats(),
+    "find_chats": lambda agent, chat_id: agent.find_chats(ABOUT, LONG_AGO),
 }
 
 
@@ -326,6 +338,44 @@ def test_the_ongoing_chats_can_be_listed_alone(stage: Stage) -> None:
     page = stage.agent.list_chats(ongoing_only=True)
     assert [chat.id for chat in page.chats] == [ids[2], ids[0]]
     assert {chat.state for chat in page.chats} == {ChatState.ONGOING}
+
+
+def found(agent: Agent, about: NewChat, since: datetime = LONG_AGO) -> list[str]:
+    return [chat.id for chat in agent.find_chats(about, since)]
+
+
+def test_the_chat_of_a_turn_is_found_among_others(stage: Stage) -> None:
+    first, second = replace(ABOUT, turn_id=1), replace(ABOUT, turn_id=2)
+    other_phone = replace(first, user_number="+15551230002")
+    chats = [stage.agent.create_chat(about).id for about in (first, second, second, other_phone)]
+    assert found(stage.agent, first) == chats[:1]
+    assert sorted(found(stage.agent, second)) == sorted(chats[1:3])
+    assert found(stage.agent, replace(ABOUT, turn_id=3)) == []
+    assert {chat.items for chat in stage.agent.find_chats(second, LONG_AGO)} == {None}
+
+
+def test_a_chat_that_has_ended_or_began_before_is_not_found(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    assert chat.started_at
+    assert found(stage.agent, ABOUT, chat.started_at - timedelta(seconds=1)) == [chat.id]
+    assert found(stage.agent, ABOUT, chat.started_at + timedelta(seconds=1)) == []
+    stage.end(chat.id)
+    assert found(stage.agent, ABOUT) == []
+
+
+def test_a_chat_whose_creation_was_cut_is_found(stage: Stage) -> None:
+    stage.cut("create_chat", received=True)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.create_chat(ABOUT)
+    [chat_id] = found(stage.agent, ABOUT)
+    assert stage.agent.get_chat(chat_id).state is ChatState.ONGOING
+
+
+def test_a_creation_that_was_cut_before_it_arrived_is_not_found(stage: Stage) -> None:
+    stage.cut("create_chat", received=False)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.create_chat(ABOUT)
+    assert found(stage.agent, ABOUT) == []
 
 
 @pytest.mark.parametrize("provider", ["retell", "uponai"])

@@ -123,7 +123,12 @@ def lost_look(scene: Scene) -> None:
     scene.carrier.fail("sent_to", OutcomeUnknown("cut", provider="twilio"))
 
 
-FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_providers, chat_that_ends, lost_look]
+def lost_chat(scene: Scene) -> None:
+    """It is opened, and nobody learns of it."""
+    scene.agent.fail("create_chat", OutcomeUnknown("cut", provider=scene.agent.provider), received=True)
+
+
+FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_providers, chat_that_ends, lost_look, lost_chat]
 
 
 def test_the_boundaries_are_where_they_should_be(hasty_engine: Engine) -> None:
@@ -179,6 +184,26 @@ def agent_circuit_open(scene: Scene) -> None:
     scene.agent.fail("create_chat", AccountRefused("no key", provider="retell", status=401), times=2)
 
 
+@pytest.mark.parametrize("settings", [{}, UPONAI], ids=["retell", "uponai"])
+@pytest.mark.parametrize("lost", [False, True], ids=["no fault", "lost chat"])
+def test_no_death_opens_a_second_chat_for_a_turn(hasty_engine: Engine, lost: bool, settings: Mapping[str, Any]) -> None:
+    """The agent's pre-session tools run with each chat. Two deaths in a row are no exception."""
+    prepare = lost_chat if lost else nobody
+    whole = Fate()
+    judge_chats(one_text(hasty_engine, whole, prepare, **settings))
+    for first in range(1, len(whole.passed) + 1):
+        once = Fate(first)
+        judge_chats(one_text(hasty_engine, once, prepare, **settings))
+        for second in before(once):
+            if first < second <= first + WITHIN:
+                judge_chats(one_text(hasty_engine, Fate(first, second), prepare, **settings))
+
+
+def judge_chats(scene: Scene) -> None:
+    judge(scene, "a")
+    assert [chat.about.turn_id for chat in scene.agent.chats.values()] == [1]
+
+
 WITHIN = 8
 """Boundaries after the first death in which the second one may strike beside a fault: another process takes over and
 looks what became of things. All pairs would be some thousands of runs more; what comes later is the same look again, or
@@ -210,8 +235,8 @@ def before(fate: Fate) -> list[int]:
     return [n for n, name in enumerate(fate.passed, start=1) if name.startswith("before")]
 
 
-def one_text(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) -> MortalScene:
-    scene = empty_scene(hasty_engine, fate, line_by_line)
+def one_text(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None], **settings: Any) -> MortalScene:
+    scene = empty_scene(hasty_engine, fate, line_by_line, **settings)
     prepare(scene)
     scene.text("a")
     scene.work_until_idle(at_most=600)

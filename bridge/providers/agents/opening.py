@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bridge.providers.agents.contract import NewChat
 
 RESERVED = frozenset({"user_number", "agent_number"})
 """Retell sets these itself for calls. No provider's documentation says whether a chat may set them."""
+
+SEARCH_PAGE = 100
+LONGEST_SEARCH = 10
+"""Entries of a page, and pages, of the provider's list in which the chat of one turn is searched. Larger pages may be
+larger than an answer may be."""
 
 
 def metadata(about: NewChat) -> dict[str, str]:
@@ -15,7 +20,13 @@ def metadata(about: NewChat) -> dict[str, str]:
         "sms_user_number": about.user_number,
         "sms_agent_number": about.agent_number,
         "conversation_id": str(about.conversation_id),
+        "turn_id": str(about.turn_id),
     }
+
+
+def is_opened_for(about: NewChat, shown: object) -> bool:
+    """Return whether a chat with this metadata was opened for this turn."""
+    return isinstance(shown, Mapping) and all(shown.get(name) == value for name, value in metadata(about).items())
 
 
 def ever_fewer_variables(about: NewChat) -> Iterator[dict[str, str]]:

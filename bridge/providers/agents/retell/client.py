@@ -5,6 +5,7 @@
     get_chat      GET   /get-chat/{id}             200
     end_chat      PATCH /end-chat/{id}             204
     list_chats    POST  /v3/list-chats             200
+    find_chats    POST  /v3/list-chats             200
 
 ``bridge.providers.agents.retell.parse`` reads the JSON; ``bridge.providers.agents.retell.errors`` reads the refusals.
 """
@@ -13,12 +14,21 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from bridge.config import Route, Settings
 from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat, RemoteChat
-from bridge.providers.agents.opening import ever_fewer_variables, metadata, private
+from bridge.providers.agents.opening import (
+    LONGEST_SEARCH,
+    SEARCH_PAGE,
+    ever_fewer_variables,
+    is_opened_for,
+    metadata,
+    private,
+)
 from bridge.providers.agents.retell import parse
 from bridge.providers.agents.retell.errors import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
 from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
@@ -32,7 +42,15 @@ QUICK_TIMEOUT = 15.0
 
 LARGEST_PAGE = 1000
 
+MOST_CANDIDATES = 5
+"""Chats that are read one by one if the list does not show the metadata. No document says that it does."""
+
+Page = tuple[list[dict[str, Any]], str | None]
+"""The entries of a page of the list, and the key of the next page."""
+
 VARIABLES_REFUSED = frozenset({400, 422})
+
+ONGOING = {"type": "enum", "op": "in", "value": ["ongoing"]}
 
 
 class Retell:
@@ -112,15 +130,30 @@ class Retell:
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
         body = {
-            "filter_criteria": self._filters(ongoing_only),
+            "filter_criteria": _filters(self._route) | ({"chat_status": ONGOING} if ongoing_only else {}),
             "sort_order": "descending",
             "limit": max(1, min(limit, LARGEST_PAGE)),
         }
-        page = {"pagination_key": after} if after else {}
-        answer = self._api.call("POST", "/v3/list-chats", json=body | page, deadline=self._quick())
-        if not answer.ok:
-            raise refusal(answer, [self._key])
-        return _page(answer)
+        entries, key = self._page(body, after, self._quick())
+        chats = [parse.chat(entry) for entry in entries]
+        return ChatPage(tuple(chat for chat in chats if chat), next=key)
+
+    def find_chats(self, about: NewChat, since: datetime) -> tuple[RemoteChat, ...]:
+        """Read the list from then on, oldest first: the chat is near its beginning, however late the search is."""
+        deadline = self._quick()
+        started = {"type": "number", "op": "ge", "value": int(since.timestamp() * 1000)}
+        filters = {**_filters(about.route or self._route), "chat_status": ONGOING, "start_timestamp": started}
+        body = {"filter_criteria": filters, "sort_order": "ascending", "limit": SEARCH_PAGE}
+        entries, key = self._page(body, None, deadline)
+        for _ in range(1, LONGEST_SEARCH):
+            if key is None:
+                break
+            more, key = self._page(body, key, deadline)
+            entries += more
+        if not any("metadata" in entry for entry in entries):
+            entries = [self._read(entry, deadline) for entry in entries[:MOST_CANDIDATES]]
+        found = [parse.chat(entry) for entry in entries if is_opened_for(about, entry.get("metadata"))]
+        return tuple(replace(chat, items=None) for chat in found if chat)
 
     def close(self) -> None:
         self._api.close()
@@ -130,17 +163,27 @@ class Retell:
     def _quick(self) -> float:
         return time.monotonic() + min(QUICK_TIMEOUT, self._timeout)
 
-    def _filters(self, ongoing_only: bool) -> dict[str, Any]:
-        filters: dict[str, Any] = {"agent": [{"agent_id": self._route.agent_id}]} if self._route else {}
-        if ongoing_only:
-            filters["chat_status"] = {"type": "enum", "op": "in", "value": ["ongoing"]}
-        return filters
+    def _page(self, body: dict[str, Any], after: str | None, deadline: float) -> Page:
+        """Return the entries of a page of the list, and the key of the next one."""
+        page = {"pagination_key": after} if after else {}
+        answer = self._api.call("POST", "/v3/list-chats", json=body | page, deadline=deadline)
+        if not answer.ok:
+            raise refusal(answer, [self._key])
+        return _entries(answer)
+
+    def _read(self, entry: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Return the whole chat of this entry."""
+        answer = self._get(str(entry.get("chat_id")), deadline)
+        return _payload(answer)
 
     def _find_chat(self, chat_id: str, deadline: float) -> RemoteChat:
+        return _chat(self._get(chat_id, deadline), chat_id=chat_id)
+
+    def _get(self, chat_id: str, deadline: float) -> Answer:
         answer = self._api.call("GET", _path("get-chat", chat_id), deadline=deadline)
         if not answer.ok:
             raise chat_refusal(answer, [self._key])
-        return _chat(answer, chat_id=chat_id)
+        return answer
 
     def _check_ended(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
         """Read the chat to tell an ended chat from another refusal.
@@ -177,14 +220,13 @@ def _chat(answer: Answer, **known: str) -> RemoteChat:
     return chat
 
 
-def _page(answer: Answer) -> ChatPage:
+def _entries(answer: Answer) -> Page:
     payload = _payload(answer)
     entries, key = payload.get("items"), payload.get("pagination_key")
     if not isinstance(entries, list):
         raise unreadable(answer)
-    chats = [parse.chat(entry) for entry in entries if isinstance(entry, dict)]
     more = bool(payload.get("has_more")) and isinstance(key, str) and key != ""
-    return ChatPage(tuple(chat for chat in chats if chat), next=key if more else None)
+    return [entry for entry in entries if isinstance(entry, dict)], key if more else None
 
 
 # -- questions -----------------------------------------------------------------------------------------------------
@@ -192,6 +234,10 @@ def _page(answer: Answer) -> ChatPage:
 
 def _path(verb: str, chat_id: str) -> str:
     return f"/{verb}/{quote(chat_id, safe='')}"
+
+
+def _filters(route: Route | None) -> dict[str, Any]:
+    return {"agent": [{"agent_id": route.agent_id}]} if route else {}
 
 
 def _new_chat(route: Route, about: NewChat, variables: dict[str, str]) -> dict[str, Any]:
