@@ -219,6 +219,8 @@ class FakeAgent:
         """Chats in which every text gets a 500."""
         self.listed_after = timedelta(0)
         """How long after its beginning a chat is found in the list."""
+        self.do_not_call: dict[str, bool] = {}
+        """What the contact of each number says."""
         self.chats: dict[str, FakeChat] = {}
         self.calls: list[tuple[str, str]] = []
         """Every call: its method, and the chat or the text."""
@@ -277,6 +279,12 @@ class FakeAgent:
                 listed = [c for c in self.chats.values() if since <= c.started_at <= self._now() - self.listed_after]
             ours = [c for c in listed if metadata(c.about) == metadata(about) and c.state is ChatState.ONGOING]
             return tuple(replace(self._seen(chat), items=None) for chat in ours)
+
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        with self._lock:
+            self.calls.append(("set_do_not_call", phone))
+            with self._script.call("set_do_not_call"):
+                self.do_not_call[phone] = wanted
 
     def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
         with self._lock:

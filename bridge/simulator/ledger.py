@@ -189,6 +189,23 @@ class ChatClosed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContactRead(Event):
+    """The contact of a number was read."""
+
+    kind: ClassVar[str] = "contact_read"
+    phone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactChanged(Event):
+    """A contact was told whether the person wants calls."""
+
+    kind: ClassVar[str] = "contact_changed"
+    phone: str
+    do_not_call: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaultStruck(Event):
     """A fault of the table was played."""
 
@@ -223,6 +240,8 @@ KINDS: dict[str, type[Event]] = {
         Callback,
         ChatOpened,
         ChatClosed,
+        ContactRead,
+        ContactChanged,
         FaultStruck,
         Poisoned,
         Wrong,

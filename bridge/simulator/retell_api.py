@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from flask import Blueprint, Response
 from bridge.simulator.agent import Agent, Chat
 from bridge.simulator.changes import Changes
 from bridge.simulator.chat_api import UNKNOWN_ASSET, ChatApi, Refusal, body, check_variables
+from bridge.simulator.contacts import CHANGEABLE, Contacts
 from bridge.simulator.faults import Faults
 from bridge.simulator.settings import SimulatorSettings
 from bridge.simulator.transport import Striker, answer
@@ -34,10 +36,13 @@ _OPS = {"enum": {"in"}, "number": {*_COMPARE}, "string": {"eq", "ne"}, "range": 
 class RetellApi(ChatApi):
     """The routes below the agent's base address."""
 
-    def __init__(self, settings: SimulatorSettings, agent: Agent, faults: Faults, changes: Changes) -> None:
+    def __init__(
+        self, settings: SimulatorSettings, agent: Agent, contacts: Contacts, faults: Faults, changes: Changes
+    ) -> None:
         super().__init__(settings, agent, faults, changes)
         self.key = settings.retell_api_key
         self.agent_id = settings.agent_id
+        self._contacts = contacts
 
     def blueprint(self) -> Blueprint:
         api = Blueprint("retell", __name__)
@@ -48,6 +53,9 @@ class RetellApi(ChatApi):
             ("/update-chat/<chat_id>", "PATCH", "update", self._update),
             ("/end-chat/<chat_id>", "PATCH", "end", self._end),
             ("/delete-chat/<chat_id>", "DELETE", "delete", self._delete),
+            ("/get-contact-by-phone/<phone>", "GET", "contact_get", self._get_contact),
+            ("/create-contact", "POST", "contact_create", self._create_contact),
+            ("/update-contact/<contact_id>", "PATCH", "contact_update", self._update_contact),
         ):
             api.add_url_rule(rule, call, self.guarded(call, self.plain(work)), methods=[method])
         completion = self.guarded("completion", self._complete)
@@ -88,6 +96,28 @@ class RetellApi(ChatApi):
         self.agent.update(chat, changes)
         return answer(self.agent.show(chat), 200)
 
+    def _get_contact(self, phone: str) -> Response:
+        contact = self._contacts.find(phone)
+        if contact is None:
+            raise Refusal(404, "contact not found")
+        return answer(contact, 200)
+
+    def _create_contact(self) -> Response:
+        given = body()
+        phone = given.pop("phone_number", None)
+        if not isinstance(phone, str) or not re.fullmatch(r"\+[1-9][0-9]{6,14}", phone):
+            raise Refusal(400, "phone_number must be in E.164 format")
+        contact = self._contacts.create(phone, _contact_fields(given))
+        if contact is None:
+            raise Refusal(400, "a contact with this phone number exists already")
+        return answer(contact, 201)
+
+    def _update_contact(self, contact_id: str) -> Response:
+        contact = self._contacts.update(contact_id, _contact_fields(body()))
+        if contact is None:
+            raise Refusal(404, "contact not found")
+        return answer(contact, 200)
+
     def _listed(self, chat: Chat) -> dict[str, Any]:
         shown = self.agent.show(chat, transcript=False)
         return shown if self.settings.lists_metadata else {k: v for k, v in shown.items() if k != "metadata"}
@@ -110,6 +140,14 @@ class RetellApi(ChatApi):
         if given.get("include_total"):
             shown["total"] = len(found)
         return answer(shown, 200)
+
+
+def _contact_fields(given: dict[str, Any]) -> dict[str, Any]:
+    if unknown := given.keys() - CHANGEABLE:
+        raise Refusal(400, f"unknown field {', '.join(sorted(unknown))}")
+    if not isinstance(given.get("do_not_call", False), bool):
+        raise Refusal(400, "do_not_call must be a boolean")
+    return given
 
 
 def _start(found: list[Chat], body: dict[str, Any]) -> int:

@@ -21,6 +21,7 @@ from bridge.providers.errors import (
     NotReached,
     OutcomeUnknown,
     RateLimited,
+    Refused,
     RemoteError,
 )
 from bridge.simulator import Simulator, SimulatorSettings, serve
@@ -50,6 +51,9 @@ class Stage(Protocol):
     def lock_out(self, method: str) -> None:
         """The next call is refused for the key's sake."""
 
+    def do_not_call(self, phone: str) -> bool | None:
+        """What the contact of this number says; ``None``: there is none."""
+
 
 class FakeStage:
     def __init__(self, greeting: str = "", *, item_ids: bool = True) -> None:
@@ -69,6 +73,9 @@ class FakeStage:
     def lock_out(self, method: str) -> None:
         self._agent.fail(method, AccountRefused("no such key", provider="retell", status=401))
 
+    def do_not_call(self, phone: str) -> bool | None:
+        return self._agent.do_not_call.get(phone)
+
 
 SIMULATED = {
     "create_chat": "create",
@@ -77,6 +84,7 @@ SIMULATED = {
     "end_chat": "end",
     "list_chats": "list",
     "find_chats": "list",
+    "set_do_not_call": "contact_create",
 }
 
 
@@ -121,6 +129,10 @@ class SimulatedStage:
     def lock_out(self, method: str) -> None:
         self._simulator.faults.next("agent_401", calls=[SIMULATED[method]])
 
+    def do_not_call(self, phone: str) -> bool | None:
+        contact = self._simulator.contacts.find(phone)
+        return None if contact is None else contact.get("do_not_call", False)
+
 
 NewStage = Callable[..., Stage]
 
@@ -135,6 +147,7 @@ ADAPTERS: dict[str, tuple[Callable[[Simulator, str], Agent], dict[str, Any]]] = 
 }
 
 WITH_IDS = ["fake", "retell"]
+WITH_CONTACTS = ["fake", "retell"]
 
 
 @pytest.fixture(params=[*FAKES, *ADAPTERS])
@@ -376,6 +389,38 @@ def test_a_creation_that_was_cut_before_it_arrived_is_not_found(stage: Stage) ->
     with pytest.raises(OutcomeUnknown):
         stage.agent.create_chat(ABOUT)
     assert found(stage.agent, ABOUT) == []
+
+
+@pytest.mark.parametrize("new_stage", WITH_CONTACTS, indirect=True)
+def test_a_contact_says_what_was_last_asked_however_often(stage: Stage) -> None:
+    for wanted in (True, True, False, False, True):
+        stage.agent.set_do_not_call(ABOUT.user_number, wanted)
+        assert stage.do_not_call(ABOUT.user_number) is wanted
+    assert stage.do_not_call("+15551230002") is None
+
+
+@pytest.mark.parametrize("new_stage", WITH_CONTACTS, indirect=True)
+@pytest.mark.parametrize("received", [True, False])
+def test_a_change_of_a_contact_whose_answer_is_lost_may_be_repeated(stage: Stage, received: bool) -> None:
+    stage.cut("set_do_not_call", received=received)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.set_do_not_call(ABOUT.user_number, True)
+    stage.agent.set_do_not_call(ABOUT.user_number, True)
+    assert stage.do_not_call(ABOUT.user_number) is True
+
+
+@pytest.mark.parametrize("new_stage", WITH_CONTACTS, indirect=True)
+def test_a_change_of_a_contact_may_be_refused_for_the_account(stage: Stage) -> None:
+    stage.lock_out("set_do_not_call")
+    with pytest.raises(AccountRefused):
+        stage.agent.set_do_not_call(ABOUT.user_number, True)
+    assert stage.do_not_call(ABOUT.user_number) is None
+
+
+@pytest.mark.parametrize("new_stage", sorted({*FAKES, *ADAPTERS} - {*WITH_CONTACTS, *FAKES}), indirect=True)
+def test_a_provider_without_contacts_refuses(stage: Stage) -> None:
+    with pytest.raises(Refused):
+        stage.agent.set_do_not_call(ABOUT.user_number, True)
 
 
 @pytest.mark.parametrize("provider", ["retell", "uponai"])

@@ -23,6 +23,8 @@ from bridge.simulator.ledger import (
     ChatClosed,
     ChatOpened,
     ClosingWords,
+    ContactChanged,
+    ContactRead,
     FaultStruck,
     Poisoned,
     Received,
@@ -289,6 +291,49 @@ class TestListing:
         with pytest.raises(retell.APIConnectionError):
             opened(sdk, metadata={"turn_id": "4"})
         assert [event.turn for event in simulator.ledger.of(ChatOpened)] == ["3", "3"]
+
+
+class TestContacts:
+    def test_the_sdk_creates_finds_and_changes_a_contact(self, sdk: Retell, simulator: Simulator) -> None:
+        made = sdk.contact.create(phone_number=ANA, first_name="Ana", do_not_call=True, custom_fields={"plan": "gold"})
+        assert sdk.contact.get_by_phone(ANA) == made
+        changed = sdk.contact.update(made.contact_id, do_not_call=False, contact_memory="likes tea")
+        assert (changed.first_name, changed.contact_memory, changed.do_not_call) == ("Ana", "likes tea", False)
+        assert sdk.contact.update(made.contact_id, contact_memory=None).contact_memory is None
+        assert [(event.phone, event.do_not_call) for event in simulator.ledger.of(ContactChanged)] == [
+            (ANA, True),
+            (ANA, False),
+        ]
+        assert len(simulator.ledger.of(ContactRead)) == 1
+
+    def test_a_contact_that_is_not_there_is_not_found(self, sdk: Retell) -> None:
+        with pytest.raises(retell.NotFoundError):
+            sdk.contact.get_by_phone(ANA)
+        with pytest.raises(retell.NotFoundError):
+            sdk.contact.update("contact_unknown", do_not_call=True)
+
+    def test_a_number_has_one_contact_and_its_whole_form(self, sdk: Retell) -> None:
+        sdk.contact.create(phone_number=ANA)
+        for phone in (ANA, "5551230001", "whatsapp:+15551230001"):
+            with pytest.raises(retell.BadRequestError):
+                sdk.contact.create(phone_number=phone)
+
+    @pytest.mark.parametrize("call", ["contact_get", "contact_create", "contact_update"])
+    def test_each_call_may_fail(self, sdk: Retell, simulator: Simulator, call: str) -> None:
+        contact = sdk.contact.create(phone_number=BEN)
+        calls = {
+            "contact_get": lambda: sdk.contact.get_by_phone(BEN),
+            "contact_create": lambda: sdk.contact.create(phone_number=ANA),
+            "contact_update": lambda: sdk.contact.update(contact.contact_id, first_name="Ben"),
+        }
+        for fault, error in (
+            ("agent_500", retell.InternalServerError),
+            ("agent_401", retell.AuthenticationError),
+            ("agent_cut", retell.APIConnectionError),
+        ):
+            simulator.faults.next(fault, calls=[call])
+            with pytest.raises(error):
+                calls[call]()
 
 
 class TestRefusals:

@@ -566,6 +566,7 @@ def retell(desk: Desk) -> Retell:
         agent_version="1",
         base_url=OURS,
         timeout=120,
+        reads_contacts=True,
         transport=desk.transport,
     )
 
@@ -640,6 +641,7 @@ CALLS: dict[str, Callable[[Agent], Any]] = {
     "end": lambda agent: agent.end_chat("chat_1"),
     "list": lambda agent: agent.list_chats(),
     "find": lambda agent: agent.find_chats(ABOUT, datetime(2026, 1, 1, tzinfo=UTC)),
+    "contact": lambda agent: agent.set_do_not_call(ANN, True),
 }
 
 

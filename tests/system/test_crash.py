@@ -21,6 +21,7 @@ from bridge.db.models import (
     Chat,
     ChatStatus,
     CircuitBreaker,
+    ContactUpdate,
     Conversation,
     Message,
     MessageStatus,
@@ -736,6 +737,43 @@ def stopped(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) 
     assert scene.agent.received in ([], ["a"])
     nothing_is_left(scene)
     assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.KEYWORD] == ["STOP", "START"]
+
+
+def lost_change(scene: Scene) -> None:
+    scene.agent.fail("set_do_not_call", OutcomeUnknown("cut", provider="retell"), received=True)
+
+
+def refused_change(scene: Scene) -> None:
+    scene.agent.fail("set_do_not_call", AGENT_REFUSES, times=2)
+
+
+@pytest.mark.parametrize("wishes", [("STOP",), ("STOP", "START")], ids=" then ".join)
+@pytest.mark.parametrize("fault", [nobody, lost_change, refused_change], ids=lambda fault: fault.__name__)
+def test_no_death_beside_a_stop_leaves_the_contact_as_it_was(
+    hasty_engine: Engine, fault: Callable[[Scene], None], wishes: tuple[str, ...]
+) -> None:
+    whole = Fate()
+    tell_contact(hasty_engine, whole, fault, wishes)
+    assert "after set_do_not_call" in whole.passed
+    for first in before(whole):
+        once = Fate(first)
+        tell_contact(hasty_engine, once, fault, wishes)
+        for second in before(once):
+            if first < second <= first + WITHIN:
+                tell_contact(hasty_engine, Fate(first, second), fault, wishes)
+
+
+def tell_contact(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None], wishes: tuple[str, ...]) -> None:
+    """The second wish comes while the first one may still be on its way to the contact."""
+    scene = empty_scene(hasty_engine, fate, line_by_line, retell_contacts="write")
+    prepare(scene)
+    for wish in wishes:
+        scene.pass_time(1)
+        scene.text(wish)
+    scene.work_until_idle(at_most=600)
+    assert scene.agent.do_not_call == {ANN: wishes[-1] == "STOP"}
+    nothing_is_left(scene)
+    assert [(row.due_at, row.leased, row.error) for row in scene.rows(ContactUpdate)] == [(None, False, None)]
 
 
 def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:

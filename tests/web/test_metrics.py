@@ -20,7 +20,17 @@ from werkzeug.test import TestResponse
 
 from bridge.config import Settings
 from bridge.db.engine import Sessions, build_engine, build_sessions
-from bridge.db.models import CircuitBreaker, Conversation, Direction, Message, MessageStatus, Sender, Turn, TurnStatus
+from bridge.db.models import (
+    CircuitBreaker,
+    ContactUpdate,
+    Conversation,
+    Direction,
+    Message,
+    MessageStatus,
+    Sender,
+    Turn,
+    TurnStatus,
+)
 from bridge.outbound import receipts
 from bridge.outbound.delivery.process import process_deliveries
 from bridge.processes.task_errors import noted
@@ -118,7 +128,7 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_segments": {},
         "bridge_waiting": {"turns": 0, "deliveries": 0},
         "bridge_oldest_waiting_seconds": {"": 0},
-        "bridge_given_up": {"turn": 0, "message": 0},
+        "bridge_given_up": {"turn": 0, "message": 0, "contact": 0},
         "bridge_not_delivered": {"": 0},
         "bridge_ignored": {"": 0},
         "bridge_unanswerable": {"": 0},
@@ -367,6 +377,17 @@ def test_what_failed_is_counted_as_it_is_listed(scene: Scene) -> None:
     assert failed(scene) == listed(scene) == (1, 2, 1)
 
 
+def test_a_contact_that_cannot_be_changed_is_counted_as_it_is_listed(sessions: Sessions) -> None:
+    scene = Scene(sessions, retell_contacts="write", metrics_open=True)
+    scene.agent.fail("set_do_not_call", AccountRefused("no key", provider="retell", status=401), times=1000)
+    scene.text("STOP")
+    scene.work(seconds=60)
+    assert read(scene)["bridge_given_up"]["contact"] == 0
+    scene.work(seconds=3600)
+    found = failures.list_failures(scene.rt).failures
+    assert read(scene)["bridge_given_up"]["contact"] == len(found) == 1
+
+
 def test_a_text_that_went_again_failed_only_if_the_last_one_did(scene: Scene) -> None:
     scene.text("hello")
     scene.work()
@@ -558,7 +579,7 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 12
+    assert len(plans) == 13
     assert whole <= {"senders", "circuit_breakers", "task_errors"}
 
 
@@ -582,13 +603,17 @@ def long_history(scene: Scene, length: int = 3000) -> None:
     asked = [{"conversation_id": n, "status": TurnStatus.ANSWERED, "expires_at": now, **done} for n in ids]
     out = {"direction": Direction.OUT, "status": MessageStatus.SENT, "body": "x" * 100, "delivery": Delivery.DELIVERED}
     texts = [{"conversation_id": n, **out, **done} for n in ids for _ in range(3)]
+    wishes = [
+        {"conversation_id": n, "provider": "retell", "phone": f"+1{n:010}", "do_not_call": True, "wished_at": now}
+        for n in ids
+    ]
     people[7]["turn_due_at"] = now
     asked[7]["status"] = TurnStatus.GIVEN_UP
     texts[7]["delivery"] = Delivery.FAILED
     texts[8]["status"] = MessageStatus.GIVEN_UP
     with scene.sessions.begin() as session:
         session.add(Sender(name=NUMBER, free_at=0))
-        for table, rows in ((Conversation, people), (Turn, asked), (Message, texts)):
+        for table, rows in ((Conversation, people), (Turn, asked), (Message, texts), (ContactUpdate, wishes)):
             session.execute(insert(table), rows)
     with scene.sessions.begin() as session:
         session.execute(text("ANALYZE"))

@@ -118,6 +118,10 @@ class Agent(Protocol):
         """Return the chats of the agent that the settings name for all numbers, newest first."""
         ...
 
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        """Let the contact of this number say so. That may be repeated. Raise ``Refused`` if there are no contacts."""
+        ...
+
     def close(self) -> None:
         """Close the connections."""
         ...

@@ -419,6 +419,8 @@ const TELL = {
   carrier_reply: (e) => [`carrier answered ${quote(e.body)}`],
   callback: (e) => (e.ok ? [`told the bridge: ${e.status}`] : [`could not tell the bridge ${e.status}: ${e.detail}`, "bad"]),
   chat_opened: () => ["chat opened"],
+  contact_read: () => ["contact read"],
+  contact_changed: (e) => [`contact: do_not_call ${e.do_not_call}`],
   chat_closed: (e) => [`chat ended by ${{ agent: "the agent", bridge: "the bridge", silence: "silence", fault: "a fault" }[e.why] || e.why}`],
   fault: (e) => [`fault: ${state.faults.find((fault) => fault.name === e.name)?.title || e.name}`, "busy"],
   wrong: (e) => [`wrong: ${e.name} ${e.detail}`, "bad"],

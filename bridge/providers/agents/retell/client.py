@@ -8,6 +8,7 @@
     find_chats    POST  /v3/list-chats             200
 
 ``bridge.providers.agents.retell.parse`` reads the JSON; ``bridge.providers.agents.retell.errors`` reads the refusals.
+The calls for contacts: ``bridge.providers.agents.retell.contacts``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from bridge.providers.agents.opening import (
     private,
 )
 from bridge.providers.agents.retell import parse
+from bridge.providers.agents.retell.contacts import Contacts
 from bridge.providers.agents.retell.errors import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
 from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
 from bridge.providers.http.client import Answer, Api
@@ -66,6 +68,7 @@ class Retell:
         agent_version: str,
         base_url: str,
         timeout: float,
+        reads_contacts: bool = False,
         transport: NewTransport | None = None,
     ) -> None:
         self._key = api_key.strip()
@@ -73,6 +76,8 @@ class Retell:
         self._timeout = timeout
         headers = {"Authorization": f"Bearer {self._key}"}
         self._api = Api(PROVIDER, base_url, headers=headers, transport=transport)
+        self._contacts = Contacts(self._api, self._key)
+        self._reads_contacts = reads_contacts
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Retell:
@@ -83,20 +88,22 @@ class Retell:
             agent_version=settings.retell_agent_version,
             base_url=settings.retell_base_url,
             timeout=settings.agent_timeout.total_seconds(),
+            reads_contacts=settings.retell_contacts is not None,
         )
 
     def create_chat(self, about: NewChat) -> RemoteChat:
         """Open a chat. If Retell refuses the variables, open it with fewer of them."""
+        contact = self._contacts.variables(about.user_number) if self._reads_contacts else {}
         deadline = self._quick()
         route = about.route or self._route
         assert route
         first: RemoteError | None = None
-        for variables in ever_fewer_variables(about):
+        for variables in ever_fewer_variables(about, contact):
             body = _new_chat(route, about, variables)
             answer = self._api.call("POST", "/create-chat", json=body, deadline=deadline)
             if answer.ok:
                 return _chat(answer, chat_status="ongoing")
-            error = refusal(answer, [self._key, *private(about)], AT_CREATE, agent_id=route.agent_id)
+            error = refusal(answer, [self._key, *private(about, contact)], AT_CREATE, agent_id=route.agent_id)
             if answer.status not in VARIABLES_REFUSED:
                 raise error
             first = first or error
@@ -154,6 +161,9 @@ class Retell:
             entries = [self._read(entry, deadline) for entry in entries[:MOST_CANDIDATES]]
         found = [parse.chat(entry) for entry in entries if is_opened_for(about, entry.get("metadata"))]
         return tuple(replace(chat, items=None) for chat in found if chat)
+
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        self._contacts.set_do_not_call(phone, wanted)
 
     def close(self) -> None:
         self._api.close()

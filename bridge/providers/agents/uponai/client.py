@@ -39,7 +39,7 @@ from bridge.providers.agents.uponai.errors import (
     says_ended,
     unreadable,
 )
-from bridge.providers.errors import ChatEnded, OutcomeUnknown, RemoteError
+from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
 from bridge.providers.http.client import Answer, Api
 from bridge.providers.http.deadline import NewTransport
 
@@ -161,6 +161,9 @@ class UponAI:
             if key is None or len(recent) < len(entries):
                 break
         return tuple(found)
+
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        raise Refused("it keeps no contacts", provider=PROVIDER)
 
     def close(self) -> None:
         self._api.close()
