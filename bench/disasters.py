@@ -34,9 +34,10 @@ CALLS_PER_TEXT = 10
 """Chances of the provider faults together to strike one text, roughly."""
 
 MORE_CALLS = {
-    "agent_500": ("completion", "create", "get"),
+    "agent_500": ("completion", "create", "get", "list"),
+    "agent_500_after": ("completion", "create"),
     "agent_429": ("completion", "create", "get"),
-    "agent_cut": ("completion", "create", "get"),
+    "agent_cut": ("completion", "create", "get", "list"),
     "agent_garbage": ("completion", "create", "get"),
     "carrier_500": ("send", "list"),
     "carrier_429": ("send", "list"),

@@ -20,6 +20,7 @@ from bridge.outbound.formatting.segments import segments
 from bridge.processes.dispatcher import Work, find
 from bridge.processes.tasks import TASKS
 from bridge.providers.agents.contract import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
+from bridge.providers.agents.opening import metadata
 from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
 from bridge.providers.carriers.twilio import error_codes
@@ -218,6 +219,10 @@ class FakeAgent:
         """Words: a text that contains one gets a 500 each time, and is not received."""
         self.poisoned: set[str] = set()
         """Chats in which every text gets a 500."""
+        self.listed_after = timedelta(0)
+        """How long after its beginning a chat is found in the list."""
+        self.do_not_call: dict[str, bool] = {}
+        """What the contact of each number says."""
         self.chats: dict[str, FakeChat] = {}
         self.calls: list[tuple[str, str]] = []
         """Every call: its method, and the chat or the text."""
@@ -277,6 +282,20 @@ class FakeAgent:
                 if self.greeting:
                     chat.items.append(self._item(Speaker.AGENT, self.greeting))
             return self._seen(chat)
+
+    def find_chats(self, about: NewChat, since: datetime) -> tuple[RemoteChat, ...]:
+        with self._lock:
+            self.calls.append(("find_chats", about.user_number))
+            with self._script.call("find_chats"):
+                listed = [c for c in self.chats.values() if since <= c.started_at <= self._now() - self.listed_after]
+            ours = [c for c in listed if metadata(c.about) == metadata(about) and c.state is ChatState.ONGOING]
+            return tuple(replace(self._seen(chat), items=None) for chat in ours)
+
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        with self._lock:
+            self.calls.append(("set_do_not_call", phone))
+            with self._script.call("set_do_not_call"):
+                self.do_not_call[phone] = wanted
 
     def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
         with self._lock:

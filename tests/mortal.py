@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from bridge.db.engine import Sessions, build_sessions
-from bridge.db.models import Base, Chat, CircuitBreaker, Message
+from bridge.db.models import Base, Chat, CircuitBreaker, ContactUpdate, Message
 from bridge.processes.tasks import SCHEDULE
 from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
@@ -94,8 +94,11 @@ class Mortal:
 class MortalScene(Scene):
     """A scene in which every process may die at any boundary, and another one comes."""
 
-    DUE = earliest(*(queue.due_at for queue in QUEUES), Chat.due_at, CircuitBreaker.probe_at, Message.resend_at)
-    """Chats to end, open circuits and texts to send again must not stay for ever either."""
+    DUE = earliest(
+        *(queue.due_at for queue in QUEUES),
+        *(Chat.due_at, CircuitBreaker.probe_at, Message.resend_at, ContactUpdate.due_at),
+    )
+    """Chats to end, open circuits, texts to send again and contacts to change must not stay for ever either."""
 
     STEP = SCHEDULE["sweep"][1].total_seconds()
     """The clock's own, because thousands of lives wait for the sweeper."""

@@ -183,6 +183,11 @@ class Settings(DatabaseSettings):
     retell_agent_id: AgentId | None = Field(None, validate_default=True, description="a chat agent, not a voice agent")
     retell_agent_version: Version = Field("latest_published", description="a number, a tag, latest or latest_published")
     retell_base_url: HttpAddress = Field("https://api.retellai.com", description="Retell's API")
+    retell_contacts: Literal["read", "write"] | None = Field(
+        None,
+        description="read: a new chat gets the person's contact; write: STOP and START by text also set do_not_call "
+        "there; empty: neither",
+    )
     uponai_api_key: Secret | None = Field(
         None, validate_default=True, description="a token, from the profile settings at app.uponai.com"
     )
@@ -305,6 +310,13 @@ class Settings(DatabaseSettings):
             raise ValueError(f"is not set, and AGENT_ROUTES names an agent at {owner}; set it")
         return value
 
+    @field_validator("retell_contacts")
+    @classmethod
+    def _has_an_account(cls, contacts: str | None, info: ValidationInfo) -> str | None:
+        if contacts and "retell_api_key" in info.data and info.data["retell_api_key"] is None:
+            raise ValueError("needs RETELL_API_KEY; set both, or neither")
+        return contacts
+
     @field_validator("redis_tls_verify")
     @classmethod
     def _is_what_happens(cls, verify: bool | str, info: ValidationInfo) -> bool | str:
@@ -368,6 +380,11 @@ class Settings(DatabaseSettings):
         idle = {f"{name}_base_url" for name in ACCOUNTS.keys() - named - known}
         fields = {name: field for name, field in cls.model_fields.items() if name.endswith("_base_url")}
         return [str(values.get(name, field.default)) for name, field in fields.items() if name not in idle]
+
+    @property
+    def writes_contacts_at(self) -> frozenset[str]:
+        """Return the agent providers whose contacts the bridge changes."""
+        return frozenset({"retell"}) if self.retell_contacts == "write" else frozenset()
 
     @property
     def signing_tokens(self) -> tuple[str, ...]:

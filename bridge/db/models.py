@@ -10,6 +10,7 @@
     senders           when each of our senders may send again, so that the carrier's queues stay short
     inbound_cursors   up to when the carrier's list of texts was read, for each of our numbers
     opt_outs          people who want no texts any more, and from which of our numbers
+    contact_updates   what the contact of a person at the agent's provider must say, and whether it says so
 
 States and their arrows::
 
@@ -287,6 +288,8 @@ class Turn(Base):
     """After this moment the turn is given up."""
     asked_at: Mapped[datetime | None]
     """When the agent was last asked; NULL: never."""
+    chat_requested_at: Mapped[datetime | None]
+    """When a new chat was last requested for it, if the provider may have opened one that is not stored; else NULL."""
     response_received: Mapped[bool] = mapped_column(server_default=false())
     """The provider has answered the last request with an error: nothing of it is on its way any more."""
     items_at_last_check: Mapped[int | None] = mapped_column(Integer)
@@ -486,3 +489,34 @@ class OptOut(Base):
     cause: Mapped[str] = mapped_column(String(64))
     ended_at: Mapped[datetime | None]
     """When the person opted in again; refusals of the carrier from before that moment no longer count."""
+
+
+class ContactUpdate(Base):
+    """A person's newest wish, which the contact at the agent's provider must say. See ``bridge.chats.do_not_call``."""
+
+    __tablename__ = "contact_updates"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    provider: Mapped[str] = mapped_column(String(16))
+    phone: Mapped[str] = mapped_column(String(16))
+    """The number, without a channel."""
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    """Where the wish came."""
+    do_not_call: Mapped[bool]
+    wished_at: Mapped[datetime]
+    version: Mapped[int] = mapped_column(Integer, server_default="1")
+    """Grows with each change that must be written. A worker settles only the version that it has written."""
+    due_at: Mapped[datetime | None]
+    """When to write it, or to try that again; the end of the lease; NULL: it is written, or given up."""
+    leased: Mapped[bool] = mapped_column(server_default=false())
+    lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Counts the claims (a fencing token)."""
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    error: Mapped[str | None]
+    """Why the last attempt failed, in words that are safe to show; NULL: it is written, or was not tried yet."""
+    given_up_at: Mapped[datetime | None]
+
+
+Index("uq_contact_updates_person", ContactUpdate.provider, ContactUpdate.phone, unique=True)
+_partial("ix_contact_updates_due_at", ContactUpdate.due_at, where=ContactUpdate.due_at.is_not(None))
+_partial("ix_contact_updates_error", ContactUpdate.wished_at, where=ContactUpdate.error.is_not(None))

@@ -15,6 +15,8 @@ from datetime import datetime
 from sqlalchemy import and_, case, literal, select, update
 from sqlalchemy.orm import Session
 
+from bridge.chats import do_not_call
+from bridge.chats.do_not_call import NewWish
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import NEVER_ANSWERED, Conversation, Direction, Message, MessageStatus
@@ -24,7 +26,7 @@ from bridge.inbound.reactions import Reaction, reaction
 from bridge.inbound.readable import readable
 from bridge.inbound.store import WaitingText
 from bridge.lib.keywords import Keyword, bridge_answers, carrier_recognizes, keyword
-from bridge.lib.phone import RCS, masked
+from bridge.lib.phone import RCS, e164, masked
 from bridge.outbound import opt_outs, outbox
 from bridge.outbound.opt_outs import Reach
 from bridge.providers.carriers.contract import Attachment, InboundText
@@ -148,6 +150,24 @@ def _follow(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: in
     may_still_type = fate.queue is TURNS and rt.settings.reply_debounce is not None  # then the sweeper wakes a worker
     if fate.queue and not may_still_type:
         tx.wake(fate.queue.task, conversation_id)
+    if rt.settings.writes_contacts_at and word in (Keyword.STOP, Keyword.START):
+        _tell_contact(rt, tx, text, conversation_id, fate.effect)
+
+
+def _tell_contact(
+    rt: Runtime, tx: Transaction, text: InboundText, conversation_id: int, effect: _KeywordEffect
+) -> None:
+    """Let the person's contact at the agent's provider say what the person wants, later and by a worker.
+
+    A STOP counts even if the opt-out is known: the carrier may have reported it first.
+    """
+    stop = effect.word is Keyword.STOP
+    provider, number = rt.agents.route(text.bridge_number).provider, e164(text.phone)
+    if number is None or provider not in rt.settings.writes_contacts_at:
+        return
+    if effect.changed or (stop and opt_outs.stands(tx, _reach(rt, text))):
+        at = _moment(text, tx.now)
+        do_not_call.record(tx, NewWish(provider, number, conversation_id, do_not_call=stop, at=at))
 
 
 def _fate(rt: Runtime, tx: Transaction, text: InboundText) -> _Fate:

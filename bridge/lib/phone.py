@@ -1,8 +1,8 @@
 """Phone numbers as they may be shown: enough to tell two people apart, too little to call one.
 
 The module masks one address, and everything that looks like a number in foreign text. It also has the patterns of the
-two kinds of our own numbers with special rules, and the prefixes of channels. It parses and normalises nothing else: an
-address is opaque to the bridge.
+two kinds of our own numbers with special rules, and the prefixes of channels. It normalises nothing: an address is
+opaque to the bridge.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ LONGEST_NAME = 11
 WHATSAPP = "whatsapp:"
 RCS = "rcs:"
 """The prefixes of addresses on other channels than SMS."""
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 _ADDRESS = re.compile(r"(?P<channel>[A-Za-z]{2,10}:)?(?P<rest>.*)", re.DOTALL)
 
@@ -86,6 +88,12 @@ def is_name(address: str) -> bool:
 def without_channel(address: str) -> str:
     """Return the address without its channel: ``whatsapp:+15550001111`` is the number ``+15550001111``."""
     return address.rpartition(":")[2]
+
+
+def e164(address: str) -> str | None:
+    """Return the number of an address on any channel; ``None`` if it is no complete number, such as a short code."""
+    number = without_channel(address)
+    return number if _E164.fullmatch(number) else None
 
 
 def mask_numbers(text: str, *, shortest: int = SHORTEST) -> str:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, select
 
-from bridge.chats import ending
+from bridge.chats import do_not_call, ending
 from bridge.db.models import Conversation, Message, Worker
 from bridge.db.transaction import Transaction
 from bridge.maintenance import resend
@@ -44,6 +44,8 @@ def sweep(rt: Runtime) -> None:
             log.warning("%s: %s leases of stalled workers are taken over", queue.task, reclaimed)
     resend.send_again(rt, SWEEP_LIMIT)
     ending.wake_for_endings(rt, _wakeups_left(rt, ending.TASK))
+    if rt.settings.writes_contacts_at:
+        do_not_call.wake_for_wishes(rt, _wakeups_left(rt, do_not_call.TASK))
     _forget_workers(rt)
 
 

@@ -111,6 +111,12 @@ def opt_in(tx: Transaction, reach: Reach, at: datetime) -> bool:
     return bool(tx.session.scalars(ended).all())
 
 
+def stands(tx: Transaction, reach: Reach) -> bool:
+    """Return whether this opt-out is recorded and has not ended, whatever its cause."""
+    its = (OptOut.phone == reach.person, OptOut.scope == reach.scope, OptOut.ended_at.is_(None))
+    return bool(tx.session.scalar(select(exists().where(*its))))
+
+
 def was_confirmed(tx: Transaction, reach: Reach, since: datetime) -> bool:
     """Return whether an opt-out of this person was confirmed since then.
 

@@ -4,7 +4,8 @@ A wake-up means "fetch", and nothing more. The dispatcher then claims as many qu
 transaction, and goes on fetching every few milliseconds until nothing has come for a moment. So a broker carries hardly
 anything while texts flow, and what comes at the same time is claimed together.
 
-Turns, deliveries and endings have threads of their own. An agent that hangs never delays a text that waits to be sent.
+Turns, deliveries, endings and contacts have threads of their own. An agent that hangs never delays a text that waits to
+be sent.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from bridge.chats import ending
+from bridge.chats import do_not_call, ending
 from bridge.db.engine import AWAY
 from bridge.processes.tasks import AWAIT_HEARTBEAT, TASKS, deliver, run_task, work_on
 from bridge.queues import conversation_queue
@@ -53,6 +54,7 @@ AT_ONCE = 100
 
 DELIVERY_THREADS = 50
 ENDING_THREADS = 4
+CONTACT_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,12 @@ class Dispatcher:
     """
 
     def __init__(self, turns: int, *, linger: float = LINGER, when_full: Callable[[], None] = lambda: None) -> None:
-        self._threads = {TURNS.task: turns, DELIVERIES.task: min(turns, DELIVERY_THREADS), ending.TASK: ENDING_THREADS}
+        self._threads = {
+            TURNS.task: turns,
+            DELIVERIES.task: min(turns, DELIVERY_THREADS),
+            ending.TASK: ENDING_THREADS,
+            do_not_call.TASK: CONTACT_THREADS,
+        }
         self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
         self._when_full = when_full
         self._full_since = 0.0
@@ -126,7 +133,7 @@ class Dispatcher:
             if queue.task == task:
                 self._ask(queue)
                 return
-        self._end(task, row)
+        self._run_by_id(task, row)
 
     def reachable(self) -> bool:
         return self._rt is not None
@@ -153,7 +160,7 @@ class Dispatcher:
         self._asked.add(queue)
         self._event.set()
 
-    def _end(self, task: str, row: int) -> None:
+    def _run_by_id(self, task: str, row: int) -> None:
         """Run a task that a wake-up names by its row. One that waits already is not added again."""
         rt = self._rt
         with self._lock:

@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.chats import ending
+from bridge.chats import do_not_call, ending
 from bridge.db.engine import AWAY
-from bridge.db.models import Chat
+from bridge.db.models import Chat, ContactUpdate
 from bridge.db.transaction import Transaction
 from bridge.queues.conversation_queue import QUEUES, LeaseLost, leases_of, postpone
 from bridge.queues.task_errors import A_FEW, STANDS_FOR, Occurrence, record
@@ -63,8 +63,10 @@ def _record(rt: Runtime, occurrence: Occurrence) -> None:
 
 def _conversation(task: str, row: int) -> object:
     """Return the conversation's id, or the query that finds it; ``None`` for a job of the clock."""
-    chats_own = select(Chat.conversation_id).where(Chat.id == row).scalar_subquery()
-    return chats_own if task == ending.TASK else row or None
+    owners: dict[str, type[Chat] | type[ContactUpdate]] = {ending.TASK: Chat, do_not_call.TASK: ContactUpdate}
+    if owner := owners.get(task):
+        return select(owner.conversation_id).where(owner.id == row).scalar_subquery()
+    return row or None
 
 
 def _pause(rt: Runtime, tx: Transaction, task: str, row: int, times: int) -> None:

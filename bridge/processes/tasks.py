@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from bridge.chats import end_task
+from bridge.chats import do_not_call_task, end_task
 from bridge.maintenance import catch_up, handoffs, stale_chats, status_poll, sweep
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
 from bridge.outbound.delivery.values import ClaimedDelivery
@@ -33,6 +33,7 @@ TASKS: dict[str, Callable[[Runtime, int], None]] = {
     "process_turns": partial(process_turns, deliver=deliver),
     "process_deliveries": process_deliveries,
     "end_chat": end_task.end_chat,
+    "write_do_not_call": do_not_call_task.write_do_not_call,
 }
 """The tasks by name. A wake-up has the name and the id of one row."""
 

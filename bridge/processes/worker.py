@@ -1,8 +1,8 @@
 """The entry point of the worker and the clock: ``celery --app bridge.processes.worker worker`` and ``… beat``.
 
-It only composes. ``fetch`` has the dispatcher fetch due work. The end of a chat and every job of the clock are Celery
-tasks of the same name. The clock's calls expire after a minute, or after their own interval if that is longer, so they
-do not pile up without a worker.
+It only composes. ``fetch`` has the dispatcher fetch due work. The end of a chat, the change of a contact and every job
+of the clock are Celery tasks of the same name. The clock's calls expire after a minute, or after their own interval if
+that is longer, so they do not pile up without a worker.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
-from bridge.chats import ending
 from bridge.config import ServerSettings, or_exit
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
 from bridge.lib.garbage import collect_less
-from bridge.processes.broker import FETCH, CeleryNotifier, build_consumer, queues, tell_of_no_check
+from bridge.processes.broker import FETCH, QUEUE_TASKS, CeleryNotifier, build_consumer, queues, tell_of_no_check
 from bridge.processes.dispatcher import Dispatcher
-from bridge.processes.tasks import SCHEDULE, one_at_a_time, run_task, tick
+from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time, run_task, tick
 from bridge.queues.conversation_queue import TURNS
 from bridge.runtime import Runtime
 
@@ -38,7 +37,11 @@ MAX_CONNECTIONS = 10
 stays below 20, the limit of the smallest hosted databases."""
 
 CELERY_THREADS = 8
-"""Threads for the clock's jobs and for endings. Turns and deliveries have theirs in ``bridge.processes.dispatcher``."""
+"""Threads for the clock's jobs, and for wake-ups that name a row. Turns and deliveries have theirs in
+``bridge.processes.dispatcher``."""
+
+BY_ID = tuple(task for task in TASKS if task not in QUEUE_TASKS)
+"""The tasks whose wake-ups name a row. Celery carries them as they are."""
 
 EXPIRES = 60.0
 """Seconds until a call of the clock expires: without a worker, calls must not pile up. Clocks may differ by seconds."""
@@ -64,8 +67,11 @@ def _fetch() -> None:
     dispatcher.fetch()
 
 
-def _end_chat(row: int) -> None:
-    run_task(runtime(), ending.TASK, row)
+def _task_by_id(task: str) -> Callable[[int], None]:
+    def run(row: int) -> None:
+        run_task(runtime(), task, row)
+
+    return run
 
 
 def _clock_task(name: str) -> Callable[[], None]:
@@ -84,10 +90,11 @@ def build_worker() -> Celery:
         settings.redis_tls_verify,
         worker_pool="threads",
         worker_concurrency=CELERY_THREADS,
-        task_queues=queues([FETCH, ending.TASK]),
+        task_queues=queues([FETCH, *BY_ID]),
     )
     app.task(name=FETCH)(_fetch)
-    app.task(name=ending.TASK)(_end_chat)
+    for task in BY_ID:
+        app.task(name=task)(_task_by_id(task))
     for name in SCHEDULE:
         app.task(name=name)(_clock_task(name))
     app.conf.beat_schedule = {

@@ -178,7 +178,7 @@ class Agent:
                 self._add(chat, "agent", self._settings.greeting)
         for each in beside:
             self._ledger.write(Wrong(at=now, name=BESIDE_HUMAN, phone=phone, detail=f"a new chat beside {each}"))
-        self._ledger.write(ChatOpened(at=now, chat=chat.id, phone=phone))
+        self._ledger.write(ChatOpened(at=now, chat=chat.id, phone=phone, turn=_turn(metadata)))
         if self._settings.greeting:
             self._ledger.write(Greeted(at=now, chat=chat.id, phone=phone, content=self._settings.greeting))
         self.on_event("chat_started", chat)
@@ -357,6 +357,10 @@ def _for_the_person(items: list[Item]) -> list[str]:
 
 def _same_person(one: Chat, other: Chat) -> bool:
     return bool(one.phone) and (one.phone, one.agent_id) == (other.phone, other.agent_id) and one.ended is None
+
+
+def _turn(metadata: Any) -> str:
+    return str(metadata.get("turn_id", "")) if isinstance(metadata, Mapping) else ""
 
 
 def _phone(variables: Mapping[str, str], metadata: Any) -> str:

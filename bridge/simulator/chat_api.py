@@ -131,8 +131,9 @@ class ChatApi:
         return chat
 
     def chats(self) -> list[Chat]:
-        """Return all chats of this API, oldest first."""
-        return [chat for chat in self.agent.chats() if chat.agent_id == self.agent_id]
+        """Return the chats that the list of this API shows, oldest first."""
+        shown_from = self.settings.clock() - self.settings.listed_after
+        return [chat for chat in self.agent.chats() if chat.agent_id == self.agent_id and chat.started <= shown_from]
 
     def _early_fault(self, strike: Striker) -> Response | None:
         given = request.headers.get("Authorization", "").encode()

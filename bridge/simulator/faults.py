@@ -26,7 +26,8 @@ class Group(StrEnum):
     WEBHOOKS = "webhooks"
 
 
-AGENT_CALLS = ("create", "completion", "get", "list", "update", "end", "delete")
+CONTACT_CALLS = ("contact_get", "contact_create", "contact_update")
+AGENT_CALLS = ("create", "completion", "get", "list", "update", "end", "delete", *CONTACT_CALLS)
 CARRIER_CALLS = ("send", "list", "get", "numbers", "account")
 
 

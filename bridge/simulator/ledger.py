@@ -171,9 +171,13 @@ class Callback(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOpened(Event):
+    """A chat was opened. The agent's pre-session tools run each time."""
+
     kind: ClassVar[str] = "chat_opened"
     chat: str
     phone: str
+    turn: str = ""
+    """The turn for which the bridge has opened it, by the metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +204,23 @@ class HandedBack(Event):
     kind: ClassVar[str] = "handed_back"
     chat: str
     phone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactRead(Event):
+    """The contact of a number was read."""
+
+    kind: ClassVar[str] = "contact_read"
+    phone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactChanged(Event):
+    """A contact was told whether the person wants calls."""
+
+    kind: ClassVar[str] = "contact_changed"
+    phone: str
+    do_not_call: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +260,8 @@ KINDS: dict[str, type[Event]] = {
         ChatClosed,
         HandedOver,
         HandedBack,
+        ContactRead,
+        ContactChanged,
         FaultStruck,
         Poisoned,
         Wrong,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from flask import Blueprint, Response
 from bridge.simulator.agent import Agent, Chat
 from bridge.simulator.changes import Changes
 from bridge.simulator.chat_api import UNKNOWN_ASSET, ChatApi, Refusal, body, check_variables
+from bridge.simulator.contacts import CHANGEABLE, Contacts
 from bridge.simulator.faults import Faults
 from bridge.simulator.settings import SimulatorSettings
 from bridge.simulator.transport import Striker, answer
@@ -27,13 +29,20 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+_OPS = {"enum": {"in"}, "number": {*_COMPARE}, "string": {"eq", "ne"}, "range": {"bt"}}
+"""The types of filters, and what each can compare. Filters for parts of a text are not simulated."""
+
+
 class RetellApi(ChatApi):
     """The routes below the agent's base address."""
 
-    def __init__(self, settings: SimulatorSettings, agent: Agent, faults: Faults, changes: Changes) -> None:
+    def __init__(
+        self, settings: SimulatorSettings, agent: Agent, contacts: Contacts, faults: Faults, changes: Changes
+    ) -> None:
         super().__init__(settings, agent, faults, changes)
         self.key = settings.retell_api_key
         self.agent_id = settings.agent_id
+        self._contacts = contacts
 
     def blueprint(self) -> Blueprint:
         api = Blueprint("retell", __name__)
@@ -44,6 +53,9 @@ class RetellApi(ChatApi):
             ("/update-chat/<chat_id>", "PATCH", "update", self._update),
             ("/end-chat/<chat_id>", "PATCH", "end", self._end),
             ("/delete-chat/<chat_id>", "DELETE", "delete", self._delete),
+            ("/get-contact-by-phone/<phone>", "GET", "contact_get", self._get_contact),
+            ("/create-contact", "POST", "contact_create", self._create_contact),
+            ("/update-contact/<contact_id>", "PATCH", "contact_update", self._update_contact),
         ):
             api.add_url_rule(rule, call, self.guarded(call, self.plain(work)), methods=[method])
         completion = self.guarded("completion", self._complete)
@@ -84,6 +96,32 @@ class RetellApi(ChatApi):
         self.agent.update(chat, changes)
         return answer(self.agent.show(chat), 200)
 
+    def _get_contact(self, phone: str) -> Response:
+        contact = self._contacts.find(phone)
+        if contact is None:
+            raise Refusal(404, "contact not found")
+        return answer(contact, 200)
+
+    def _create_contact(self) -> Response:
+        given = body()
+        phone = given.pop("phone_number", None)
+        if not isinstance(phone, str) or not re.fullmatch(r"\+[1-9][0-9]{6,14}", phone):
+            raise Refusal(400, "phone_number must be in E.164 format")
+        contact = self._contacts.create(phone, _contact_fields(given))
+        if contact is None:
+            raise Refusal(400, "a contact with this phone number exists already")
+        return answer(contact, 201)
+
+    def _update_contact(self, contact_id: str) -> Response:
+        contact = self._contacts.update(contact_id, _contact_fields(body()))
+        if contact is None:
+            raise Refusal(404, "contact not found")
+        return answer(contact, 200)
+
+    def _listed(self, chat: Chat) -> dict[str, Any]:
+        shown = self.agent.show(chat, transcript=False)
+        return shown if self.settings.lists_metadata else {k: v for k, v in shown.items() if k != "metadata"}
+
     def _list(self) -> Response:
         given = body()
         criteria = given.get("filter_criteria") or {}
@@ -94,7 +132,7 @@ class RetellApi(ChatApi):
         page = found[start : start + min(int(given.get("limit", 50)), _MOST_CHATS)]
         more = start + len(page) < len(found)
         shown: dict[str, Any] = {
-            "items": [self.agent.show(chat, transcript=False) for chat in page],
+            "items": [self._listed(chat) for chat in page],
             "has_more": more,
         }
         if more:
@@ -102,6 +140,14 @@ class RetellApi(ChatApi):
         if given.get("include_total"):
             shown["total"] = len(found)
         return answer(shown, 200)
+
+
+def _contact_fields(given: dict[str, Any]) -> dict[str, Any]:
+    if unknown := given.keys() - CHANGEABLE:
+        raise Refusal(400, f"unknown field {', '.join(sorted(unknown))}")
+    if not isinstance(given.get("do_not_call", False), bool):
+        raise Refusal(400, "do_not_call must be a boolean")
+    return given
 
 
 def _start(found: list[Chat], body: dict[str, Any]) -> int:
@@ -125,13 +171,14 @@ def _matches(chat: Chat, criteria: dict[str, Any]) -> bool:
 
 
 def _passes(wanted: dict[str, Any] | None, value: Any) -> bool:
+    """Return whether the value passes a filter. Each filter has its type, as the SDK declares it."""
     if not wanted:
         return True
+    if wanted["op"] not in _OPS.get(wanted.get("type", ""), ()):
+        raise Refusal(400, f"a filter of type {wanted.get('type')} has no op {wanted['op']}")
     if wanted["op"] == "in":
         return value in wanted["value"]
     if wanted["op"] == "bt":
         low, high = wanted["value"]
         return bool(low <= value <= high)
-    if wanted["op"] not in _COMPARE:
-        raise Refusal(400, f"unknown op {wanted['op']}")
     return _COMPARE[wanted["op"]](value, wanted["value"])

@@ -31,7 +31,7 @@ def build_app(simulator: Simulator) -> Flask:
     app.before_request(_for_this_machine)
     settings, faults, changes = simulator.settings, simulator.faults, simulator.changes
     app.register_blueprint(TwilioApi(settings, simulator.carrier, faults, changes, simulator.dispatch).blueprint())
-    app.register_blueprint(RetellApi(settings, simulator.agent, faults, changes).blueprint())
+    app.register_blueprint(RetellApi(settings, simulator.agent, simulator.contacts, faults, changes).blueprint())
     app.register_blueprint(UponAIApi(settings, simulator.agent, faults, changes).blueprint())
     app.register_blueprint(Control(simulator).blueprint())
     return app

@@ -70,6 +70,10 @@ class SimulatorSettings:
     """The agent's last message in a chat that ends by silence. Empty: none."""
     greeting: str = ""
     """The first message of a new chat. Empty: the agent waits for the person."""
+    listed_after: float = 0.0
+    """Seconds after its beginning from which on a chat is in the list."""
+    lists_metadata: bool = True
+    """Show the metadata of chats in Retell's list. The transcript is never there."""
     thinking_seconds: float = 0.0
     """Seconds that every answer takes."""
     reject_reserved_variables: bool = False

@@ -11,6 +11,7 @@ from bridge.simulator.agent import Agent, Chat
 from bridge.simulator.carrier import Carrier
 from bridge.simulator.carrier import Text as Carried
 from bridge.simulator.changes import Changes
+from bridge.simulator.contacts import Contacts
 from bridge.simulator.courier import Courier
 from bridge.simulator.dispatch import Dispatch
 from bridge.simulator.faults import Faults
@@ -41,6 +42,7 @@ class Simulator:
         self.carrier = Carrier(settings)
         self.agent = Agent(settings, self.ledger, self.changes)
         self.agent.on_event = self._announce_event
+        self.contacts = Contacts(self.ledger, settings.clock)
         self.watch = settings.watch
         self.events_url = settings.events_url
         self.uponai_events_url = settings.uponai_events_url

@@ -10,7 +10,7 @@ from bridge.chats.recap import recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import Conversation, Turn, TurnStatus
-from bridge.providers.agents.contract import ChatState, NewChat
+from bridge.providers.agents.contract import ChatState, NewChat, RemoteChat
 from bridge.providers.agents.transcript import Bookmark, advance, at_the_end, bookmark, find_turn, unread_handoff
 from bridge.providers.errors import ChatEnded, RemoteError, WithHuman
 from bridge.queues import conversation_queue
@@ -18,8 +18,11 @@ from bridge.queues.conversation_queue import LeaseLost
 from bridge.runtime import Runtime
 from bridge.turns import store
 from bridge.turns.claim import begin_asking
+from bridge.turns.requested import requested_chat
 from bridge.turns.store import NewChatRow
 from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, NotReceived, Outcome, RetryAt
+
+ENDED = "ended at the provider"
 
 NEW_CHATS = 8
 """Attempts after which the turn is given up if each new chat ends immediately. Each new chat costs money."""
@@ -59,20 +62,23 @@ def leave(rt: Runtime, claimed: ClaimedTurn, reason: str) -> None:
 
 
 def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = None) -> Outcome:
-    """Open a chat and ask there, once. ``ended``: the old chat, which has ended; that is recorded first."""
+    """Open a chat and ask there, once. ``ended``: the old chat, which has ended; that is recorded first.
+
+    If an earlier attempt may have opened a chat already, use that one.
+    """
     if poisoned := poison(claimed):
         return poisoned
-    about = claimed.about if claimed.about and not ended else _about(rt, claimed, ended)
-    route = about.route or rt.agents.route(about.agent_number)
-    _check_heartbeat(rt, claimed)
-    opened = rt.agents.of(route.provider).create_chat(about)
+    opened = requested_chat(rt, claimed) or _create(rt, claimed, ended)
+    if not isinstance(opened, RemoteChat):
+        return opened
+    route = rt.agents.route(claimed.bridge_number)
     chat = _open(rt, claimed, route, opened.id, bookmark(opened.items or ()))
     if chat is None:
         return RetryAt("the provider returned a known chat as a new one", claimed.next_try(rt.now()))
     try:
         return _complete(rt, claimed, chat)
     except ChatEnded as error:
-        _about(rt, claimed, ended=chat)
+        _record_end(rt, claimed, chat)
         if claimed.attempts >= NEW_CHATS:
             return GiveUp(f"every new chat ended immediately: {error}")
         return RetryAt(f"the new chat ended immediately: {error}", claimed.next_try(rt.now()))
@@ -87,6 +93,18 @@ def escalated(rt: Runtime, chat: OpenChat) -> Escalated:
     except RemoteError:
         items = None
     return Escalated(chat, at_the_end(items, chat.bookmark), unread_handoff(items, chat.bookmark))
+
+
+def _create(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> RemoteChat | NotReceived:
+    """Open a chat. An error that leaves open whether there is one now is raised: the turn's row says so already."""
+    about = claimed.about if claimed.about and not ended else _about(rt, claimed, ended)
+    _check_heartbeat(rt, claimed)
+    try:
+        return rt.agents.of(rt.agents.route(claimed.bridge_number).provider).create_chat(about)
+    except RemoteError as error:
+        if error.maybe_done:
+            raise
+        return NotReceived(error)
 
 
 def _complete(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> Answer | NotReceived:
@@ -128,16 +146,25 @@ def _check_heartbeat(rt: Runtime, claimed: ClaimedTurn) -> None:
         raise LeaseLost("this worker has had no heartbeat")
 
 
+def _record_end(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> None:
+    """Record that the chat has ended without having received the turn."""
+    with rt.database.transaction() as tx:
+        conversation_queue.verify_lease(tx, claimed.lease)
+        tx.session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
+        rows.end(tx, chat, ENDED)
+
+
 def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat:
-    """Record that the agent has not received the turn, and that the old chat, if any, has ended.
+    """Record that the agent has not received the turn, that a new chat is being requested, and the old chat's end.
 
     Return what the provider needs for a new chat.
     """
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
-        tx.session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
+        turn = tx.session.get_one(Turn, claimed.turn_id)
+        turn.status, turn.chat_requested_at, turn.response_received = TurnStatus.WAITING, tx.now, False
         if ended:
-            rows.end(tx, ended, "ended at the provider")
+            rows.end(tx, ended, ENDED)
         conversation = tx.session.get_one(Conversation, claimed.lease.conversation_id)
         route = rt.agents.route(conversation.bridge_number)
         return NewChat(
@@ -146,6 +173,7 @@ def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat
             agent_number=conversation.bridge_number,
             previous_conversation="" if claimed.without_recap else recap(tx.session, rt.settings, conversation, tx.now),
             route=route,
+            turn_id=claimed.turn_id,
         )
 
 

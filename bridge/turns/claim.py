@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
@@ -131,6 +131,7 @@ def _begun(rt: Runtime, tx: Transaction, turn: NewTurn, turn_id: int, worker: st
     return ClaimedTurn(
         lease=store.lease_of(queue, worker),
         phone=queue.phone,
+        bridge_number=queue.bridge_number,
         turn_id=turn_id,
         content="\n".join(text.body for text in turn.snapshot.texts),
         attempts=1,
@@ -144,7 +145,7 @@ def _begun(rt: Runtime, tx: Transaction, turn: NewTurn, turn_id: int, worker: st
         error=None,
         agent=(route.provider, route.agent_id),
         chat=chat,
-        about=None if chat else _new_chat(rt, tx, turn.snapshot, route),
+        about=None if chat else replace(_new_chat(rt, tx, turn.snapshot, route), turn_id=turn_id),
     )
 
 
@@ -291,6 +292,7 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
     return ClaimedTurn(
         lease=found.lease,
         phone=found.pair.phone,
+        bridge_number=found.pair.bridge_number,
         turn_id=turn.id,
         content="\n".join(bodies),
         attempts=turn.attempts,
@@ -305,6 +307,7 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         agent=(chat.provider, chat.agent_id) if chat else (found.route.provider, found.route.agent_id),
         chat=chat,
         with_human=found.pair.holder is not Holder.AGENT,
+        chat_requested_at=turn.chat_requested_at,
     )
 
 
@@ -312,5 +315,5 @@ def begin_asking(tx: Transaction, claimed: ClaimedTurn, chat: OpenChat) -> None:
     """Record that the turn is being asked in this chat. It is committed before the call: the agent may receive it."""
     turn = tx.session.get_one(Turn, claimed.turn_id)
     turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, tx.now
-    turn.response_received, turn.items_at_last_check = False, None
+    turn.response_received, turn.items_at_last_check, turn.chat_requested_at = False, None, None
     tx.session.get_one(Chat, chat.id).last_activity_at = tx.now

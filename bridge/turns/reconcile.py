@@ -14,19 +14,22 @@ from bridge.queues import conversation_queue
 from bridge.runtime import Runtime
 from bridge.turns.ask import ask, ask_in_new_chat, leave, poison
 from bridge.turns.claim import begin_asking
-from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, Outcome, RetryAt
+from bridge.turns.values import (
+    NOT_RECEIVED_AFTER,
+    STILL_ON_ITS_WAY,
+    Answer,
+    ClaimedTurn,
+    Escalated,
+    GiveUp,
+    Outcome,
+    RetryAt,
+)
 
 STABLE_FOR = timedelta(seconds=10)
 """How long an answer in the transcript must stay the same to be complete: the agent may still be adding to it."""
 
 RECHECK_ANSWER_AFTER = timedelta(seconds=10)
 """The longest pause between two checks for an answer that is being made; the person is waiting for it."""
-
-NOT_RECEIVED_AFTER = timedelta(seconds=5)
-"""A chat that does not show the request by then has not received it, if the provider answered with an error."""
-
-STILL_ON_ITS_WAY = timedelta(seconds=30)
-"""The same if no response came. No document says that a chat shows a request as soon as it has received it."""
 
 NO_ANSWER_AFTER = timedelta(minutes=11)
 """A request without an answer for this long will get none. A tool of the agent may run for ten minutes."""

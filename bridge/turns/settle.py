@@ -255,6 +255,8 @@ def postpone(rt: Runtime, claimed: ClaimedTurn, retry: RetryAt, status: TurnStat
         turn = tx.session.get_one(Turn, claimed.turn_id)
         turn.error, turn.items_at_last_check = retry.reason, retry.items_at_last_check
         turn.status = status or turn.status
+        if status is TurnStatus.WAITING and turn.chat_requested_at:  # this request has surely opened no chat
+            turn.chat_requested_at = claimed.chat_requested_at
         _close_circuits(tx, claimed, error)
         turn.response_received = turn.response_received or retry.response_received
         if error:

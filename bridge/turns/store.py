@@ -123,9 +123,10 @@ _USE_CHATS = Statement(
 
 _INSERT_TURNS = Statement(
     """
-    INSERT INTO turns (conversation_id, chat_id, status, attempts, created_at, expires_at, asked_at)
+    INSERT INTO turns (conversation_id, chat_id, status, attempts, created_at, expires_at, asked_at, chat_requested_at)
     SELECT turns.conversation, turns.chat, CASE WHEN turns.chat IS NULL THEN 'waiting' ELSE 'asking' END, 1,
-        :now, turns.expires_at, CASE WHEN turns.chat IS NULL THEN NULL ELSE :now END
+        :now, turns.expires_at, CASE WHEN turns.chat IS NULL THEN NULL ELSE :now END,
+        CASE WHEN turns.chat IS NULL THEN :now END
     FROM {turns} WHERE true RETURNING id, conversation_id
     """,
     turns={"conversation": "bigint", "chat": "bigint", "expires_at": "timestamptz"},
@@ -287,7 +288,7 @@ _INSERT_CHATS = Statement(
 _ASK = Statement(
     """
     UPDATE turns SET status = 'asking', chat_id = asked.chat, asked_at = :now, response_received = false,
-        items_at_last_check = NULL
+        items_at_last_check = NULL, chat_requested_at = NULL
     FROM {asked} WHERE turns.id = asked.turn
     """,
     asked={"turn": "bigint", "chat": "bigint"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bridge.chats.rows import OpenChat
 from bridge.db.models import TurnStatus
@@ -16,6 +16,12 @@ from bridge.queues.timing import backoff
 NO_RECAP_AFTER = 6
 """Failures after which a new chat gets no recap: the provider may fail at the recap."""
 
+NOT_RECEIVED_AFTER = timedelta(seconds=5)
+"""A request that the provider does not show by then was not received, if the provider answered with an error."""
+
+STILL_ON_ITS_WAY = timedelta(seconds=30)
+"""The same if no response came. No document says that a chat shows a request as soon as it has received it."""
+
 GIVE_UP_AFTER = 8
 """Failures after which a turn is given up. One call in four may fail by chance: eight in a row are one in 65,000."""
 
@@ -26,6 +32,7 @@ class ClaimedTurn:
 
     lease: Lease
     phone: str
+    bridge_number: str
     turn_id: int
     content: str
     attempts: int
@@ -49,6 +56,8 @@ class ClaimedTurn:
     """The facts for a new chat, if they were read with the claim."""
     with_human: bool = False
     """A human at the provider had the chat when the turn was claimed."""
+    chat_requested_at: datetime | None = None
+    """When an earlier attempt requested a chat that the provider may have opened, and that is not stored."""
 
     @property
     def spent(self) -> bool:

@@ -26,10 +26,12 @@ def upgrade() -> None:
     _senders()
     _inbound_cursors()
     _opt_outs()
+    _contact_updates()
 
 
 def downgrade() -> None:
     for table in (
+        "contact_updates",
         "opt_outs",
         "inbound_cursors",
         "senders",
@@ -120,6 +122,7 @@ def _turns() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("expires_at", MOMENT, nullable=False),
         sa.Column("asked_at", MOMENT),
+        sa.Column("chat_requested_at", MOMENT),
         sa.Column("response_received", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("items_at_last_check", sa.Integer()),
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
@@ -252,8 +255,32 @@ def _opt_outs() -> None:
     )
 
 
-def _index(name: str, *columns: str, where: str | None = None) -> None:
-    """Create an index. Its name has the kind, ``ix`` or ``uq`` (unique), and the table."""
-    kind, table, _ = name.split("_", 2)
+def _contact_updates() -> None:
+    op.create_table(
+        "contact_updates",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("provider", sa.String(16), nullable=False),
+        sa.Column("phone", sa.String(16), nullable=False),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
+        sa.Column("do_not_call", sa.Boolean(), nullable=False),
+        sa.Column("wished_at", MOMENT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False, server_default="1"),
+        sa.Column("due_at", MOMENT),
+        sa.Column("leased", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("lease_token", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("error", sa.Text()),
+        sa.Column("given_up_at", MOMENT),
+    )
+    table = "contact_updates"
+    _index("uq_contact_updates_person", "provider", "phone", table=table)
+    _index("ix_contact_updates_due_at", "due_at", table=table, where="due_at IS NOT NULL")
+    _index("ix_contact_updates_error", "wished_at", table=table, where="error IS NOT NULL")
+
+
+def _index(name: str, *columns: str, table: str | None = None, where: str | None = None) -> None:
+    """Create an index. Its name has the kind, ``ix`` or ``uq`` (unique), and the table if that is one word."""
+    kind, first, _ = name.split("_", 2)
+    table = table or first
     only = sa.text(where) if where else None
     op.create_index(name, table, list(columns), unique=kind == "uq", postgresql_where=only, sqlite_where=only)

@@ -145,6 +145,29 @@ def test_numbers_are_separated_by_commas(written: str, numbers: tuple[str, ...])
     assert Settings.load(ENOUGH | {"TWILIO_NUMBERS": written}).twilio_numbers == numbers
 
 
+@pytest.mark.parametrize(
+    ("written", "contacts", "written_at"),
+    [("", None, set()), ("read", "read", set()), ("write", "write", {"retell"})],
+)
+def test_contacts_are_left_alone_read_or_written(written: str, contacts: str | None, written_at: set[str]) -> None:
+    settings = Settings.load(ENOUGH | {"RETELL_CONTACTS": written})
+    assert settings.retell_contacts == contacts
+    assert settings.writes_contacts_at == written_at
+
+
+def test_an_unknown_way_with_contacts_is_a_fault() -> None:
+    assert the_fault_of(RETELL_CONTACTS="both").startswith("RETELL_CONTACTS is not one of the choices; write 'read' or")
+
+
+def test_contacts_need_the_account_that_has_them() -> None:
+    uponai = {"AGENT_PROVIDER": "uponai", "UPONAI_API_KEY": "t", "UPONAI_WORKSPACE_ID": "1", "UPONAI_AGENT_ID": "a"}
+    enough = {name: text for name, text in ENOUGH.items() if not name.startswith("RETELL")} | uponai
+    assert faults_of(enough | {"RETELL_CONTACTS": "read"}) == [
+        "RETELL_CONTACTS needs RETELL_API_KEY; set both, or neither"
+    ]
+    assert Settings.load(enough | {"RETELL_CONTACTS": "read", "RETELL_API_KEY": "k"}).retell_contacts == "read"
+
+
 @pytest.mark.parametrize("name", ["TURNS_PER_HOUR", "TURNS_PER_MINUTE", "CHARACTERS_PER_TEXT"])
 @pytest.mark.parametrize(("written", "limit"), [("", None), (" ", None), ("1", 1), ("500", 500)])
 def test_a_limit_may_be_empty(name: str, written: str, limit: int | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bridge.chats import ending
+from bridge.chats import do_not_call, ending
 from bridge.db.engine import Sessions
 from bridge.processes.broker import CLOCK_QUEUE, FETCH, queue_name
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time
@@ -89,7 +89,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_there_is_a_celery_task_for_every_wake_up_and_for_every_job_of_the_clock(worker: dict[str, Any]) -> None:
-    assert sorted(worker["tasks"]) == sorted([FETCH, ending.TASK, *SCHEDULE])
+    assert sorted(worker["tasks"]) == sorted([FETCH, ending.TASK, do_not_call.TASK, *SCHEDULE])
 
 
 def test_the_clock_calls_for_each_part_of_the_upkeep_at_its_own_pace(worker: dict[str, Any]) -> None:
@@ -141,8 +141,8 @@ def test_a_call_of_the_clock_that_fails_leaves_the_way_free(scene: Scene) -> Non
 def test_each_task_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
     worker: dict[str, Any],
 ) -> None:
-    names = [CLOCK_QUEUE, queue_name(FETCH), queue_name(ending.TASK)]
-    assert len(set(names)) == 3
+    names = [CLOCK_QUEUE, queue_name(FETCH), queue_name(ending.TASK), queue_name(do_not_call.TASK)]
+    assert len(set(names)) == 4
     assert worker["queues"] == {name: [name, name] for name in names}
 
 
@@ -182,7 +182,7 @@ def names_that_are_woken() -> Iterator[tuple[str, str]]:
                     yield str(path.relative_to(ROOT)), name
 
 
-@pytest.mark.parametrize("task", [conversation_queue.TURNS.task, conversation_queue.DELIVERIES.task, ending.TASK])
+@pytest.mark.parametrize("task", [*(queue.task for queue in conversation_queue.QUEUES), ending.TASK, do_not_call.TASK])
 def test_every_task_of_a_wake_up_exists(task: str) -> None:
     assert task in TASKS
 

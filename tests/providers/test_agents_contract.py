@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
@@ -19,6 +21,7 @@ from bridge.providers.errors import (
     NotReached,
     OutcomeUnknown,
     RateLimited,
+    Refused,
     RemoteError,
     WithHuman,
 )
@@ -28,6 +31,7 @@ from tests.fakes import UPONAI, FakeAgent, fake_settings
 from tests.vendor import closed_port
 
 ABOUT = NewChat(1, "+15551230001", "+15550001111")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 BYE = "bye"
 GREETING = "Welcome!"
 HUMAN = "a human, please"
@@ -59,6 +63,9 @@ class Stage(Protocol):
     def lock_out(self, method: str) -> None:
         """The next call is refused for the key's sake."""
 
+    def do_not_call(self, phone: str) -> bool | None:
+        """What the contact of this number says; ``None``: there is none."""
+
 
 class FakeStage:
     def __init__(self, greeting: str = "", *, item_ids: bool = True) -> None:
@@ -88,6 +95,9 @@ class FakeStage:
     def lock_out(self, method: str) -> None:
         self._agent.fail(method, AccountRefused("no such key", provider="retell", status=401))
 
+    def do_not_call(self, phone: str) -> bool | None:
+        return self._agent.do_not_call.get(phone)
+
 
 SIMULATED = {
     "create_chat": "create",
@@ -95,6 +105,8 @@ SIMULATED = {
     "get_chat": "get",
     "end_chat": "end",
     "list_chats": "list",
+    "find_chats": "list",
+    "set_do_not_call": "contact_create",
 }
 
 
@@ -152,6 +164,10 @@ class SimulatedStage:
     def lock_out(self, method: str) -> None:
         self._simulator.faults.next("agent_401", calls=[SIMULATED[method]])
 
+    def do_not_call(self, phone: str) -> bool | None:
+        contact = self._simulator.contacts.find(phone)
+        return None if contact is None else contact.get("do_not_call", False)
+
 
 NewStage = Callable[..., Stage]
 
@@ -166,6 +182,7 @@ ADAPTERS: dict[str, tuple[Callable[[Simulator, str], Agent], dict[str, Any]]] = 
 }
 
 WITH_IDS = ["fake", "retell"]
+WITH_CONTACTS = ["fake", "retell"]
 
 
 @pytest.fixture(params=[*FAKES, *ADAPTERS])
@@ -204,6 +221,7 @@ CALLS: dict[str, Callable[[Agent, str], object]] = {
     "get_chat": lambda agent, chat_id: agent.get_chat(chat_id),
     "end_chat": lambda agent, chat_id: agent.end_chat(chat_id),
     "list_chats": lambda agent, chat_id: agent.list_chats(),
+    "find_chats": lambda agent, chat_id: agent.find_chats(ABOUT, LONG_AGO),
 }
 
 
@@ -400,6 +418,76 @@ def test_the_ongoing_chats_can_be_listed_alone(stage: Stage) -> None:
     page = stage.agent.list_chats(ongoing_only=True)
     assert [chat.id for chat in page.chats] == [ids[2], ids[0]]
     assert {chat.state for chat in page.chats} == {ChatState.ONGOING}
+
+
+def found(agent: Agent, about: NewChat, since: datetime = LONG_AGO) -> list[str]:
+    return [chat.id for chat in agent.find_chats(about, since)]
+
+
+def test_the_chat_of_a_turn_is_found_among_others(stage: Stage) -> None:
+    first, second = replace(ABOUT, turn_id=1), replace(ABOUT, turn_id=2)
+    other_phone = replace(first, user_number="+15551230002")
+    chats = [stage.agent.create_chat(about).id for about in (first, second, second, other_phone)]
+    assert found(stage.agent, first) == chats[:1]
+    assert sorted(found(stage.agent, second)) == sorted(chats[1:3])
+    assert found(stage.agent, replace(ABOUT, turn_id=3)) == []
+    assert {chat.items for chat in stage.agent.find_chats(second, LONG_AGO)} == {None}
+
+
+def test_a_chat_that_has_ended_or_began_before_is_not_found(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    assert chat.started_at
+    assert found(stage.agent, ABOUT, chat.started_at - timedelta(seconds=1)) == [chat.id]
+    assert found(stage.agent, ABOUT, chat.started_at + timedelta(seconds=1)) == []
+    stage.end(chat.id)
+    assert found(stage.agent, ABOUT) == []
+
+
+def test_a_chat_whose_creation_was_cut_is_found(stage: Stage) -> None:
+    stage.cut("create_chat", received=True)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.create_chat(ABOUT)
+    [chat_id] = found(stage.agent, ABOUT)
+    assert stage.agent.get_chat(chat_id).state is ChatState.ONGOING
+
+
+def test_a_creation_that_was_cut_before_it_arrived_is_not_found(stage: Stage) -> None:
+    stage.cut("create_chat", received=False)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.create_chat(ABOUT)
+    assert found(stage.agent, ABOUT) == []
+
+
+@pytest.mark.parametrize("new_stage", WITH_CONTACTS, indirect=True)
+def test_a_contact_says_what_was_last_asked_however_often(stage: Stage) -> None:
+    for wanted in (True, True, False, False, True):
+        stage.agent.set_do_not_call(ABOUT.user_number, wanted)
+        assert stage.do_not_call(ABOUT.user_number) is wanted
+    assert stage.do_not_call("+15551230002") is None
+
+
+@pytest.mark.parametrize("new_stage", WITH_CONTACTS, indirect=True)
+@pytest.mark.parametrize("received", [True, False])
+def test_a_change_of_a_contact_whose_answer_is_lost_may_be_repeated(stage: Stage, received: bool) -> None:
+    stage.cut("set_do_not_call", received=received)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.set_do_not_call(ABOUT.user_number, True)
+    stage.agent.set_do_not_call(ABOUT.user_number, True)
+    assert stage.do_not_call(ABOUT.user_number) is True
+
+
+@pytest.mark.parametrize("new_stage", WITH_CONTACTS, indirect=True)
+def test_a_change_of_a_contact_may_be_refused_for_the_account(stage: Stage) -> None:
+    stage.lock_out("set_do_not_call")
+    with pytest.raises(AccountRefused):
+        stage.agent.set_do_not_call(ABOUT.user_number, True)
+    assert stage.do_not_call(ABOUT.user_number) is None
+
+
+@pytest.mark.parametrize("new_stage", sorted({*FAKES, *ADAPTERS} - {*WITH_CONTACTS, *FAKES}), indirect=True)
+def test_a_provider_without_contacts_refuses(stage: Stage) -> None:
+    with pytest.raises(Refused):
+        stage.agent.set_do_not_call(ABOUT.user_number, True)
 
 
 @pytest.mark.parametrize("provider", ["retell", "uponai"])

@@ -34,7 +34,7 @@ from bridge.providers.errors import (
 from tests.fakes import fake_settings
 from tests.vendor import Vendor, vendor
 
-ABOUT = NewChat(7, "+15551230001", "+15550001111", "User: hi\nAgent: hello")
+ABOUT = NewChat(7, "+15551230001", "+15550001111", "User: hi\nAgent: hello", turn_id=12)
 ALL_VARIABLES = {
     "user_number": "+15551230001",
     "agent_number": "+15550001111",
@@ -120,10 +120,46 @@ def test_a_new_chat_is_told_both_numbers_and_the_conversation(desk: Desk) -> Non
                 "sms_user_number": "+15551230001",
                 "sms_agent_number": "+15550001111",
                 "conversation_id": "7",
+                "turn_id": "12",
             },
             "retell_llm_dynamic_variables": ALL_VARIABLES,
         }
     ]
+
+
+CREATED_AT = datetime(2026, 11, 2, 12, tzinfo=UTC)
+OURS = {"sms_user_number": "+15551230001", "sms_agent_number": "+15550001111", "conversation_id": "7", "turn_id": "12"}
+
+
+def test_the_chat_of_a_turn_is_searched_from_its_request_on_page_by_page(desk: Desk) -> None:
+    mine, foreign = (
+        OPEN_CHAT | {"metadata": OURS},
+        OPEN_CHAT | {"chat_id": "chat_2", "metadata": OURS | {"turn_id": "1"}},
+    )
+    desk.says(200, {"items": [foreign, {"chat_id": "chat_3"}], "has_more": True, "pagination_key": "next"})
+    desk.says(200, {"items": [mine, "odd", {"metadata": 1}], "has_more": False})
+    assert [chat.id for chat in desk.agent.find_chats(ABOUT, CREATED_AT)] == ["chat_1"]
+    first, second = desk.bodies
+    assert first["filter_criteria"] == {
+        "agent": [{"agent_id": "agent_1"}],
+        "chat_status": {"type": "enum", "op": "in", "value": ["ongoing"]},
+        "start_timestamp": {"type": "number", "op": "ge", "value": int(CREATED_AT.timestamp() * 1000)},
+    }
+    assert (first["sort_order"], "pagination_key" in first) == ("ascending", False)
+    assert second == first | {"pagination_key": "next"}
+
+
+def test_a_list_without_metadata_is_read_chat_by_chat_and_not_for_long(desk: Desk) -> None:
+    desk.says(200, {"items": [OPEN_CHAT | {"chat_id": f"chat_{n}"} for n in range(9)], "has_more": False})
+    for n in range(5):
+        desk.says(200, OPEN_CHAT | {"chat_id": f"chat_{n}", "metadata": OURS if n == 3 else {}})
+    assert [chat.id for chat in desk.agent.find_chats(ABOUT, CREATED_AT)] == ["chat_3"]
+
+
+def test_a_list_without_an_end_is_left_after_ten_pages(desk: Desk) -> None:
+    for _ in range(10):
+        desk.says(200, {"items": [OPEN_CHAT | {"metadata": {}}], "has_more": True, "pagination_key": "next"})
+    assert desk.agent.find_chats(ABOUT, CREATED_AT) == ()
 
 
 def test_a_route_names_the_agent_and_its_version(desk: Desk) -> None:

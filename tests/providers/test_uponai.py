@@ -31,8 +31,9 @@ from bridge.providers.errors import (
 from tests.fakes import UPONAI, fake_settings
 from tests.vendor import Vendor, vendor
 
-ABOUT = NewChat(7, "+15551230001", "+15550001111", "User: hi\nAgent: hello")
+ABOUT = NewChat(7, "+15551230001", "+15550001111", "User: hi\nAgent: hello", turn_id=12)
 METADATA = {"sms_user_number": "+15551230001", "sms_agent_number": "+15550001111", "conversation_id": "7"}
+METADATA |= {"turn_id": "12"}
 KEY = "token_1234567890"
 OPEN_CHAT = {"chatId": "chat_1", "agentId": "agent_1", "status": "ongoing", "endedAt": None, "messages": []}
 ENDED_CHAT = OPEN_CHAT | {"status": "ended", "endedAt": "2026-11-02T12:00:00.000Z"}

@@ -30,7 +30,12 @@ CAROL = "+15551230003"
 DAVE = "+15551230004"
 ANOTHER_NUMBER = "+15550001112"
 
-PLACES = {"opt_outs": 0, "conversations": 1, "messages": 2, "turns": 2, "chats": 2, "senders": 2, "circuit_breakers": 2}
+PLACES = {
+    "opt_outs": 0,
+    "conversations": 1,
+    **dict.fromkeys(("messages", "turns", "chats", "senders", "circuit_breakers"), 2),
+    "contact_updates": 3,
+}
 """The place of each table in the order."""
 
 ID = "lpad(id::text, 9, '0')"
@@ -102,7 +107,12 @@ def scene(postgresql_url: str, recorder: Recorder) -> Iterator[Scene]:
     engine = build_engine(postgresql_url, pool_size=1)
     event.listen(engine, "begin", recorder.begin)
     event.listen(engine, "after_cursor_execute", recorder.executed)
-    yield Scene(build_sessions(engine), twilio_numbers=f"{NUMBER}, {ANOTHER_NUMBER}", send_auto_close_message=True)
+    yield Scene(
+        build_sessions(engine),
+        twilio_numbers=f"{NUMBER}, {ANOTHER_NUMBER}",
+        send_auto_close_message=True,
+        retell_contacts="write",
+    )
     engine.dispose()
 
 

@@ -19,7 +19,18 @@ import retell
 from retell import Retell
 
 from bridge.simulator import Simulator, SimulatorSettings, serve
-from bridge.simulator.ledger import ChatClosed, ClosingWords, FaultStruck, Poisoned, Received, Replied, Wrong
+from bridge.simulator.ledger import (
+    ChatClosed,
+    ChatOpened,
+    ClosingWords,
+    ContactChanged,
+    ContactRead,
+    FaultStruck,
+    Poisoned,
+    Received,
+    Replied,
+    Wrong,
+)
 from testkit.waiting import until
 
 ANA, BEN = "+15551230001", "+15551230002"
@@ -243,6 +254,86 @@ class TestListing:
         assert found(agent=[{"agent_id": "agent_other"}]) == []
         since = {"type": "number", "op": "ge", "value": clock.now * 1000}
         assert found(start_timestamp=since) == [new]
+
+    def test_a_filter_of_the_wrong_type_is_refused(self, sdk: Retell) -> None:
+        opened(sdk)
+        for wrong in ({"type": "enum", "op": "ge", "value": 1}, {"op": "ge", "value": 1}, {"type": "text", "op": "eq"}):
+            with pytest.raises(retell.BadRequestError):
+                sdk.chat.list(filter_criteria={"start_timestamp": wrong})  # type: ignore[typeddict-item]
+
+    def test_the_list_shows_the_metadata_unless_it_is_told_not_to(self, clock: Clock) -> None:
+        for lists_metadata in (True, False):
+            simulator = Simulator(SimulatorSettings(clock=clock, lists_metadata=lists_metadata))
+            with serve(simulator) as address, Retell(api_key="key_simulated", base_url=address) as sdk:
+                opened(sdk, metadata={"turn_id": "3"})
+                [item] = sdk.chat.list().items
+                assert item.metadata == ({"turn_id": "3"} if lists_metadata else None)
+                assert item.message_with_tool_calls is None
+
+    def test_a_list_that_lags_shows_a_chat_a_moment_later(self, clock: Clock) -> None:
+        simulator = Simulator(SimulatorSettings(clock=clock, listed_after=5))
+        with serve(simulator) as address, Retell(api_key="key_simulated", base_url=address) as sdk:
+            chat_id = opened(sdk)
+            assert sdk.chat.list().items == []
+            assert sdk.chat.retrieve(chat_id).chat_id == chat_id
+            clock.now += 5
+            assert [item.chat_id for item in sdk.chat.list().items] == [chat_id]
+
+    def test_the_ledger_counts_the_chats_of_a_turn_whatever_the_bridge_learns(
+        self, sdk: Retell, simulator: Simulator
+    ) -> None:
+        """Pre-session tools run once for each of them."""
+        for fault in ("agent_cut", "agent_500_after"):
+            simulator.faults.next(fault, calls=["create"])
+            with pytest.raises(retell.APIError):
+                opened(sdk, metadata={"turn_id": "3"})
+        simulator.faults.next("agent_cut_before", calls=["create"])
+        with pytest.raises(retell.APIConnectionError):
+            opened(sdk, metadata={"turn_id": "4"})
+        assert [event.turn for event in simulator.ledger.of(ChatOpened)] == ["3", "3"]
+
+
+class TestContacts:
+    def test_the_sdk_creates_finds_and_changes_a_contact(self, sdk: Retell, simulator: Simulator) -> None:
+        made = sdk.contact.create(phone_number=ANA, first_name="Ana", do_not_call=True, custom_fields={"plan": "gold"})
+        assert sdk.contact.get_by_phone(ANA) == made
+        changed = sdk.contact.update(made.contact_id, do_not_call=False, contact_memory="likes tea")
+        assert (changed.first_name, changed.contact_memory, changed.do_not_call) == ("Ana", "likes tea", False)
+        assert sdk.contact.update(made.contact_id, contact_memory=None).contact_memory is None
+        assert [(event.phone, event.do_not_call) for event in simulator.ledger.of(ContactChanged)] == [
+            (ANA, True),
+            (ANA, False),
+        ]
+        assert len(simulator.ledger.of(ContactRead)) == 1
+
+    def test_a_contact_that_is_not_there_is_not_found(self, sdk: Retell) -> None:
+        with pytest.raises(retell.NotFoundError):
+            sdk.contact.get_by_phone(ANA)
+        with pytest.raises(retell.NotFoundError):
+            sdk.contact.update("contact_unknown", do_not_call=True)
+
+    def test_a_number_has_one_contact_and_its_whole_form(self, sdk: Retell) -> None:
+        sdk.contact.create(phone_number=ANA)
+        for phone in (ANA, "5551230001", "whatsapp:+15551230001"):
+            with pytest.raises(retell.BadRequestError):
+                sdk.contact.create(phone_number=phone)
+
+    @pytest.mark.parametrize("call", ["contact_get", "contact_create", "contact_update"])
+    def test_each_call_may_fail(self, sdk: Retell, simulator: Simulator, call: str) -> None:
+        contact = sdk.contact.create(phone_number=BEN)
+        calls = {
+            "contact_get": lambda: sdk.contact.get_by_phone(BEN),
+            "contact_create": lambda: sdk.contact.create(phone_number=ANA),
+            "contact_update": lambda: sdk.contact.update(contact.contact_id, first_name="Ben"),
+        }
+        for fault, error in (
+            ("agent_500", retell.InternalServerError),
+            ("agent_401", retell.AuthenticationError),
+            ("agent_cut", retell.APIConnectionError),
+        ):
+            simulator.faults.next(fault, calls=[call])
+            with pytest.raises(error):
+                calls[call]()
 
 
 class TestRefusals:

@@ -561,7 +561,13 @@ def _retell(request: httpx.Request) -> tuple[int, Any]:
 
 def retell(desk: Desk) -> Retell:
     return Retell(
-        api_key=KEY, agent_id="agent_1", agent_version="1", base_url=OURS, timeout=120, transport=desk.transport
+        api_key=KEY,
+        agent_id="agent_1",
+        agent_version="1",
+        base_url=OURS,
+        timeout=120,
+        reads_contacts=True,
+        transport=desk.transport,
     )
 
 
@@ -634,6 +640,8 @@ CALLS: dict[str, Callable[[Agent], Any]] = {
     "get": lambda agent: agent.get_chat("chat_1"),
     "end": lambda agent: agent.end_chat("chat_1"),
     "list": lambda agent: agent.list_chats(),
+    "find": lambda agent: agent.find_chats(ABOUT, datetime(2026, 1, 1, tzinfo=UTC)),
+    "contact": lambda agent: agent.set_do_not_call(ANN, True),
 }
 
 

@@ -21,6 +21,7 @@ from bridge.db.models import (
     Chat,
     ChatStatus,
     CircuitBreaker,
+    ContactUpdate,
     Conversation,
     Holder,
     Message,
@@ -125,7 +126,12 @@ def lost_look(scene: Scene) -> None:
     scene.carrier.fail("sent_to", OutcomeUnknown("cut", provider="twilio"))
 
 
-FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_providers, chat_that_ends, lost_look]
+def lost_chat(scene: Scene) -> None:
+    """It is opened, and nobody learns of it."""
+    scene.agent.fail("create_chat", OutcomeUnknown("cut", provider=scene.agent.provider), received=True)
+
+
+FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_providers, chat_that_ends, lost_look, lost_chat]
 
 
 def test_the_boundaries_are_where_they_should_be(hasty_engine: Engine) -> None:
@@ -183,6 +189,26 @@ def agent_circuit_open(scene: Scene) -> None:
 
 def account_refused(scene: Scene) -> AccountRefused:
     return AccountRefused("no key", provider=scene.agent.provider, status=401)
+
+
+@pytest.mark.parametrize("settings", [{}, UPONAI], ids=["retell", "uponai"])
+@pytest.mark.parametrize("lost", [False, True], ids=["no fault", "lost chat"])
+def test_no_death_opens_a_second_chat_for_a_turn(hasty_engine: Engine, lost: bool, settings: Mapping[str, Any]) -> None:
+    """The agent's pre-session tools run with each chat. Two deaths in a row are no exception."""
+    prepare = lost_chat if lost else nobody
+    whole = Fate()
+    judge_chats(one_text(hasty_engine, whole, prepare, **settings))
+    for first in range(1, len(whole.passed) + 1):
+        once = Fate(first)
+        judge_chats(one_text(hasty_engine, once, prepare, **settings))
+        for second in before(once):
+            if first < second <= first + WITHIN:
+                judge_chats(one_text(hasty_engine, Fate(first, second), prepare, **settings))
+
+
+def judge_chats(scene: Scene) -> None:
+    judge(scene, "a")
+    assert [chat.about.turn_id for chat in scene.agent.chats.values()] == [1]
 
 
 WITHIN = 8
@@ -825,6 +851,43 @@ def stopped(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) 
     assert scene.agent.received in ([], ["a"])
     nothing_is_left(scene)
     assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.KEYWORD] == ["STOP", "START"]
+
+
+def lost_change(scene: Scene) -> None:
+    scene.agent.fail("set_do_not_call", OutcomeUnknown("cut", provider="retell"), received=True)
+
+
+def refused_change(scene: Scene) -> None:
+    scene.agent.fail("set_do_not_call", account_refused(scene), times=2)
+
+
+@pytest.mark.parametrize("wishes", [("STOP",), ("STOP", "START")], ids=" then ".join)
+@pytest.mark.parametrize("fault", [nobody, lost_change, refused_change], ids=lambda fault: fault.__name__)
+def test_no_death_beside_a_stop_leaves_the_contact_as_it_was(
+    hasty_engine: Engine, fault: Callable[[Scene], None], wishes: tuple[str, ...]
+) -> None:
+    whole = Fate()
+    tell_contact(hasty_engine, whole, fault, wishes)
+    assert "after set_do_not_call" in whole.passed
+    for first in before(whole):
+        once = Fate(first)
+        tell_contact(hasty_engine, once, fault, wishes)
+        for second in before(once):
+            if first < second <= first + WITHIN:
+                tell_contact(hasty_engine, Fate(first, second), fault, wishes)
+
+
+def tell_contact(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None], wishes: tuple[str, ...]) -> None:
+    """The second wish comes while the first one may still be on its way to the contact."""
+    scene = empty_scene(hasty_engine, fate, line_by_line, retell_contacts="write")
+    prepare(scene)
+    for wish in wishes:
+        scene.pass_time(1)
+        scene.text(wish)
+    scene.work_until_idle(at_most=600)
+    assert scene.agent.do_not_call == {ANN: wishes[-1] == "STOP"}
+    nothing_is_left(scene)
+    assert [(row.due_at, row.leased, row.error) for row in scene.rows(ContactUpdate)] == [(None, False, None)]
 
 
 def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:

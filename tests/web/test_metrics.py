@@ -24,6 +24,7 @@ from bridge.db.models import (
     Chat,
     ChatStatus,
     CircuitBreaker,
+    ContactUpdate,
     Conversation,
     Direction,
     Message,
@@ -129,7 +130,7 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_segments": {},
         "bridge_waiting": {"turns": 0, "deliveries": 0},
         "bridge_oldest_waiting_seconds": {"": 0},
-        "bridge_given_up": {"turn": 0, "message": 0},
+        "bridge_given_up": {"turn": 0, "message": 0, "contact": 0},
         "bridge_not_delivered": {"": 0},
         "bridge_ignored": {"": 0},
         "bridge_unanswerable": {"": 0},
@@ -396,6 +397,17 @@ def test_what_failed_is_counted_as_it_is_listed(scene: Scene) -> None:
     assert failed(scene) == listed(scene) == (1, 2, 1)
 
 
+def test_a_contact_that_cannot_be_changed_is_counted_as_it_is_listed(sessions: Sessions) -> None:
+    scene = Scene(sessions, retell_contacts="write", metrics_open=True)
+    scene.agent.fail("set_do_not_call", AccountRefused("no key", provider="retell", status=401), times=1000)
+    scene.text("STOP")
+    scene.work(seconds=60)
+    assert read(scene)["bridge_given_up"]["contact"] == 0
+    scene.work(seconds=3600)
+    found = failures.list_failures(scene.rt).failures
+    assert read(scene)["bridge_given_up"]["contact"] == len(found) == 1
+
+
 def test_a_text_that_went_again_failed_only_if_the_last_one_did(scene: Scene) -> None:
     scene.text("hello")
     scene.work()
@@ -587,7 +599,7 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 14
+    assert len(plans) == 15
     assert whole <= {"senders", "circuit_breakers", "task_errors"}
 
 
@@ -613,13 +625,18 @@ def long_history(scene: Scene, length: int = 3000) -> None:
     texts = [{"conversation_id": n, **out, **done} for n in ids for _ in range(3)]
     began = {"provider": "retell", "started_at": now, "last_activity_at": now}
     chats = [{"conversation_id": n, "provider_chat_id": str(n), "status": ChatStatus.ONGOING, **began} for n in ids]
+    wishes = [
+        {"conversation_id": n, "provider": "retell", "phone": f"+1{n:010}", "do_not_call": True, "wished_at": now}
+        for n in ids
+    ]
     people[7]["turn_due_at"] = now
     asked[7]["status"] = TurnStatus.GIVEN_UP
     texts[7]["delivery"] = Delivery.FAILED
     texts[8]["status"] = MessageStatus.GIVEN_UP
     with scene.sessions.begin() as session:
         session.add(Sender(name=NUMBER, free_at=0))
-        for table, rows in ((Conversation, people), (Chat, chats), (Turn, asked), (Message, texts)):
+        tables = (Conversation, Chat, Turn, Message, ContactUpdate)
+        for table, rows in zip(tables, (people, chats, asked, texts, wishes), strict=True):
             session.execute(insert(table), rows)
     with scene.sessions.begin() as session:
         session.execute(text("ANALYZE"))

@@ -78,6 +78,8 @@ class NewChat:
     """The end of the conversation so far, one ``User: …`` or ``Agent: …`` line for each message."""
     route: Route | None = None
     """The provider's agent that answers. ``None``: the one that the settings name for all numbers."""
+    turn_id: int = 0
+    """The turn for which the chat is opened. It names the chat in the provider's list; see ``find_chats``."""
 
 
 class Agent(Protocol):
@@ -93,6 +95,13 @@ class Agent(Protocol):
 
     def create_chat(self, about: NewChat) -> RemoteChat:
         """Open a chat. The chat may already hold a greeting."""
+        ...
+
+    def find_chats(self, about: NewChat, since: datetime) -> tuple[RemoteChat, ...]:
+        """Return the ongoing chats that ``create_chat`` has opened for this turn since then, without items.
+
+        The provider's list may show a chat a moment after it was opened. Only a part of a very long list is read.
+        """
         ...
 
     def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
@@ -114,6 +123,10 @@ class Agent(Protocol):
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
         """Return the chats of the agent that the settings name for all numbers, newest first."""
+        ...
+
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        """Let the contact of this number say so. That may be repeated. Raise ``Refused`` if there are no contacts."""
         ...
 
     def close(self) -> None:

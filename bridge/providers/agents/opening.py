@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bridge.providers.agents.contract import NewChat
 
 RESERVED = frozenset({"user_number", "agent_number"})
 """Retell sets these itself for calls. No provider's documentation says whether a chat may set them."""
+
+SEARCH_PAGE = 100
+LONGEST_SEARCH = 10
+"""Entries of a page, and pages, of the provider's list in which the chat of one turn is searched. Larger pages may be
+larger than an answer may be."""
 
 
 def metadata(about: NewChat) -> dict[str, str]:
@@ -15,14 +20,20 @@ def metadata(about: NewChat) -> dict[str, str]:
         "sms_user_number": about.user_number,
         "sms_agent_number": about.agent_number,
         "conversation_id": str(about.conversation_id),
+        "turn_id": str(about.turn_id),
     }
 
 
-def ever_fewer_variables(about: NewChat) -> Iterator[dict[str, str]]:
-    """Yield all variables, then those without reserved names, then none.
+def is_opened_for(about: NewChat, shown: object) -> bool:
+    """Return whether a chat with this metadata was opened for this turn."""
+    return isinstance(shown, Mapping) and all(shown.get(name) == value for name, value in metadata(about).items())
+
+
+def ever_fewer_variables(about: NewChat, contact: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
+    """Yield all variables, then those without reserved names, then those without the contact's, then none.
 
     The numbers have two sets of names. Those of calls may be in use in prompts already. The ``sms_`` names are
-    certainly free.
+    certainly free. A field of the ``contact`` never replaces one of ours.
     """
     variables = {
         "user_number": about.user_number,
@@ -31,11 +42,17 @@ def ever_fewer_variables(about: NewChat) -> Iterator[dict[str, str]]:
         "sms_agent_number": about.agent_number,
         "previous_conversation": about.previous_conversation,
     }
-    yield variables
-    yield {name: value for name, value in variables.items() if name not in RESERVED}
+    unreserved = {name: value for name, value in variables.items() if name not in RESERVED}
+    if contact:
+        yield {**contact, **variables}
+        yield {name: value for name, value in contact.items() if name not in variables} | unreserved
+    else:
+        yield variables
+    yield unreserved
     yield {}
 
 
-def private(about: NewChat) -> list[str]:
+def private(about: NewChat, contact: Mapping[str, str] | None = None) -> list[str]:
     """Return the words that an error must not quote."""
-    return [about.user_number, about.agent_number, *about.previous_conversation.splitlines()]
+    known = [about.previous_conversation, *(contact or {}).values()]
+    return [about.user_number, about.agent_number, *(line for words in known for line in words.splitlines())]

@@ -6,6 +6,7 @@
 - Texts from senders that can't receive an answer.
 - Conversations in which a task fails again and again, because of a bug or a bad row.
 - Conversations that a human at the agent's provider has, and those in which the agent gives no word.
+- Contacts at the agent's provider that do not say yet what the person has asked for.
 
 A person's text that was given up is not listed itself, but its turn is. Of a text that was sent again, only the last
 attempt is listed, if it failed too.
@@ -37,9 +38,20 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import Subquery
 
-from bridge.chats import rows
+from bridge.chats import do_not_call, rows
 from bridge.config import Settings
-from bridge.db.models import Base, Conversation, Direction, Message, MessageStatus, TaskError, Turn, TurnStatus, one_of
+from bridge.db.models import (
+    Base,
+    ContactUpdate,
+    Conversation,
+    Direction,
+    Message,
+    MessageStatus,
+    TaskError,
+    Turn,
+    TurnStatus,
+    one_of,
+)
 from bridge.inbound import holder
 from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery, FailureClass
 from bridge.queues import task_errors
@@ -54,10 +66,12 @@ _NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == D
 _NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
 _IGNORED = Message.status == MessageStatus.IGNORED
 _UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
+_NOT_WRITTEN = ContactUpdate.error.is_not(None) & (ContactUpdate.attempts >= do_not_call.SHOWN_AFTER)
 """The conditions of the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
 class Kind(StrEnum):
+    CONTACT = "contact"
     MESSAGE = "message"
     SILENT = "silent"
     TASK = "task"
@@ -74,7 +88,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """One turn or one text that failed, or one conversation with a fault."""
+    """One turn, one text or the change of a contact that failed, or one conversation with a fault."""
 
     kind: Kind
     id: int
@@ -103,6 +117,7 @@ class Counts:
     not_delivered: int
     ignored: int
     unanswerable: int = 0
+    contacts: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +133,7 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
     """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
     messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
     conversations = (_with_human(), _silent(rt.settings))
-    every = union_all(_turns(), *messages, _tasks(rt.now()), *conversations).subquery()
+    every = union_all(_turns(), *messages, _tasks(rt.now()), _contacts(), *conversations).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -136,6 +151,7 @@ def count(session: Session) -> Counts:
         not_delivered=_count(session, Message, _NOT_DELIVERED),
         ignored=_count(session, Message, _IGNORED),
         unanswerable=_count(session, Message, _UNANSWERABLE),
+        contacts=_count(session, ContactUpdate, _NOT_WRITTEN),
     )
 
 
@@ -238,6 +254,24 @@ def _conversations(kind: Kind, at: Any, error: Any) -> Select[*tuple[Any, ...]]:
         null().label("error_code"),
         type_coerce(null(), Message.delivery.type).label("delivery"),
         type_coerce(null(), Message.resend_at.type).label("resend_at"),
+    )
+
+
+def _contacts() -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            literal(Kind.CONTACT.value).label("kind"),
+            ContactUpdate.id,
+            ContactUpdate.conversation_id,
+            Conversation.phone,
+            func.coalesce(ContactUpdate.given_up_at, ContactUpdate.wished_at).label("at"),
+            ("do_not_call is not written: " + ContactUpdate.error).label("error"),
+            null().label("error_code"),
+            type_coerce(null(), Message.delivery.type).label("delivery"),
+            type_coerce(null(), Message.resend_at.type).label("resend_at"),
+        )
+        .join(Conversation)
+        .where(_NOT_WRITTEN)
     )
 
 

@@ -5,8 +5,10 @@
     get_chat      GET   /get-chat/{id}             200
     end_chat      PATCH /end-chat/{id}             204
     list_chats    POST  /v3/list-chats             200
+    find_chats    POST  /v3/list-chats             200
 
 ``bridge.providers.agents.retell.parse`` reads the JSON; ``bridge.providers.agents.retell.errors`` reads the refusals.
+The calls for contacts: ``bridge.providers.agents.retell.contacts``.
 """
 
 from __future__ import annotations
@@ -14,13 +16,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from bridge.config import Route, Settings
 from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat, RemoteChat
-from bridge.providers.agents.opening import ever_fewer_variables, metadata, private
+from bridge.providers.agents.opening import (
+    LONGEST_SEARCH,
+    SEARCH_PAGE,
+    ever_fewer_variables,
+    is_opened_for,
+    metadata,
+    private,
+)
 from bridge.providers.agents.retell import parse
+from bridge.providers.agents.retell.contacts import Contacts
 from bridge.providers.agents.retell.errors import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
 from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError, WithHuman
 from bridge.providers.http.client import Answer, Api
@@ -33,10 +45,17 @@ QUICK_TIMEOUT = 15.0
 
 LARGEST_PAGE = 1000
 
+MOST_CANDIDATES = 5
+"""Chats that are read one by one if the list does not show the metadata. No document says that it does."""
+
+Page = tuple[list[dict[str, Any]], str | None]
+"""The entries of a page of the list, and the key of the next page."""
+
 VARIABLES_REFUSED = frozenset({400, 422})
 
 BY_STATE: Mapping[ChatState, type[RemoteError]] = {ChatState.ENDED: ChatEnded, ChatState.WITH_HUMAN: WithHuman}
 """Why a chat in such a state refuses a message."""
+ONGOING = {"type": "enum", "op": "in", "value": ["ongoing"]}
 
 
 class Retell:
@@ -52,6 +71,7 @@ class Retell:
         agent_version: str,
         base_url: str,
         timeout: float,
+        reads_contacts: bool = False,
         transport: NewTransport | None = None,
     ) -> None:
         self._key = api_key.strip()
@@ -59,6 +79,8 @@ class Retell:
         self._timeout = timeout
         headers = {"Authorization": f"Bearer {self._key}"}
         self._api = Api(PROVIDER, base_url, headers=headers, transport=transport)
+        self._contacts = Contacts(self._api, self._key)
+        self._reads_contacts = reads_contacts
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Retell:
@@ -69,20 +91,22 @@ class Retell:
             agent_version=settings.retell_agent_version,
             base_url=settings.retell_base_url,
             timeout=settings.agent_timeout.total_seconds(),
+            reads_contacts=settings.retell_contacts is not None,
         )
 
     def create_chat(self, about: NewChat) -> RemoteChat:
         """Open a chat. If Retell refuses the variables, open it with fewer of them."""
+        contact = self._contacts.variables(about.user_number) if self._reads_contacts else {}
         deadline = self._quick()
         route = about.route or self._route
         assert route
         first: RemoteError | None = None
-        for variables in ever_fewer_variables(about):
+        for variables in ever_fewer_variables(about, contact):
             body = _new_chat(route, about, variables)
             answer = self._api.call("POST", "/create-chat", json=body, deadline=deadline)
             if answer.ok:
                 return _chat(answer, chat_status="ongoing")
-            error = refusal(answer, [self._key, *private(about)], AT_CREATE, agent_id=route.agent_id)
+            error = refusal(answer, [self._key, *private(about, contact)], AT_CREATE, agent_id=route.agent_id)
             if answer.status not in VARIABLES_REFUSED:
                 raise error
             first = first or error
@@ -116,15 +140,33 @@ class Retell:
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
         body = {
-            "filter_criteria": self._filters(ongoing_only),
+            "filter_criteria": _filters(self._route) | ({"chat_status": ONGOING} if ongoing_only else {}),
             "sort_order": "descending",
             "limit": max(1, min(limit, LARGEST_PAGE)),
         }
-        page = {"pagination_key": after} if after else {}
-        answer = self._api.call("POST", "/v3/list-chats", json=body | page, deadline=self._quick())
-        if not answer.ok:
-            raise refusal(answer, [self._key])
-        return _page(answer)
+        entries, key = self._page(body, after, self._quick())
+        chats = [parse.chat(entry) for entry in entries]
+        return ChatPage(tuple(chat for chat in chats if chat), next=key)
+
+    def find_chats(self, about: NewChat, since: datetime) -> tuple[RemoteChat, ...]:
+        """Read the list from then on, oldest first: the chat is near its beginning, however late the search is."""
+        deadline = self._quick()
+        started = {"type": "number", "op": "ge", "value": int(since.timestamp() * 1000)}
+        filters = {**_filters(about.route or self._route), "chat_status": ONGOING, "start_timestamp": started}
+        body = {"filter_criteria": filters, "sort_order": "ascending", "limit": SEARCH_PAGE}
+        entries, key = self._page(body, None, deadline)
+        for _ in range(1, LONGEST_SEARCH):
+            if key is None:
+                break
+            more, key = self._page(body, key, deadline)
+            entries += more
+        if not any("metadata" in entry for entry in entries):
+            entries = [self._read(entry, deadline) for entry in entries[:MOST_CANDIDATES]]
+        found = [parse.chat(entry) for entry in entries if is_opened_for(about, entry.get("metadata"))]
+        return tuple(replace(chat, items=None) for chat in found if chat)
+
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        self._contacts.set_do_not_call(phone, wanted)
 
     def close(self) -> None:
         self._api.close()
@@ -134,17 +176,27 @@ class Retell:
     def _quick(self) -> float:
         return time.monotonic() + min(QUICK_TIMEOUT, self._timeout)
 
-    def _filters(self, ongoing_only: bool) -> dict[str, Any]:
-        filters: dict[str, Any] = {"agent": [{"agent_id": self._route.agent_id}]} if self._route else {}
-        if ongoing_only:
-            filters["chat_status"] = {"type": "enum", "op": "in", "value": ["ongoing"]}
-        return filters
+    def _page(self, body: dict[str, Any], after: str | None, deadline: float) -> Page:
+        """Return the entries of a page of the list, and the key of the next one."""
+        page = {"pagination_key": after} if after else {}
+        answer = self._api.call("POST", "/v3/list-chats", json=body | page, deadline=deadline)
+        if not answer.ok:
+            raise refusal(answer, [self._key])
+        return _entries(answer)
+
+    def _read(self, entry: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Return the whole chat of this entry."""
+        answer = self._get(str(entry.get("chat_id")), deadline)
+        return _payload(answer)
 
     def _find_chat(self, chat_id: str, deadline: float) -> RemoteChat:
+        return _chat(self._get(chat_id, deadline), chat_id=chat_id)
+
+    def _get(self, chat_id: str, deadline: float) -> Answer:
         answer = self._api.call("GET", _path("get-chat", chat_id), deadline=deadline)
         if not answer.ok:
             raise chat_refusal(answer, [self._key])
-        return _chat(answer, chat_id=chat_id)
+        return answer
 
     def _check_chat(self, error: RemoteError, chat_id: str, deadline: float) -> RemoteError:
         """Read the chat to tell one that has ended, or that a human has, from another refusal.
@@ -182,14 +234,13 @@ def _chat(answer: Answer, **known: str) -> RemoteChat:
     return chat
 
 
-def _page(answer: Answer) -> ChatPage:
+def _entries(answer: Answer) -> Page:
     payload = _payload(answer)
     entries, key = payload.get("items"), payload.get("pagination_key")
     if not isinstance(entries, list):
         raise unreadable(answer)
-    chats = [parse.chat(entry) for entry in entries if isinstance(entry, dict)]
     more = bool(payload.get("has_more")) and isinstance(key, str) and key != ""
-    return ChatPage(tuple(chat for chat in chats if chat), next=key if more else None)
+    return [entry for entry in entries if isinstance(entry, dict)], key if more else None
 
 
 # -- questions -----------------------------------------------------------------------------------------------------
@@ -197,6 +248,10 @@ def _page(answer: Answer) -> ChatPage:
 
 def _path(verb: str, chat_id: str) -> str:
     return f"/{verb}/{quote(chat_id, safe='')}"
+
+
+def _filters(route: Route | None) -> dict[str, Any]:
+    return {"agent": [{"agent_id": route.agent_id}]} if route else {}
 
 
 def _new_chat(route: Route, about: NewChat, variables: dict[str, str]) -> dict[str, Any]:

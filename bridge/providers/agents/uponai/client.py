@@ -5,6 +5,7 @@
     get_chat      GET  /api/chats/{id}               200
     end_chat      POST /api/chats/{id}/end           204
     list_chats    GET  /api/chats                    200
+    find_chats    GET  /api/chats                    200
 
 ``bridge.providers.agents.uponai.parse`` reads the JSON; ``bridge.providers.agents.uponai.errors`` reads the refusals.
 """
@@ -14,12 +15,20 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from bridge.config import Settings
 from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat, RemoteChat
-from bridge.providers.agents.opening import ever_fewer_variables, metadata, private
+from bridge.providers.agents.opening import (
+    LONGEST_SEARCH,
+    SEARCH_PAGE,
+    ever_fewer_variables,
+    is_opened_for,
+    metadata,
+    private,
+)
 from bridge.providers.agents.uponai import parse
 from bridge.providers.agents.uponai.errors import (
     AT_CREATE,
@@ -30,7 +39,7 @@ from bridge.providers.agents.uponai.errors import (
     says_ended,
     unreadable,
 )
-from bridge.providers.errors import ChatEnded, OutcomeUnknown, RemoteError
+from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError
 from bridge.providers.http.client import Answer, Api
 from bridge.providers.http.deadline import NewTransport
 
@@ -42,6 +51,9 @@ QUICK_TIMEOUT = 15.0
 """Seconds for every call that does not wait for the agent's answer."""
 
 LARGEST_PAGE = 1000
+
+Page = tuple[list[dict[str, Any]], str | None]
+"""The entries of a page of the list, and the key of the next page."""
 
 VARIABLES_REFUSED = frozenset({400, 422})
 
@@ -129,17 +141,29 @@ class UponAI:
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
         """Return a page of the workspace. The API has no filters, so a page may show fewer chats than it has."""
-        query = {**self._workspace, "sortOrder": "descending", "limit": max(1, min(limit, LARGEST_PAGE))}
-        query |= {"paginationKey": after} if after else {}
-        answer = self._api.call("GET", CHATS, params=query, deadline=self._quick())
-        if not answer.ok:
-            raise refusal(answer, [self._key])
-        entries, key = _payload(answer).get("data"), _payload(answer).get("pagination_key")
-        if not isinstance(entries, list):
-            raise unreadable(answer)
-        chats = [parse.chat(entry) for entry in entries if isinstance(entry, dict) and self._is_ours(entry)]
+        entries, key = self._page(max(1, min(limit, LARGEST_PAGE)), after, self._quick())
+        chats = [parse.chat(entry) for entry in entries if self._account.agent_id in (None, entry.get("agentId"))]
         shown = [replace(chat, items=None) for chat in chats if chat and (_is_ongoing(chat) or not ongoing_only)]
-        return ChatPage(tuple(shown), next=key if isinstance(key, str) and key else None)
+        return ChatPage(tuple(shown), next=key)
+
+    def find_chats(self, about: NewChat, since: datetime) -> tuple[RemoteChat, ...]:
+        """Read the list, newest first, back to then. The API has no filters."""
+        deadline = self._quick()
+        agent_id = about.route.agent_id if about.route else self._account.agent_id
+        found: list[RemoteChat] = []
+        key = None
+        for _ in range(LONGEST_SEARCH):
+            entries, key = self._page(SEARCH_PAGE, key, deadline)
+            recent = [entry for entry in entries if not _began_before(entry, since)]
+            ours = [entry for entry in recent if is_opened_for(about, entry.get("metadata"))]
+            chats = [parse.chat(entry) for entry in ours if entry.get("agentId") == agent_id]
+            found += [replace(chat, items=None) for chat in chats if chat and _is_ongoing(chat)]
+            if key is None or len(recent) < len(entries):
+                break
+        return tuple(found)
+
+    def set_do_not_call(self, phone: str, wanted: bool) -> None:
+        raise Refused("it keeps no contacts", provider=PROVIDER)
 
     def close(self) -> None:
         self._api.close()
@@ -149,8 +173,17 @@ class UponAI:
     def _quick(self) -> float:
         return time.monotonic() + min(QUICK_TIMEOUT, self._account.timeout)
 
-    def _is_ours(self, entry: dict[str, Any]) -> bool:
-        return self._account.agent_id in (None, entry.get("agentId"))
+    def _page(self, limit: int, after: str | None, deadline: float) -> Page:
+        """Return the entries of a page of the list, newest first, and the key of the next one."""
+        query = {**self._workspace, "sortOrder": "descending", "limit": limit}
+        query |= {"paginationKey": after} if after else {}
+        answer = self._api.call("GET", CHATS, params=query, deadline=deadline)
+        if not answer.ok:
+            raise refusal(answer, [self._key])
+        entries, key = _payload(answer).get("data"), _payload(answer).get("pagination_key")
+        if not isinstance(entries, list):
+            raise unreadable(answer)
+        return [entry for entry in entries if isinstance(entry, dict)], key if isinstance(key, str) and key else None
 
     def _find_chat(self, chat_id: str, deadline: float) -> RemoteChat:
         answer = self._api.call("GET", _path(chat_id), params=self._workspace, deadline=deadline)
@@ -208,6 +241,11 @@ def _chat(answer: Answer, **known: str) -> RemoteChat:
 
 def _is_ongoing(chat: RemoteChat) -> bool:
     return chat.state is ChatState.ONGOING
+
+
+def _began_before(entry: dict[str, Any], moment: datetime) -> bool:
+    chat = parse.chat(entry)
+    return bool(chat and chat.started_at and chat.started_at < moment)
 
 
 def _path(chat_id: str) -> str:
