@@ -46,7 +46,7 @@ PROTECTIONS = {
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
     **dict.fromkeys(("enable_hashjoin", "enable_mergejoin", "enable_seqscan"), "off"),
 }
-"""The timeouts of every transaction of the bridge, and its plans: every statement looks rows up by an index.
+"""The timeouts of every transaction of the bridge, and its plans: every statement finds its rows by an index.
 
 PostgreSQL keeps a plan that it made while a table was small or had no statistics. Reading whole tables is best then,
 and the slowest later. On tables of a thousand rows this saves a fifth of PostgreSQL's processor time.

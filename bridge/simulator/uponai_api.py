@@ -122,7 +122,7 @@ class UponAIApi(ChatApi):
             "agentId": chat.agent_id,
             "version": 0,
             "status": known["chat_status"],
-            "isEscalated": known.get("is_escalated", False),
+            **({"isEscalated": True} if known.get("is_escalated") else {}),
             "type": "web_chat",
             "metadata": chat.metadata,
             "customAttributes": chat.attributes,

@@ -53,6 +53,7 @@ from bridge.web.app import build_web
 from bridge.web.auth import ADMIN, PUBLIC, declared
 from bridge.web.queries import failures
 from bridge.web.queries.metrics import build_registry
+from tests.databases import away
 from tests.databases import database as database_on
 from tests.fakes import SETTINGS
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -548,15 +549,10 @@ def test_without_the_database_it_says_so_soon(scene: Scene, request: pytest.Fixt
 
 
 def test_when_it_is_back_all_is_told_again(scene: Scene) -> None:
-    away = build_sessions(build_engine(closed_database()))
     scene.text("hello")
     scene.work()
-    sessions, here = [away, away], scene.sessions
-
-    def now_and_then() -> Any:
-        return (sessions.pop() if sessions else here)()
-
-    web = build_web(replace(scene.rt, database=database_on(now_and_then))).test_client()  # type: ignore[arg-type]
+    database = away(scene.sessions, 1, 2, now=scene.clock)
+    web = build_web(replace(scene.rt, database=database)).test_client()
     assert [web.get("/metrics").status_code for _ in range(3)] == [503, 503, 200]
 
 
