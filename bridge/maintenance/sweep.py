@@ -14,6 +14,7 @@ from bridge.chats import ending
 from bridge.db.models import Conversation, Message, Worker
 from bridge.db.transaction import Transaction
 from bridge.maintenance import resend
+from bridge.operators import idempotency
 from bridge.providers.agents import routes
 from bridge.providers.carriers import contract
 from bridge.providers.errors import provider_of
@@ -45,6 +46,7 @@ def sweep(rt: Runtime) -> None:
     resend.send_again(rt, SWEEP_LIMIT)
     ending.wake_for_endings(rt, _wakeups_left(rt, ending.TASK))
     _forget_workers(rt)
+    idempotency.forget_expired(rt, SWEEP_LIMIT)
 
 
 def _probes(rt: Runtime, tx: Transaction, each: ConversationQueue) -> list[int]:

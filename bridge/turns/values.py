@@ -46,6 +46,8 @@ class ClaimedTurn:
     chat: OpenChat | None
     about: NewChat | None = None
     """The facts for a new chat, if they were read with the claim."""
+    reopened: bool = False
+    """An operator wants it asked again, also if the chat has received it."""
 
     @property
     def spent(self) -> bool:

@@ -803,17 +803,25 @@ mimetypes = st.sampled_from(["application/json"] * 5 + nasty.TYPES + nasty.NO_FO
 paths = st.one_of(
     nasty.ids.map(lambda text: ("GET", f"/admin/chats/{text}")),
     nasty.ids.map(lambda text: ("POST", f"/admin/chats/{text}/end")),
+    nasty.ids.map(lambda text: ("POST", f"/admin/conversations/{text}/messages")),
+    nasty.ids.map(lambda text: ("POST", f"/admin/messages/{text}/retry")),
+    nasty.ids.map(lambda text: ("POST", f"/admin/turns/{text}/retry")),
     st.sampled_from([("GET", "/admin/chats"), ("GET", "/admin/failures"), ("POST", "/admin/chats/end-stale")]),
+    st.sampled_from([("POST", "/admin/pause"), ("POST", "/admin/resume"), ("POST", "/admin/failures/retry")]),
     st.tuples(st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]), nasty.texts.map(lambda text: f"/admin/{text}")),
 )
 KEYS = [f"Bearer {ADMIN}"] * 8 + ["", "Bearer", "Bearer \xff", "Basic x", "Bearer " + "x" * 10_000]
 wires = st.sampled_from([b"", b"", *nasty.QUERIES, *nasty.ODD_QUERIES]) | nasty.admin_queries
 json_type, nothing, no_headers, key = st.just("application/json"), st.just(b""), st.just({}), st.just(KEYS[0])
-lists_asked_for = st.sampled_from([("GET", "/admin/chats"), ("GET", "/admin/failures")])
+lists_asked_for = st.sampled_from([("GET", "/admin/chats"), ("GET", "/admin/failures"), ("GET", "/admin/audit")])
+texts_of_operators = nasty.spoilt({"to": ANN, "from": NUMBER, "body": "hello"}).map(
+    lambda wish: json.dumps(wish).encode()
+)
 endings = st.just(("POST", "/admin/chats/end-stale"))
 asked = st.one_of(
     st.tuples(lists_asked_for, nasty.admin_queries, nothing, json_type, no_headers, key),
     st.tuples(endings, nothing, bodies, json_type, no_headers, key),
+    st.tuples(st.just(("POST", "/admin/messages")), nothing, texts_of_operators, json_type, no_headers, key),
     st.tuples(paths, wires, nothing | bodies, mimetypes, nasty.headers, st.sampled_from(KEYS)),
 )
 FINE = {200, 202, 400, 401, 404, 405, 408, 409, 413, 422}

@@ -124,6 +124,7 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_unanswerable": {"": 0},
         "bridge_failing_tasks": {},
         "bridge_circuit_open": {},
+        "bridge_paused": {"": 0},
     }
 
 
@@ -558,7 +559,7 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 12
+    assert len(plans) == 13
     assert whole <= {"senders", "circuit_breakers", "task_errors"}
 
 

@@ -7,7 +7,8 @@
 - Conversations in which a task fails again and again, because of a bug or a bad row.
 
 A person's text that was given up is not listed itself, but its turn is. Of a text that was sent again, only the last
-attempt is listed, if it failed too.
+attempt is listed, if it failed too. What an operator has dismissed is not listed. The conditions are those of
+``bridge.operators.failures``.
 """
 
 from __future__ import annotations
@@ -21,21 +22,14 @@ from sqlalchemy import ColumnElement, Row, Select, func, literal, null, or_, sel
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import Subquery
 
-from bridge.db.models import Base, Conversation, Direction, Message, MessageStatus, TaskError, Turn, TurnStatus, one_of
-from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery, FailureClass
+from bridge.db.models import Base, Conversation, Message, TaskError, Turn
+from bridge.operators.failures import IGNORED, NO_ANSWER, NOT_SENT, UNANSWERABLE, UNDELIVERED
+from bridge.providers.carriers.contract import Delivery, FailureClass
 from bridge.queues import task_errors
 from bridge.runtime import Runtime
 from bridge.web.queries.paging import BadCursor, read_cursor, write_cursor
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_THE_LAST = Message.resent_as.is_(None)
-_NO_ANSWER = Turn.status == TurnStatus.GIVEN_UP
-_NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == Direction.OUT) & _THE_LAST
-_NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
-_IGNORED = Message.status == MessageStatus.IGNORED
-_UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
-"""The conditions of the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
 class Kind(StrEnum):
@@ -88,7 +82,7 @@ class Page:
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
-    messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
+    messages = map(_messages, (NOT_SENT, UNDELIVERED, IGNORED, UNANSWERABLE))
     every = union_all(_turns(), *messages, _tasks(rt.now())).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
@@ -102,11 +96,11 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
 def count(session: Session) -> Counts:
     """Count the failures on all pages, without reading their rows."""
     return Counts(
-        turns=_count(session, Turn, _NO_ANSWER),
-        not_sent=_count(session, Message, _NOT_SENT),
-        not_delivered=_count(session, Message, _NOT_DELIVERED),
-        ignored=_count(session, Message, _IGNORED),
-        unanswerable=_count(session, Message, _UNANSWERABLE),
+        turns=_count(session, Turn, NO_ANSWER),
+        not_sent=_count(session, Message, NOT_SENT),
+        not_delivered=_count(session, Message, UNDELIVERED),
+        ignored=_count(session, Message, IGNORED),
+        unanswerable=_count(session, Message, UNANSWERABLE),
     )
 
 
@@ -128,7 +122,7 @@ def _turns() -> Select[*tuple[Any, ...]]:
             type_coerce(null(), Message.resend_at.type).label("resend_at"),
         )
         .join(Conversation)
-        .where(_NO_ANSWER)
+        .where(NO_ANSWER)
     )
 
 
