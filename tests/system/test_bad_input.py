@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Engine, event, insert, update
+from sqlalchemy import text as sql
 from twilio.request_validator import RequestValidator
 from werkzeug import Request
 from werkzeug.datastructures import MultiDict
@@ -422,6 +423,8 @@ def _sent_text(rt: Runtime, status: MessageStatus) -> None:
     with rt.database.transaction() as tx:
         for table, row in rows.items():
             tx.session.execute(insert(table).values(row))
+            if tx.session.get_bind().dialect.name == "postgresql":  # the next row must not get the same number
+                tx.session.execute(sql(f"SELECT setval('{table.__tablename__}_id_seq', 1)"))
 
 
 # -- events of the agent's providers -------------------------------------------------------------------------------
