@@ -13,6 +13,8 @@ from bridge.config import DatabaseSettings, Settings, or_exit, parse_duration
 from bridge.db import migrate
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
+from bridge.operators import chats
+from bridge.operators.audit import COMMAND
 from bridge.processes import embedded
 from bridge.providers.agents.registry import AGENTS
 from bridge.queues.notifier import NullNotifier
@@ -125,7 +127,7 @@ def end_stale(idle: timedelta | None, dry_run: bool) -> None:
 
 def _end_stale(rt: Runtime, idle: timedelta, dry_run: bool) -> None:
     """What the provider does not end now is left to the running bridge."""
-    stale = ending.end_stale(rt, idle, limit=AT_ONCE, dry_run=dry_run)
+    stale = chats.end_stale(rt, COMMAND, idle, limit=AT_ONCE, dry_run=dry_run)
     if dry_run:
         click.echo(f"{stale.matched} chats are stale. Nothing was ended.")
         return

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from bridge import __version__
 from bridge.db import migrate
 from bridge.db.engine import Sessions, build_engine, build_sessions
-from bridge.db.models import Chat, ChatStatus, Conversation
+from bridge.db.models import Audit, Chat, ChatStatus, Conversation
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from testkit.procfile import environment, lines
 
@@ -168,6 +168,10 @@ class Restaurant:
         with self._sessions() as session:
             return {(row.provider_chat_id, row.status) for row in session.scalars(select(Chat))}
 
+    def audit(self) -> list[tuple[str, str, str]]:
+        with self._sessions() as session:
+            return [(row.operator, row.action, row.subject) for row in session.scalars(select(Audit))]
+
     def fails_to_end(self, times: int) -> None:
         self._simulator.faults.next("agent_500", times, calls=["end"])
 
@@ -206,6 +210,7 @@ def test_stale_chats_are_ended_at_the_provider_and_others_are_left_alone(restaur
     assert "Ending stale chats" in told.stdout
     assert restaurant.ended() == stale
     assert restaurant.known() == {(chat, ChatStatus.ENDED) for chat in stale} | {(fresh, ChatStatus.ONGOING)}
+    assert restaurant.audit() == [("a command", "end_stale", "2 chats")]
 
 
 def test_a_dry_run_counts_and_ends_nothing(restaurant: Restaurant) -> None:

@@ -8,6 +8,7 @@ The call to the provider: ``bridge.chats.end_task``. Missed wake-ups: ``bridge.m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -31,6 +32,14 @@ DEFAULT_IDLE = timedelta(hours=24)
 
 STALE = "stale"
 BY_OPERATOR = "ended by an operator"
+
+
+Note = Callable[[Transaction, list[int]], None]
+"""It records more about the chats that are ended, in the same transaction."""
+
+
+def _nothing(tx: Transaction, chat_ids: list[int]) -> None:
+    pass
 
 
 class Outcome(StrEnum):
@@ -62,18 +71,20 @@ class StaleResult:
 # -- end -----------------------------------------------------------------------------------------------------------
 
 
-def end_stale(rt: Runtime, idle: timedelta, *, limit: int = 1000, dry_run: bool = False) -> StaleResult:
+def end_stale(
+    rt: Runtime, idle: timedelta, *, limit: int = 1000, dry_run: bool = False, note: Note = _nothing
+) -> StaleResult:
     """End the chats that have been idle for so long, the longest idle first."""
     cutoff = rt.now() - idle
     if dry_run:
         with rt.database.read() as session:
             found = list(session.scalars(_stale(cutoff, limit)))
         return StaleResult(matched=len(found), queued=0, chat_ids=found)
-    ended = mark_ending(rt, cutoff, limit)
+    ended = mark_ending(rt, cutoff, limit, note)
     return StaleResult(matched=len(ended), queued=len(ended), chat_ids=ended)
 
 
-def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
+def mark_ending(rt: Runtime, cutoff: datetime, limit: int, note: Note = _nothing) -> list[int]:
     """Mark the chats that are idle since before ``cutoff``, and wake a worker for each. Return their ids.
 
     A chat that becomes active meanwhile is left alone: PostgreSQL checks a row again when it locks it. A locked row is
@@ -82,13 +93,16 @@ def mark_ending(rt: Runtime, cutoff: datetime, limit: int) -> list[int]:
     # In a CTE the choice is made once; in a plain IN (…) the planner may make it again, and go over the limit.
     chosen = _stale(cutoff, limit).with_for_update(skip_locked=True).cte("chosen")
     with rt.database.transaction() as tx:
-        return mark(tx, Chat.id.in_(select(chosen.c.id)), STALE)
+        marked = mark(tx, Chat.id.in_(select(chosen.c.id)), STALE)
+        note(tx, marked)
+        return marked
 
 
-def end_one(rt: Runtime, chat_id: int) -> Outcome:
+def end_one(rt: Runtime, chat_id: int, note: Note = _nothing) -> Outcome:
     """End this chat, stale or not, because an operator asks for it."""
     with rt.database.transaction() as tx:
-        if mark(tx, (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING), BY_OPERATOR):
+        if marked := mark(tx, (Chat.id == chat_id) & (Chat.status == ChatStatus.ONGOING), BY_OPERATOR):
+            note(tx, marked)
             return Outcome.QUEUED
         known = tx.session.scalar(select(Chat.id).where(Chat.id == chat_id))
     return Outcome.ENDED_ALREADY if known else Outcome.UNKNOWN

@@ -1,4 +1,4 @@
-"""The recap: the conversation so far, for a new chat, as lines of ``User: …`` and ``Agent: …``.
+"""The recap: the conversation so far, for a new chat, as lines of ``User: …``, ``Agent: …`` and ``Team: …``.
 
 People may write anything, and the agent believes its recap. So each text is one line behind its author's name, whatever
 line breaks it has. A name with a colon inside a text is put in quotes. So no text can pass for the other side's. The
@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, or_, select
 from sqlalchemy.orm import Session
 
 from bridge.config import Settings
@@ -32,6 +32,8 @@ PART_OF_CONVERSATION = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatu
 """Not in the recap: texts that still wait for the agent, were given up, or were never for the agent."""
 
 AUTHORS = {Direction.IN: "User", Direction.OUT: "Agent"}
+TEAM = "Team"
+"""The author of a text that an operator wrote."""
 
 BREAK = " / "
 """In place of line breaks within a text."""
@@ -55,7 +57,9 @@ def _name(word: str) -> str:
     return f"[{_JOINERS}]*".join(letters)
 
 
-_NAME = re.compile(rf"({'|'.join(_name(each.lower()) for each in AUTHORS.values())})(?=[\s{_JOINERS}]*[:：﹕︓∶꞉ː︰])")
+_NAME = re.compile(
+    rf"({'|'.join(_name(each.lower()) for each in (*AUTHORS.values(), TEAM))})(?=[\s{_JOINERS}]*[:：﹕︓∶꞉ː︰])"
+)
 """A name that a colon follows."""
 
 
@@ -66,7 +70,7 @@ def recap(session: Session, settings: Settings, conversation: Conversation, now:
     since = now - settings.recap_within
     texts = [text for each in _same_person(session, settings, conversation) for text in _newest(session, each, since)]
     texts.sort(key=lambda text: (text.created_at, text.id), reverse=True)
-    return write((AUTHORS[text.direction], text.body) for text in texts[:TEXTS])
+    return write((TEAM if text.operator else AUTHORS[text.direction], text.body) for text in texts[:TEXTS])
 
 
 def write(texts: Iterable[tuple[str, str]]) -> str:
@@ -112,15 +116,17 @@ def _tail(author: str, words: str, left: int) -> list[str]:
     return [head + tail]
 
 
-def _newest(session: Session, conversation_id: int, since: datetime) -> Sequence[Row[int, datetime, Direction, str]]:
+def _newest(
+    session: Session, conversation_id: int, since: datetime
+) -> Sequence[Row[int, datetime, Direction, str, str | None]]:
     part_of_it = (
         Message.conversation_id == conversation_id,
         Message.status.in_(PART_OF_CONVERSATION),
-        Message.turn_id.is_not(None),
+        or_(Message.turn_id.is_not(None), Message.operator.is_not(None)),
         Message.resent_as.is_(None),  # a text that was sent again counts once
         Message.created_at > since,
     )
-    columns = (Message.id, Message.created_at, Message.direction, Message.body)
+    columns = (Message.id, Message.created_at, Message.direction, Message.body, Message.operator)
     return session.execute(select(*columns).where(*part_of_it).order_by(Message.id.desc()).limit(TEXTS)).all()
 
 

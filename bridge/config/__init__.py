@@ -34,6 +34,7 @@ from bridge.config.values import (
     Limit,
     LimitOrNever,
     Numbers,
+    Operators,
     OtherWords,
     Provider,
     Reply,
@@ -52,6 +53,7 @@ from bridge.lib.phone import without_channel
 
 __all__ = [
     "ACCOUNTS",
+    "ADMIN",
     "DEBOUNCE_AT_MOST",
     "DEFAULT_FALLBACK_REPLY",
     "DEFAULT_HANDOFF_REPLY",
@@ -102,6 +104,9 @@ NEEDED_BY = {
     **{f"{provider}_agent_id": provider for provider in ACCOUNTS},
 }
 """The settings that must be set if ``AGENT_PROVIDER`` is this provider."""
+
+ADMIN = "admin"
+"""The name of the operator with the ADMIN_TOKEN."""
 
 WEB_THREADS = 8
 """Threads of each process that answers requests. A webhook waits for one commit and nothing else."""
@@ -282,7 +287,10 @@ class Settings(DatabaseSettings):
     too_long_reply: Reply = Field(
         DEFAULT_TOO_LONG_REPLY, description="answers a text that is too long, at most once an hour; empty: no reply"
     )
-    admin_token: Secret | None = Field(None, description="opens /admin and /metrics; without it both answer 503")
+    admin_token: Secret | None = Field(
+        None, description="opens /admin and /metrics; without it and ADMIN_TOKENS both answer 503"
+    )
+    admin_tokens: Operators = Field({}, description="the same with a name for each operator: ana:token,ben:token")
     metrics_open: bool = Field(False, description="/metrics needs no token")
     worker_concurrency: int = Field(
         1000,
@@ -317,6 +325,16 @@ class Settings(DatabaseSettings):
             raise ValueError("needs RETELL_API_KEY; set both, or neither")
         return contacts
 
+    @field_validator("admin_tokens")
+    @classmethod
+    def _differ_from_the_first(cls, tokens: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        first = info.data.get("admin_token")
+        if first and ADMIN in map(str.casefold, tokens):
+            raise ValueError(f"names {ADMIN}, who is the operator with the ADMIN_TOKEN; choose another name")
+        if first and first in tokens.values():
+            raise ValueError("has the ADMIN_TOKEN; give each operator their own")
+        return tokens
+
     @field_validator("redis_tls_verify")
     @classmethod
     def _is_what_happens(cls, verify: bool | str, info: ValidationInfo) -> bool | str:
@@ -347,6 +365,11 @@ class Settings(DatabaseSettings):
     def extra_words(self) -> ExtraWords:
         """Return the keywords in addition to the carrier's own."""
         return ExtraWords(self.extra_stop_words, self.extra_start_words, self.extra_help_words)
+
+    @property
+    def operators(self) -> dict[str, SecretStr]:
+        """Return the token of each operator, by name."""
+        return {**({ADMIN: self.admin_token} if self.admin_token else {}), **self.admin_tokens}
 
     @property
     def our_numbers(self) -> frozenset[str]:

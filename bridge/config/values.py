@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -45,6 +45,9 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _NO_DURATION = re.compile(r"0+[smhd]?")
+
+_OPERATOR = re.compile(r"[A-Za-z][A-Za-z0-9._@+-]{0,63}")
+NO_OPERATOR = "the name must begin with a letter and have at most 64 letters, digits and . _ - @ +; write name:token"
 
 
 def parse_duration(text: object) -> timedelta:
@@ -213,6 +216,40 @@ def _fault_of_route(error: Any) -> str:
     return f"{error['loc'][0]} {words(error)}"
 
 
+def _operators(text: object) -> object:
+    """Read ``ana:token,ben:token``. Raise ValueError with one line for each fault."""
+    if not isinstance(text, str):
+        return text
+    faults: list[str] = []
+    tokens: dict[str, SecretStr] = {}
+    for place, entry in enumerate(text.split(","), start=1):
+        name, _, token = (part.strip() for part in entry.partition(":"))
+        fault = _fault_of_operator(name, token, tokens)
+        if fault:
+            faults.append(f"at its entry {place}: {fault}")
+        else:
+            tokens[name] = SecretStr(token)
+    if faults:
+        raise ValueError("\n".join(faults))
+    return tokens
+
+
+def _fault_of_operator(name: str, token: str, before: Mapping[str, SecretStr]) -> str | None:
+    if not _OPERATOR.fullmatch(name):
+        return NO_OPERATOR
+    if not token:
+        return "the token is empty; write name:token"
+    try:
+        visible(token)
+    except ValueError as error:
+        return f"the token {error}"
+    if name.casefold() in map(str.casefold, before):
+        return "this name appears twice; keep one"
+    if token in {known.get_secret_value() for known in before.values()}:
+        return "another operator has the same token; give each their own"
+    return None
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 DurationOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_duration(v) if v else None), EMPTY_COUNTS]
 DurationOrNone = Annotated[
@@ -237,6 +274,7 @@ OtherWords = Annotated[frozenset[str], BeforeValidator(_words(plain))]
 AccountSid = Annotated[str, Visible, AfterValidator(_sid("AC"))]
 KeySid = Annotated[str, Visible, AfterValidator(_sid("SK"))]
 ServiceSid = Annotated[str, Visible, AfterValidator(_sid("MG"))]
+Operators = Annotated[dict[str, SecretStr], BeforeValidator(_operators)]
 Secret = Annotated[SecretStr, Field(min_length=1), Visible]
 AgentId = Annotated[str, Field(min_length=1, max_length=200), Visible]
 Version = Annotated[str, Field(min_length=1), Visible, BeforeValidator(lambda v: str(v) if type(v) is int else v)]

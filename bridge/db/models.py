@@ -11,6 +11,8 @@
     inbound_cursors   up to when the carrier's list of texts was read, for each of our numbers
     opt_outs          people who want no texts any more, and from which of our numbers
     contact_updates   what the contact of a person at the agent's provider must say, and whether it says so
+    audit             who has done what; rows are only ever added
+    idempotency_keys  operators' requests of the last day, so that a repeated one gets the same answer
 
 States and their arrows::
 
@@ -301,12 +303,20 @@ class Turn(Base):
     settled_at: Mapped[datetime | None]
     error: Mapped[str | None]
     """Why the last attempt failed, in words that are safe to show."""
+    reopened: Mapped[bool] = mapped_column(server_default=false())
+    """An operator wants it asked again, also if its chat has received it. It has not been asked since."""
+    dismissed_at: Mapped[datetime | None]
+    """When an operator took it off the list of failures."""
 
 
 Index("ix_turns_chat_id", Turn.chat_id)
 Index("ix_turns_conversation_id", Turn.conversation_id, Turn.created_at)
 _partial("uq_turns_open", Turn.conversation_id, where=Turn.status.in_(OPEN_TURN), unique=True)
-_partial("ix_turns_given_up", Turn.settled_at, where=Turn.status == TurnStatus.GIVEN_UP)
+_partial(
+    "ix_turns_given_up",
+    Turn.settled_at,
+    where=(Turn.status == TurnStatus.GIVEN_UP) & Turn.dismissed_at.is_(None),
+)
 
 
 class Message(Base):
@@ -332,6 +342,8 @@ class Message(Base):
     carrier_id: Mapped[str | None] = mapped_column(String(64))
     reference: Mapped[str | None] = mapped_column(String(32))
     """Out: our own name for it, in the address of its status callback."""
+    operator: Mapped[str | None] = mapped_column(String(64))
+    """Out: the operator who wrote it; NULL: the agent or the bridge."""
     is_opt_out_confirmation: Mapped[bool] = mapped_column(server_default=false())
     """Out: it confirms an opt-out. It is the only text that is sent after one."""
 
@@ -362,6 +374,8 @@ class Message(Base):
     """The new text, or the first of several."""
     resends: Mapped[int] = mapped_column(Integer, server_default="0")
     """How many copies of this text failed before it."""
+    dismissed_at: Mapped[datetime | None]
+    """When an operator took it off the list of failures."""
 
 
 Index("uq_messages_carrier_id", Message.carrier_id, unique=True)
@@ -370,15 +384,16 @@ Index("ix_messages_conversation_id", Message.conversation_id, Message.id)
 Index("ix_messages_turn_id", Message.turn_id)
 _partial("ix_messages_waiting", Message.conversation_id, Message.id, where=Message.status == MessageStatus.WAITING)
 _partial("ix_messages_unsent", Message.conversation_id, Message.id, where=Message.status.in_(UNSENT))
-_partial("ix_messages_given_up", Message.settled_at, where=Message.status == MessageStatus.GIVEN_UP)
-_partial("ix_messages_ignored", Message.settled_at, where=Message.status == MessageStatus.IGNORED)
+_shown = Message.dismissed_at.is_(None)
+_partial("ix_messages_given_up", Message.settled_at, where=(Message.status == MessageStatus.GIVEN_UP) & _shown)
+_partial("ix_messages_ignored", Message.settled_at, where=(Message.status == MessageStatus.IGNORED) & _shown)
 _partial(
     "ix_messages_answered_by_us",
     Message.conversation_id,
     Message.created_at,
     where=Message.status.in_(ANSWERED_BY_US),
 )
-_partial("ix_messages_not_delivered", Message.settled_at, where=Message.delivery.in_(NOT_DELIVERED))
+_partial("ix_messages_not_delivered", Message.settled_at, where=Message.delivery.in_(NOT_DELIVERED) & _shown)
 _partial(
     "uq_messages_duplicate_carrier_id",
     Message.duplicate_carrier_id,
@@ -388,7 +403,8 @@ _partial(
 _partial("ix_messages_poll_status_at", Message.poll_status_at, where=Message.poll_status_at.is_not(None))
 _partial("ix_messages_resend_at", Message.resend_at, where=Message.resend_at.is_not(None))
 _partial("ix_messages_reacts_to", Message.reacts_to, where=Message.reacts_to.is_not(None))
-_partial("ix_messages_unanswerable", Message.settled_at, where=Message.status == MessageStatus.UNANSWERABLE)
+_partial("ix_messages_unanswerable", Message.settled_at, where=(Message.status == MessageStatus.UNANSWERABLE) & _shown)
+_partial("ix_messages_operator", Message.conversation_id, Message.id, where=Message.operator.is_not(None))
 _partial("uq_messages_resent_as", Message.resent_as, where=Message.resent_as.is_not(None), unique=True)
 
 
@@ -520,3 +536,41 @@ class ContactUpdate(Base):
 Index("uq_contact_updates_person", ContactUpdate.provider, ContactUpdate.phone, unique=True)
 _partial("ix_contact_updates_due_at", ContactUpdate.due_at, where=ContactUpdate.due_at.is_not(None))
 _partial("ix_contact_updates_error", ContactUpdate.wished_at, where=ContactUpdate.error.is_not(None))
+
+
+class Audit(Base):
+    """One deed of an operator. It has no words of a person and no full number. See ``bridge.operators.audit``."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    at: Mapped[datetime]
+    operator: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(32))
+    conversation_id: Mapped[int | None] = mapped_column(BigInteger)
+    """No foreign key: the row stays when the conversation is erased."""
+    subject: Mapped[str] = mapped_column(String(64))
+    """What it was done to, such as ``chat 4``."""
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    once: Mapped[str | None] = mapped_column(String(64))
+    """A name that only one row may have; NULL: the row may come again."""
+
+
+Index("ix_audit_conversation_id", Audit.conversation_id, Audit.id)
+Index("uq_audit_once", Audit.once, unique=True)
+
+
+class IdempotencyKey(Base):
+    """A request of an operator that was carried out, and its answer. See ``bridge.operators.idempotency``."""
+
+    __tablename__ = "idempotency_keys"
+
+    operator: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request: Mapped[str] = mapped_column(String(64))
+    """A digest of the request. The same key with another request is a mistake."""
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime]
+
+
+Index("ix_idempotency_keys_created_at", IdempotencyKey.created_at)

@@ -52,10 +52,15 @@ def unanswerable(settings: Settings, text: InboundText) -> str | None:
 
 def shut_out(settings: Settings, text: InboundText) -> str | None:
     """Return why nothing is ever sent to this phone, not even a notice; ``None`` if it may be answered."""
-    phone = without_channel(text.phone)  # it may be one of ours on WhatsApp
-    if phone == without_channel(text.bridge_number) or phone in settings.our_bare_numbers:
+    return never_texted(settings, text.phone, text.bridge_number)
+
+
+def never_texted(settings: Settings, address: str, bridge_number: str) -> str | None:
+    """Return why nothing is ever sent from this number of ours to this address; ``None`` if it may be."""
+    phone = without_channel(address)  # it may be one of ours on WhatsApp
+    if phone == without_channel(bridge_number) or phone in settings.our_bare_numbers:
         return OUR_OWN
-    if settings.allowed_countries and country_of(text.phone) not in settings.allowed_countries:
+    if settings.allowed_countries and country_of(address) not in settings.allowed_countries:
         return NOT_SERVED
     return None
 

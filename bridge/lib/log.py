@@ -102,7 +102,8 @@ def configure(*, stream: TextIO | None = None, level: int = logging.INFO, secret
 
 def secrets_in(settings: BaseModel) -> list[str]:
     """Return the values that must never be logged."""
-    return [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    values = [each for _, value in settings for each in (value.values() if isinstance(value, dict) else [value])]
+    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
 
 def _message(record: logging.LogRecord) -> str:

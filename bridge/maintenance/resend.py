@@ -46,7 +46,7 @@ def _send_one_again(rt: Runtime, message_id: int, conversation_id: int) -> None:
         if failed.expires_at is None or tx.now >= failed.expires_at or opt_outs.forbid(tx, failed):
             return
         shaped = Shaped(_shaped_again(rt, tx, failed))
-        draft = Draft(shaped, failed.expires_at, failed.turn_id)
+        draft = Draft(shaped, failed.expires_at, failed.turn_id, operator=failed.operator)
         again = [add(tx, conversation_id, sms, draft) for sms in shaped.messages]
         for text in again:
             text.resends = failed.resends + 1
@@ -57,7 +57,7 @@ def _send_one_again(rt: Runtime, message_id: int, conversation_id: int) -> None:
 
 def _shaped_again(rt: Runtime, tx: Transaction, failed: Message) -> list[Sms]:
     segments = failed.segments or 1
-    if not rt.carrier.meaning(failed.error_code).treatment.in_pieces:
+    if segments < 2 or not rt.carrier.meaning(failed.error_code).treatment.in_pieces:
         return [Sms(failed.body, segments)]
     phone = tx.session.get_one(Conversation, failed.conversation_id).phone
     return smaller(failed.body, recipient(rt, phone), segments // 2)

@@ -37,6 +37,8 @@ class Draft:
     turn_id: int | None = None
     """The turn that they answer; ``None`` for texts of the bridge itself."""
     is_opt_out_confirmation: bool = False
+    operator: str | None = None
+    """Who wrote them; ``None``: the agent or the bridge."""
 
 
 def put(tx: Transaction, conversation_id: int, draft: Draft) -> int:
@@ -83,6 +85,7 @@ def add(tx: Transaction, conversation_id: int, sms: Sms, draft: Draft) -> Messag
         expires_at=draft.expires_at,
         reference=secrets.token_hex(16),
         is_opt_out_confirmation=draft.is_opt_out_confirmation,
+        operator=draft.operator,
     )
     tx.session.add(message)
     tx.session.flush()

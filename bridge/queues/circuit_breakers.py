@@ -35,6 +35,9 @@ from bridge.queues.timing import backoff
 
 log = logging.getLogger(__name__)
 
+EVERY_AGENT = "all agents"
+"""The scope of ``bridge.queues.pause``, which every turn needs. It is no circuit: only an operator closes it."""
+
 LONGEST_PROBE = timedelta(seconds=10)
 """The longest pause between two probes. One call is cheap, and all work waits for it."""
 
@@ -179,10 +182,11 @@ def is_open(tx: Transaction, scopes: Sequence[str]) -> bool:
 
 
 def open_circuits(session: Session) -> list[OpenCircuit]:
-    """Return all open circuits, by scope."""
+    """Return all open circuits, by scope. A pause by an operator is none."""
+    circuits = select(CircuitBreaker).where(CircuitBreaker.scope != EVERY_AGENT)
     return [
         OpenCircuit(mask_numbers(row.scope), row.cause, row.since)
-        for row in session.scalars(select(CircuitBreaker).order_by(CircuitBreaker.scope))
+        for row in session.scalars(circuits.order_by(CircuitBreaker.scope))
     ]
 
 

@@ -15,8 +15,8 @@ the queue comes due again, and sooner when the worker is seen to be stalled. A w
 People type in pieces. Where ``REPLY_DEBOUNCE`` is set, the queue of turns has a fifth column, ``debounce_deadline``.
 While it is set no turn is open, and each new text moves ``due_at`` ahead, but never past it. A claim ends that.
 
-The order of locks is the same everywhere: opt-outs, then conversations by id, then all other rows. Of these, senders
-come before circuit breakers, and breakers are locked by scope. The update of a contact is last.
+The order of locks is the same everywhere: an idempotency key, then opt-outs, then conversations by id, then all other
+rows. Of these, senders come before circuit breakers, and breakers are locked by scope. The update of a contact is last.
 ``tests/queues/test_lock_order.py`` holds it. Messages, chats and turns have no fixed place among the others: only a
 transaction with their conversation's lock writes them, except for a report about a text that was sent already. A
 statement that skips locked rows may come at any point, because it never waits.
@@ -352,9 +352,9 @@ def forget_notifications(tx: Transaction, queue: ConversationQueue) -> None:
 # -- read -----------------------------------------------------------------------------------------------------------
 
 
-def oldest_due(session: Session, now: datetime) -> datetime | None:
+def oldest_due(session: Session, now: datetime, queues: Sequence[ConversationQueue] = QUEUES) -> datetime | None:
     """Return since when the longest-waiting queue is due, without those that are leased."""
-    due = [session.scalar(select(func.min(each.due_at)).where(each.due_at <= now)) for each in QUEUES]
+    due = [session.scalar(select(func.min(each.due_at)).where(each.due_at <= now)) for each in queues]
     return min(filter(None, due), default=None)
 
 

@@ -68,7 +68,7 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
         if turn is None:
             return None
         chat = _chat(rt, tx, turn, route)
-        needed = (chat.provider,) if chat else scopes(route)
+        needed = (circuit_breakers.EVERY_AGENT, *((chat.provider,) if chat else scopes(route)))
         too_old = rt.now() >= turn.expires_at
         probed = () if too_old else circuit_breakers.admit(tx, needed)
         if probed is None:
@@ -304,6 +304,7 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         probed=found.probed,
         failures=turn.failures,
         error=turn.error,
+        reopened=turn.reopened,
         agent=(chat.provider, chat.agent_id) if chat else (found.route.provider, found.route.agent_id),
         chat=chat,
         with_human=found.pair.holder is not Holder.AGENT,
@@ -315,5 +316,6 @@ def begin_asking(tx: Transaction, claimed: ClaimedTurn, chat: OpenChat) -> None:
     """Record that the turn is being asked in this chat. It is committed before the call: the agent may receive it."""
     turn = tx.session.get_one(Turn, claimed.turn_id)
     turn.status, turn.chat_id, turn.asked_at = TurnStatus.ASKING, chat.id, tx.now
-    turn.response_received, turn.items_at_last_check, turn.chat_requested_at = False, None, None
+    turn.response_received, turn.items_at_last_check = False, None
+    turn.chat_requested_at, turn.reopened = None, False
     tx.session.get_one(Chat, chat.id).last_activity_at = tx.now

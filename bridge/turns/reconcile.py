@@ -39,8 +39,8 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
     """Find out from the chat's transcript what happened to a turn whose outcome is unknown.
 
     A complete answer: :class:`Answer`. Received and not answered yet: :class:`RetryAt`. Received, and the chat has
-    ended or 11 minutes have passed: :class:`GiveUp`. Not received: ask again, once the first request can no longer
-    arrive. If a human has the chat, nothing is asked.
+    ended or 11 minutes have passed: :class:`GiveUp`; or ask again, if an operator wants that. Not received: ask again,
+    once the first request can no longer arrive. If a human has the chat, nothing is asked.
     """
     assert claimed.chat and claimed.asked_at
     try:
@@ -63,6 +63,8 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
         return Answer(claimed.chat, found.answer, after, ended, escalated=found.handed_over and not ended)
     if found.received is False:
         return _ask_again(rt, claimed, ended)
+    if claimed.reopened and (ended or no_more):
+        return ask_in_new_chat(rt, claimed, ended=claimed.chat if ended else None)
     if found.received and ended:
         return GiveUp("the agent received it, and the chat ended before there was an answer")
     if no_more:

@@ -58,7 +58,7 @@ class Snapshot:
     """At most one more than a turn may have."""
     has_open_turn: bool
     has_history: bool
-    """The person has had a turn before, here or on another channel."""
+    """The person has had a turn before, or a text of an operator, here or on another channel."""
     recent: int
     """How often the person was answered within the hour, counted up to a limit."""
     circuits: int
@@ -93,7 +93,10 @@ _FACTS = Statement(
         EXISTS (SELECT 1 FROM turns t WHERE t.conversation_id = queues.id AND t.status IN ('waiting', 'asking'))
             AS has_open_turn,
         EXISTS (SELECT 1 FROM conversations p JOIN turns t ON t.conversation_id = p.id
-                WHERE p.phone IN (queues.phone, queues.number, queues.rcs, queues.whatsapp)) AS has_history,
+                WHERE p.phone IN (queues.phone, queues.number, queues.rcs, queues.whatsapp))
+            OR EXISTS (SELECT 1 FROM conversations p JOIN messages m ON m.conversation_id = p.id
+                       WHERE p.phone IN (queues.phone, queues.number, queues.rcs, queues.whatsapp)
+                           AND m.operator IS NOT NULL) AS has_history,
         (SELECT count(*) FROM (
             SELECT 1 FROM conversations p JOIN turns t ON t.conversation_id = p.id
             WHERE p.phone = queues.phone AND t.created_at > :since LIMIT :few) AS had) +
@@ -288,7 +291,7 @@ _INSERT_CHATS = Statement(
 _ASK = Statement(
     """
     UPDATE turns SET status = 'asking', chat_id = asked.chat, asked_at = :now, response_received = false,
-        items_at_last_check = NULL, chat_requested_at = NULL
+        items_at_last_check = NULL, chat_requested_at = NULL, reopened = false
     FROM {asked} WHERE turns.id = asked.turn
     """,
     asked={"turn": "bigint", "chat": "bigint"},

@@ -58,6 +58,8 @@ class ClaimedTurn:
     """A human at the provider had the chat when the turn was claimed."""
     chat_requested_at: datetime | None = None
     """When an earlier attempt requested a chat that the provider may have opened, and that is not stored."""
+    reopened: bool = False
+    """An operator wants it asked again, also if the chat has received it."""
 
     @property
     def spent(self) -> bool:

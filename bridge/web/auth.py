@@ -1,6 +1,6 @@
 """The declarations of access: every view declares its callers, and a test holds that none is missing.
 
-This module also checks the operator's token. Each webhook checks its provider's signature itself.
+This module also finds the operator whose token a request has. Each webhook checks its provider's signature itself.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from flask import Flask, Request, request
+from flask import Flask, Request, g, request
 from flask.typing import ResponseReturnValue
-from pydantic import SecretStr
 
+from bridge.config import Settings
+from bridge.operators.logins import Cause, Refusals
+from bridge.runtime import Runtime
 from bridge.web.problems import problem
 
 log = logging.getLogger(__name__)
@@ -23,10 +25,13 @@ PUBLIC = "public"
 CARRIER = "carrier"
 AGENT = "agent"
 ADMIN = "admin"
-"""The declarations of a view: no check, the signature of the carrier or of the agent's provider, or the operator's
+"""The declarations of a view: no check, the signature of the carrier or of the agent's provider, or an operator's
 token."""
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="bridge"'}
+
+NO_TOKENS = "Neither ADMIN_TOKEN nor ADMIN_TOKENS is set, so every call is refused. Set one and restart."
+NO_OPERATOR = "Send the header Authorization: Bearer and the token of an operator."
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -51,18 +56,23 @@ def undeclared(app: Flask) -> list[str]:
     return sorted(name for name, view in app.view_functions.items() if declared(view) is None)
 
 
-def admin_required(token: SecretStr | None) -> Callable[[Callable[..., ResponseReturnValue]], Callable[..., Any]]:
-    """Require the operator's token. If the settings have none, refuse every call."""
+def admin_required(rt: Runtime) -> Callable[[Callable[..., ResponseReturnValue]], Callable[..., Any]]:
+    """Require an operator's token. If the settings have none, refuse every call. See :func:`operator`."""
+    refusals = Refusals(rt)
 
     def decorate(view: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
         @declares(ADMIN)
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-            if token is None:
-                return problem(503, "ADMIN_TOKEN is not set, so every call is refused. Set it and restart.")
-            if not is_operator(token, request):
-                log.warning("%s: the operator's token is missing or wrong", request.path)
-                return problem(401, "Send the header Authorization: Bearer and the ADMIN_TOKEN.", headers=CHALLENGE)
+            if not rt.settings.operators:
+                return problem(503, NO_TOKENS)
+            name = operator_of(rt.settings, request)
+            if name is None:
+                cause = Cause.WRONG_TOKEN if "Authorization" in request.headers else Cause.NO_TOKEN
+                log.warning("%s: a login is refused: %s", request.path, cause)
+                refusals.count(cause)
+                return problem(401, NO_OPERATOR, headers=CHALLENGE)
+            g.operator = name
             return view(*args, **kwargs)
 
         return checked
@@ -70,12 +80,20 @@ def admin_required(token: SecretStr | None) -> Callable[[Callable[..., ResponseR
     return decorate
 
 
-def is_operator(token: SecretStr | None, asked: Request) -> bool:
-    """Return True if the request has the operator's token.
+def operator() -> str:
+    """Return the name of the operator who makes this request. Only for views with :func:`admin_required`."""
+    name: str = g.operator
+    return name
 
-    Without a token in the settings, no request is the operator's.
+
+def operator_of(settings: Settings, asked: Request) -> str | None:
+    """Return the name of the operator whose token the request has; ``None``: it has none, or a wrong one.
+
+    It is compared with every token, so that the time tells nothing about any of them.
     """
-    return token is not None and bears(token.get_secret_value(), asked.headers.get("Authorization", ""))
+    header = asked.headers.get("Authorization", "")
+    right = [name for name, token in settings.operators.items() if bears(token.get_secret_value(), header)]
+    return right[0] if right else None
 
 
 def bears(token: str, header: str) -> bool:

@@ -6,7 +6,7 @@ each faulty part and its state to every caller. It shows the cause only to calle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from flask import Blueprint, Response, jsonify, request
@@ -14,32 +14,38 @@ from sqlalchemy.orm import Session
 
 from bridge.db.engine import AWAY, unfit
 from bridge.db.migrate import at_head
-from bridge.queues import circuit_breakers, conversation_queue, task_errors
+from bridge.queues import circuit_breakers, conversation_queue, pause, task_errors
+from bridge.queues.conversation_queue import DELIVERIES, QUEUES
+from bridge.queues.pause import Pause
 from bridge.queues.task_errors import Failing
 from bridge.runtime import Runtime
-from bridge.web.auth import PUBLIC, declares, is_operator
+from bridge.web.auth import PUBLIC, declares, operator_of
 
 FORGOTTEN_AFTER = timedelta(seconds=60)
 """Age of due work that has been overlooked, or that finds too few workers."""
 
 
 def blueprint(rt: Runtime) -> Blueprint:
-    health = Blueprint("health", __name__)
+    checks = Blueprint("health", __name__)
 
-    @health.get("/healthz")
+    @checks.get("/healthz")
     @declares(PUBLIC)
     def healthz() -> Response:
         return jsonify(status="ok")
 
-    @health.get("/readyz")
+    @checks.get("/readyz")
     @declares(PUBLIC)
     def readyz() -> tuple[Response, int]:
-        faults = find_faults(rt)
-        details = is_operator(rt.settings.admin_token, request)
-        faults_shown = [fault.whole() if details else fault.in_public() for fault in faults]
-        return jsonify(status="faulty" if faults else "ok", faults=faults_shown), 503 if faults else 200
+        health = examine(rt)
+        details = operator_of(rt.settings, request) is not None
+        shown = {
+            name: [each.whole() if details else each.in_public() for each in found]
+            for name, found in (("faults", health.faults), ("information", health.information))
+            if found or name == "faults"
+        }
+        return jsonify(status="faulty" if health.faults else "ok", **shown), 503 if health.faults else 200
 
-    return health
+    return checks
 
 
 @dataclass(frozen=True)
@@ -57,23 +63,38 @@ class Fault:
         return {**self.in_public(), "what": self.what}
 
 
+@dataclass(frozen=True)
+class Health:
+    """Every fault, and what an operator should know that is none."""
+
+    faults: list[Fault]
+    information: list[Fault] = field(default_factory=list)
+
+
 def find_faults(rt: Runtime) -> list[Fault]:
     """Return every fault with its part; empty if all is well."""
+    return examine(rt).faults
+
+
+def examine(rt: Runtime) -> Health:
+    """Return the state of every part."""
     away = "can't be reached"
     broker = [] if rt.notifier.reachable() else [Fault("broker", away, "can't be reached; texts wait until it is back")]
     try:
-        return _database(rt) + broker
+        found = _database(rt)
+        return Health(found.faults + broker, found.information)
     except AWAY as error:
         misfit = unfit(error)
-        return [Fault("database", "is not fit" if misfit else away, misfit or away), *broker]
+        return Health([Fault("database", "is not fit" if misfit else away, misfit or away), *broker])
 
 
-def _database(rt: Runtime) -> list[Fault]:
+def _database(rt: Runtime) -> Health:
     with rt.database.read() as session:
         if not at_head(session.connection()):
             newer = "the database schema is out of date; run: python -m bridge db upgrade"
-            return [Fault("migration", "is missing", newer)]
-        oldest = conversation_queue.oldest_due(session, rt.now())
+            return Health([Fault("migration", "is missing", newer)])
+        paused = pause.read(session)
+        oldest = conversation_queue.oldest_due(session, rt.now(), (DELIVERIES,) if paused else QUEUES)
         open_circuits = circuit_breakers.open_circuits(session)
         failing = task_faults(session, rt.now())
     faults = [
@@ -85,7 +106,11 @@ def _database(rt: Runtime) -> list[Fault]:
         waited = int((rt.now() - oldest).total_seconds())
         overlooked = f"the oldest work is due for {waited} s; check that worker and clock are running"
         faults.append(Fault("work", "is waiting", overlooked))
-    return faults
+    return Health(faults, [_paused(paused)] if paused else [])
+
+
+def _paused(by: Pause) -> Fault:
+    return Fault("agents", "are paused", f"{by.operator} keeps them still since {by.since}; texts wait")
 
 
 def task_faults(session: Session, now: datetime) -> list[Fault]:

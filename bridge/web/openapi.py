@@ -7,53 +7,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 import bridge
 from bridge.db.models import ChatStatus, Direction, MessageStatus
 from bridge.providers.carriers.contract import Delivery, FailureClass
+from bridge.web.models import MAX_LIMIT, Cursor, Limit, Phone, Problem, QueryLimit, RequestModel, ResponseModel
+from bridge.web.operator_models import (
+    AuditPage,
+    AuditQuery,
+    Dismiss,
+    Dismissed,
+    NewText,
+    NewTextHere,
+    PauseState,
+    QueuedText,
+    Retried,
+    Retry,
+)
 from bridge.web.queries.failures import Kind
 
 MAX_IDLE = 10 * 366 * 24 * 3600
 """Seconds. Ten years ago there was no chat, and a much earlier date overflows."""
 
-MAX_LIMIT = 1000
-"""Rows in one answer, and chats ended in one call. A call must end long before a router's timeout."""
-
-MAX_TEXT = 255
-"""Characters of an address or a cursor. The real ones are shorter."""
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""The header that makes a repeated request harmless."""
 
 REF = "#/components/schemas/{model}"
 """The place of a model in the document."""
-
-
-def _digits(text: object) -> object:
-    """Accept only the digits of a number in an address. Python would accept ``5_0`` and `` 50`` too."""
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20 else text
-
-
-def _plus(text: object) -> object:
-    """Restore a plus sign that was not escaped and became a blank. No number begins with a blank."""
-    return "+" + text[1:] if isinstance(text, str) and text.startswith(" ") else text
-
-
-Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
-QueryLimit = Annotated[Limit, BeforeValidator(_digits)]
-Phone = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=MAX_TEXT), BeforeValidator(_plus)]
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
-
-
-class RequestModel(BaseModel):
-    """The fields that a caller sends. Unknown fields and other types are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
-
-
-class ResponseModel(BaseModel):
-    """The fields that a caller gets, read from the values of the layer below."""
-
-    model_config = ConfigDict(from_attributes=True, hide_input_in_errors=True)
 
 
 class EndStale(RequestModel):
@@ -110,6 +92,7 @@ class Message(ResponseModel):
     media: int = Field(description="the number of pictures or files with it")
     segments: int | None = Field(description="the number that the carrier bills, by our count; null: a person sent it")
     created_at: datetime
+    operator: str | None = Field(description="the operator who wrote it; null: the person, the agent or the bridge")
     carrier_id: str | None
     delivery: Delivery | None = Field(description="how far the carrier has brought it")
     error_code: int | None
@@ -156,21 +139,6 @@ class Failures(ResponseModel):
     next: str | None = Field(description="the cursor of the next page; null on the last one")
 
 
-class Fault(BaseModel):
-    field: str
-    fault: str
-
-
-class Problem(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[Fault] | None = Field(None, description="one for each field that is wrong")
-
-
 @dataclass(frozen=True)
 class Operation:
     """One operation of the API."""
@@ -182,6 +150,8 @@ class Operation:
     problems: tuple[int, ...] = ()
     body: type[RequestModel] | None = None
     query: type[RequestModel] | None = None
+    idempotent: bool = False
+    """It takes an ``Idempotency-Key``."""
 
 
 EVERYWHERE = (401, 503)
@@ -207,6 +177,39 @@ OPERATIONS = (
         (422,),
         query=FailuresQuery,
     ),
+    Operation(
+        "post",
+        "/admin/messages",
+        "Write to a new or known person",
+        {202: QueuedText},
+        (400, 409, 413, 422),
+        body=NewText,
+        idempotent=True,
+    ),
+    Operation(
+        "post",
+        "/admin/conversations/{id}/messages",
+        "Write to the person of this conversation",
+        {202: QueuedText},
+        (400, 404, 409, 413, 422),
+        body=NewTextHere,
+        idempotent=True,
+    ),
+    Operation("get", "/admin/pause", "Show whether the agents are paused", {200: PauseState}),
+    Operation("post", "/admin/pause", "Keep all agents still", {200: PauseState}),
+    Operation("post", "/admin/resume", "Let all agents go on", {200: PauseState}),
+    Operation("post", "/admin/turns/{id}/retry", "Ask a given-up turn again", {202: Retried}, (404, 409)),
+    Operation("post", "/admin/messages/{id}/retry", "Send a failed text again", {202: Retried}, (404, 409)),
+    Operation("post", "/admin/failures/retry", "Retry failures", {202: Retried}, (400, 413, 422), body=Retry),
+    Operation(
+        "post",
+        "/admin/failures/dismiss",
+        "Take failures off the list",
+        {200: Dismissed},
+        (400, 404, 413, 422),
+        body=Dismiss,
+    ),
+    Operation("get", "/admin/audit", "List who has done what", {200: AuditPage}, (422,), query=AuditQuery),
     Operation("get", "/admin/openapi.json", "Show this document", {200: None}),
 )
 """One line for each view of ``bridge.web.admin``; a test holds the two equal."""
@@ -224,7 +227,9 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": _schemas(),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN or ADMIN_TOKENS"}
+            },
         },
     }
 
@@ -232,13 +237,14 @@ def document() -> dict[str, Any]:
 def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
-        "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
+        "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_headers(operation)],
         "responses": {str(status): _answer(model) for status, model in operation.answers.items()},
     }
     for status in (*operation.problems, *EVERYWHERE):
         described["responses"][str(status)] = _content("application/problem+json", Problem)
     if operation.body:
-        described["requestBody"] = {"required": False, **_content("application/json", operation.body)}
+        required = any(field.is_required() for field in operation.body.model_fields.values())
+        described["requestBody"] = {"required": required, **_content("application/json", operation.body)}
     return described
 
 
@@ -253,7 +259,7 @@ def _content(mimetype: str, model: type[BaseModel]) -> dict[str, Any]:
 
 def _path_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if "{id}" in operation.path:
-        yield {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}
+        yield {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
 
 
 def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
@@ -261,6 +267,13 @@ def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         schema = operation.query.model_json_schema(ref_template=REF)
         for name, field in schema["properties"].items():
             yield {"name": name, "in": "query", "required": False, "schema": field}
+
+
+def _headers(operation: Operation) -> Iterator[dict[str, Any]]:
+    if operation.idempotent:
+        schema = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
+        about = "the same key and request within a day: the same answer, and nothing is done again"
+        yield {"name": IDEMPOTENCY_KEY, "in": "header", "required": False, "schema": schema, "description": about}
 
 
 def _schemas() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus, with the operator's token, or without it if METRICS_OPEN says so."""
+"""``/metrics`` for Prometheus, with an operator's token, or without it if METRICS_OPEN says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Guard = Callable[[Callable[[], Response]], Callable[..., Any]]
 
 def blueprint(rt: Runtime) -> Blueprint:
     metrics = Blueprint("metrics", __name__)
-    let_in: Guard = declares(PUBLIC) if rt.settings.metrics_open else admin_required(rt.settings.admin_token)
+    let_in: Guard = declares(PUBLIC) if rt.settings.metrics_open else admin_required(rt)
     registry = build_registry(rt)
     in_time = InTime(threads=1)  # one at a time: the database connections are for the webhooks
 

@@ -27,10 +27,14 @@ def upgrade() -> None:
     _inbound_cursors()
     _opt_outs()
     _contact_updates()
+    _audit()
+    _idempotency_keys()
 
 
 def downgrade() -> None:
     for table in (
+        "idempotency_keys",
+        "audit",
         "contact_updates",
         "opt_outs",
         "inbound_cursors",
@@ -44,6 +48,8 @@ def downgrade() -> None:
         "conversations",
     ):
         op.drop_table(table)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION audit_is_append_only")
 
 
 def _conversations() -> None:
@@ -129,11 +135,13 @@ def _turns() -> None:
         sa.Column("failed_at", MOMENT),
         sa.Column("settled_at", MOMENT),
         sa.Column("error", sa.Text()),
+        sa.Column("reopened", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("dismissed_at", MOMENT),
     )
     _index("ix_turns_chat_id", "chat_id")
     _index("ix_turns_conversation_id", "conversation_id", "created_at")
     _index("uq_turns_open", "conversation_id", where="status IN ('waiting', 'asking')")
-    _index("ix_turns_given_up", "settled_at", where="status = 'given_up'")
+    _index("ix_turns_given_up", "settled_at", where="status = 'given_up' AND dismissed_at IS NULL")
 
 
 def _messages() -> None:
@@ -152,6 +160,7 @@ def _messages() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("carrier_id", sa.String(64)),
         sa.Column("reference", sa.String(32)),
+        sa.Column("operator", sa.String(64)),
         sa.Column("is_opt_out_confirmation", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("expires_at", MOMENT),
@@ -168,6 +177,7 @@ def _messages() -> None:
         sa.Column("resend_at", MOMENT),
         sa.Column("resent_as", ID, sa.ForeignKey("messages.id")),
         sa.Column("resends", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("dismissed_at", MOMENT),
     )
     _index("uq_messages_carrier_id", "carrier_id")
     _index("uq_messages_reference", "reference")
@@ -175,11 +185,12 @@ def _messages() -> None:
     _index("ix_messages_turn_id", "turn_id")
     _index("ix_messages_waiting", "conversation_id", "id", where="status = 'waiting'")
     _index("ix_messages_unsent", "conversation_id", "id", where="status IN ('queued', 'sending')")
-    _index("ix_messages_given_up", "settled_at", where="status = 'given_up'")
-    _index("ix_messages_ignored", "settled_at", where="status = 'ignored'")
+    for status in ("given_up", "ignored", "unanswerable"):
+        _index(f"ix_messages_{status}", "settled_at", where=f"status = '{status}' AND dismissed_at IS NULL")
     _index("ix_messages_answered_by_us", "conversation_id", "created_at", where="status IN ('refused', 'keyword')")
-    _index("ix_messages_not_delivered", "settled_at", where="delivery IN ('undelivered', 'failed', 'canceled')")
-    _index("ix_messages_unanswerable", "settled_at", where="status = 'unanswerable'")
+    failed = "delivery IN ('undelivered', 'failed', 'canceled') AND dismissed_at IS NULL"
+    _index("ix_messages_not_delivered", "settled_at", where=failed)
+    _index("ix_messages_operator", "conversation_id", "id", where="operator IS NOT NULL")
     for column in ("poll_status_at", "resend_at", "reacts_to"):
         _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
     for column in ("duplicate_carrier_id", "resent_as"):
@@ -276,6 +287,57 @@ def _contact_updates() -> None:
     _index("uq_contact_updates_person", "provider", "phone", table=table)
     _index("ix_contact_updates_due_at", "due_at", table=table, where="due_at IS NOT NULL")
     _index("ix_contact_updates_error", "wished_at", table=table, where="error IS NOT NULL")
+
+
+def _audit() -> None:
+    op.create_table(
+        "audit",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("at", MOMENT, nullable=False),
+        sa.Column("operator", sa.String(64), nullable=False),
+        sa.Column("action", sa.String(32), nullable=False),
+        sa.Column("conversation_id", sa.BigInteger()),
+        sa.Column("subject", sa.String(64), nullable=False),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.Column("once", sa.String(64)),
+    )
+    _index("ix_audit_conversation_id", "conversation_id", "id")
+    _index("uq_audit_once", "once")
+    for statement in APPEND_ONLY[op.get_bind().dialect.name]:
+        op.execute(statement)
+
+
+APPEND_ONLY = {
+    "postgresql": (
+        """
+        CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'rows of audit are never changed or deleted'; END $$
+        """,
+        """
+        CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE ON audit
+        FOR EACH ROW EXECUTE FUNCTION audit_is_append_only()
+        """,
+    ),
+    "sqlite": tuple(
+        f"""
+        CREATE TRIGGER audit_refuses_{deed.lower()} BEFORE {deed} ON audit
+        BEGIN SELECT RAISE(ABORT, 'rows of audit are never changed or deleted'); END
+        """
+        for deed in ("UPDATE", "DELETE")
+    ),
+}
+
+
+def _idempotency_keys() -> None:
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("operator", sa.String(64), primary_key=True),
+        sa.Column("key", sa.String(255), primary_key=True),
+        sa.Column("request", sa.String(64), nullable=False),
+        sa.Column("answer", sa.JSON()),
+        sa.Column("created_at", MOMENT, nullable=False),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
 
 
 def _index(name: str, *columns: str, table: str | None = None, where: str | None = None) -> None:

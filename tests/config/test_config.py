@@ -26,6 +26,8 @@ from bridge.config import (
     variable_names,
 )
 from bridge.config.numbers import NO_NUMBER
+from bridge.config.values import NO_OPERATOR
+from bridge.lib.log import secrets_in
 
 SECRET = "hunter2-is-no-good-password"
 
@@ -545,6 +547,47 @@ def test_no_fault_shows_a_value(variable: str) -> None:
         Settings.load(ENOUGH | {variable: f"{SECRET}://{SECRET}:{SECRET}@h !"})
     assert SECRET not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def test_operators_have_names_and_tokens() -> None:
+    settings = Settings.load(ENOUGH | {"ADMIN_TOKEN": "first", "ADMIN_TOKENS": " ana:t:1 , ben@example.com: t-2"})
+    tokens = {name: token.get_secret_value() for name, token in settings.operators.items()}
+    assert tokens == {"admin": "first", "ana": "t:1", "ben@example.com": "t-2"}
+    assert Settings.load(ENOUGH).operators == {}
+    assert list(Settings.load(ENOUGH | {"ADMIN_TOKENS": "Admin:x"}).operators) == ["Admin"]
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("ana", "at its entry 1: the token is empty; write name:token"),
+        ("ana:", "at its entry 1: the token is empty; write name:token"),
+        (":t", f"at its entry 1: {NO_OPERATOR}"),
+        ("ana:t,", f"at its entry 2: {NO_OPERATOR}"),
+        ("9:t", f"at its entry 1: {NO_OPERATOR}"),
+        ("an a:t", f"at its entry 1: {NO_OPERATOR}"),
+        ("ané:t", f"at its entry 1: {NO_OPERATOR}"),
+        ("a" * 65 + ":t", f"at its entry 1: {NO_OPERATOR}"),
+        ("ana:a b", "at its entry 1: the token has a blank as character 2; copy it again from its source"),
+        ("ana:“t”", "at its entry 1: the token is in quotes; remove them"),
+        ("ana:t,Ana:u", "at its entry 2: this name appears twice; keep one"),
+        ("ana:t,ben:t", "at its entry 2: another operator has the same token; give each their own"),
+        ("Admin:t", "names admin, who is the operator with the ADMIN_TOKEN; choose another name"),
+        ("ana:first", "has the ADMIN_TOKEN; give each operator their own"),
+    ],
+)
+def test_a_fault_of_an_operator_is_told_without_the_token(written: str, fault: str) -> None:
+    assert faults_of(ENOUGH | {"ADMIN_TOKEN": "first", "ADMIN_TOKENS": written}) == [f"ADMIN_TOKENS {fault}"]
+
+
+def test_all_faults_of_operators_are_told_at_once() -> None:
+    assert len(faults_of(ENOUGH | {"ADMIN_TOKENS": "ana,ben:t,ben:u,:"})) == 3
+
+
+def test_the_log_hides_the_tokens_of_operators() -> None:
+    settings = Settings.load(ENOUGH | {"ADMIN_TOKENS": "ana:token-of-ana"})
+    assert "token-of-ana" in secrets_in(settings)
+    assert "token-of-ana" not in repr(settings)
 
 
 def test_the_settings_print_no_secret() -> None:

@@ -19,6 +19,9 @@ from bridge.db.engine import build_engine, build_sessions
 from bridge.db.models import Chat, ChatStatus, Message, OptOut, Turn, TurnStatus
 from bridge.inbound import agent_events
 from bridge.maintenance import status_poll
+from bridge.operators import failures, pausing, retry, texts
+from bridge.operators.idempotency import Asked
+from bridge.operators.texts import Pair
 from bridge.outbound import receipts
 from bridge.providers.agents.contract import Item, Speaker
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
@@ -31,6 +34,7 @@ DAVE = "+15551230004"
 ANOTHER_NUMBER = "+15550001112"
 
 PLACES = {
+    "idempotency_keys": -1,
     "opt_outs": 0,
     "conversations": 1,
     **dict.fromkeys(("messages", "turns", "chats", "senders", "circuit_breakers"), 2),
@@ -39,7 +43,12 @@ PLACES = {
 """The place of each table in the order."""
 
 ID = "lpad(id::text, 9, '0')"
-KEYS = {"opt_outs": "phone || scope", "senders": "name", "circuit_breakers": "scope"}
+KEYS = {
+    "idempotency_keys": "operator || key",
+    "opt_outs": "phone || scope",
+    "senders": "name",
+    "circuit_breakers": "scope",
+}
 """The primary keys that are not ``id``, as words that sort."""
 
 LOCKED = " UNION ALL ".join(
@@ -231,6 +240,21 @@ def chats_end_at_their_provider(scene: Scene) -> None:
     assert "Bye" not in scene.got(BOB)
 
 
+def operators_act(scene: Scene) -> None:
+    for phone in (ANN, BOB):
+        texts.write(scene.rt, Asked("ana", f"key {phone}", "r"), Pair(phone, NUMBER), "fourteen")
+    scene.work_until_idle()
+    failures.dismiss(scene.rt, "ana", failures.Kind.MESSAGE, None, 1)
+    assert retry.retry_some(scene.rt, "ana", None, 100).turns
+    pausing.begin(scene.rt, "ana")
+    scene.text("fifteen")
+    scene.work(seconds=5)
+    pausing.end(scene.rt, "ana")
+    scene.work_until_idle()
+    scene.clock.tick(25 * 3600)
+    scene.tick()
+
+
 def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene: Scene, recorder: Recorder) -> None:
     texts_are_answered(scene)
     a_turn_is_given_up(scene)
@@ -241,6 +265,7 @@ def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene
     statuses_are_polled(scene)
     chats_are_ended(scene)
     chats_end_at_their_provider(scene)
+    operators_act(scene)
     orders = {tuple(lock.table for lock in locks) for locks in recorder.transactions}
     assert {table for order in orders for table in order} == PLACES.keys()
     assert ("opt_outs", "conversations", "messages") in {order[:3] for order in orders}

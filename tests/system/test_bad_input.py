@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Engine, event, insert, update
+from sqlalchemy import text as sql
 from twilio.request_validator import RequestValidator
 from werkzeug import Request
 from werkzeug.datastructures import MultiDict
@@ -422,6 +423,8 @@ def _sent_text(rt: Runtime, status: MessageStatus) -> None:
     with rt.database.transaction() as tx:
         for table, row in rows.items():
             tx.session.execute(insert(table).values(row))
+            if tx.session.get_bind().dialect.name == "postgresql":  # the next row must not get the same number
+                tx.session.execute(sql(f"SELECT setval('{table.__tablename__}_id_seq', 1)"))
 
 
 # -- events of the agent's providers -------------------------------------------------------------------------------
@@ -811,17 +814,25 @@ mimetypes = st.sampled_from(["application/json"] * 5 + nasty.TYPES + nasty.NO_FO
 paths = st.one_of(
     nasty.ids.map(lambda text: ("GET", f"/admin/chats/{text}")),
     nasty.ids.map(lambda text: ("POST", f"/admin/chats/{text}/end")),
+    nasty.ids.map(lambda text: ("POST", f"/admin/conversations/{text}/messages")),
+    nasty.ids.map(lambda text: ("POST", f"/admin/messages/{text}/retry")),
+    nasty.ids.map(lambda text: ("POST", f"/admin/turns/{text}/retry")),
     st.sampled_from([("GET", "/admin/chats"), ("GET", "/admin/failures"), ("POST", "/admin/chats/end-stale")]),
+    st.sampled_from([("POST", "/admin/pause"), ("POST", "/admin/resume"), ("POST", "/admin/failures/retry")]),
     st.tuples(st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]), nasty.texts.map(lambda text: f"/admin/{text}")),
 )
 KEYS = [f"Bearer {ADMIN}"] * 8 + ["", "Bearer", "Bearer \xff", "Basic x", "Bearer " + "x" * 10_000]
 wires = st.sampled_from([b"", b"", *nasty.QUERIES, *nasty.ODD_QUERIES]) | nasty.admin_queries
 json_type, nothing, no_headers, key = st.just("application/json"), st.just(b""), st.just({}), st.just(KEYS[0])
-lists_asked_for = st.sampled_from([("GET", "/admin/chats"), ("GET", "/admin/failures")])
+lists_asked_for = st.sampled_from([("GET", "/admin/chats"), ("GET", "/admin/failures"), ("GET", "/admin/audit")])
+texts_of_operators = nasty.spoilt({"to": ANN, "from": NUMBER, "body": "hello"}).map(
+    lambda wish: json.dumps(wish).encode()
+)
 endings = st.just(("POST", "/admin/chats/end-stale"))
 asked = st.one_of(
     st.tuples(lists_asked_for, nasty.admin_queries, nothing, json_type, no_headers, key),
     st.tuples(endings, nothing, bodies, json_type, no_headers, key),
+    st.tuples(st.just(("POST", "/admin/messages")), nothing, texts_of_operators, json_type, no_headers, key),
     st.tuples(paths, wires, nothing | bodies, mimetypes, nasty.headers, st.sampled_from(KEYS)),
 )
 FINE = {200, 202, 400, 401, 404, 405, 408, 409, 413, 422}

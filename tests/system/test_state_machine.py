@@ -1,7 +1,8 @@
 """Any order of arrivals, answers, callbacks, faults, deaths and late workers: a state machine on the real tasks.
 
 The judge may come at any moment. Then all faults end and all waiting work is done. The agent must have received every
-text once, and every answer must have been sent once, in order, to its own phone.
+text once, and every answer must have been sent once, in order, to its own phone. The same holds for what an operator
+writes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from bridge.db.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Tu
 from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats
 from bridge.maintenance.catch_up import LEAVE_TO_WEBHOOK
+from bridge.operators import pausing, texts
+from bridge.operators.idempotency import Asked
+from bridge.operators.texts import Pair
 from bridge.outbound import receipts
 from bridge.processes.tasks import TASKS
 from bridge.providers.agents.contract import ChatState
@@ -82,7 +86,25 @@ class Bridge(RuleBasedStateMachine):
         self.sent: dict[str, list[str]] = {phone: [] for phone in PHONES}
         self.missed: dict[str, list[str]] = {phone: [] for phone in PHONES}
         """Texts of which no webhook tells: they come late, behind what the person has sent since."""
+        self.written: dict[str, list[str]] = {phone: [] for phone in PHONES}
+        """Texts by an operator."""
         catch_up.catch_up(self.scene.rt)
+
+    @rule(phone=st.sampled_from(PHONES), again=st.booleans())
+    def an_operator_writes(self, phone: str, again: bool) -> None:
+        body = f"by Ana {next(self.numbers)}"
+        self.written[phone].append(body)
+        asked = Asked("ana", key=body, request=body)
+        queued = texts.write(self.scene.rt, asked, Pair(phone, NUMBER), body)
+        if again:
+            assert texts.write(self.scene.rt, asked, Pair(phone, NUMBER), body) == queued
+
+    @rule(begins=st.booleans())
+    def an_operator_pauses_the_agents_or_lets_them_go_on(self, begins: bool) -> None:
+        if begins:
+            pausing.begin(self.scene.rt, "ana")
+        else:
+            pausing.end(self.scene.rt, "ana")
 
     @rule(phone=st.sampled_from(PHONES), again=st.booleans())
     def text(self, phone: str, again: bool) -> None:
@@ -198,6 +220,7 @@ class Bridge(RuleBasedStateMachine):
         self.scene.agent.recover()
         self.scene.carrier.recover()
         self.the_humans_hand_back()
+        pausing.end(self.scene.rt, "ana")
         self.scene.tick(LEAVE_TO_WEBHOOK.total_seconds())
         catch_up.catch_up(self.scene.rt)
         self.scene.work_until_idle(at_most=900)
@@ -205,7 +228,7 @@ class Bridge(RuleBasedStateMachine):
         for phone in PHONES:
             assert self._heard(self.sent[phone]) == self.sent[phone]
             assert self._heard(self.missed[phone]) == self.missed[phone]
-            assert self._got(phone) == self._answers(phone)
+            assert self._got(phone) == (self._answers(phone), self.written[phone])
         assert not [row for row in self.scene.rows(Turn) if row.status in OPEN_TURN]
         unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.GIVEN_UP, *UNSENT}
         assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
@@ -218,20 +241,22 @@ class Bridge(RuleBasedStateMachine):
             for bodies in (self.sent[phone], self.missed[phone]):
                 reached = self._heard(bodies)
                 assert reached == bodies[: len(reached)]
-            got = self._got(phone)
-            assert got == self._answers(phone)[: len(got)]
+            answers, written = self._got(phone)
+            assert answers == self._answers(phone)[: len(answers)]
+            assert written == self.written[phone][: len(written)]
 
     def teardown(self) -> None:
         if hasattr(self, "scene"):
             self.the_judge_comes()
 
-    def _got(self, phone: str) -> list[str]:
-        """The answers. Several handoffs are told several times."""
-        return [body for body in self.scene.got(phone) if body != HANDOFF]
-
     def _heard(self, of: Collection[str] | None = None) -> list[str]:
         lines = [line for said in self.scene.agent.received for line in said.split("\n")]
         return [line for line in lines if of is None or line in of]
+
+    def _got(self, phone: str) -> tuple[list[str], list[str]]:
+        """The answers of the agent, and the texts by an operator. Several handoffs are told several times."""
+        by_ana = [(body.startswith("by Ana"), body) for body in self.scene.got(phone) if body != HANDOFF]
+        return [body for by, body in by_ana if not by], [body for by, body in by_ana if by]
 
     def _answers(self, phone: str) -> list[str]:
         return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone]})]

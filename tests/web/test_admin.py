@@ -42,6 +42,16 @@ ROUTES = [
     ("POST", "/admin/chats/1/end"),
     ("POST", "/admin/chats/end-stale"),
     ("GET", "/admin/failures"),
+    ("POST", "/admin/messages"),
+    ("POST", "/admin/conversations/1/messages"),
+    ("GET", "/admin/audit"),
+    ("GET", "/admin/pause"),
+    ("POST", "/admin/pause"),
+    ("POST", "/admin/resume"),
+    ("POST", "/admin/turns/1/retry"),
+    ("POST", "/admin/messages/1/retry"),
+    ("POST", "/admin/failures/retry"),
+    ("POST", "/admin/failures/dismiss"),
     ("GET", "/admin/openapi.json"),
 ]
 
@@ -127,7 +137,7 @@ DOCUMENT = openapi.document()
 
 def check(method: str, path: str, answer) -> None:
     """Hold an answer against the document; an address that it does not name may only be unknown."""
-    shape = re.sub(r"/chats/(?!end-stale$)[^/]+", "/chats/{id}", path)
+    shape = re.sub(r"/(chats|conversations|turns|messages)/(?!end-stale$)[^/]+", r"/\1/{id}", path)
     described = DOCUMENT["paths"].get(shape, {}).get(method.lower())
     if described is None:
         assert answer.status_code in (404, 405)
@@ -152,7 +162,7 @@ def fits(value, schema) -> None:
             assert datetime.fromisoformat(value).tzinfo is not None
         if schema["type"] == "array":
             [fits(each, schema["items"]) for each in value]
-        if schema["type"] == "object":
+        if schema["type"] == "object" and "properties" in schema:
             assert set(schema["required"]) <= set(value) <= set(schema["properties"])
             [fits(value[name], schema["properties"][name]) for name in value]
 
@@ -221,6 +231,21 @@ def test_without_a_token_in_the_settings_the_door_stays_shut(sessions, method, p
     answer = app.test_client().open(path, method=method, headers=KEY)
     assert answer.status_code == 503
     assert "ADMIN_TOKEN" in answer.get_json(force=True)["detail"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"admin_tokens": "ana:t1,ben:t2"}, {"admin_tokens": "ana:t1", "admin_token": "t2"}]
+)
+def test_each_operator_gets_in_by_their_own_token(sessions, settings) -> None:
+    client = build_app(runtime(sessions, **settings)).test_client()
+    for token, status in (("t1", 200), ("t2", 200), ("t1,t2", 401), ("ana:t1", 401), ("t", 401), ("", 401)):
+        assert client.get("/admin/chats", headers={"Authorization": f"Bearer {token}"}).status_code == status
+
+
+def test_the_operator_with_the_first_token_is_called_admin(rt, call, chat) -> None:
+    call("POST", f"/admin/chats/{chat}/end")
+    [entry] = call("GET", "/admin/audit").get_json()["audit"]
+    assert (entry["operator"], entry["action"], entry["subject"]) == ("admin", "end_chat", f"chat {chat}")
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])

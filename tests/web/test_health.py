@@ -15,6 +15,9 @@ from sqlalchemy import text
 from bridge.db import migrate
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import CircuitBreaker
+from bridge.operators import pausing, texts
+from bridge.operators.idempotency import Asked
+from bridge.operators.texts import Pair
 from bridge.processes.broker import CeleryNotifier
 from bridge.queues.timing import MAX_CLOCK_SKEW
 from bridge.runtime import Runtime
@@ -23,7 +26,7 @@ from bridge.web.auth import undeclared
 from bridge.web.health import FORGOTTEN_AFTER
 from tests.databases import database as database_on
 from tests.fakes import FakeCarrier, FakeNotifier, fake_agents, fake_settings
-from tests.scene import ANN, Scene
+from tests.scene import ANN, NUMBER, Scene
 from tests.vendor import closed_port
 
 TOKEN = "token-of-the-operator"
@@ -180,6 +183,28 @@ def test_an_operator_is_told_why(refused: Scene) -> None:
 def test_without_a_token_in_the_settings_nobody_is_told_why(refused: Scene) -> None:
     for token in ("", "None", TOKEN):
         assert "what" not in ask(refused.rt, token=token)[1]["faults"][0]
+
+
+def test_a_pause_is_told_and_is_no_failure(scene: Scene) -> None:
+    rt = with_token(scene.rt)
+    pausing.begin(rt, "ana")
+    scene.text("hello")
+    scene.clock.tick(FORGOTTEN_AFTER.total_seconds() + 60)
+    information = {"part": "agents", "state": "are paused"}
+    assert ask(rt) == (200, {"status": "ok", "faults": [], "information": [information]})
+    status, told = ask(rt, token=TOKEN)
+    assert status == 200
+    assert "ana" in told["information"][0]["what"]
+    pausing.end(rt, "ana")
+    assert faults(rt) == ["work"]
+
+
+def test_in_a_pause_a_delivery_that_nobody_takes_is_still_a_fault(scene: Scene) -> None:
+    pausing.begin(scene.rt, "ana")
+    texts.write(scene.rt, Asked("ana"), Pair(ANN, NUMBER), "hello")
+    scene.clock.tick(FORGOTTEN_AFTER.total_seconds() + 1)
+    status, told = ask(scene.rt)
+    assert (status, [fault["part"] for fault in told["faults"]]) == (503, ["work"])
 
 
 def test_nobody_s_number_or_text_is_told(scene: Scene) -> None:

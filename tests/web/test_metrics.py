@@ -139,6 +139,7 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_silent": {"": 0},
         "bridge_failing_tasks": {},
         "bridge_circuit_open": {},
+        "bridge_paused": {"": 0},
     }
 
 
@@ -595,7 +596,7 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 15
+    assert len(plans) == 16
     assert whole <= {"senders", "circuit_breakers", "task_errors"}
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from bridge.db.models import Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn
@@ -65,6 +65,7 @@ class MessageView:
     media: int
     segments: int | None
     created_at: datetime
+    operator: str | None
     carrier_id: str | None
     delivery: Delivery | None
     error_code: int | None
@@ -121,14 +122,24 @@ def list_chats(
 def get_chat(rt: Runtime, chat_id: int) -> WholeChat | None:
     """Return one chat with all that belongs to it."""
     columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
-    query = select(*columns).join(Turn, Turn.id == Message.turn_id).where(Turn.chat_id == chat_id).order_by(Message.id)
+    query = select(*columns).outerjoin(Turn, Turn.id == Message.turn_id).order_by(Message.id)
     with rt.database.read() as session:
         row = session.execute(_views().where(Chat.id == chat_id)).first()
         if row is None:
             return None
         tapped = _reactions(session, chat_id)
-        texts = [MessageView(**text._mapping, reactions=tapped[text.id]) for text in session.execute(query)]
+        texts = [
+            MessageView(**text._mapping, reactions=tapped[text.id])
+            for text in session.execute(query.where(*_part_of(row)))
+        ]
         return WholeChat(_view(row), texts, _analysis(session, chat_id))
+
+
+def _part_of(chat: Row[*tuple[Any, ...]]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Select the texts of the chat's turns, and what operators wrote while the chat was open."""
+    until = chat.ended_at or datetime.max.replace(tzinfo=UTC)
+    by_operators = Message.operator.is_not(None) & Message.created_at.between(chat.started_at, until)
+    return Message.conversation_id == chat.conversation_id, or_(Turn.chat_id == chat.id, by_operators)
 
 
 def _analysis(session: Session, chat_id: int) -> AnalysisView | None:

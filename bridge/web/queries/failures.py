@@ -9,7 +9,8 @@
 - Contacts at the agent's provider that do not say yet what the person has asked for.
 
 A person's text that was given up is not listed itself, but its turn is. Of a text that was sent again, only the last
-attempt is listed, if it failed too.
+attempt is listed, if it failed too. What an operator has dismissed is not listed. The conditions are those of
+``bridge.operators.failures``.
 """
 
 from __future__ import annotations
@@ -40,34 +41,17 @@ from sqlalchemy.sql.selectable import Subquery
 
 from bridge.chats import do_not_call, rows
 from bridge.config import Settings
-from bridge.db.models import (
-    Base,
-    ContactUpdate,
-    Conversation,
-    Direction,
-    Message,
-    MessageStatus,
-    TaskError,
-    Turn,
-    TurnStatus,
-    one_of,
-)
+from bridge.db.models import Base, ContactUpdate, Conversation, Message, TaskError, Turn
 from bridge.inbound import holder
-from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery, FailureClass
+from bridge.operators.failures import IGNORED, NO_ANSWER, NOT_SENT, UNANSWERABLE, UNDELIVERED
+from bridge.providers.carriers.contract import Delivery, FailureClass
 from bridge.queues import task_errors
 from bridge.runtime import Runtime
 from bridge.web.queries.paging import BadCursor, read_cursor, write_cursor
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_THE_LAST = Message.resent_as.is_(None)
-_NO_ANSWER = Turn.status == TurnStatus.GIVEN_UP
-_NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & (Message.direction == Direction.OUT) & _THE_LAST
-_NOT_DELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _THE_LAST
-_IGNORED = Message.status == MessageStatus.IGNORED
-_UNANSWERABLE = Message.status == MessageStatus.UNANSWERABLE
 _NOT_WRITTEN = ContactUpdate.error.is_not(None) & (ContactUpdate.attempts >= do_not_call.SHOWN_AFTER)
-"""The conditions of the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
 class Kind(StrEnum):
@@ -131,7 +115,7 @@ class Page:
 
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
-    messages = map(_messages, (_NOT_SENT, _NOT_DELIVERED, _IGNORED, _UNANSWERABLE))
+    messages = map(_messages, (NOT_SENT, UNDELIVERED, IGNORED, UNANSWERABLE))
     conversations = (_with_human(), _silent(rt.settings))
     every = union_all(_turns(), *messages, _tasks(rt.now()), _contacts(), *conversations).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
@@ -146,11 +130,11 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
 def count(session: Session) -> Counts:
     """Count the failures on all pages, without reading their rows."""
     return Counts(
-        turns=_count(session, Turn, _NO_ANSWER),
-        not_sent=_count(session, Message, _NOT_SENT),
-        not_delivered=_count(session, Message, _NOT_DELIVERED),
-        ignored=_count(session, Message, _IGNORED),
-        unanswerable=_count(session, Message, _UNANSWERABLE),
+        turns=_count(session, Turn, NO_ANSWER),
+        not_sent=_count(session, Message, NOT_SENT),
+        not_delivered=_count(session, Message, UNDELIVERED),
+        ignored=_count(session, Message, IGNORED),
+        unanswerable=_count(session, Message, UNANSWERABLE),
         contacts=_count(session, ContactUpdate, _NOT_WRITTEN),
     )
 
@@ -192,7 +176,7 @@ def _turns() -> Select[*tuple[Any, ...]]:
             type_coerce(null(), Message.resend_at.type).label("resend_at"),
         )
         .join(Conversation)
-        .where(_NO_ANSWER)
+        .where(NO_ANSWER)
     )
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from bridge.config import Settings
 from bridge.lib.phone import masked
 from bridge.outbound import rate_limiter
-from bridge.queues import circuit_breakers, conversation_queue, task_errors
+from bridge.queues import circuit_breakers, conversation_queue, pause, task_errors
 from bridge.queues.conversation_queue import DELIVERIES, TURNS
 from bridge.runtime import Runtime
 from bridge.web.queries import failures
@@ -39,7 +39,7 @@ class Tables:
         with self._rt.database.read() as session:
             metrics = [*_sent(session), *_waiting(session, now), *_failed(session)]
             metrics += _not_answered(session, self._rt.settings)
-            return [*metrics, _failing(session, now), _open_circuits(session)]
+            return [*metrics, _failing(session, now), _open_circuits(session), _paused(session)]
 
 
 def build_registry(rt: Runtime) -> CollectorRegistry:
@@ -125,3 +125,8 @@ def _open_circuits(session: Session) -> Metric:
     for scope in sorted({breaker.scope for breaker in circuit_breakers.open_circuits(session)}):
         open_circuits.add_metric([scope], 1)
     return open_circuits
+
+
+def _paused(session: Session) -> Metric:
+    value = 1 if pause.read(session) else 0
+    return GaugeMetricFamily("bridge_paused", "1: an operator keeps all agents still.", value=value)

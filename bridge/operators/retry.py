@@ -1,0 +1,156 @@
+"""Failures that are tried again: a turn is asked again, a text is sent again.
+
+A retried turn may have been received by the agent. So its old chat is read first, and an answer there is sent. Without
+one, the turn is asked in a new chat. It comes behind everything that the agent has had since.
+
+A text that could not be sent keeps its place, before the texts that wait. If it may have reached the carrier, it is
+reconciled first. A text that was accepted and not delivered is sent again as a new one, behind all that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import select, update
+
+from bridge.chats import rows
+from bridge.db.models import OPEN_TURN, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.transaction import Transaction
+from bridge.lib.errors import BridgeError
+from bridge.operators import audit
+from bridge.operators.audit import Action, Entry
+from bridge.operators.failures import NO_ANSWER, NOT_SENT, UNDELIVERED, WHERE, Kind, Unknown
+from bridge.outbound import opt_outs
+from bridge.providers.carriers.contract import NOT_DELIVERED
+from bridge.queues.conversation_queue import DELIVERIES, TURNS, make_due
+from bridge.runtime import Runtime
+
+REOPENED = "an operator has a turn asked again"
+"""Why a chat is retired: the turn goes to a new one."""
+
+
+class Refused(BridgeError):
+    """It can't be tried again. The words are for the operator."""
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What is tried again, and how much is left because it can't be yet."""
+
+    turns: Sequence[int]
+    messages: Sequence[int]
+    left: int
+
+
+def retry_turn(rt: Runtime, operator: str, turn_id: int) -> None:
+    """Have a turn asked again. Raise :class:`Unknown` or :class:`Refused`."""
+    with rt.database.transaction() as tx:
+        turn = _locked(tx, Turn, turn_id)
+        if turn.status is not TurnStatus.GIVEN_UP:
+            raise Refused("This turn was not given up.")
+        _must_be_in(tx, turn.conversation_id)
+        others = (Turn.conversation_id == turn.conversation_id, Turn.status.in_(OPEN_TURN))
+        if tx.session.scalar(select(Turn.id).where(*others)):
+            raise Refused("Another turn of this conversation is open. Try again when it is settled.")
+        _reopen_turn(rt, tx, turn)
+        audit.write(tx, Entry(operator, Action.RETRY, f"turn {turn_id}", turn.conversation_id))
+
+
+def retry_message(rt: Runtime, operator: str, message_id: int) -> None:
+    """Have a text sent again. Raise :class:`Unknown` or :class:`Refused`."""
+    with rt.database.transaction() as tx:
+        message = _locked(tx, Message, message_id)
+        again = _way_to_send_again(message)
+        _must_be_in(tx, message.conversation_id)
+        if opt_outs.forbid(tx, message):
+            raise Refused("The person has opted out since this text was written.")
+        message.expires_at, message.dismissed_at = tx.now + rt.settings.answer_within, None
+        again(tx, message)
+        audit.write(tx, Entry(operator, Action.RETRY, f"message {message_id}", message.conversation_id))
+
+
+def retry_some(rt: Runtime, operator: str, kind: Kind | None, limit: int) -> Retried:
+    """Retry the failures of a kind, or of both, the oldest first. Of a conversation one turn at a time is possible."""
+    done: dict[Kind, list[int]] = {Kind.TURN: [], Kind.MESSAGE: []}
+    left = 0
+    for each, id_ in _oldest(rt, [kind] if kind else list(Kind), limit):
+        try:
+            RETRY[each](rt, operator, id_)
+            done[each].append(id_)
+        except (Refused, Unknown):
+            left += 1
+    return Retried(done[Kind.TURN], done[Kind.MESSAGE], left)
+
+
+RETRY: dict[Kind, Callable[[Runtime, str, int], None]] = {Kind.TURN: retry_turn, Kind.MESSAGE: retry_message}
+
+Row = TypeVar("Row", Turn, Message)
+
+
+def _locked(tx: Transaction, table: type[Row], id_: int) -> Row:
+    """Return the row. Its conversation is locked before it."""
+    conversation_id = tx.session.scalar(select(table.conversation_id).where(table.id == id_))
+    if conversation_id is None:
+        raise Unknown
+    tx.session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
+    return tx.session.get_one(table, id_, with_for_update=True)
+
+
+def _must_be_in(tx: Transaction, conversation_id: int) -> None:
+    if opt_outs.has_opted_out(tx, conversation_id):
+        raise Refused("The person has opted out.")
+
+
+def _reopen_turn(rt: Runtime, tx: Transaction, turn: Turn) -> None:
+    """Make it the open turn of its conversation. If a chat may have received it, that chat is read first."""
+    turn.status = TurnStatus.ASKING if turn.asked_at else TurnStatus.WAITING
+    turn.reopened, turn.expires_at, turn.attempts = True, tx.now + rt.settings.answer_within, 0
+    turn.failures, turn.failed_at, turn.items_at_last_check = 0, None, None
+    turn.settled_at, turn.error, turn.dismissed_at = None, None, None
+    merged = (Message.turn_id == turn.id, Message.direction == Direction.IN)
+    tx.session.execute(update(Message).where(*merged).values(status=MessageStatus.IN_TURN, settled_at=None))
+    tx.session.flush()
+    if turn.asked_at:
+        rows.retire(tx, turn.conversation_id, REOPENED)
+    make_due(tx, TURNS, turn.conversation_id)
+
+
+def _way_to_send_again(message: Message) -> Callable[[Transaction, Message], None]:
+    if message.direction is Direction.IN:
+        raise Refused("This is a person's text. Only turns and our own texts can be tried again.")
+    if message.resent_as:
+        raise Refused(f"This text was sent again as message {message.resent_as}.")
+    if message.status is MessageStatus.GIVEN_UP:
+        return _send_in_place
+    if message.delivery in NOT_DELIVERED:
+        return _send_as_new
+    raise Refused("This text has not failed.")
+
+
+def _send_in_place(tx: Transaction, message: Message) -> None:
+    """A text that the carrier has refused with a code was surely not accepted. Any other attempt is reconciled."""
+    surely_not_accepted = message.attempted_at is None or message.error_code is not None
+    message.status = MessageStatus.QUEUED if surely_not_accepted else MessageStatus.SENDING
+    message.attempts, message.not_before, message.resend_at = 0, None, None
+    message.settled_at, message.error, message.error_code = None, None, None
+    tx.session.flush()
+    make_due(tx, DELIVERIES, message.conversation_id)
+
+
+def _send_as_new(tx: Transaction, message: Message) -> None:
+    """The sweep sends it again, as after an automatic pause."""
+    message.resend_at = tx.now
+
+
+def _oldest(rt: Runtime, kinds: Sequence[Kind], limit: int) -> list[tuple[Kind, int]]:
+    conditions = {Kind.TURN: [NO_ANSWER], Kind.MESSAGE: [NOT_SENT, UNDELIVERED]}
+    found: list[tuple[Kind, int]] = []
+    with rt.database.read() as session:
+        for kind in kinds:
+            table = WHERE[kind][0]
+            for condition in conditions[kind]:
+                oldest = select(table.id).where(condition).order_by(table.settled_at, table.id)
+                found += [(kind, id_) for id_ in session.scalars(oldest.limit(limit - len(found)))]
+    return found

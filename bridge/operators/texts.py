@@ -1,0 +1,138 @@
+"""Texts by a person: an operator writes to somebody through the conversation's outbox.
+
+The text goes out as it is written, without Markdown or typography being changed. It is split only where one message
+can't carry it. It waits behind the texts that are queued already, and is sent once, as an answer of the agent is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+
+from bridge.config import Settings
+from bridge.db.engine import insert_if_new
+from bridge.db.models import Conversation
+from bridge.db.transaction import Transaction
+from bridge.inbound import limits
+from bridge.inbound.readable import readable
+from bridge.lib.errors import BridgeError
+from bridge.lib.phone import without_channel
+from bridge.operators import audit, idempotency
+from bridge.operators.audit import Action, Entry
+from bridge.operators.idempotency import Asked
+from bridge.outbound import opt_outs, outbox
+from bridge.outbound.formatting.shape import MOST, Shaped, shape
+from bridge.outbound.outbox import Draft
+from bridge.queues.conversation_queue import DELIVERIES, enqueue
+from bridge.runtime import Runtime
+
+OTHER_CHANNEL = "is on another channel than `to`"
+NOT_OURS = "is not one of TWILIO_NUMBERS or AGENT_ROUTES"
+EMPTY = "has no words"
+TOO_LONG = f"is too long for {MOST} messages"
+
+
+class Unfit(BridgeError):
+    """A field of the request can't be used. The words are for the operator."""
+
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__(f"{field} {fault}")
+        self.field = field
+        self.fault = fault
+
+
+class OptedOut(BridgeError):
+    """The person wants no texts."""
+
+
+class UnknownConversation(BridgeError):
+    """There is no such conversation."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A person, and the number of ours that writes to them."""
+
+    phone: str
+    bridge_number: str
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A text in the outbox; of several parts the first one."""
+
+    id: int
+    conversation_id: int
+
+
+def write(rt: Runtime, asked: Asked, pair: Pair, body: str) -> Queued:
+    """Write to a new or known person. Raise :class:`Unfit`, :class:`OptedOut` or ``KeyReused``."""
+    _check(rt.settings, pair)
+    shaped = _shaped(rt, pair.phone, body)
+    with rt.database.transaction() as tx:
+        return _once(tx, asked, lambda: _put(rt, tx, asked, _opened(tx, pair), shaped))
+
+
+def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queued:
+    """Write in this conversation. Raise the same errors, or :class:`UnknownConversation`."""
+    with rt.database.read() as session:
+        phone = session.scalar(select(Conversation.phone).where(Conversation.id == conversation_id))
+    if phone is None:
+        raise UnknownConversation
+    shaped = _shaped(rt, phone, body)
+    with rt.database.transaction() as tx:
+        return _once(tx, asked, lambda: _put(rt, tx, asked, conversation_id, shaped))
+
+
+def _check(settings: Settings, pair: Pair) -> None:
+    if settings.twilio_numbers and without_channel(pair.bridge_number) not in settings.our_bare_numbers:
+        raise Unfit("from", NOT_OURS)
+    if _channel(pair.phone) != _channel(pair.bridge_number):
+        raise Unfit("from", OTHER_CHANNEL)
+    if never := limits.never_texted(settings, pair.phone, pair.bridge_number):
+        raise Unfit("to", f"can't be texted: {never}")
+
+
+def _channel(address: str) -> str:
+    return address.rpartition(":")[0]
+
+
+def _shaped(rt: Runtime, phone: str, body: str) -> Shaped:
+    """Shape the text before its transaction: a long one takes time."""
+    if not readable(body):
+        raise Unfit("body", EMPTY)
+    shaped = shape([body], replace(outbox.recipient(rt, phone), smart_encoding=False))
+    if shaped.left_out:
+        raise Unfit("body", TOO_LONG)
+    return shaped
+
+
+def _once(tx: Transaction, asked: Asked, put: Callable[[], Queued]) -> Queued:
+    if known := idempotency.begin(tx, asked):
+        return Queued(**known)
+    queued = put()
+    idempotency.end(tx, asked, vars(queued))
+    return queued
+
+
+def _opened(tx: Transaction, pair: Pair) -> int:
+    """Return the conversation of this pair, which is inserted if it is new."""
+    row = insert_if_new(tx.session, Conversation).values(**vars(pair), created_at=tx.now)
+    tx.session.execute(row.on_conflict_do_nothing())
+    return tx.session.scalars(select(Conversation.id).filter_by(**vars(pair))).one()
+
+
+def _put(rt: Runtime, tx: Transaction, asked: Asked, conversation_id: int, shaped: Shaped) -> Queued:
+    """Lock the conversation, and put the text behind all that waits in its outbox."""
+    tx.session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
+    if opt_outs.has_opted_out(tx, conversation_id):
+        raise OptedOut
+    draft = Draft(shaped, tx.now + rt.settings.answer_within, operator=asked.operator)
+    ids = [outbox.add(tx, conversation_id, sms, draft).id for sms in shaped.messages]
+    enqueue(tx, DELIVERIES, conversation_id)
+    segments = sum(sms.segments for sms in shaped.messages)
+    details = {"messages": ids, "segments": segments}
+    audit.write(tx, Entry(asked.operator, Action.SEND_TEXT, f"message {ids[0]}", conversation_id, details))
+    return Queued(ids[0], conversation_id)

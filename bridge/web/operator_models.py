@@ -1,0 +1,87 @@
+"""The models of what operators do: texts by a person, retries, dismissals, the pause and the audit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from bridge.operators import failures
+from bridge.operators.audit import Action
+from bridge.web.models import MAX_LIMIT, Cursor, Id, Limit, QueryId, QueryLimit, RequestModel, ResponseModel
+
+MAX_BODY = 16_000
+"""Characters of an operator's text: ten of Twilio's longest messages."""
+
+_CHANNELS = r"(?:whatsapp:|rcs:)?"
+Person = Annotated[str, StringConstraints(pattern=rf"^{_CHANNELS}\+[1-9][0-9]{{6,14}}$")]
+OurNumber = Annotated[
+    str, StringConstraints(pattern=rf"^(?:{_CHANNELS}\+[1-9][0-9]{{6,14}}|[0-9]{{3,8}}|rcs:[0-9A-Za-z_.-]{{3,64}})$")
+]
+Body = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=MAX_BODY)]
+
+
+class NewText(RequestModel):
+    to: Person = Field(description="the person's number, with + and the country code; with `whatsapp:` or `rcs:`")
+    sender: OurNumber = Field(alias="from", description="the number of ours that writes")
+    body: Body = Field(description="sent as it is written")
+
+
+class NewTextHere(RequestModel):
+    body: Body = Field(description="sent as it is written")
+
+
+class Retry(RequestModel):
+    kind: failures.Kind | None = Field(None, strict=False, description="default: both")
+    limit: Limit = Field(100, description="the most failures in one call, the oldest first")
+
+
+class Dismiss(RequestModel):
+    kind: failures.Kind = Field(strict=False)
+    id: Id | None = Field(None, description="of one failure; default: all of the kind")
+    limit: Limit = Field(MAX_LIMIT, description="the most failures in one call")
+
+
+class AuditQuery(RequestModel):
+    operator: Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=64)] | None = None
+    action: Action | None = Field(None, strict=False)
+    conversation_id: QueryId | None = None
+    limit: QueryLimit = 50
+    cursor: Cursor | None = Field(None, description="`next` of the page before")
+
+
+class QueuedText(ResponseModel):
+    id: int = Field(description="of the message; of a text in several messages, of the first one")
+    conversation_id: int
+
+
+class Retried(ResponseModel):
+    turns: list[int] = Field([], description="the turns that are asked again")
+    messages: list[int] = Field([], description="the texts that are sent again")
+    left: int = Field(0, description="failures that can't be retried now; of a conversation one turn at a time can")
+
+
+class Dismissed(ResponseModel):
+    dismissed: int
+
+
+class PauseState(ResponseModel):
+    paused: bool
+    since: datetime | None = None
+    operator: str | None = Field(None, description="who has paused the agents")
+
+
+class AuditEntry(ResponseModel):
+    id: int
+    at: datetime
+    operator: str = Field(description="`-` for a refused login, `a command` for the command `bridge`")
+    action: Action
+    conversation_id: int | None
+    subject: str = Field(description="what it was done to, such as `chat 4`")
+    details: dict[str, Any]
+
+
+class AuditPage(ResponseModel):
+    audit: list[AuditEntry]
+    next: str | None = Field(description="the cursor of the next page; null on the last one")

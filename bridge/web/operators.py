@@ -1,0 +1,124 @@
+"""The views of what operators do: texts by a person, the pause, repeated and dismissed failures, and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response
+
+from bridge.lib.errors import BridgeError
+from bridge.operators import failures, pausing, retry, texts
+from bridge.operators.idempotency import KeyReused
+from bridge.operators.texts import OptedOut, Pair, Unfit, UnknownConversation
+from bridge.queues.pause import Pause
+from bridge.runtime import Runtime
+from bridge.web import operator_models as models
+from bridge.web.auth import operator
+from bridge.web.problems import problem
+from bridge.web.queries import audit
+from bridge.web.reading import asked_for, body_as, json_of, query_as, row_id, unfit
+
+NO_CONVERSATION = "There is no such conversation."
+NO_FAILURE = "There is no such failure."
+
+REFUSALS: dict[type[BridgeError], tuple[int, str]] = {
+    OptedOut: (409, "This person has opted out, and gets no texts."),
+    UnknownConversation: (404, NO_CONVERSATION),
+    KeyReused: (409, ""),
+    failures.Unknown: (404, NO_FAILURE),
+    retry.Refused: (409, ""),
+}
+"""The status and the words of each refusal; empty: the refusal's own."""
+
+Guard = Callable[[Callable[..., Response]], Callable[..., Any]]
+
+
+def add_views(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    """Add the views to the blueprint of the admin API."""
+    _texts(admin, guarded, rt)
+    _pause(admin, guarded, rt)
+    _failures(admin, guarded, rt)
+    _audit(admin, guarded, rt)
+    admin.register_error_handler(Unfit, lambda error: unfit({error.field: error.fault}))
+    for refusal in REFUSALS:
+        admin.register_error_handler(refusal, _refused)
+
+
+def _refused(error: BridgeError) -> Response:
+    status, words = REFUSALS[type(error)]
+    return problem(status, words or str(error))
+
+
+def _texts(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    @admin.post("/messages")
+    @guarded
+    def write() -> Response:
+        wish = body_as(models.NewText)
+        asked = asked_for("messages", wish.model_dump())
+        queued = texts.write(rt, asked, Pair(wish.to, wish.sender), wish.body)
+        return json_of(models.QueuedText.model_validate(queued), 202)
+
+    @admin.post("/conversations/<conversation_id>/messages")
+    @guarded
+    def write_in(conversation_id: str) -> Response:
+        id_ = row_id(conversation_id, NO_CONVERSATION)
+        wish = body_as(models.NewTextHere)
+        asked = asked_for("conversations", id_, wish.model_dump())
+        return json_of(models.QueuedText.model_validate(texts.write_in(rt, asked, id_, wish.body)), 202)
+
+
+def _pause(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    @admin.get("/pause")
+    @guarded
+    def show_pause() -> Response:
+        return _state(pausing.read(rt))
+
+    @admin.post("/pause")
+    @guarded
+    def pause() -> Response:
+        return _state(pausing.begin(rt, operator()))
+
+    @admin.post("/resume")
+    @guarded
+    def resume() -> Response:
+        pausing.end(rt, operator())
+        return _state(None)
+
+
+def _state(pause: Pause | None) -> Response:
+    return json_of(models.PauseState(paused=pause is not None, **(vars(pause) if pause else {})))
+
+
+def _failures(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    @admin.post("/turns/<turn_id>/retry")
+    @guarded
+    def retry_turn(turn_id: str) -> Response:
+        retry.retry_turn(rt, operator(), id_ := row_id(turn_id, NO_FAILURE))
+        return json_of(models.Retried(turns=[id_]), 202)
+
+    @admin.post("/messages/<message_id>/retry")
+    @guarded
+    def retry_message(message_id: str) -> Response:
+        retry.retry_message(rt, operator(), id_ := row_id(message_id, NO_FAILURE))
+        return json_of(models.Retried(messages=[id_]), 202)
+
+    @admin.post("/failures/retry")
+    @guarded
+    def retry_failures() -> Response:
+        wish = body_as(models.Retry)
+        return json_of(models.Retried.model_validate(retry.retry_some(rt, operator(), wish.kind, wish.limit)), 202)
+
+    @admin.post("/failures/dismiss")
+    @guarded
+    def dismiss() -> Response:
+        wish = body_as(models.Dismiss)
+        return json_of(models.Dismissed(dismissed=failures.dismiss(rt, operator(), wish.kind, wish.id, wish.limit)))
+
+
+def _audit(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    @admin.get("/audit")
+    @guarded
+    def list_audit() -> Response:
+        query = query_as(models.AuditQuery)
+        return json_of(models.AuditPage.model_validate(audit.list_audit(rt, audit.Filter(**query.model_dump()))))
