@@ -258,3 +258,15 @@ WAYS: Mapping[str, Callable[[Random], bytes]] = {
     "many": _many,
     "megabytes": _megabytes,
 }
+
+
+def shows_human(body: bytes) -> bool:
+    """Whether the event shows, by a flag or by a status that no document knows, that a human has the chat."""
+    try:
+        told = json.loads(body)
+        chat = told["chat"]
+        statuses = {chat.get(name) for name in ("chat_status", "status") if isinstance(chat.get(name), str)}
+        flags = [chat.get(name) for name in ("is_escalated", "isEscalated")]
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return False
+    return True in flags or bool(statuses - {"ongoing", "ended", "error"})

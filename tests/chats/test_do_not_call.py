@@ -143,7 +143,7 @@ def test_a_late_stop_does_not_undo_a_newer_start(scene: Scene) -> None:
 
 
 def test_the_opt_out_and_the_wish_are_one_commit(scene: Scene) -> None:
-    def dies(session: Any) -> None:
+    def dies(connection: Any) -> None:
         raise KeyboardInterrupt
 
     scene.rt = replace(scene.rt, database=replace_commit(scene, dies))
@@ -155,7 +155,7 @@ def test_the_opt_out_and_the_wish_are_one_commit(scene: Scene) -> None:
 
 
 def replace_commit(scene: Scene, commit: Callable[[Any], None]) -> Any:
-    return type(scene.rt.database)(scene.sessions, scene.notifier.wake, scene.clock, commit=commit)
+    return type(scene.rt.database)(scene.rt.engine, scene.notifier.wake, scene.clock, commit=commit)
 
 
 def test_contacts_that_fail_never_delay_an_opt_out(scene: Scene) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import cast
 
 import pytest
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, select
 
 from bridge.chats import ending
 from bridge.db.engine import Sessions, build_engine, build_sessions
@@ -249,16 +247,16 @@ def test_a_worker_that_was_silent_for_long_comes_back_under_another_name(scene: 
 def test_a_heartbeat_goes_on_after_an_unexpected_error(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     faults: list[OSError] = []
 
-    def sessions() -> Session:
+    def commit(connection: Connection) -> None:
         if faults:
             raise faults.pop()
-        return scene.sessions()
+        connection.commit()
 
     def beats() -> bool:
         with scene.sessions() as session:
             return session.get(Worker, heartbeat.worker) is not None
 
-    heartbeat = Heartbeat(database(cast(Sessions, sessions), scene.clock), every=0.01)
+    heartbeat = Heartbeat(database(scene.sessions, scene.clock, commit=commit), every=0.01)
     heartbeat.start()
     faults.append(OSError("too many open files"))
     until(lambda: "the heartbeat failed" in caplog.text, "a beat has failed")

@@ -134,14 +134,15 @@ def test_nobody_ever_sends_more_than_his_rate_and_a_burst(
     hasty_engine: Engine, texts: list[tuple[float, int]], rate: int
 ) -> None:
     now, sent = NOW, []
-    with build_sessions(hasty_engine).begin() as session:
+    sessions = build_sessions(hasty_engine)
+    with hasty_engine.connect() as connection:
         for wait, segments in texts:
             now += timedelta(seconds=wait)
-            tx = Transaction(session, now)
+            tx = Transaction(connection, sessions, now)
             place = rate_limiter.reserve(tx, NUMBER, segments, segments * SECOND / rate, now + timedelta(days=1))
             assert place is not None and place >= now
             sent.append((place, segments))
-        session.rollback()
+        connection.rollback()
     assert [place for place, _ in sent] == sorted(place for place, _ in sent)
     for begin, (since, _) in enumerate(sent):
         total = 0

@@ -129,5 +129,5 @@ def test_queues_of_which_a_worker_was_told_in_vain_come_back_a_few_at_a_time(ses
         found = []
         for _ in range(3):
             found.append([phones[id_] for id_ in conversation_queue.find_unnotified(session, TURNS, 10, NOW)])
-            conversation_queue.forget_lost(Transaction(session, NOW), TURNS, 1)
+            conversation_queue.forget_lost(Transaction(session.connection(), sessions, NOW), TURNS, 1)
     assert found == [["+new"], ["+4", "+new"], ["+4", "+3", "+new"]]

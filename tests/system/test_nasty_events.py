@@ -20,16 +20,16 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, update
 from werkzeug.test import create_environ, run_wsgi_app
 
 from bridge.db.engine import build_engine, build_sessions
-from bridge.db.models import Base, Chat, ChatStatus
+from bridge.db.models import Base, Chat, ChatStatus, Conversation, Message, MessageStatus
 from bridge.processes.http_server import Address, WebServer
 from bridge.web.agents import MAX_BYTES
 from bridge.web.app import build_web
 from tests.fakes import SETTINGS, UPONAI, FakeAgent
-from tests.nasty_events import ENDED, FOREIGN, OURS, SECRET, WAYS, Nasty, bodies, event
+from tests.nasty_events import ENDED, FOREIGN, OURS, SECRET, WAYS, Nasty, bodies, event, shows_human
 from tests.scene import ANN, BOB, Scene
 
 CHUNK = 2500
@@ -44,6 +44,8 @@ Tables = dict[str, list[tuple[Any, ...]]]
 JUDGED_IN = {"analyzed_at", "summary", "sentiment", "successful", "cost"}
 OF_A_CHAT = {"status", "ended_at", "due_at", "end_reason", *JUDGED_IN}
 """All that an event may change: the end of a chat of ours, and its analysis."""
+READ_BY_A_PERSON = {"user_items", "last_item_id"}
+"""And if it shows that a human has the chat: how far the person was told of it."""
 
 
 class Place:
@@ -62,6 +64,11 @@ class Place:
             self.scene.work()
         assert self.post(json.dumps(event("chat_ended", ENDED)).encode()) == 204
         self.before = self.tables()
+        with self.scene.sessions() as session:
+            ours = session.query(Chat).filter_by(provider_chat_id=OURS).one()
+            self.bookmark = {"user_items": ours.user_items, "last_item_id": ours.last_item_id}
+            pair = session.get_one(Conversation, ours.conversation_id)
+            self.conversation = {column.name: getattr(pair, column.name) for column in Conversation.__table__.columns}
         chats = self.chats(self.before)
         assert [(chats[name]["status"], chats[name]["analyzed_at"]) for name in (OURS, ENDED)] == [
             ("ongoing", None),
@@ -105,11 +112,23 @@ class Place:
         with self.engine.begin() as connection:
             connection.execute(update(Chat).where(Chat.provider_chat_id == OURS).values(calm))
             connection.execute(update(Chat).where(Chat.provider_chat_id == ENDED).values(dict.fromkeys(JUDGED_IN)))
+            connection.execute(delete(Message).where(Message.status == MessageStatus.QUEUED))
+            connection.execute(update(Chat).where(Chat.provider_chat_id == OURS).values(self.bookmark))
+            connection.execute(update(Conversation).where(Conversation.phone == ANN).values(self.conversation))
+        self.scene.notifier.wakeups.clear()
         assert self.tables() == self.before
 
-    def changed(self, after: Tables) -> dict[str, set[str]]:
-        """The chats with another row than before, and what is other in each. Nothing else may have changed."""
-        assert {**after, "chats": None} == {**self.before, "chats": None}
+    def changed(self, after: Tables, *, handed_over: bool) -> dict[str, set[str]]:
+        """The chats with another row than before, and what is other in each. Nothing else may have changed.
+
+        A handoff changes the chat's conversation too, and tells the person.
+        """
+        told = ("conversations", "messages") if handed_over else ()
+        rest = dict.fromkeys(("chats", *told))
+        assert {**after, **rest} == {**self.before, **rest}
+        for table in told:
+            assert after[table][1 : len(self.before[table])] == self.before[table][1:]
+            assert len(after[table]) <= len(self.before[table]) + (table == "messages")
         now, then = self.chats(after), self.chats(self.before)
         assert set(now) == set(then)
         return {
@@ -133,7 +152,8 @@ def may_change(body: bytes) -> set[str]:
         return set()
     if kind == "chat_ended":
         return {name} & {OURS}
-    return {name} & {OURS, ENDED} if kind == "chat_analyzed" else set()
+    judged = {name} & {OURS, ENDED} if kind == "chat_analyzed" else set()
+    return judged | ({name} & {OURS} if isinstance(kind, str) and shows_human(body) else set())
 
 
 def expected(body: bytes) -> int:
@@ -155,9 +175,10 @@ def hold(place: Place, nasty: Nasty, log: pytest.LogCaptureFixture) -> set[str]:
     after = place.tables()
     if after == place.before:
         return set()
-    changed = place.changed(after)
+    handed_over = OURS in may_change(nasty.body) and shows_human(nasty.body)
+    changed = place.changed(after, handed_over=handed_over)
     assert set(changed) <= may_change(nasty.body), (nasty.way, nasty.body[:500], changed)
-    assert set().union(*changed.values()) <= OF_A_CHAT
+    assert set().union(*changed.values()) <= OF_A_CHAT | (READ_BY_A_PERSON if handed_over else set())
     assert place.post(nasty.body) == status
     assert place.tables() == after, "a replay changed something"
     place.restore()

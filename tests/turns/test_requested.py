@@ -242,7 +242,7 @@ def simulated(sessions: Sessions, provider: str, **settings: Any) -> Iterator[tu
         scene.rt = replace(
             scene.rt,
             agents=Agents(scene.rt.settings, {provider: agent}),
-            database=Database(sessions, scene.notifier.wake, clock),
+            database=Database(sessions.kw["bind"], scene.notifier.wake, clock),
             heartbeat=FakeHeartbeat(sessions, clock),
             now=clock,
         )
