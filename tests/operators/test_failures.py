@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from bridge.db.engine import Sessions
 from bridge.db.models import Chat, Conversation, Message, MessageStatus, Turn, TurnStatus
+from bridge.inbound import holder
 from bridge.operators import failures, retry
 from bridge.operators.failures import Kind, Unknown
 from bridge.operators.retry import Refused
@@ -138,6 +139,18 @@ def test_while_another_turn_is_open_a_turn_is_not_retried(scene: Scene) -> None:
     scene.work(seconds=1)
     with pytest.raises(Refused, match="Another turn"):
         retry.retry_turn(scene.rt, "ana", turn_id)
+
+
+def test_a_turn_is_not_retried_while_a_human_has_the_conversation(scene: Scene) -> None:
+    """The chat would be ended, and the human is in it."""
+    turn_id = refused_by_the_agent(scene)
+    scene.text("two")
+    scene.work_until_idle()
+    with scene.rt.database.transaction() as tx:
+        holder.report(tx, 1, "retell")
+    with pytest.raises(Refused, match="does not have this conversation"):
+        retry.retry_turn(scene.rt, "ana", turn_id)
+    assert scene.rows(Chat)[-1].status == "ongoing"
 
 
 def test_a_turn_of_an_ended_chat_is_asked_again(scene: Scene) -> None:
