@@ -16,7 +16,7 @@ from typing import TypeVar
 from sqlalchemy import select, update
 
 from bridge.chats import rows
-from bridge.db.models import OPEN_TURN, Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.models import OPEN_TURN, Conversation, Direction, Holder, Message, MessageStatus, Turn, TurnStatus
 from bridge.db.transaction import Transaction
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit
@@ -51,6 +51,8 @@ def retry_turn(rt: Runtime, operator: str, turn_id: int) -> None:
         if turn.status is not TurnStatus.GIVEN_UP:
             raise Refused("This turn was not given up.")
         _must_be_in(tx, turn.conversation_id)
+        if tx.session.get_one(Conversation, turn.conversation_id).holder is not Holder.AGENT:
+            raise Refused("The agent does not have this conversation. Try again when it is back.")
         others = (Turn.conversation_id == turn.conversation_id, Turn.status.in_(OPEN_TURN))
         if tx.session.scalar(select(Turn.id).where(*others)):
             raise Refused("Another turn of this conversation is open. Try again when it is settled.")

@@ -89,10 +89,10 @@ def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queu
 def _check(settings: Settings, pair: Pair) -> None:
     if settings.twilio_numbers and without_channel(pair.bridge_number) not in settings.our_bare_numbers:
         raise Unfit("from", NOT_OURS)
-    if _channel(pair.phone) != _channel(pair.bridge_number):
-        raise Unfit("from", OTHER_CHANNEL)
     if never := limits.never_texted(settings, pair.phone, pair.bridge_number):
         raise Unfit("to", f"can't be texted: {never}")
+    if _channel(pair.phone) != _channel(pair.bridge_number):
+        raise Unfit("from", OTHER_CHANNEL)
 
 
 def _channel(address: str) -> str:
