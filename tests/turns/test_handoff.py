@@ -310,12 +310,12 @@ def test_the_pauses_between_two_checks_grow_and_have_an_end(scene: Scene) -> Non
     scene.text("next")
     scene.wake()
     moments = []
-    for _ in range(40):
+    for _ in range(24):
         before = checks(scene)
-        scene.tick(5)
+        scene.tick(10)
         scene.work()
         while checks(scene) == before:
-            scene.tick(5)
+            scene.tick(10)
         moments.append(scene.clock())
     pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert min(pauses) >= SHORTEST_PAUSE
