@@ -82,6 +82,7 @@ def test_a_refused_turn_is_asked_again_and_answered_once(scene: Scene) -> None:
 
 
 def test_a_turn_that_was_never_asked_is_asked(scene: Scene) -> None:
+    scene.STEP = 10.0  # with a sweep every second this takes a minute
     scene.agent.fail("create_chat", NotReached("down", provider="retell"), times=10_000)
     scene.text("one")
     scene.work_until_idle()
