@@ -292,6 +292,10 @@ class Call:
         self.transport.write(b"HTTP/1.1 %d .\r\n%s\r\n%s" % (status, length, body))
 
 
+LENGTH_REQUIRED = b"HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""The answer to a body in chunks. No bridge here sends one, and to read them would cost the generator time."""
+
+
 class Conversation(asyncio.Protocol):
     """One connection from a bridge. The bridge decides how long it stays open."""
 
@@ -313,7 +317,9 @@ class Conversation(asyncio.Protocol):
             head = self._buffer[:end]
             length = _LENGTH.search(head)
             if length is None and b"\r\ntransfer-encoding:" in head.lower():
-                raise NotImplementedError("a body without a length")
+                self._transport.write(LENGTH_REQUIRED)
+                self._transport.close()
+                return
             following = end + 4 + (int(length[1]) if length else 0)
             if len(self._buffer) < following:
                 return

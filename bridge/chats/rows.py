@@ -14,6 +14,9 @@ from bridge.db.models import Chat, ChatStatus, one_of
 from bridge.db.transaction import Transaction
 from bridge.providers.agents.transcript import Bookmark
 
+AT_PROVIDER = "ended at the provider"
+"""Why a chat is closed that has ended there."""
+
 OTHER_AGENT = "the number has another agent now"
 FAILS = "the provider fails in it, and serves others"
 REFUSES = "it refused a text"

@@ -41,19 +41,19 @@ ON_CONNECT: dict[str, Any] = {
 }
 """All of these stay on our side, or every pooler knows them."""
 
-PROTECTIONS = {
+PARAMETERS = {
     "statement_timeout": f"{STATEMENT_TIMEOUT}s",
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
     **dict.fromkeys(("enable_hashjoin", "enable_mergejoin", "jit"), "off"),
 }
-"""The timeouts of every transaction of the bridge, and its plans: every statement finds its rows by an index.
+"""The parameters of every transaction of the bridge: its timeouts and its plans.
 
-PostgreSQL keeps a plan that it made while a table was small or had no statistics. A join of whole tables is best then,
-and the slowest later. On tables of a thousand rows this saves a fifth of PostgreSQL's processor time. Compiling a plan
-never pays for statements as short as these.
+Every statement finds its rows by an index. PostgreSQL keeps a plan that it made while a table was small or had no
+statistics. A join of whole tables is best then, and the slowest later. On tables of a thousand rows this saves a fifth
+of PostgreSQL's processor time. Compiling a plan never pays for statements as short as these.
 """
 
-BEGIN = "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in PROTECTIONS.items())])
+BEGIN = "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in PARAMETERS.items())])
 """The BEGIN behind a pooler: one message to the server, like a plain BEGIN."""
 
 OLDEST = 12
@@ -102,7 +102,7 @@ class Connection(psycopg.Connection[Any]):
 
     def _find_pooler(self) -> None:
         """Detect a pooler. Behind one the connection stays in autocommit, and transactions begin by :data:`BEGIN`."""
-        found = self.execute(_set_where_direct(PROTECTIONS), {"number": self.info.backend_pid}).fetchone()
+        found = self.execute(_set_where_direct(PARAMETERS), {"number": self.info.backend_pid}).fetchone()
         assert found
         (direct,) = found
         self.pooled = not direct

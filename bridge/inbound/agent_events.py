@@ -15,6 +15,7 @@ import logging
 
 from sqlalchemy import ColumnElement, Row, select
 
+from bridge.chats import rows
 from bridge.db.models import Chat, ChatStatus, Conversation
 from bridge.db.transaction import Transaction
 from bridge.inbound import holder
@@ -25,8 +26,6 @@ from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
-
-AT_PROVIDER = "ended at the provider"
 
 
 def record(rt: Runtime, event: ChatEvent) -> None:
@@ -65,7 +64,7 @@ def _end(rt: Runtime, tx: Transaction, chat: Chat, closing: str) -> None:
         return
     was_ongoing = chat.status is ChatStatus.ONGOING
     chat.status, chat.ended_at, chat.due_at = ChatStatus.ENDED, tx.now, None
-    chat.end_reason = chat.end_reason or AT_PROVIDER
+    chat.end_reason = chat.end_reason or rows.AT_PROVIDER
     tx.session.flush()
     log.info("chat %s has ended at its provider", chat.id)
     if was_ongoing:

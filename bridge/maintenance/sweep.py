@@ -14,7 +14,6 @@ from bridge.chats import do_not_call, ending
 from bridge.db.models import Conversation, Message, Worker
 from bridge.db.transaction import Transaction
 from bridge.maintenance import resend
-from bridge.operators import idempotency
 from bridge.providers.agents import routes
 from bridge.providers.carriers import contract
 from bridge.providers.errors import provider_of
@@ -48,7 +47,6 @@ def sweep(rt: Runtime) -> None:
     if rt.settings.writes_contacts_at:
         do_not_call.wake_for_wishes(rt, _wakeups_left(rt, do_not_call.TASK))
     _forget_workers(rt)
-    idempotency.forget_expired(rt, SWEEP_LIMIT)
 
 
 def _probes(rt: Runtime, tx: Transaction, each: ConversationQueue) -> list[int]:

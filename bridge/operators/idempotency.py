@@ -23,6 +23,9 @@ from bridge.db.transaction import Transaction
 from bridge.lib.errors import BridgeError
 from bridge.runtime import Runtime
 
+MOST = 500
+"""Keys that are deleted at a time. The rest waits for the next time."""
+
 COUNTS_FOR = timedelta(days=1)
 """How long a key stands for its request."""
 
@@ -75,7 +78,7 @@ def end(tx: Transaction, asked: Asked, answer: Mapping[str, Any]) -> None:
         tx.session.execute(update(IdempotencyKey).where(_of(asked)).values(answer=dict(answer)))
 
 
-def forget_expired(rt: Runtime, limit: int) -> None:
+def forget_expired(rt: Runtime, limit: int = MOST) -> None:
     """Delete keys that do not count any more, at most so many. A locked row is left for the next time."""
     key = (IdempotencyKey.operator, IdempotencyKey.key)
     with rt.database.transaction() as tx:

@@ -10,6 +10,7 @@ from functools import partial
 
 from bridge.chats import do_not_call_task, end_task
 from bridge.maintenance import catch_up, handoffs, stale_chats, status_poll, sweep
+from bridge.operators import idempotency
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
 from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.processes.task_errors import noted
@@ -44,6 +45,7 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "sweep": (sweep.sweep, timedelta(seconds=2)),
     "end_stale": (stale_chats.end_stale, timedelta(minutes=5)),
     "check_handoffs": (handoffs.check_again, timedelta(minutes=5)),
+    "forget_keys": (idempotency.forget_expired, timedelta(minutes=5)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),
 }

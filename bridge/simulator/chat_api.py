@@ -6,6 +6,7 @@ the chats of another.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from hmac import compare_digest
 from typing import Any
@@ -35,7 +36,7 @@ class Refusal(Exception):
         self.status = status
 
 
-class ChatApi:
+class ChatApi(ABC):
     """The calls that are the same at every provider."""
 
     key: str
@@ -51,9 +52,9 @@ class ChatApi:
         self._faults = faults
         self._changes = changes
 
+    @abstractmethod
     def refusal(self, status: int, message: str, headers: dict[str, str] | None = None) -> Response:
         """Return a refusal in the provider's envelope."""
-        raise NotImplementedError
 
     def shown(self, items: list[Item]) -> list[Item]:
         """Return the items of a chat as the provider shows them."""

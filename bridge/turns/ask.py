@@ -22,8 +22,6 @@ from bridge.turns.requested import requested_chat
 from bridge.turns.store import NewChatRow
 from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, NotReceived, Outcome, RetryAt
 
-ENDED = "ended at the provider"
-
 NEW_CHATS = 8
 """Attempts after which the turn is given up if each new chat ends immediately. Each new chat costs money."""
 
@@ -151,7 +149,7 @@ def _record_end(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> None:
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
         tx.session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
-        rows.end(tx, chat, ENDED)
+        rows.end(tx, chat, rows.AT_PROVIDER)
 
 
 def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat:
@@ -164,7 +162,7 @@ def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat
         turn = tx.session.get_one(Turn, claimed.turn_id)
         turn.status, turn.chat_requested_at, turn.response_received = TurnStatus.WAITING, tx.now, False
         if ended:
-            rows.end(tx, ended, ENDED)
+            rows.end(tx, ended, rows.AT_PROVIDER)
         conversation = tx.session.get_one(Conversation, claimed.lease.conversation_id)
         route = rt.agents.route(conversation.bridge_number)
         return NewChat(

@@ -59,7 +59,7 @@ def _go_on(rt: Runtime, claimed: ClaimedCheck, seen: RemoteChat | None) -> bool:
     with rt.database.transaction() as tx:
         conversation_queue.postpone(tx, claimed.lease, tx.now - MAX_CLOCK_SKEW)
         if seen is None or seen.state is ChatState.ENDED:
-            rows.end(tx, chat, "ended at the provider")
+            rows.end(tx, chat, rows.AT_PROVIDER)
         else:
             rows.move_bookmark(tx, chat, at_the_end(seen.items, chat.bookmark))
         holder.give_back(tx, claimed.lease.conversation_id)

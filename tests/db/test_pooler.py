@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from bridge.db import migrate
 from bridge.db.engine import AWAY, build_engine, build_sessions, must_fit
 from bridge.db.models import Conversation
-from bridge.db.postgres import IDLE_TIMEOUT, PROTECTIONS, STATEMENT_TIMEOUT
+from bridge.db.postgres import IDLE_TIMEOUT, PARAMETERS, STATEMENT_TIMEOUT
 from tests.conftest import Pooler, pooler_before
 from tests.fakes import FakeClock
 from tests.standing import Standing, standing_on
@@ -44,29 +44,29 @@ def ask(engine: Engine, what: Any) -> Any:
 
 def settings_of(engine: Engine) -> dict[str, Any]:
     with engine.begin() as connection:
-        return {name: connection.scalar(text(f"SHOW {name}")) for name in PROTECTIONS}
+        return {name: connection.scalar(text(f"SHOW {name}")) for name in PARAMETERS}
 
 
 # -- what is set, and where ----------------------------------------------------------------------------------------
 
 
 def test_the_protections_hold_in_every_transaction(engine: Engine) -> None:
-    assert [settings_of(engine) for _ in range(5)] == [PROTECTIONS] * 5
-    assert {"statement_timeout": f"{STATEMENT_TIMEOUT}s"}.items() <= PROTECTIONS.items()
-    assert PROTECTIONS["idle_in_transaction_session_timeout"] == f"{IDLE_TIMEOUT}s"
+    assert [settings_of(engine) for _ in range(5)] == [PARAMETERS] * 5
+    assert {"statement_timeout": f"{STATEMENT_TIMEOUT}s"}.items() <= PARAMETERS.items()
+    assert PARAMETERS["idle_in_transaction_session_timeout"] == f"{IDLE_TIMEOUT}s"
 
 
 def test_nothing_is_left_behind_for_the_next_one_on_a_server_connection(engine: Engine) -> None:
     settings_of(engine)
     with engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
-        left = [driver.execute(f"SHOW {name}").fetchone()[0] for name in PROTECTIONS for _ in range(10)]
+        left = [driver.execute(f"SHOW {name}").fetchone()[0] for name in PARAMETERS for _ in range(10)]
     assert set(left) == {"0", "on"}  # what a server has by itself
 
 
 def test_without_a_pooler_the_same_holds_and_statements_are_prepared(postgresql_url: str) -> None:
     engine = build_engine(postgresql_url, pool_size=1)
-    assert settings_of(engine) == PROTECTIONS
+    assert settings_of(engine) == PARAMETERS
     for _ in range(10):
         ask(engine, SERVER)
     assert ask(engine, PREPARED) > 0
@@ -110,7 +110,7 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(engine: Engine) 
         connection.execute(text("SET LOCAL statement_timeout = '50ms'"))
         with pytest.raises(AWAY, match="statement timeout"):
             connection.execute(text("SELECT pg_sleep(10)"))
-    assert settings_of(engine) == PROTECTIONS
+    assert settings_of(engine) == PARAMETERS
 
 
 def test_emoji_come_back_whatever_the_role_says(pooler: Pooler) -> None:
@@ -142,7 +142,7 @@ def test_other_ways_to_pool_are_as_good(postgres: Any, settings: dict[str, str])
         for n in range(10):
             with build_sessions(engine).begin() as session:
                 session.add(Conversation(bridge_number="+1", phone=f"+{n}", created_at=FakeClock()()))
-        assert settings_of(engine) == PROTECTIONS
+        assert settings_of(engine) == PARAMETERS
         engine.dispose()
 
 

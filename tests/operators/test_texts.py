@@ -15,6 +15,7 @@ from bridge.db.models import Audit, Conversation, IdempotencyKey, Message, Messa
 from bridge.operators import idempotency, texts
 from bridge.operators.idempotency import Asked, KeyReused
 from bridge.operators.texts import OptedOut, Pair
+from bridge.processes.tasks import tick
 from bridge.providers.carriers.contract import Delivery
 from bridge.providers.errors import OutcomeUnknown, Refused
 from bridge.web.app import build_web
@@ -313,7 +314,7 @@ def test_texts_at_once_to_one_new_person_go_to_one_conversation(scene: Scene) ->
     assert len(scene.got()) == 16
 
 
-def test_the_sweep_forgets_expired_keys_in_bounded_batches(scene: Scene) -> None:
+def test_the_clock_forgets_expired_keys_in_bounded_batches(scene: Scene) -> None:
     for n in range(5):
         with scene.rt.database.transaction() as tx:
             assert idempotency.begin(tx, keyed(f"k{n}")) is None
@@ -322,7 +323,7 @@ def test_the_sweep_forgets_expired_keys_in_bounded_batches(scene: Scene) -> None
     scene.clock.tick(24 * 3600 - 2.5)
     idempotency.forget_expired(scene.rt, 2)
     assert [row.key for row in keys(scene)] == ["k2", "k3", "k4"]
-    scene.tick(0)
+    tick(scene.rt, "forget_keys")
     assert [row.key for row in keys(scene)] == ["k3", "k4"]
 
 

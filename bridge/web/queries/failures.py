@@ -163,21 +163,8 @@ def _count(session: Session, table: type[Base], which: ColumnElement[bool]) -> i
 
 
 def _turns() -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            literal(Kind.TURN.value).label("kind"),
-            Turn.id,
-            Turn.conversation_id,
-            Conversation.phone,
-            func.coalesce(Turn.settled_at, Turn.created_at).label("at"),
-            Turn.error,
-            null().label("error_code"),
-            type_coerce(null(), Message.delivery.type).label("delivery"),
-            type_coerce(null(), Message.resend_at.type).label("resend_at"),
-        )
-        .join(Conversation)
-        .where(NO_ANSWER)
-    )
+    at = func.coalesce(Turn.settled_at, Turn.created_at)
+    return _listed(Kind.TURN, Turn, at, Turn.error).join(Conversation).where(NO_ANSWER)
 
 
 def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
@@ -199,63 +186,41 @@ def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
 
 
 def _tasks(now: datetime) -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            literal(Kind.TASK.value).label("kind"),
-            TaskError.id,
-            TaskError.conversation_id,
-            Conversation.phone,
-            TaskError.last_at.label("at"),
-            (TaskError.task + ": " + TaskError.error).label("error"),
-            null().label("error_code"),
-            type_coerce(null(), Message.delivery.type).label("delivery"),
-            type_coerce(null(), Message.resend_at.type).label("resend_at"),
-        )
-        .join(Conversation, Conversation.id == TaskError.conversation_id)
-        .where(task_errors.standing(now))
-    )
+    listed = _listed(Kind.TASK, TaskError, TaskError.last_at, TaskError.task + ": " + TaskError.error)
+    return listed.join(Conversation, Conversation.id == TaskError.conversation_id).where(task_errors.standing(now))
 
 
 def _with_human() -> Select[*tuple[Any, ...]]:
     since, why = Conversation.holder_since, Conversation.holder_reason
-    return _conversations(Kind.WITH_HUMAN, since, why).where(_is_with_human())
+    return _listed(Kind.WITH_HUMAN, Conversation, since, why).where(_is_with_human())
 
 
 def _silent(settings: Settings) -> Select[*tuple[Any, ...]]:
     turns = cast(Conversation.silent_turns, Text)
     error = literal("the agent gave no word in the last ") + turns + literal(" turns")
-    return _conversations(Kind.SILENT, Conversation.silent_since, error).where(_is_silent(settings))
+    return _listed(Kind.SILENT, Conversation, Conversation.silent_since, error).where(_is_silent(settings))
 
 
-def _conversations(kind: Kind, at: Any, error: Any) -> Select[*tuple[Any, ...]]:
+def _contacts() -> Select[*tuple[Any, ...]]:
+    at = func.coalesce(ContactUpdate.given_up_at, ContactUpdate.wished_at)
+    error = "do_not_call is not written: " + ContactUpdate.error
+    return _listed(Kind.CONTACT, ContactUpdate, at, error).join(Conversation).where(_NOT_WRITTEN)
+
+
+def _listed(kind: Kind, table: type[Base], at: Any, error: Any) -> Select[*tuple[Any, ...]]:
+    """Return the columns of a row of this table. Only messages have more; see :func:`_messages`."""
+    columns: Any = table
+    conversation_id = columns.id if table is Conversation else columns.conversation_id
     return select(
         literal(kind.value).label("kind"),
-        Conversation.id,
-        Conversation.id.label("conversation_id"),
+        columns.id,
+        conversation_id.label("conversation_id"),
         Conversation.phone,
         at.label("at"),
         error.label("error"),
         null().label("error_code"),
         type_coerce(null(), Message.delivery.type).label("delivery"),
         type_coerce(null(), Message.resend_at.type).label("resend_at"),
-    )
-
-
-def _contacts() -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            literal(Kind.CONTACT.value).label("kind"),
-            ContactUpdate.id,
-            ContactUpdate.conversation_id,
-            Conversation.phone,
-            func.coalesce(ContactUpdate.given_up_at, ContactUpdate.wished_at).label("at"),
-            ("do_not_call is not written: " + ContactUpdate.error).label("error"),
-            null().label("error_code"),
-            type_coerce(null(), Message.delivery.type).label("delivery"),
-            type_coerce(null(), Message.resend_at.type).label("resend_at"),
-        )
-        .join(Conversation)
-        .where(_NOT_WRITTEN)
     )
 
 
