@@ -13,6 +13,14 @@
     contact_updates   what the contact of a person at the agent's provider must say, and whether it says so
     audit             who has done what; rows are only ever added
     idempotency_keys  operators' requests of the last day, so that a repeated one gets the same answer
+    handoff_notices   what the team must be told: a person waits for one of them
+    sent_cursors      up to when the carrier's list of texts from each of our numbers was read
+    notes             what operators write about a conversation; nobody else reads it
+    tags              words by which operators sort conversations
+    canned_replies    texts that operators have prepared
+    read_marks        how far each operator has read each conversation
+    console_sessions  who is logged in to the console
+    login_limits      addresses from which too many logins have failed
 
 States and their arrows::
 
@@ -24,6 +32,7 @@ States and their arrows::
                 KEYWORD                               STOP, START or HELP: nor does this
                 REACTION                              a like or a similar sign: nor does this; see ``reacts_to``
                 UNANSWERABLE                          from a sender that can't be answered: nor does this
+                HANDLED                               a person of the team has answered it: nor does this
                 OPTED_OUT                             received while the person was opted out: nor does this
 
     turn        WAITING <──> ASKING ──> ANSWERED      ASKING: the agent has received it, or may have
@@ -34,11 +43,15 @@ States and their arrows::
                    └───────────┼──────> GIVEN_UP      ``delivery`` has the carrier's reports after SENT;
                                └──────> CANCELED      from either: the person has opted out
                                                        an undelivered text may be sent again, as a new one
+                DRAFT                                 an answer of the agent that is not sent: a person decides
+                OUTSIDE                               from our number, and no text of the bridge: only shown
 
     chat        ONGOING ──> ENDING ──> ENDED          ENDING: ended here, and not yet at the provider
                    └─────────────────────^
 
-    holder      AGENT <──> WAITING                    WAITING: a human at the agent's provider has the chat
+    holder      AGENT <──> WAITING <──> PERSON        WAITING: for the team, or a human at the agent's provider
+                  └─────────────────────^             PERSON: an operator answers
+                  └──> OUTSIDE                        somebody answers with another tool; AGENT again after a while
 
 A queue holds the work of one conversation that must happen in order: its turns, or its texts to the phone. ``due_at``
 is the moment at which a worker must look at it next (NULL: nothing waits). A claim moves it ahead before any work
@@ -106,6 +119,7 @@ class MessageStatus(StrEnum):
     KEYWORD = "keyword"
     IGNORED = "ignored"
     OPTED_OUT = "opted_out"
+    HANDLED = "handled"
     REACTION = "reaction"
     UNANSWERABLE = "unanswerable"
     QUEUED = "queued"
@@ -113,6 +127,8 @@ class MessageStatus(StrEnum):
     SENT = "sent"
     GIVEN_UP = "given_up"
     CANCELED = "canceled"
+    DRAFT = "draft"
+    OUTSIDE = "outside"
 
 
 class TurnStatus(StrEnum):
@@ -135,6 +151,10 @@ class Holder(StrEnum):
     AGENT = "agent"
     WAITING = "waiting"
     """A human must, or does already at the agent's provider. The agent is not asked."""
+    PERSON = "person"
+    """An operator. The agent is not asked."""
+    OUTSIDE = "outside"
+    """Somebody who texts from our number with another tool. The agent is not asked."""
 
 
 OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
@@ -175,6 +195,8 @@ class Conversation(Base):
     service: Mapped[str | None] = mapped_column(String(64))
     """The messaging service of our number in the last text that named one; NULL: no text has named one."""
     created_at: Mapped[datetime]
+    changed_at: Mapped[datetime] = mapped_column(default=lambda made: made.get_current_parameters()["created_at"])
+    """When a text came, an answer was ready or was sent, or an operator did something."""
 
     turn_due_at: Mapped[datetime | None]
     turn_lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
@@ -196,12 +218,17 @@ class Conversation(Base):
 
     holder: Mapped[Holder] = mapped_column(_enum(Holder), server_default=Holder.AGENT.value)
     holder_name: Mapped[str | None] = mapped_column(String(255))
-    """WAITING: the provider whose human has the chat."""
+    """WAITING: the provider whose human has the chat; NULL: the team is wanted. PERSON: the operator."""
     holder_since: Mapped[datetime | None]
     """NULL: the agent has answered from the start."""
     holder_reason: Mapped[str | None]
+    holder_until: Mapped[datetime | None]
+    """WAITING: when nobody of the team has come in time. OUTSIDE: when the agent answers again. NULL: never."""
     handoff_told_at: Mapped[datetime | None]
     """When the person was told that a human answers now; NULL: not yet, or the agent answers."""
+    agent_note: Mapped[str | None]
+    """What an operator has told the agent on giving the conversation back. Each new chat gets it."""
+    agent_note_at: Mapped[datetime | None]
 
     silent_turns: Mapped[int] = mapped_column(Integer, server_default="0")
     """How many turns in a row the agent has answered without a word. It is asked all the same."""
@@ -211,6 +238,7 @@ class Conversation(Base):
     __table_args__ = (
         Index("uq_conversations_pair", "bridge_number", "phone", unique=True),
         Index("ix_conversations_phone", "phone"),
+        Index("ix_conversations_changed_at", "changed_at", "id"),
     )
 
 
@@ -225,6 +253,14 @@ _partial(
     "ix_conversations_delivery_due_at", Conversation.delivery_due_at, where=Conversation.delivery_due_at.is_not(None)
 )
 _partial("ix_conversations_holder", Conversation.holder_since, where=Conversation.holder != Holder.AGENT)
+_partial(
+    "ix_conversations_held",
+    Conversation.holder,
+    Conversation.changed_at,
+    Conversation.id,
+    where=Conversation.holder != Holder.AGENT,
+)
+_partial("ix_conversations_holder_until", Conversation.holder_until, where=Conversation.holder_until.is_not(None))
 _partial("ix_conversations_silent", Conversation.silent_since, where=Conversation.silent_since.is_not(None))
 _partial(
     "ix_conversations_delivery_leased_by",
@@ -303,6 +339,8 @@ class Turn(Base):
     settled_at: Mapped[datetime | None]
     error: Mapped[str | None]
     """Why the last attempt failed, in words that are safe to show."""
+    instruction: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The operator's wishes, as in its message; NULL: the texts are the person's."""
     reopened: Mapped[bool] = mapped_column(server_default=false())
     """An operator wants it asked again, also if its chat has received it. It has not been asked since."""
     dismissed_at: Mapped[datetime | None]
@@ -343,7 +381,9 @@ class Message(Base):
     reference: Mapped[str | None] = mapped_column(String(32))
     """Out: our own name for it, in the address of its status callback."""
     operator: Mapped[str | None] = mapped_column(String(64))
-    """Out: the operator who wrote it; NULL: the agent or the bridge."""
+    """The operator who wrote it. NULL: in: the person; out: the agent or the bridge."""
+    instruction: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """In: an operator says this to the agent, and wishes it so; see ``bridge.operators.instructions``."""
     is_opt_out_confirmation: Mapped[bool] = mapped_column(server_default=false())
     """Out: it confirms an opt-out. It is the only text that is sent after one."""
 
@@ -574,3 +614,132 @@ class IdempotencyKey(Base):
 
 
 Index("ix_idempotency_keys_created_at", IdempotencyKey.created_at)
+
+
+class HandoffNotice(Base):
+    """A person waits for somebody of the team, and the team must be told. See ``bridge.operators.notices``."""
+
+    __tablename__ = "handoff_notices"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    reason: Mapped[str]
+    since: Mapped[datetime]
+    """When the person began to wait."""
+    due_at: Mapped[datetime | None]
+    """When to tell HANDOFF_WEBHOOK, or to try that again; the end of the lease; NULL: done, or given up."""
+    lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Counts the claims (a fencing token)."""
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    error: Mapped[str | None]
+    """Why the last attempt failed, in words that are safe to show."""
+    told_at: Mapped[datetime | None]
+    given_up_at: Mapped[datetime | None]
+    dismissed_at: Mapped[datetime | None]
+    """When an operator took it off the list of failures."""
+
+
+Index("uq_handoff_notices_once", HandoffNotice.conversation_id, HandoffNotice.since, unique=True)
+_partial("ix_handoff_notices_due_at", HandoffNotice.due_at, where=HandoffNotice.due_at.is_not(None))
+_partial(
+    "ix_handoff_notices_given_up",
+    HandoffNotice.given_up_at,
+    where=HandoffNotice.given_up_at.is_not(None) & HandoffNotice.dismissed_at.is_(None),
+)
+
+
+class SentCursor(Base):
+    """How far the carrier's list of the texts from one number was read. See ``bridge.maintenance.outside_texts``."""
+
+    __tablename__ = "sent_cursors"
+
+    bridge_number: Mapped[str] = mapped_column(String(255), primary_key=True)
+    read_until: Mapped[datetime]
+    """Every text that the carrier had by this moment of its clock was compared with ours."""
+
+
+class Note(Base):
+    """What an operator writes about a conversation. Only operators read it."""
+
+    __tablename__ = "notes"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    operator: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    body: Mapped[str]
+
+
+Index("ix_notes_conversation_id", Note.conversation_id, Note.id)
+
+
+class Tag(Base):
+    """A word by which operators sort conversations."""
+
+    __tablename__ = "tags"
+
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+Index("ix_tags_name", Tag.name, Tag.conversation_id)
+
+
+class CannedReply(Base):
+    """A text that operators have prepared."""
+
+    __tablename__ = "canned_replies"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """What an operator types after a slash."""
+    body: Mapped[str]
+    operator: Mapped[str] = mapped_column(String(64))
+    """Who has written it last."""
+    changed_at: Mapped[datetime]
+
+
+class ReadMark(Base):
+    """How far an operator has read a conversation."""
+
+    __tablename__ = "read_marks"
+
+    operator: Mapped[str] = mapped_column(String(64), primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger)
+    """The newest message that the operator has seen."""
+
+
+Index("ix_read_marks_conversation_id", ReadMark.conversation_id)
+
+
+class ConsoleSession(Base):
+    """An operator who is logged in to the console, in one browser."""
+
+    __tablename__ = "console_sessions"
+
+    token: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A digest of the token in the cookie."""
+    operator: Mapped[str] = mapped_column(String(64))
+    credential: Mapped[str] = mapped_column(String(64))
+    """A digest of the operator's token in the settings: the session ends when that token changes."""
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    """When it was last used, to within some minutes."""
+
+
+Index("ix_console_sessions_operator", ConsoleSession.operator)
+Index("ix_console_sessions_used_at", ConsoleSession.used_at)
+
+
+class LoginLimit(Base):
+    """Logins to the console that failed from one address."""
+
+    __tablename__ = "login_limits"
+
+    address: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A digest of the address."""
+    failures: Mapped[int] = mapped_column(Integer)
+    last_at: Mapped[datetime]
+
+
+Index("ix_login_limits_last_at", LoginLimit.last_at)

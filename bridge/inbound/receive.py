@@ -287,7 +287,7 @@ def _confirmed_in_any_case(rt: Runtime, tx: Transaction, text: InboundText, effe
 def _conversation(rt: Runtime, tx: Transaction, text: InboundText, queue: ConversationQueue | None) -> int:
     """Lock the conversation of this pair of numbers, and make its queue due. Insert the conversation if it is new."""
     now = rt.now()
-    due = with_work(queue, now, rt.settings.reply_debounce) if queue else {Conversation.phone: text.phone}
+    due = with_work(queue, now, rt.settings.reply_debounce) if queue else {Conversation.changed_at: now}
     pair = {"bridge_number": text.bridge_number, "phone": text.phone}
     service = {"service": text.service} if text.service else {}
     touch = update(Conversation).filter_by(**pair).values({**due, **service}).returning(Conversation.id)

@@ -55,8 +55,8 @@ _FIND = Statement(
 
 _OPEN = Statement(
     """
-    INSERT INTO conversations (bridge_number, phone, created_at)
-    SELECT texts.bridge_number, texts.phone, :now FROM {texts} WHERE true ORDER BY 1, 2
+    INSERT INTO conversations (bridge_number, phone, created_at, changed_at)
+    SELECT texts.bridge_number, texts.phone, :now, :now FROM {texts} WHERE true ORDER BY 1, 2
     ON CONFLICT DO NOTHING RETURNING id, bridge_number, phone
     """,
     texts=_PAIR,
@@ -67,6 +67,7 @@ _MAKE_DUE = Statement(
     UPDATE conversations SET
         turn_notified_at = CASE WHEN turn_due_at IS NULL THEN NULL ELSE turn_notified_at END,
         turn_due_at = COALESCE(turn_due_at, :due),
+        changed_at = :now,
         service = COALESCE(new.service, conversations.service)
     FROM (SELECT texts.conversation, max(texts.service) AS service FROM {texts} GROUP BY texts.conversation) AS new
     WHERE conversations.id = new.conversation
@@ -102,7 +103,7 @@ def store(tx: Transaction, texts: Sequence[WaitingText]) -> list[int | None]:
     if not places:
         return [None] * len(texts)
     rows = [_row(texts[n], conversation) for n, conversation in sorted(places.items())]
-    stored = together(tx, _MAKE_DUE, _INSERT, texts=rows, due=tx.now - MAX_CLOCK_SKEW)
+    stored = together(tx, _MAKE_DUE, _INSERT, texts=rows, now=tx.now, due=tx.now - MAX_CLOCK_SKEW)
     where: dict[str, int] = {row.carrier_id: row.conversation_id for row in stored}
     return [where.pop(text.carrier_id, None) for text in texts]  # the second of two equal ones is known by then
 

@@ -112,7 +112,7 @@ def with_work(queue: ConversationQueue, now: datetime, debounce: timedelta | Non
     ``notified_at`` stays too where work waits already.
     """
     empty = queue.due_at.is_(None)
-    notified = {queue.notified_at: case((empty, None), else_=queue.notified_at)}
+    notified = {queue.notified_at: case((empty, None), else_=queue.notified_at), Conversation.changed_at: now}
     if debounce is None or queue.debounce_deadline is None:
         return {queue.due_at: func.coalesce(queue.due_at, now - MAX_CLOCK_SKEW), **notified}
     later, latest = now + debounce, now + debounce * DEBOUNCE_AT_MOST

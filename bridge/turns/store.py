@@ -447,6 +447,7 @@ _END_LEASES = Statement(
     """
     UPDATE conversations SET
         turn_leased_by = NULL,
+        changed_at = :now,
         silent_turns = 0,
         silent_since = NULL,
         turn_due_at = CASE WHEN settled.more THEN :due END,

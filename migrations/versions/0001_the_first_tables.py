@@ -29,10 +29,24 @@ def upgrade() -> None:
     _contact_updates()
     _audit()
     _idempotency_keys()
+    _handoff_notices()
+    _sent_cursors()
+    _notes_and_tags()
+    _canned_replies()
+    _read_marks()
+    _logins()
 
 
 def downgrade() -> None:
     for table in (
+        "login_limits",
+        "console_sessions",
+        "read_marks",
+        "canned_replies",
+        "tags",
+        "notes",
+        "sent_cursors",
+        "handoff_notices",
         "idempotency_keys",
         "audit",
         "contact_updates",
@@ -60,6 +74,7 @@ def _conversations() -> None:
         sa.Column("phone", sa.String(255), nullable=False),
         sa.Column("service", sa.String(64)),
         sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("changed_at", MOMENT, nullable=False),
         sa.Column("turn_due_at", MOMENT),
         sa.Column("turn_lease_token", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("turn_leased_by", sa.String(32)),
@@ -75,15 +90,21 @@ def _conversations() -> None:
         sa.Column("holder_name", sa.String(255)),
         sa.Column("holder_since", MOMENT),
         sa.Column("holder_reason", sa.Text()),
+        sa.Column("holder_until", MOMENT),
         sa.Column("handoff_told_at", MOMENT),
+        sa.Column("agent_note", sa.Text()),
+        sa.Column("agent_note_at", MOMENT),
         sa.Column("silent_turns", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("silent_since", MOMENT),
     )
     _index("uq_conversations_pair", "bridge_number", "phone")
     _index("ix_conversations_phone", "phone")
+    _index("ix_conversations_changed_at", "changed_at", "id")
     for column in ("turn_due_at", "turn_leased_by", "delivery_due_at", "delivery_leased_by"):
         _index(f"ix_conversations_{column}", column, where=f"{column} IS NOT NULL")
     _index("ix_conversations_holder", "holder_since", where="holder != 'agent'")
+    _index("ix_conversations_held", "holder", "changed_at", "id", where="holder != 'agent'")
+    _index("ix_conversations_holder_until", "holder_until", where="holder_until IS NOT NULL")
     _index("ix_conversations_silent", "silent_since", where="silent_since IS NOT NULL")
 
 
@@ -135,6 +156,7 @@ def _turns() -> None:
         sa.Column("failed_at", MOMENT),
         sa.Column("settled_at", MOMENT),
         sa.Column("error", sa.Text()),
+        sa.Column("instruction", sa.JSON()),
         sa.Column("reopened", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("dismissed_at", MOMENT),
     )
@@ -161,6 +183,7 @@ def _messages() -> None:
         sa.Column("carrier_id", sa.String(64)),
         sa.Column("reference", sa.String(32)),
         sa.Column("operator", sa.String(64)),
+        sa.Column("instruction", sa.JSON()),
         sa.Column("is_opt_out_confirmation", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("expires_at", MOMENT),
@@ -338,6 +361,93 @@ def _idempotency_keys() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+
+
+def _handoff_notices() -> None:
+    op.create_table(
+        "handoff_notices",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("due_at", MOMENT),
+        sa.Column("lease_token", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("error", sa.Text()),
+        sa.Column("told_at", MOMENT),
+        sa.Column("given_up_at", MOMENT),
+        sa.Column("dismissed_at", MOMENT),
+    )
+    table, shown = "handoff_notices", "given_up_at IS NOT NULL AND dismissed_at IS NULL"
+    _index("uq_handoff_notices_once", "conversation_id", "since", table=table)
+    _index("ix_handoff_notices_due_at", "due_at", table=table, where="due_at IS NOT NULL")
+    _index("ix_handoff_notices_given_up", "given_up_at", table=table, where=shown)
+
+
+def _sent_cursors() -> None:
+    op.create_table(
+        "sent_cursors",
+        sa.Column("bridge_number", sa.String(255), primary_key=True),
+        sa.Column("read_until", MOMENT, nullable=False),
+    )
+
+
+def _notes_and_tags() -> None:
+    op.create_table(
+        "notes",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
+        sa.Column("operator", sa.String(64), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+    )
+    _index("ix_notes_conversation_id", "conversation_id", "id")
+    op.create_table(
+        "tags",
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), primary_key=True),
+        sa.Column("name", sa.String(64), primary_key=True),
+    )
+    _index("ix_tags_name", "name", "conversation_id")
+
+
+def _canned_replies() -> None:
+    op.create_table(
+        "canned_replies",
+        sa.Column("name", sa.String(64), primary_key=True),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("operator", sa.String(64), nullable=False),
+        sa.Column("changed_at", MOMENT, nullable=False),
+    )
+
+
+def _read_marks() -> None:
+    op.create_table(
+        "read_marks",
+        sa.Column("operator", sa.String(64), primary_key=True),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), primary_key=True),
+        sa.Column("message_id", sa.BigInteger(), nullable=False),
+    )
+    _index("ix_read_marks_conversation_id", "conversation_id", table="read_marks")
+
+
+def _logins() -> None:
+    op.create_table(
+        "console_sessions",
+        sa.Column("token", sa.String(64), primary_key=True),
+        sa.Column("operator", sa.String(64), nullable=False),
+        sa.Column("credential", sa.String(64), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("used_at", MOMENT, nullable=False),
+    )
+    _index("ix_console_sessions_operator", "operator", table="console_sessions")
+    _index("ix_console_sessions_used_at", "used_at", table="console_sessions")
+    op.create_table(
+        "login_limits",
+        sa.Column("address", sa.String(64), primary_key=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("last_at", MOMENT, nullable=False),
+    )
+    _index("ix_login_limits_last_at", "last_at", table="login_limits")
 
 
 def _index(name: str, *columns: str, table: str | None = None, where: str | None = None) -> None:

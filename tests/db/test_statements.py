@@ -54,7 +54,8 @@ def test_a_moment_of_another_zone_is_the_same_moment(sessions: Sessions) -> None
 
 def test_moments_are_written_as_the_tables_have_them(sessions: Sessions) -> None:
     insert = Statement(
-        "INSERT INTO conversations (bridge_number, phone, created_at) SELECT 'x', 'y', items.at FROM {items}",
+        "INSERT INTO conversations (bridge_number, phone, created_at, changed_at) "
+        "SELECT 'x', 'y', items.at, items.at FROM {items}",
         items=COLUMNS,
     )
     with transaction(sessions) as tx:
@@ -77,8 +78,8 @@ def test_lists_in_a_row_are_read_alike(sessions: Sessions) -> None:
 
 def test_statements_together_return_the_rows_of_the_last(sessions: Sessions) -> None:
     add = Statement(
-        "INSERT INTO conversations (bridge_number, phone, created_at) "
-        "SELECT :ours, items.words, items.at FROM {items} WHERE true RETURNING phone",
+        "INSERT INTO conversations (bridge_number, phone, created_at, changed_at) "
+        "SELECT :ours, items.words, items.at, items.at FROM {items} WHERE true RETURNING phone",
         items=COLUMNS,
     )
     items = [{"words": "a", "at": NOON}, {"words": "b", "at": NOON}]

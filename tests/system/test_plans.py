@@ -38,8 +38,8 @@ SORTED = 200
 """Rows that one statement may sort: those of its batch, of one conversation, or of one page."""
 
 HISTORY = (
-    """INSERT INTO conversations (bridge_number, phone, created_at)
-       SELECT :number, '+1415' || lpad(n::text, 7, '0'), :then FROM generate_series(1, :conversations) AS n""",
+    """INSERT INTO conversations (bridge_number, phone, created_at, changed_at)
+       SELECT :number, '+1415' || lpad(n::text, 7, '0'), :then, :then FROM generate_series(1, :conversations) AS n""",
     """INSERT INTO chats (conversation_id, provider, provider_chat_id, agent_id, status, started_at, last_activity_at,
                           ended_at, user_items)
        SELECT id, 'retell', 'chat_old' || id, 'agent_1', CASE WHEN id % 10 = 0 THEN 'ongoing' ELSE 'ended' END,

@@ -65,6 +65,7 @@ _END_LEASES = Statement(
     """
     UPDATE conversations SET
         delivery_leased_by = NULL,
+        changed_at = :now,
         delivery_due_at = CASE WHEN texts.more THEN :due END,
         delivery_notified_at = CASE WHEN texts.more THEN :now ELSE delivery_notified_at END
     FROM {texts} WHERE conversations.id = texts.conversation
