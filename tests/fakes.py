@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -221,6 +221,9 @@ class FakeAgent:
         """Chats in which every text gets a 500."""
         self.listed_after = timedelta(0)
         """How long after its beginning a chat is found in the list."""
+        self.writes_drafts = True
+        self.drafted: list[tuple[NewChat, tuple[Item, ...]]] = []
+        """The facts and the history of each draft."""
         self.do_not_call: dict[str, bool] = {}
         """What the contact of each number says."""
         self.chats: dict[str, FakeChat] = {}
@@ -296,6 +299,14 @@ class FakeAgent:
             self.calls.append(("set_do_not_call", phone))
             with self._script.call("set_do_not_call"):
                 self.do_not_call[phone] = wanted
+
+    def draft(self, about: NewChat, history: Sequence[Item]) -> tuple[Item, ...]:
+        with self._lock:
+            self.calls.append(("draft", about.user_number))
+            with self._script.call("draft"):
+                self.drafted.append((about, tuple(history)))
+                said = [item.content for item in history if item.speaker is Speaker.USER]
+            return tuple(self._item(Speaker.AGENT, words) for words in self.answer(said[-1] if said else ""))
 
     def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
         with self._lock:

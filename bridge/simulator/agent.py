@@ -271,6 +271,16 @@ class Agent:
             self.end(chat, "agent")
         return items
 
+    def rehearse(self, history: list[Item], variables: Mapping[str, str]) -> list[Item]:
+        """Return the answer to this history. No chat and no ledger has it."""
+        asked = [str(item.get("content", "")) for item in history if item.get("role") == "user"] or [""]
+        if self._settings.echo:
+            return [self._named(item) for item in receptionist.echo(asked[-1], self._settings.n_answers)]
+        answer = receptionist.Reply((), receptionist.State())
+        for content in asked:
+            answer = receptionist.reply(answer.state, content, variables)
+        return [self._named(item) for item in answer.items]
+
     def leave(self, turn: Turn) -> None:
         """End the turn."""
         with self._lock:

@@ -53,6 +53,7 @@ class RetellApi(ChatApi):
             ("/update-chat/<chat_id>", "PATCH", "update", self._update),
             ("/end-chat/<chat_id>", "PATCH", "end", self._end),
             ("/delete-chat/<chat_id>", "DELETE", "delete", self._delete),
+            ("/agent-playground-completion/<agent_id>", "POST", "playground", self._playground),
             ("/get-contact-by-phone/<phone>", "GET", "contact_get", self._get_contact),
             ("/create-contact", "POST", "contact_create", self._create_contact),
             ("/update-contact/<contact_id>", "PATCH", "contact_update", self._update_contact),
@@ -95,6 +96,17 @@ class RetellApi(ChatApi):
             raise Refusal(400, f"unknown field {', '.join(sorted(unknown))}")
         self.agent.update(chat, changes)
         return answer(self.agent.show(chat), 200)
+
+    def _playground(self, agent_id: str) -> Response:
+        """Answer the whole history. Nothing is kept."""
+        given = body()
+        if agent_id != self.agent_id:
+            raise Refusal(422, UNKNOWN_ASSET)
+        variables = check_variables(self.settings, given.get("dynamic_variables") or {})
+        messages = given.get("messages")
+        if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
+            raise Refusal(400, "messages must be an array of messages")
+        return answer({"messages": self.agent.rehearse(messages, variables)}, 201)
 
     def _get_contact(self, phone: str) -> Response:
         contact = self._contacts.find(phone)

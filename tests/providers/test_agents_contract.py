@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from bridge.providers.agents.contract import Agent, ChatState, NewChat, Speaker
+from bridge.providers.agents.contract import Agent, ChatState, Item, NewChat, Speaker
 from bridge.providers.agents.registry import AGENTS
 from bridge.providers.agents.retell.client import Retell
 from bridge.providers.agents.transcript import NOT_RECEIVED, advance, bookmark, find_turn, handoff
@@ -107,6 +107,7 @@ SIMULATED = {
     "list_chats": "list",
     "find_chats": "list",
     "set_do_not_call": "contact_create",
+    "draft": "playground",
 }
 
 
@@ -183,6 +184,12 @@ ADAPTERS: dict[str, tuple[Callable[[Simulator, str], Agent], dict[str, Any]]] = 
 
 WITH_IDS = ["fake", "retell"]
 WITH_CONTACTS = ["fake", "retell"]
+WITH_DRAFTS = ["fake", "retell"]
+HISTORY = (
+    Item(Speaker.AGENT, GREETING),
+    Item(Speaker.USER, "where are you?"),
+    Item(Speaker.OTHER, "a tool's result"),
+)
 
 
 @pytest.fixture(params=[*FAKES, *ADAPTERS])
@@ -488,6 +495,34 @@ def test_a_change_of_a_contact_may_be_refused_for_the_account(stage: Stage) -> N
 def test_a_provider_without_contacts_refuses(stage: Stage) -> None:
     with pytest.raises(Refused):
         stage.agent.set_do_not_call(ABOUT.user_number, True)
+
+
+@pytest.mark.parametrize("new_stage", WITH_DRAFTS, indirect=True)
+def test_a_draft_has_words_of_the_agent_and_leaves_no_chat(stage: Stage) -> None:
+    assert stage.agent.writes_drafts
+    items = stage.agent.draft(ABOUT, HISTORY)
+    assert [item.content for item in items if item.speaker is Speaker.AGENT]
+    assert stage.agent.list_chats().chats == ()
+
+
+@pytest.mark.parametrize("new_stage", WITH_DRAFTS, indirect=True)
+def test_a_draft_may_fail_as_any_call(stage: Stage) -> None:
+    stage.limit("draft")
+    with pytest.raises(RateLimited):
+        stage.agent.draft(ABOUT, HISTORY)
+    stage.lock_out("draft")
+    with pytest.raises(AccountRefused):
+        stage.agent.draft(ABOUT, HISTORY)
+    stage.cut("draft", received=True)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.draft(ABOUT, HISTORY)
+
+
+@pytest.mark.parametrize("new_stage", sorted({*FAKES, *ADAPTERS} - {*WITH_DRAFTS, *FAKES}), indirect=True)
+def test_a_provider_without_drafts_says_so_and_refuses(stage: Stage) -> None:
+    assert not stage.agent.writes_drafts
+    with pytest.raises(Refused):
+        stage.agent.draft(ABOUT, HISTORY)
 
 
 @pytest.mark.parametrize("provider", ["retell", "uponai"])

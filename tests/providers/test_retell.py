@@ -263,6 +263,48 @@ def test_at_last_a_chat_is_opened_without_any_variables(desk: Desk) -> None:
     assert [body.get("retell_llm_dynamic_variables") for body in desk.bodies] == [ALL_VARIABLES, UNRESERVED, None]
 
 
+def test_an_operator_s_variables_replace_none_of_ours_and_are_never_left_out(desk: Desk) -> None:
+    about = replace(ABOUT, variables={"offer": "two for one", "user_number": "+15550000000"})
+    for why in ("first", "second", "third"):
+        desk.refuses(400, why)
+    with pytest.raises(Refused, match="first"):
+        desk.agent.create_chat(about)
+    offered = [body["retell_llm_dynamic_variables"] for body in desk.bodies]
+    assert offered == [{"offer": "two for one", **each} for each in (ALL_VARIABLES, UNRESERVED, {})]
+
+
+def test_a_refusal_does_not_quote_an_operator_s_variables(desk: Desk) -> None:
+    for _ in range(3):
+        desk.refuses(400, "bad value: two for one")
+    with pytest.raises(Refused) as caught:
+        desk.agent.create_chat(replace(ABOUT, variables={"offer": "two for one"}))
+    assert "two for one" not in str(caught.value)
+
+
+def test_a_draft_is_asked_for_with_the_whole_history_and_the_version_in_the_address(desk: Desk) -> None:
+    desk.says(200, {"messages": [{"role": "agent", "content": "Yes."}, {"role": "tool_call_result", "content": "{}"}]})
+    history = (Item(Speaker.AGENT, "Hi"), Item(Speaker.USER, "Any table?"), Item(Speaker.OTHER, "{}"))
+    answer = desk.agent.draft(ABOUT, history)
+    assert [item.content for item in answer if item.speaker is Speaker.AGENT] == ["Yes."]
+    assert desk.paths == ["POST /agent-playground-completion/agent_1?version=latest_published"]
+    messages = [{"role": "agent", "content": "Hi"}, {"role": "user", "content": "Any table?"}]
+    assert desk.bodies == [{"messages": messages, "dynamic_variables": ALL_VARIABLES}]
+
+
+def test_a_draft_without_messages_is_no_draft(desk: Desk) -> None:
+    desk.says(201, {"draft": "Yes."})
+    with pytest.raises(OutcomeUnknown):
+        desk.agent.draft(ABOUT, ())
+
+
+def test_a_draft_that_is_refused_quotes_no_words_of_the_person(desk: Desk) -> None:
+    for _ in range(3):
+        desk.refuses(400, "can't read: my secret plan")
+    with pytest.raises(Refused) as caught:
+        desk.agent.draft(ABOUT, (Item(Speaker.USER, "my secret plan"),))
+    assert "secret" not in str(caught.value)
+
+
 def test_a_chat_that_is_refused_without_variables_too_raises_the_first_error(desk: Desk) -> None:
     for why in ("first", "second", "third"):
         desk.refuses(400, why)

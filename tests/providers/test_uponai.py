@@ -177,6 +177,12 @@ def test_refused_variables_do_not_cost_the_chat(desk: Desk, status: int) -> None
     assert [len(body.get("uponai_dynamic_variables", ())) for body in desk.bodies] == [5, 3, 0]
 
 
+def test_a_new_chat_gets_the_variables_of_an_operator(desk: Desk) -> None:
+    desk.says(201, OPEN_CHAT)
+    desk.agent.create_chat(replace(ABOUT, variables={"offer": "two for one"}))
+    assert desk.bodies[0]["uponai_dynamic_variables"]["offer"] == "two for one"
+
+
 # -- what its answers mean -----------------------------------------------------------------------------------------
 
 Call = Callable[[UponAI], object]

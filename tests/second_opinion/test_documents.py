@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Required, get_origin, get_type_hints
 
 import httpx
@@ -19,6 +20,7 @@ from retell.types import (
     ChatListResponse,
     ChatResponse,
     ContactResponse,
+    PlaygroundCompletionResponse,
     chat_create_chat_completion_params,
     chat_create_chat_completion_response,
     chat_create_params,
@@ -26,10 +28,11 @@ from retell.types import (
     chat_response,
     contact_create_params,
     contact_update_params,
+    playground_completion_params,
 )
 
 from bridge.config import Route
-from bridge.providers.agents.contract import Agent, NewChat
+from bridge.providers.agents.contract import Agent, Item, NewChat, Speaker
 from bridge.providers.agents.registry import AGENTS
 from bridge.providers.agents.retell.client import Retell
 from bridge.providers.agents.uponai.client import Account, UponAI
@@ -64,8 +67,8 @@ def test_the_document_is_openapi(told: Document) -> None:
 
 
 def test_the_document_has_every_call_of_an_adapter(told: Document, provider: str) -> None:
-    contacts = {"find_contact", "create_contact", "update_contact"} if provider == "retell" else set()
-    assert told.operations == {"create", "completion", "get", "list", "end", *contacts}
+    more = {"find_contact", "create_contact", "update_contact", "playground"} if provider == "retell" else set()
+    assert told.operations == {"create", "completion", "get", "list", "end", *more}
 
 
 # -- our adapters, between them and our simulator --------------------------------------------------------------------
@@ -145,6 +148,15 @@ def test_every_request_and_every_answer_is_one_that_the_document_knows(provider:
     assert seen.seen == set(done.items())
 
 
+def test_a_draft_is_asked_for_and_given_as_the_document_says() -> None:
+    history = (Item(Speaker.AGENT, "Hi"), Item(Speaker.USER, TABLE), Item(Speaker.OTHER, "{}"))
+    with watched("retell") as (agent, seen, simulator):
+        for new in about("retell", simulator):
+            assert agent.draft(replace(new, variables={"offer": "two for one"}), history)
+    assert seen.faults == []
+    assert seen.seen == {("playground", 201)}
+
+
 def test_a_chat_id_may_be_anything_that_fits_into_a_path(provider: str) -> None:
     with watched(provider) as (agent, seen, _):
         for chat_id in ("a b", "é?#", "%2F", "a&b=c"):
@@ -207,6 +219,9 @@ WRONG: list[tuple[str, str, str, Any]] = [
     ("retell", "GET", "/list-chat", None),
     ("retell", "PATCH", "/end-chat", {"chat_id": "c"}),
     ("retell", "POST", "/end-chat/c", None),
+    ("retell", "POST", "/agent-playground-completion/a", {"content": "x"}),
+    ("retell", "POST", "/agent-playground-completion/a", {"messages": [{"role": "assistant", "content": "x"}]}),
+    ("retell", "POST", "/agent-playground-completion/a", {"messages": [], "dynamic_variables": {"n": 1}}),
     ("retell", "GET", "/get-contact-by-phone/5551230001", None),
     ("retell", "POST", "/create-contact", {"first_name": "Ann"}),
     ("retell", "PATCH", "/update-contact/c", {"phone_number": ANN}),
@@ -310,6 +325,7 @@ PARAMETERS = {
     "Completion": chat_create_chat_completion_params.ChatCreateChatCompletionParams,
     "ListChats": chat_list_params.ChatListParams,
     "Filters": chat_list_params.FilterCriteria,
+    "Rehearsal": playground_completion_params.PlaygroundCompletionParams,
     "NewContact": contact_create_params.ContactCreateParams,
     "ContactUpdate": contact_update_params.ContactUpdateParams,
 }
@@ -319,6 +335,7 @@ MODELS: dict[str, type[Any]] = {
     "Cost": chat_response.ChatCost,
     "Page": ChatListResponse,
     "Completed": chat_create_chat_completion_response.ChatCreateChatCompletionResponse,
+    "Rehearsed": PlaygroundCompletionResponse,
     "Contact": ContactResponse,
     "Words": chat_response.MessageWithToolCallMessageBase,
     "ToolCall": chat_response.MessageWithToolCallToolCallInvocationMessageBase,
@@ -364,6 +381,12 @@ LIBRARY: dict[str, Callable[[retell.Retell], object]] = {
         sort_order="descending",
     ),
     "end": lambda sdk: sdk.chat.end("c"),
+    "playground": lambda sdk: sdk.playground.completion(
+        "a",
+        messages=[{"role": "user", "content": "hello"}, {"role": "agent", "content": "hi"}],
+        version="latest_published",
+        dynamic_variables={"a": "b"},
+    ),
     "find_contact": lambda sdk: sdk.contact.get_by_phone(ANN),
     "create_contact": lambda sdk: sdk.contact.create(phone_number=ANN, first_name="Ann", do_not_call=True),
     "update_contact": lambda sdk: sdk.contact.update("c", contact_memory=None, do_not_call=False),

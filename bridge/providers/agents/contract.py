@@ -5,7 +5,8 @@ Each provider is one package. The tasks know only this contract.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -80,6 +81,8 @@ class NewChat:
     """The provider's agent that answers. ``None``: the one that the settings name for all numbers."""
     turn_id: int = 0
     """The turn for which the chat is opened. It names the chat in the provider's list; see ``find_chats``."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What an operator tells the agent beside these facts. A provider that refuses them opens no chat."""
 
 
 class Agent(Protocol):
@@ -92,6 +95,8 @@ class Agent(Protocol):
 
     provider: str
     """Name as in ``AGENT_PROVIDER``."""
+    writes_drafts: bool
+    """It can write the next messages of a conversation without a chat; see ``draft``."""
 
     def create_chat(self, about: NewChat) -> RemoteChat:
         """Open a chat. The chat may already hold a greeting."""
@@ -127,6 +132,14 @@ class Agent(Protocol):
 
     def set_do_not_call(self, phone: str, wanted: bool) -> None:
         """Let the contact of this number say so. That may be repeated. Raise ``Refused`` if there are no contacts."""
+        ...
+
+    def draft(self, about: NewChat, history: Sequence[Item]) -> tuple[Item, ...]:
+        """Return what the agent would write next, in order. ``history`` has messages of the person and of the agent.
+
+        Nothing is kept there, and no chat shows it. The agent's tools may run all the same. Raise ``Refused`` if the
+        provider can't do that.
+        """
         ...
 
     def close(self) -> None:

@@ -9,6 +9,9 @@ from bridge.providers.agents.contract import NewChat
 RESERVED = frozenset({"user_number", "agent_number"})
 """Retell sets these itself for calls. No provider's documentation says whether a chat may set them."""
 
+OURS = RESERVED | {"sms_user_number", "sms_agent_number", "previous_conversation"}
+"""The variables that the bridge sets itself. An operator can't set them."""
+
 SEARCH_PAGE = 100
 LONGEST_SEARCH = 10
 """Entries of a page, and pages, of the provider's list in which the chat of one turn is searched. Larger pages may be
@@ -30,12 +33,14 @@ def is_opened_for(about: NewChat, shown: object) -> bool:
 
 
 def ever_fewer_variables(about: NewChat, contact: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
-    """Yield all variables, then those without reserved names, then those without the contact's, then none.
+    """Yield all variables, then those without reserved names, then those without the contact's, then the operator's.
 
     The numbers have two sets of names. Those of calls may be in use in prompts already. The ``sms_`` names are
-    certainly free. A field of the ``contact`` never replaces one of ours.
+    certainly free. A field of the ``contact`` never replaces one of an operator, and neither of them one of ours.
     """
+    wishes = {name: value for name, value in about.variables.items() if name not in OURS}
     variables = {
+        **wishes,
         "user_number": about.user_number,
         "agent_number": about.agent_number,
         "sms_user_number": about.user_number,
@@ -49,10 +54,10 @@ def ever_fewer_variables(about: NewChat, contact: Mapping[str, str] | None = Non
     else:
         yield variables
     yield unreserved
-    yield {}
+    yield wishes
 
 
 def private(about: NewChat, contact: Mapping[str, str] | None = None) -> list[str]:
     """Return the words that an error must not quote."""
-    known = [about.previous_conversation, *(contact or {}).values()]
+    known = [about.previous_conversation, *(contact or {}).values(), *about.variables.values()]
     return [about.user_number, about.agent_number, *(line for words in known for line in words.splitlines())]

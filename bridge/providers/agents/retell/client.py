@@ -6,6 +6,7 @@
     end_chat      PATCH /end-chat/{id}             204
     list_chats    POST  /v3/list-chats             200
     find_chats    POST  /v3/list-chats             200
+    draft         POST  /agent-playground-completion/{id}    200 or 201: no document says which
 
 ``bridge.providers.agents.retell.parse`` reads the JSON; ``bridge.providers.agents.retell.errors`` reads the refusals.
 The calls for contacts: ``bridge.providers.agents.retell.contacts``.
@@ -15,14 +16,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from bridge.config import Route, Settings
-from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat, RemoteChat
+from bridge.providers.agents.contract import ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
 from bridge.providers.agents.opening import (
     LONGEST_SEARCH,
     SEARCH_PAGE,
@@ -51,6 +52,12 @@ MOST_CANDIDATES = 5
 Page = tuple[list[dict[str, Any]], str | None]
 """The entries of a page of the list, and the key of the next page."""
 
+ROLES = {Speaker.USER: "user", Speaker.AGENT: "agent"}
+"""The messages of a history."""
+
+Offer = Callable[[dict[str, str], float], Answer]
+"""A call with these variables and this deadline."""
+
 VARIABLES_REFUSED = frozenset({400, 422})
 
 BY_STATE: Mapping[ChatState, type[RemoteError]] = {ChatState.ENDED: ChatEnded, ChatState.WITH_HUMAN: WithHuman}
@@ -62,6 +69,7 @@ class Retell:
     """Retell's chat agents. See :class:`bridge.providers.agents.contract.Agent`."""
 
     provider = PROVIDER
+    writes_drafts = True
 
     def __init__(
         self,
@@ -96,23 +104,30 @@ class Retell:
 
     def create_chat(self, about: NewChat) -> RemoteChat:
         """Open a chat. If Retell refuses the variables, open it with fewer of them."""
-        contact = self._contacts.variables(about.user_number) if self._reads_contacts else {}
-        deadline = self._quick()
-        route = about.route or self._route
-        assert route
-        first: RemoteError | None = None
-        for variables in ever_fewer_variables(about, contact):
+        route = self._route_of(about)
+
+        def create(variables: dict[str, str], deadline: float) -> Answer:
             body = _new_chat(route, about, variables)
-            answer = self._api.call("POST", "/create-chat", json=body, deadline=deadline)
-            if answer.ok:
-                return _chat(answer, chat_status="ongoing")
-            error = refusal(answer, [self._key, *private(about, contact)], AT_CREATE, agent_id=route.agent_id)
-            if answer.status not in VARIABLES_REFUSED:
-                raise error
-            first = first or error
-            log.warning("a new chat with %s variables was refused: %s", len(variables), error)
-        assert first
-        raise first
+            return self._api.call("POST", "/create-chat", json=body, deadline=deadline)
+
+        return _chat(self._with_variables(about, create, self._quick), chat_status="ongoing")
+
+    def draft(self, about: NewChat, history: Sequence[Item]) -> tuple[Item, ...]:
+        """Ask the agent in Retell's playground, with the whole history. If Retell refuses the variables, send fewer."""
+        route = self._route_of(about)
+        messages = [{"role": ROLES[item.speaker], "content": item.content} for item in history if item.speaker in ROLES]
+        path, version = _path("agent-playground-completion", str(route.agent_id)), {"version": route.agent_version}
+
+        def complete(variables: dict[str, str], deadline: float) -> Answer:
+            body = {"messages": messages} | ({"dynamic_variables": variables} if variables else {})
+            return self._api.call("POST", path, json=body, params=version, deadline=deadline)
+
+        secrets = [line for item in history for line in item.content.splitlines()]
+        answer = self._with_variables(about, complete, lambda: time.monotonic() + self._timeout, secrets)
+        items = _payload(answer).get("messages")
+        if not isinstance(items, list):
+            raise unreadable(answer)
+        return parse.items(items)
 
     def complete(self, chat_id: str, content: str) -> tuple[Item, ...]:
         deadline = time.monotonic() + self._timeout
@@ -175,6 +190,34 @@ class Retell:
 
     def _quick(self) -> float:
         return time.monotonic() + min(QUICK_TIMEOUT, self._timeout)
+
+    def _route_of(self, about: NewChat) -> Route:
+        route = about.route or self._route
+        assert route
+        return route
+
+    def _with_variables(
+        self, about: NewChat, call: Offer, begin: Callable[[], float], secrets: Sequence[str] = ()
+    ) -> Answer:
+        """Make the call, and again with fewer variables while Retell refuses them: it has done nothing then.
+
+        ``begin`` returns the deadline, and ``secrets`` are words that an error must not quote.
+        """
+        contact = self._contacts.variables(about.user_number) if self._reads_contacts else {}
+        deadline, agent_id = begin(), self._route_of(about).agent_id
+        hidden = [self._key, *private(about, contact), *secrets]
+        first: RemoteError | None = None
+        for variables in ever_fewer_variables(about, contact):
+            answer = call(variables, deadline)
+            if answer.ok:
+                return answer
+            error = refusal(answer, hidden, AT_CREATE, agent_id=agent_id)
+            if answer.status not in VARIABLES_REFUSED:
+                raise error
+            first = first or error
+            log.warning("a request with %s variables was refused: %s", len(variables), error)
+        assert first
+        raise first
 
     def _page(self, body: dict[str, Any], after: str | None, deadline: float) -> Page:
         """Return the entries of a page of the list, and the key of the next one."""
@@ -246,8 +289,8 @@ def _entries(answer: Answer) -> Page:
 # -- questions -----------------------------------------------------------------------------------------------------
 
 
-def _path(verb: str, chat_id: str) -> str:
-    return f"/{verb}/{quote(chat_id, safe='')}"
+def _path(verb: str, id_: str) -> str:
+    return f"/{verb}/{quote(id_, safe='')}"
 
 
 def _filters(route: Route | None) -> dict[str, Any]:

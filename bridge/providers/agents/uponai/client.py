@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -75,6 +76,7 @@ class UponAI:
     """UponAI's chat agents. See :class:`bridge.providers.agents.contract.Agent`."""
 
     provider = PROVIDER
+    writes_drafts = False
 
     def __init__(self, account: Account, transport: NewTransport | None = None) -> None:
         self._account = account
@@ -164,6 +166,9 @@ class UponAI:
 
     def set_do_not_call(self, phone: str, wanted: bool) -> None:
         raise Refused("it keeps no contacts", provider=PROVIDER)
+
+    def draft(self, about: NewChat, history: Sequence[Item]) -> tuple[Item, ...]:
+        raise Refused("it writes no drafts", provider=PROVIDER)
 
     def close(self) -> None:
         self._api.close()
