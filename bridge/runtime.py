@@ -17,6 +17,7 @@ from bridge.providers.agents.registry import build_agents
 from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import Carrier
 from bridge.providers.carriers.registry import build_carrier
+from bridge.providers.team_webhook import Team, build_team
 from bridge.queues.heartbeat import Heartbeat
 from bridge.queues.notifier import Notifier
 
@@ -39,6 +40,8 @@ class Runtime:
     notifier: Notifier
     heartbeat: Heartbeat
     now: Callable[[], datetime] = utc_now
+    team: Team | None = None
+    """HANDOFF_WEBHOOK; ``None`` if it is not set."""
     _commits: dict[Callable[..., Any], GroupCommit[Any, Any]] = field(default_factory=dict, repr=False)
     """The group commits of this process, one for each stage."""
 
@@ -54,6 +57,7 @@ class Runtime:
             carrier=build_carrier(settings),
             notifier=notifier,
             heartbeat=Heartbeat(database),
+            team=build_team(settings),
         )
 
     def together(self, stage: Callable[[Runtime, Sequence[Q]], Sequence[R | None]], request: Q) -> R | None:
@@ -69,6 +73,8 @@ class Runtime:
         self.notifier.close()
         self.agents.close()
         self.carrier.close()
+        if self.team:
+            self.team.close()
         self.engine.dispose()
 
     @property

@@ -25,6 +25,7 @@ from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
 from bridge.providers.carriers.twilio import error_codes
 from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError, WithHuman
+from bridge.providers.team_webhook import WaitingPerson
 from bridge.queues.conversation_queue import QUEUES
 
 SETTINGS: dict[str, Any] = {
@@ -44,6 +45,13 @@ UPONAI: dict[str, Any] = {
     "uponai_agent_id": "agent_u",
 }
 """The settings that let UponAI answer at all numbers."""
+
+
+TEAM: dict[str, Any] = {
+    "handoff_webhook": "https://team.example.com/waiting",
+    "handoff_webhook_secret": "secret-of-the-webhook",
+}
+"""The settings with which the team is told."""
 
 
 def fake_settings(**overrides: Any) -> Settings:
@@ -514,6 +522,37 @@ class FakeCarrier:
 
     def _listed(self, text: InboundText) -> InboundText:
         return replace(text, body="", hidden=not text.media) if self.redacts else replace(text)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeTeam:
+    """The business's webhook, in memory. See :class:`bridge.providers.team_webhook.Team`."""
+
+    def __init__(self) -> None:
+        self.told: list[WaitingPerson] = []
+        """What it knows, in order; the same notice perhaps twice."""
+        self.calls = 0
+        self.closed = False
+        self._script = _Script()
+
+    def fail(self, error: RemoteError, *, received: bool = False, times: int = 1) -> None:
+        """Let the next calls fail. ``received``: after it knows."""
+        self._script.add("tell", error, received, times)
+
+    def recover(self) -> None:
+        """Nothing fails any more."""
+        self._script.clear()
+
+    def in_next_call(self, work: Callable[[], None]) -> None:
+        """Do this in the next call, between its work and its answer."""
+        self._script.meanwhile(work)
+
+    def tell(self, waiting: WaitingPerson) -> None:
+        self.calls += 1
+        with self._script.call("tell"):
+            self.told.append(waiting)
 
     def close(self) -> None:
         self.closed = True

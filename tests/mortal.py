@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from bridge.db.engine import Sessions, build_sessions
-from bridge.db.models import Base, Chat, CircuitBreaker, ContactUpdate, Message
+from bridge.db.models import Base, Chat, CircuitBreaker, ContactUpdate, HandoffNotice, Message
 from bridge.processes.tasks import SCHEDULE
 from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
@@ -96,9 +96,9 @@ class MortalScene(Scene):
 
     DUE = earliest(
         *(queue.due_at for queue in QUEUES),
-        *(Chat.due_at, CircuitBreaker.probe_at, Message.resend_at, ContactUpdate.due_at),
+        *(Chat.due_at, CircuitBreaker.probe_at, Message.resend_at, ContactUpdate.due_at, HandoffNotice.due_at),
     )
-    """Chats to end, open circuits, texts to send again and contacts to change must not stay for ever either."""
+    """Chats to end, open circuits, texts to send again, contacts and notices must not stay for ever either."""
 
     STEP = SCHEDULE["sweep"][1].total_seconds()
     """The clock's own, because thousands of lives wait for the sweeper."""
@@ -110,6 +110,7 @@ class MortalScene(Scene):
             database=database(sessions, self.clock, self.notifier.wake, mortal_commit(fate)),
             agents=fake_agents(Mortal(self.agent, fate), self.rt.settings),  # type: ignore[arg-type]
             carrier=Mortal(self.carrier, fate),
+            team=Mortal(self.team, fate) if self.rt.team else None,
         )
 
     def text(self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, select, update
 
+from bridge.config import Settings
 from bridge.db.models import Base, Worker
 from bridge.db.transaction import Database, Sessions
 from bridge.inbound import receive
@@ -23,7 +24,7 @@ from bridge.providers.carriers.contract import InboundText
 from bridge.queues.conversation_queue import QUEUES, ConversationQueue
 from bridge.queues.notifier import Notifier
 from bridge.runtime import Runtime
-from tests.fakes import FakeAgent, FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
+from tests.fakes import FakeAgent, FakeCarrier, FakeClock, FakeNotifier, FakeTeam, fake_agents, fake_settings
 
 ANN = "+15551230001"
 BOB = "+15551230002"
@@ -92,6 +93,7 @@ class Scene:
         self.clock = FakeClock()
         self.agent = agent or FakeAgent(now=self.clock)
         self.carrier = FakeCarrier(now=self.clock)
+        self.team = FakeTeam()
         self.notifier = FakeNotifier()
         self.sessions = sessions
         self.sids = map("SM{:032x}".format, itertools.count(0xA000))
@@ -104,7 +106,11 @@ class Scene:
             notifier=self.notifier,
             heartbeat=FakeHeartbeat(sessions, self.clock),
             now=self.clock,
+            team=self._team(known),
         )
+
+    def _team(self, settings: Settings) -> FakeTeam | None:
+        return self.team if settings.handoff_webhook else None
 
     def text(
         self, body: str, phone: str = ANN, *, sid: str | None = None, media: int = 0, to: str = NUMBER, **more: Any
@@ -126,7 +132,7 @@ class Scene:
     def set(self, **settings: Any) -> None:
         """Restart the process with other settings."""
         known = fake_settings(**settings)
-        self.rt = replace(self.rt, settings=known, agents=fake_agents(self.agent, known))
+        self.rt = replace(self.rt, settings=known, agents=fake_agents(self.agent, known), team=self._team(known))
 
     def wake(self) -> None:
         """Run the tasks of all wake-ups."""

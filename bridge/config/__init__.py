@@ -42,9 +42,11 @@ from bridge.config.values import (
     Routes,
     Secret,
     ServiceSid,
+    SmsNumber,
     StopWords,
     TlsVerify,
     Version,
+    WebhookAddress,
     parse_duration,
     providers_named,
 )
@@ -237,6 +239,15 @@ class Settings(DatabaseSettings):
         DEFAULT_HANDOFF_REPLY,
         description="sent once when a human takes over, if the agent has not told that; empty: no reply",
     )
+    handoff_webhook: WebhookAddress | None = Field(
+        None, repr=False, description="this https address is told when somebody waits for a person of the team"
+    )
+    handoff_webhook_secret: Secret | None = Field(
+        None, validate_default=True, description="signs what HANDOFF_WEBHOOK gets"
+    )
+    handoff_number: SmsNumber | None = Field(
+        None, description="this phone gets a text when somebody waits for a person of the team"
+    )
     silent_turns: LimitOrNever = Field(
         3, description="operators are told of an agent that gives no word in so many turns in a row; 0 or empty: never"
     )
@@ -306,6 +317,21 @@ class Settings(DatabaseSettings):
         if "twilio_api_key" in info.data and (secret is None) != (info.data["twilio_api_key"] is None):
             raise ValueError("and TWILIO_API_KEY belong together; set both, or neither")
         return secret
+
+    @field_validator("handoff_webhook_secret")
+    @classmethod
+    def _signs_the_webhook(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "handoff_webhook" in info.data and (secret is None) != (info.data["handoff_webhook"] is None):
+            raise ValueError("and HANDOFF_WEBHOOK belong together; set both, or neither")
+        return secret
+
+    @field_validator("handoff_number")
+    @classmethod
+    def _is_a_phone_of_the_team(cls, number: str | None, info: ValidationInfo) -> str | None:
+        ours = [*info.data.get("twilio_numbers", ()), *info.data.get("agent_routes", ())]
+        if number and number in map(without_channel, ours):
+            raise ValueError("is one of the bridge's own numbers; write a phone of the team")
+        return number
 
     @field_validator(*NEEDED_BY)
     @classmethod
@@ -402,7 +428,8 @@ class Settings(DatabaseSettings):
         known = {name for name, account in ACCOUNTS.items() if all(values.get(field) for field in account)}
         idle = {f"{name}_base_url" for name in ACCOUNTS.keys() - named - known}
         fields = {name: field for name, field in cls.model_fields.items() if name.endswith("_base_url")}
-        return [str(values.get(name, field.default)) for name, field in fields.items() if name not in idle]
+        called = [str(values.get(name, field.default)) for name, field in fields.items() if name not in idle]
+        return [*called, *filter(None, [values.get("handoff_webhook")])]
 
     @property
     def writes_contacts_at(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ def way_out(address: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     host = parts.hostname or ""
     named = _named(environ)
     _, exceptions = named.get("no", ("", ""))
-    if _is_here(host) or _is_exception(host, exceptions):
+    if is_here(host) or _is_exception(host, exceptions):
         return None
     return named.get(parts.scheme) or named.get("all")
 
@@ -88,7 +88,8 @@ def is_host(name: str) -> bool:
         return bool(_HOST.fullmatch(name))
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Return True for an address of this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -28,12 +28,12 @@ from sqlalchemy.exc import ArgumentError
 
 from bridge.config.faults import EMPTY_COUNTS, words
 from bridge.config.numbers import our_address, our_addresses
-from bridge.config.proxies import is_host
+from bridge.config.proxies import is_here, is_host
 from bridge.config.tls import fault_of_address, parse_verify
 from bridge.config.visible import path, visible
 from bridge.lib.countries import COUNTRIES
 from bridge.lib.keywords import letters_of, plain
-from bridge.lib.phone import masked
+from bridge.lib.phone import e164, masked
 
 LONGEST = timedelta(days=3650)
 """A longer duration is a typing error, and would run past the end of the calendar."""
@@ -73,6 +73,31 @@ def _http_address(text: str) -> str:
     if not usable or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
         raise ValueError("is not a web address; write it like https://bridge.example.com")
     return text.rstrip("/")
+
+
+def _webhook_address(text: str) -> str:
+    """Read the address of a webhook, which may have a query. What it gets must be encrypted on its way."""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        usable = parts.scheme in {"http", "https"} and is_host(host) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.fragment or parts.username is not None:
+        raise ValueError("is not a web address; write it like https://team.example.com/waiting")
+    if parts.scheme == "http" and not is_here(host):
+        raise ValueError("is not encrypted; write https:// before the host")
+    return text
+
+
+def _sms_number(written: str) -> str:
+    try:
+        address = our_address(written)
+    except ValueError:
+        address = ""
+    if address != e164(address):
+        raise ValueError("is not a phone number with its country; write it like +15550001111")
+    return address
 
 
 def _database_url(text: str) -> str:
@@ -257,6 +282,8 @@ DurationOrNone = Annotated[
 ]
 Visible = BeforeValidator(visible)
 HttpAddress = Annotated[str, Visible, AfterValidator(_http_address)]
+WebhookAddress = Annotated[str, Visible, AfterValidator(_webhook_address)]
+SmsNumber = Annotated[str, AfterValidator(_sms_number)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, Visible, AfterValidator(_broker_url)]
 TlsVerify = Annotated[bool | str, BeforeValidator(parse_verify)]

@@ -617,7 +617,7 @@ Index("ix_idempotency_keys_created_at", IdempotencyKey.created_at)
 
 
 class HandoffNotice(Base):
-    """A person waits for somebody of the team, and the team must be told. See ``bridge.operators.notices``."""
+    """A person waits for somebody of the team, and the team must be told. See ``bridge.outbound.notices``."""
 
     __tablename__ = "handoff_notices"
 
@@ -627,13 +627,16 @@ class HandoffNotice(Base):
     since: Mapped[datetime]
     """When the person began to wait."""
     due_at: Mapped[datetime | None]
-    """When to tell HANDOFF_WEBHOOK, or to try that again; the end of the lease; NULL: done, or given up."""
+    """When to tell the team, or to try that again; the end of the lease; NULL: done, or given up."""
     lease_token: Mapped[int] = mapped_column(Integer, server_default="0")
     """Counts the claims (a fencing token)."""
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     error: Mapped[str | None]
     """Why the last attempt failed, in words that are safe to show."""
+    texted_at: Mapped[datetime | None]
+    """When a text to HANDOFF_NUMBER was put into the outbox."""
     told_at: Mapped[datetime | None]
+    """When HANDOFF_WEBHOOK has answered that it knows."""
     given_up_at: Mapped[datetime | None]
     dismissed_at: Mapped[datetime | None]
     """When an operator took it off the list of failures."""

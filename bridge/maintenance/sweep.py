@@ -14,6 +14,7 @@ from bridge.chats import do_not_call, ending
 from bridge.db.models import Conversation, Message, Worker
 from bridge.db.transaction import Transaction
 from bridge.maintenance import resend
+from bridge.outbound import notices
 from bridge.providers.agents import routes
 from bridge.providers.carriers import contract
 from bridge.providers.errors import provider_of
@@ -46,6 +47,8 @@ def sweep(rt: Runtime) -> None:
     ending.wake_for_endings(rt, _wakeups_left(rt, ending.TASK))
     if rt.settings.writes_contacts_at:
         do_not_call.wake_for_wishes(rt, _wakeups_left(rt, do_not_call.TASK))
+    if notices.is_wanted(rt):
+        notices.wake_for_notices(rt, _wakeups_left(rt, notices.TASK))
     _forget_workers(rt)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 
-from bridge.db.models import Base, Direction, Message, MessageStatus, Turn, TurnStatus, one_of
+from bridge.db.models import Base, Direction, HandoffNotice, Message, MessageStatus, Turn, TurnStatus, one_of
 from bridge.db.transaction import Transaction
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit
@@ -25,6 +25,7 @@ NOT_SENT = (Message.status == MessageStatus.GIVEN_UP) & _SHOWN & (Message.direct
 UNDELIVERED = one_of(Message.delivery, NOT_DELIVERED) & _SHOWN & _THE_LAST
 IGNORED = (Message.status == MessageStatus.IGNORED) & _SHOWN
 UNANSWERABLE = (Message.status == MessageStatus.UNANSWERABLE) & _SHOWN
+NOT_TOLD = HandoffNotice.given_up_at.is_not(None) & HandoffNotice.dismissed_at.is_(None)
 """The conditions of the list. Each begins with the condition of a partial index, which finds it in a long history."""
 
 
@@ -33,11 +34,13 @@ class Kind(StrEnum):
 
     TURN = "turn"
     MESSAGE = "message"
+    NOTICE = "notice"
 
 
-WHERE: dict[Kind, tuple[type[Turn] | type[Message], tuple[ColumnElement[bool], ...]]] = {
+WHERE: dict[Kind, tuple[type[Turn] | type[Message] | type[HandoffNotice], tuple[ColumnElement[bool], ...]]] = {
     Kind.TURN: (Turn, (NO_ANSWER,)),
     Kind.MESSAGE: (Message, (NOT_SENT, UNDELIVERED, IGNORED, UNANSWERABLE)),
+    Kind.NOTICE: (HandoffNotice, (NOT_TOLD,)),
 }
 """The table of each kind, and the conditions of its failures."""
 

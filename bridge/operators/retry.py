@@ -1,4 +1,4 @@
-"""Failures that are tried again: a turn is asked again, a text is sent again.
+"""Failures that are tried again: a turn is asked again, a text is sent again, the team is told again.
 
 A retried turn may have been received by the agent. So its old chat is read first, and an answer there is sent. Without
 one, the turn is asked in a new chat. It comes behind everything that the agent has had since.
@@ -11,18 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from bridge.chats import rows
-from bridge.db.models import OPEN_TURN, Conversation, Direction, Holder, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.models import (
+    OPEN_TURN,
+    Base,
+    Conversation,
+    Direction,
+    HandoffNotice,
+    Holder,
+    Message,
+    MessageStatus,
+    Turn,
+    TurnStatus,
+)
 from bridge.db.transaction import Transaction
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit
 from bridge.operators.audit import Action, Entry
-from bridge.operators.failures import NO_ANSWER, NOT_SENT, UNDELIVERED, WHERE, Kind, Unknown
-from bridge.outbound import opt_outs
+from bridge.operators.failures import NO_ANSWER, NOT_SENT, NOT_TOLD, UNDELIVERED, Kind, Unknown
+from bridge.outbound import notices, opt_outs
 from bridge.providers.carriers.contract import NOT_DELIVERED
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, make_due
 from bridge.runtime import Runtime
@@ -42,6 +53,7 @@ class Retried:
     turns: Sequence[int]
     messages: Sequence[int]
     left: int
+    notices: Sequence[int] = ()
 
 
 def retry_turn(rt: Runtime, operator: str, turn_id: int) -> None:
@@ -73,9 +85,21 @@ def retry_message(rt: Runtime, operator: str, message_id: int) -> None:
         audit.write(tx, Entry(operator, Action.RETRY, f"message {message_id}", message.conversation_id))
 
 
+def retry_notice(rt: Runtime, operator: str, notice_id: int) -> None:
+    """Have HANDOFF_WEBHOOK told again. Raise :class:`Unknown` or :class:`Refused`."""
+    with rt.database.transaction() as tx:
+        notice = tx.session.get(HandoffNotice, notice_id, with_for_update=True)
+        if notice is None:
+            raise Unknown
+        if notice.given_up_at is None:
+            raise Refused("This notice was not given up.")
+        notices.retry(tx, notice)
+        audit.write(tx, Entry(operator, Action.RETRY, f"notice {notice_id}", notice.conversation_id))
+
+
 def retry_some(rt: Runtime, operator: str, kind: Kind | None, limit: int) -> Retried:
-    """Retry the failures of a kind, or of both, the oldest first. Of a conversation one turn at a time is possible."""
-    done: dict[Kind, list[int]] = {Kind.TURN: [], Kind.MESSAGE: []}
+    """Retry the failures of a kind, or of all, the oldest first. Of a conversation one turn at a time is possible."""
+    done: dict[Kind, list[int]] = {each: [] for each in Kind}
     left = 0
     for each, id_ in _oldest(rt, [kind] if kind else list(Kind), limit):
         try:
@@ -83,10 +107,14 @@ def retry_some(rt: Runtime, operator: str, kind: Kind | None, limit: int) -> Ret
             done[each].append(id_)
         except (Refused, Unknown):
             left += 1
-    return Retried(done[Kind.TURN], done[Kind.MESSAGE], left)
+    return Retried(done[Kind.TURN], done[Kind.MESSAGE], left, done[Kind.NOTICE])
 
 
-RETRY: dict[Kind, Callable[[Runtime, str, int], None]] = {Kind.TURN: retry_turn, Kind.MESSAGE: retry_message}
+RETRY: dict[Kind, Callable[[Runtime, str, int], None]] = {
+    Kind.TURN: retry_turn,
+    Kind.MESSAGE: retry_message,
+    Kind.NOTICE: retry_notice,
+}
 
 Row = TypeVar("Row", Turn, Message)
 
@@ -146,13 +174,21 @@ def _send_as_new(tx: Transaction, message: Message) -> None:
     message.resend_at = tx.now
 
 
+FAILED: dict[Kind, tuple[type[Base], Any, Sequence[ColumnElement[bool]]]] = {
+    Kind.TURN: (Turn, Turn.settled_at, [NO_ANSWER]),
+    Kind.MESSAGE: (Message, Message.settled_at, [NOT_SENT, UNDELIVERED]),
+    Kind.NOTICE: (HandoffNotice, HandoffNotice.given_up_at, [NOT_TOLD]),
+}
+"""The table of each kind, the time of a failure, and the conditions of those that can be retried."""
+
+
 def _oldest(rt: Runtime, kinds: Sequence[Kind], limit: int) -> list[tuple[Kind, int]]:
-    conditions = {Kind.TURN: [NO_ANSWER], Kind.MESSAGE: [NOT_SENT, UNDELIVERED]}
     found: list[tuple[Kind, int]] = []
     with rt.database.read() as session:
         for kind in kinds:
-            table = WHERE[kind][0]
-            for condition in conditions[kind]:
-                oldest = select(table.id).where(condition).order_by(table.settled_at, table.id)
+            table, at, conditions = FAILED[kind]
+            columns: Any = table
+            for condition in conditions:
+                oldest = select(columns.id).where(condition).order_by(at, columns.id)
                 found += [(kind, id_) for id_ in session.scalars(oldest.limit(limit - len(found)))]
     return found

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from bridge.db.engine import insert_if_new
 from bridge.db.models import Conversation, Direction, Message, MessageStatus
 from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs
@@ -39,6 +40,14 @@ class Draft:
     is_opt_out_confirmation: bool = False
     operator: str | None = None
     """Who wrote them; ``None``: the agent or the bridge."""
+
+
+def opened(tx: Transaction, *, phone: str, bridge_number: str) -> int:
+    """Return the conversation of this pair, locked. It is inserted if it is new."""
+    row = insert_if_new(tx.session, Conversation).values(phone=phone, bridge_number=bridge_number, created_at=tx.now)
+    tx.session.execute(row.on_conflict_do_nothing())
+    pair = select(Conversation.id).filter_by(phone=phone, bridge_number=bridge_number)
+    return tx.session.scalars(pair.with_for_update()).one()
 
 
 def put(tx: Transaction, conversation_id: int, draft: Draft) -> int:

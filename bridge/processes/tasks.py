@@ -11,6 +11,7 @@ from functools import partial
 from bridge.chats import do_not_call_task, end_task
 from bridge.maintenance import catch_up, handoffs, stale_chats, status_poll, sweep
 from bridge.operators import idempotency
+from bridge.outbound import notices_task
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
 from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.processes.task_errors import noted
@@ -35,6 +36,7 @@ TASKS: dict[str, Callable[[Runtime, int], None]] = {
     "process_deliveries": process_deliveries,
     "end_chat": end_task.end_chat,
     "write_do_not_call": do_not_call_task.write_do_not_call,
+    "tell_team": notices_task.tell_team,
 }
 """The tasks by name. A wake-up has the name and the id of one row."""
 

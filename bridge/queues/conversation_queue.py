@@ -16,7 +16,8 @@ People type in pieces. Where ``REPLY_DEBOUNCE`` is set, the queue of turns has a
 While it is set no turn is open, and each new text moves ``due_at`` ahead, but never past it. A claim ends that.
 
 The order of locks is the same everywhere: an idempotency key, then opt-outs, then conversations by id, then all other
-rows. Of these, senders come before circuit breakers, and breakers are locked by scope. The update of a contact is last.
+rows. Of these, senders come before circuit breakers, and breakers are locked by scope. The update of a contact is last,
+and so is a notice to the team.
 ``tests/queues/test_lock_order.py`` holds it. Messages, chats and turns have no fixed place among the others: only a
 transaction with their conversation's lock writes them, except for a report about a text that was sent already. A
 statement that skips locked rows may come at any point, because it never waits.

@@ -40,7 +40,7 @@ DELIVERY_LEASE = timedelta(seconds=120)
 """A delivery's lease: reading the carrier's list and sending, each with its whole timeout, and a patient commit."""
 
 
-def backoff(attempts: int, retry_after: float | None = None) -> timedelta:
+def backoff(attempts: int, retry_after: float | None = None, longest: float = LONGEST_BACKOFF) -> timedelta:
     """Return the pause after so many attempts: 1 s, doubled each time, or the provider's Retry-After in seconds."""
-    seconds = min(2.0 ** min(attempts - 1, 10), LONGEST_BACKOFF)
+    seconds = min(2.0 ** min(attempts - 1, 20), longest)
     return timedelta(seconds=max(seconds, min(retry_after or 0.0, LONGEST_RETRY_AFTER)))

@@ -33,7 +33,7 @@ class NewTextHere(RequestModel):
 
 
 class Retry(RequestModel):
-    kind: failures.Kind | None = Field(None, strict=False, description="default: both")
+    kind: failures.Kind | None = Field(None, strict=False, description="default: all of them")
     limit: Limit = Field(100, description="the most failures in one call, the oldest first")
 
 
@@ -59,6 +59,7 @@ class QueuedText(ResponseModel):
 class Retried(ResponseModel):
     turns: list[int] = Field([], description="the turns that are asked again")
     messages: list[int] = Field([], description="the texts that are sent again")
+    notices: list[int] = Field([], description="the notices of which HANDOFF_WEBHOOK is told again")
     left: int = Field(0, description="failures that can't be retried now; of a conversation one turn at a time can")
 
 

@@ -374,6 +374,7 @@ def _handoff_notices() -> None:
         sa.Column("lease_token", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("error", sa.Text()),
+        sa.Column("texted_at", MOMENT),
         sa.Column("told_at", MOMENT),
         sa.Column("given_up_at", MOMENT),
         sa.Column("dismissed_at", MOMENT),

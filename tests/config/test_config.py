@@ -673,3 +673,79 @@ def test_anything_else_is_no_duration(text: object) -> None:
     assume(not re.fullmatch(r"\s*[0-9]*[1-9][0-9]*[smhd]\s*", str(text)))
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+# -- telling the team ------------------------------------------------------------------------------------------------
+
+HOOK = {"HANDOFF_WEBHOOK": "https://team.example.com/waiting?key=1", "HANDOFF_WEBHOOK_SECRET": "secret-of-the-hook"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://team.example.com/waiting?key=1",
+        "https://team.example.com:8443",
+        "http://127.0.0.1:9/x",
+        "http://localhost:9",
+    ],
+)
+def test_a_webhook_is_encrypted_or_on_this_machine(address: str) -> None:
+    settings = Settings.load(ENOUGH | HOOK | {"HANDOFF_WEBHOOK": address})
+    assert settings.handoff_webhook == address
+
+
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("http://team.example.com/x", "is not encrypted; write https:// before the host"),
+        ("http://10.0.0.1/x", "is not encrypted; write https:// before the host"),
+        ("team.example.com", "is not a web address; write it like https://team.example.com/waiting"),
+        ("ftp://team.example.com", "is not a web address; write it like https://team.example.com/waiting"),
+        ("https://user:pass@team.example.com", "is not a web address; write it like https://team.example.com/waiting"),
+        ("https://team.example.com/#x", "is not a web address; write it like https://team.example.com/waiting"),
+        ("https://team.example.com:0", "is not a web address; write it like https://team.example.com/waiting"),
+        ("https://[x", "is not a web address; write it like https://team.example.com/waiting"),
+    ],
+)
+def test_an_unusable_webhook_is_a_fault(address: str, fault: str) -> None:
+    assert faults_of(ENOUGH | HOOK | {"HANDOFF_WEBHOOK": address}) == [f"HANDOFF_WEBHOOK {fault}"]
+
+
+@pytest.mark.parametrize("alone", HOOK)
+def test_a_webhook_and_its_secret_belong_together(alone: str) -> None:
+    assert faults_of(ENOUGH | {alone: HOOK[alone]}) == [
+        "HANDOFF_WEBHOOK_SECRET and HANDOFF_WEBHOOK belong together; set both, or neither"
+    ]
+
+
+def test_the_settings_of_a_webhook_are_not_printed() -> None:
+    settings = Settings.load(ENOUGH | HOOK)
+    assert "key=1" not in repr(settings)
+    assert "secret-of-the-hook" in secrets_in(settings)
+
+
+def test_a_proxy_on_the_way_to_the_webhook_is_checked() -> None:
+    local = dict.fromkeys(("TWILIO_API_BASE_URL", "RETELL_BASE_URL", "UPONAI_BASE_URL"), "http://127.0.0.1:9")
+    assert Settings.load(ENOUGH | local | {"HTTPS_PROXY": "nowhere"})
+    [fault] = faults_of(ENOUGH | local | HOOK | {"HTTPS_PROXY": "nowhere"})
+    assert fault.startswith("HTTPS_PROXY has no scheme")
+
+
+@pytest.mark.parametrize("written", ["+1 (555) 999-0000", "+15559990000"])
+def test_a_phone_of_the_team_is_written_as_people_write_it(written: str) -> None:
+    assert Settings.load(ENOUGH | {"HANDOFF_NUMBER": written}).handoff_number == "+15559990000"
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("whatsapp:+15559990000", "is not a phone number with its country; write it like +15550001111"),
+        ("55512", "is not a phone number with its country; write it like +15550001111"),
+        ("5559990", "is not a phone number with its country; write it like +15550001111"),
+        ("ana", "is not a phone number with its country; write it like +15550001111"),
+        ("+15550001111", "is one of the bridge's own numbers; write a phone of the team"),
+    ],
+)
+def test_a_phone_of_the_team_that_gets_no_sms_is_a_fault(written: str, fault: str) -> None:
+    ours = {"TWILIO_NUMBERS": "whatsapp:+15550001111"}
+    assert faults_of(ENOUGH | ours | {"HANDOFF_NUMBER": written}) == [f"HANDOFF_NUMBER {fault}"]

@@ -22,15 +22,17 @@ from bridge.maintenance import status_poll
 from bridge.operators import failures, pausing, retry, texts
 from bridge.operators.idempotency import Asked
 from bridge.operators.texts import Pair
-from bridge.outbound import receipts
+from bridge.outbound import notices, outbox, receipts
 from bridge.providers.agents.contract import Item, Speaker
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, OutcomeUnknown, QueueFull, Refused
+from tests.fakes import TEAM
 from tests.scene import ANN, BOB, NUMBER, Scene
 
 CAROL = "+15551230003"
 DAVE = "+15551230004"
+TEAM_PHONE = "+15559990000"
 ANOTHER_NUMBER = "+15550001112"
 
 PLACES = {
@@ -39,6 +41,7 @@ PLACES = {
     "conversations": 1,
     **dict.fromkeys(("messages", "turns", "chats", "senders", "circuit_breakers"), 2),
     "contact_updates": 3,
+    "handoff_notices": 4,
 }
 """The place of each table in the order."""
 
@@ -121,6 +124,8 @@ def scene(postgresql_url: str, recorder: Recorder) -> Iterator[Scene]:
         twilio_numbers=f"{NUMBER}, {ANOTHER_NUMBER}",
         send_auto_close_message=True,
         retell_contacts="write",
+        handoff_number=TEAM_PHONE,
+        **TEAM,
     )
     engine.dispose()
 
@@ -255,6 +260,18 @@ def operators_act(scene: Scene) -> None:
     scene.tick()
 
 
+def the_team_is_told(scene: Scene) -> None:
+    for phone in (DAVE, ANN):
+        with scene.rt.database.transaction() as tx:
+            notices.put(scene.rt, tx, outbox.opened(tx, phone=phone, bridge_number=NUMBER), "why")
+    scene.team.fail(Refused("no", provider="HANDOFF_WEBHOOK", status=410))
+    scene.team.fail(OutcomeUnknown("cut", provider="HANDOFF_WEBHOOK"))
+    scene.work(seconds=60)
+    assert retry.retry_some(scene.rt, "ana", failures.Kind.NOTICE, 10).notices
+    scene.work_until_idle()
+    assert len(scene.got(TEAM_PHONE)) == 2
+
+
 def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene: Scene, recorder: Recorder) -> None:
     texts_are_answered(scene)
     a_turn_is_given_up(scene)
@@ -266,6 +283,7 @@ def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene
     chats_are_ended(scene)
     chats_end_at_their_provider(scene)
     operators_act(scene)
+    the_team_is_told(scene)
     orders = {tuple(lock.table for lock in locks) for locks in recorder.transactions}
     assert {table for order in orders for table in order} == PLACES.keys()
     assert ("opt_outs", "conversations", "messages") in {order[:3] for order in orders}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from bridge.db.models import (
     CircuitBreaker,
     ContactUpdate,
     Conversation,
+    HandoffNotice,
     Holder,
     Message,
     MessageStatus,
@@ -30,14 +32,14 @@ from bridge.db.models import (
 )
 from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats, status_poll
-from bridge.outbound import receipts
+from bridge.outbound import notices, outbox, receipts
 from bridge.providers.agents.contract import ChatState, Item, Speaker
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, Refused
 from bridge.runtime import Runtime
 from bridge.turns.values import GIVE_UP_AFTER
-from tests.fakes import UPONAI, FakeChat, fake_settings
+from tests.fakes import TEAM, UPONAI, FakeChat, fake_settings
 from tests.mortal import Fate, MortalScene, empty_scene
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -274,6 +276,9 @@ class Play:
     chats: list[ChatStatus] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+
+SINCE = datetime(2026, 11, 2, 11, tzinfo=UTC)
+"""Since when a person waits for the team."""
 
 FALLBACK = fake_settings().fallback_reply
 MEDIA_REPLY = fake_settings().media_reply
@@ -884,6 +889,46 @@ def tell_contact(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], No
     assert scene.agent.do_not_call == {ANN: wishes[-1] == "STOP"}
     nothing_is_left(scene)
     assert [(row.due_at, row.leased, row.error) for row in scene.rows(ContactUpdate)] == [(None, False, None)]
+
+
+def lost_notice(scene: Scene) -> None:
+    scene.team.fail(OutcomeUnknown("cut", provider="HANDOFF_WEBHOOK"), received=True)
+
+
+def busy_team(scene: Scene) -> None:
+    scene.team.fail(RateLimited("busy", provider="HANDOFF_WEBHOOK", status=429), times=2)
+
+
+@pytest.mark.parametrize("fault", [nobody, lost_notice, busy_team], ids=lambda fault: fault.__name__)
+def test_no_death_leaves_the_team_untold(hasty_engine: Engine, fault: Callable[[Scene], None]) -> None:
+    whole = Fate()
+    tell_team(hasty_engine, whole, fault)
+    assert "after tell" in whole.passed
+    for first in before(whole):
+        once = Fate(first)
+        tell_team(hasty_engine, once, fault)
+        for second in before(once):
+            if first < second <= first + WITHIN // 2:
+                tell_team(hasty_engine, Fate(first, second), fault)
+
+
+def tell_team(hasty_engine: Engine, fate: Fate, prepare: Callable[[Scene], None]) -> None:
+    """The webhook knows of one notice, perhaps twice; the team gets one text."""
+    scene = empty_scene(hasty_engine, fate, line_by_line, **TEAM, handoff_number=BOB)
+    prepare(scene)
+    scene.call(waits_for_the_team)
+    scene.work_until_idle(at_most=600)
+    assert {(told.id, told.phone) for told in scene.team.told} == {("handoff-1", ANN)}
+    assert len(scene.got(BOB)) == 1
+    assert [(row.due_at, row.error, row.given_up_at) for row in scene.rows(HandoffNotice)] == [(None, None, None)]
+    nothing_is_left(scene)
+
+
+def waits_for_the_team(rt: Runtime) -> None:
+    with rt.database.transaction() as tx:
+        conversation_id = outbox.opened(tx, phone=ANN, bridge_number=NUMBER)
+        tx.session.get_one(Conversation, conversation_id).holder_since = SINCE
+        notices.put(rt, tx, conversation_id, "the person asked for one")
 
 
 def test_the_judge_sees_a_loss(hasty_engine: Engine) -> None:

@@ -7,6 +7,7 @@
 - Conversations in which a task fails again and again, because of a bug or a bad row.
 - Conversations that a human at the agent's provider has, and those in which the agent gives no word.
 - Contacts at the agent's provider that do not say yet what the person has asked for.
+- Notices that a person waits for somebody of the team, which HANDOFF_WEBHOOK has not got.
 
 A person's text that was given up is not listed itself, but its turn is. Of a text that was sent again, only the last
 attempt is listed, if it failed too. What an operator has dismissed is not listed. The conditions are those of
@@ -41,9 +42,9 @@ from sqlalchemy.sql.selectable import Subquery
 
 from bridge.chats import do_not_call, rows
 from bridge.config import Settings
-from bridge.db.models import Base, ContactUpdate, Conversation, Message, TaskError, Turn
+from bridge.db.models import Base, ContactUpdate, Conversation, HandoffNotice, Message, TaskError, Turn
 from bridge.inbound import holder
-from bridge.operators.failures import IGNORED, NO_ANSWER, NOT_SENT, UNANSWERABLE, UNDELIVERED
+from bridge.operators.failures import IGNORED, NO_ANSWER, NOT_SENT, NOT_TOLD, UNANSWERABLE, UNDELIVERED
 from bridge.providers.carriers.contract import Delivery, FailureClass
 from bridge.queues import task_errors
 from bridge.runtime import Runtime
@@ -57,6 +58,7 @@ _NOT_WRITTEN = ContactUpdate.error.is_not(None) & (ContactUpdate.attempts >= do_
 class Kind(StrEnum):
     CONTACT = "contact"
     MESSAGE = "message"
+    NOTICE = "notice"
     SILENT = "silent"
     TASK = "task"
     TURN = "turn"
@@ -64,6 +66,8 @@ class Kind(StrEnum):
 
 
 REMEDIES = {
+    Kind.NOTICE: "A person waits for somebody of the team, and HANDOFF_WEBHOOK does not know. Answer the person, and "
+    "check the address.",
     Kind.SILENT: "The agent is asked and writes nothing. Read the chat at its provider, and check the agent there.",
     Kind.WITH_HUMAN: "A human at the agent's provider has the chat. Answer there, and hand it back or end it. "
     "Until then the person's texts wait, and each is given up after ANSWER_WITHIN.",
@@ -102,6 +106,7 @@ class Counts:
     ignored: int
     unanswerable: int = 0
     contacts: int = 0
+    notices: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
     """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
     messages = map(_messages, (NOT_SENT, UNDELIVERED, IGNORED, UNANSWERABLE))
     conversations = (_with_human(), _silent(rt.settings))
-    every = union_all(_turns(), *messages, _tasks(rt.now()), _contacts(), *conversations).subquery()
+    every = union_all(_turns(), *messages, _tasks(rt.now()), _contacts(), _notices(), *conversations).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
         query = _after(query, every, cursor)
@@ -136,6 +141,7 @@ def count(session: Session) -> Counts:
         ignored=_count(session, Message, IGNORED),
         unanswerable=_count(session, Message, UNANSWERABLE),
         contacts=_count(session, ContactUpdate, _NOT_WRITTEN),
+        notices=_count(session, HandoffNotice, NOT_TOLD),
     )
 
 
@@ -205,6 +211,11 @@ def _contacts() -> Select[*tuple[Any, ...]]:
     at = func.coalesce(ContactUpdate.given_up_at, ContactUpdate.wished_at)
     error = "do_not_call is not written: " + ContactUpdate.error
     return _listed(Kind.CONTACT, ContactUpdate, at, error).join(Conversation).where(_NOT_WRITTEN)
+
+
+def _notices() -> Select[*tuple[Any, ...]]:
+    error = "the team is not told: " + HandoffNotice.error
+    return _listed(Kind.NOTICE, HandoffNotice, HandoffNotice.given_up_at, error).join(Conversation).where(NOT_TOLD)
 
 
 def _listed(kind: Kind, table: type[Base], at: Any, error: Any) -> Select[*tuple[Any, ...]]:

@@ -78,11 +78,14 @@ def _waiting(session: Session, now: datetime) -> tuple[Metric, Metric]:
 def _failed(session: Session) -> tuple[Metric, ...]:
     counts = failures.count(session)
     given_up = GaugeMetricFamily(
-        "bridge_given_up", "Turns and texts that were given up, and contacts that can't be changed.", labels=["kind"]
+        "bridge_given_up",
+        "Turns, texts and notices to the team that were given up, and contacts that can't be changed.",
+        labels=["kind"],
     )
     given_up.add_metric([Kind.TURN.value], counts.turns)
     given_up.add_metric([Kind.MESSAGE.value], counts.not_sent)
     given_up.add_metric([Kind.CONTACT.value], counts.contacts)
+    given_up.add_metric([Kind.NOTICE.value], counts.notices)
     not_delivered = GaugeMetricFamily(
         "bridge_not_delivered", "Texts that the carrier accepted and did not deliver.", value=counts.not_delivered
     )
