@@ -10,7 +10,7 @@ reconciled first. A text that was accepted and not delivered is sent again as a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, select, update
@@ -53,7 +53,7 @@ class Retried:
     turns: Sequence[int]
     messages: Sequence[int]
     left: int
-    notices: Sequence[int] = ()
+    notices: Sequence[int] = field(default_factory=list)
 
 
 def retry_turn(rt: Runtime, operator: str, turn_id: int) -> None:

@@ -73,7 +73,12 @@ def answers(scene: Scene, phone: str = ANN) -> list[str]:
 def test_a_refused_turn_is_asked_again_and_answered_once(scene: Scene) -> None:
     turn_id = refused_by_the_agent(scene)
     assert listed(scene) == [("turn", turn_id)]
-    assert call(scene, "POST", f"/admin/turns/{turn_id}/retry").json == {"turns": [turn_id], "messages": [], "left": 0}
+    assert call(scene, "POST", f"/admin/turns/{turn_id}/retry").json == {
+        "turns": [turn_id],
+        "messages": [],
+        "notices": [],
+        "left": 0,
+    }
     assert listed(scene) == []
     scene.work_until_idle()
     assert scene.got() == [FALLBACK, "You said: one"]
@@ -261,9 +266,9 @@ def test_failures_are_retried_together_up_to_a_limit(scene: Scene) -> None:
     turns = [refused_by_the_agent(scene, phone=phone) for phone in (ANN, BOB)]
     texts = [refused_by_the_carrier(scene, phone=phone) for phone in (ANN, BOB)]
     told = call(scene, "POST", "/admin/failures/retry", json={"kind": "message", "limit": 1}).json
-    assert told == {"turns": [], "messages": texts[:1], "left": 0}
+    assert told == {"turns": [], "messages": texts[:1], "notices": [], "left": 0}
     told = call(scene, "POST", "/admin/failures/retry", json={}).json
-    assert told == {"turns": turns, "messages": texts[1:], "left": 0}
+    assert told == {"turns": turns, "messages": texts[1:], "notices": [], "left": 0}
     scene.work_until_idle()
     assert listed(scene) == []
     assert answers(scene, BOB) == ["You said: one"] * 2
