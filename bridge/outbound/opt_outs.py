@@ -70,7 +70,7 @@ def reach(settings: Settings, number: str, phone: str, service: str | None) -> R
     return Reach(_without_rcs(phone), _without_rcs(number), service, everywhere)
 
 
-def is_out(conversation_id: int) -> ColumnElement[bool]:
+def is_out(conversation_id: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
     """Return the condition that the person of this conversation has opted out of its number."""
     return exists().where(*_of(conversation_id), OptOut.ended_at.is_(None))
 
@@ -158,7 +158,7 @@ def _of_service(column: InstrumentedAttribute[str | None], reach: Reach) -> list
     return [column == reach.service] if reach.service else []  # numbers without a service do not share one
 
 
-def _of(conversation_id: int) -> list[ColumnElement[bool]]:
+def _of(conversation_id: int | InstrumentedAttribute[int]) -> list[ColumnElement[bool]]:
     its_numbers = OptOut.scope.in_([func.replace(Conversation.bridge_number, RCS, ""), EVERY_NUMBER])
     return [
         Conversation.id == conversation_id,

@@ -181,9 +181,11 @@ def is_open(tx: Transaction, scopes: Sequence[str]) -> bool:
     return bool(tx.session.scalar(select(exists().where(CircuitBreaker.scope.in_(scopes)))))
 
 
-def open_circuits(session: Session) -> list[OpenCircuit]:
-    """Return all open circuits, by scope. A pause by an operator is none."""
+def open_circuits(session: Session, scopes: Sequence[str] | None = None) -> list[OpenCircuit]:
+    """Return the open circuits, all or of these scopes, by scope. A pause by an operator is none."""
     circuits = select(CircuitBreaker).where(CircuitBreaker.scope != EVERY_AGENT)
+    if scopes is not None:
+        circuits = circuits.where(CircuitBreaker.scope.in_(scopes))
     return [
         OpenCircuit(mask_numbers(row.scope), row.cause, row.since)
         for row in session.scalars(circuits.order_by(CircuitBreaker.scope))

@@ -26,9 +26,10 @@ def _plus(text: object) -> object:
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
-QueryLimit = Annotated[Limit, BeforeValidator(_digits)]
+digits = BeforeValidator(_digits)
+QueryLimit = Annotated[Limit, digits]
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
-QueryId = Annotated[Id, BeforeValidator(_digits)]
+QueryId = Annotated[Id, digits]
 Phone = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=MAX_TEXT), BeforeValidator(_plus)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 import bridge
 from bridge.db.models import ChatStatus, Direction, MessageStatus
 from bridge.providers.carriers.contract import Delivery, FailureClass
+from bridge.web import conversation_models as conversations
 from bridge.web.models import MAX_LIMIT, Cursor, Limit, Phone, Problem, QueryLimit, RequestModel, ResponseModel
 from bridge.web.operator_models import (
     AuditPage,
@@ -33,6 +35,10 @@ MAX_IDLE = 10 * 366 * 24 * 3600
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 """The header that makes a repeated request harmless."""
+
+_ROW: dict[str, Any] = {"type": "integer", "minimum": 1}
+IN_PATH = {"id": _ROW, "note": _ROW, "name": {"type": "string", "pattern": "^[0-9A-Za-z_-]{1,40}$"}}
+"""The parameters in addresses. A tag may have any visible characters; a canned reply has only these."""
 
 REF = "#/components/schemas/{model}"
 """The place of a model in the document."""
@@ -195,6 +201,51 @@ OPERATIONS = (
         body=NewTextHere,
         idempotent=True,
     ),
+    Operation(
+        "get",
+        "/admin/conversations",
+        "List conversations, the newest activity first",
+        {200: conversations.Conversations},
+        (422,),
+        query=conversations.ConversationsQuery,
+    ),
+    Operation(
+        "get",
+        "/admin/conversations/{id}",
+        "Show one conversation with its newest texts",
+        {200: conversations.WholeConversation},
+        (404, 422),
+        query=conversations.ConversationQuery,
+    ),
+    Operation(
+        "post",
+        "/admin/conversations/{id}/read",
+        "Record how far the operator has read",
+        {200: conversations.ReadMark},
+        (400, 404, 413, 422),
+        body=conversations.Seen,
+    ),
+    Operation(
+        "post",
+        "/admin/conversations/{id}/notes",
+        "Write a note for operators",
+        {201: conversations.Note},
+        (400, 404, 413, 422),
+        body=conversations.NewNote,
+    ),
+    Operation("delete", "/admin/conversations/{id}/notes/{note}", "Delete a note", {204: None}, (403, 404)),
+    Operation("put", "/admin/conversations/{id}/tags/{name}", "Add a tag", {200: conversations.Tags}, (404, 409, 422)),
+    Operation("delete", "/admin/conversations/{id}/tags/{name}", "Remove a tag", {200: conversations.Tags}, (404, 422)),
+    Operation("get", "/admin/canned-replies", "List the canned replies", {200: conversations.CannedReplies}),
+    Operation(
+        "put",
+        "/admin/canned-replies/{name}",
+        "Write a canned reply",
+        {200: conversations.CannedReply},
+        (400, 404, 409, 413, 422),
+        body=conversations.NewReply,
+    ),
+    Operation("delete", "/admin/canned-replies/{name}", "Delete a canned reply", {204: None}, (404, 422)),
     Operation("get", "/admin/pause", "Show whether the agents are paused", {200: PauseState}),
     Operation("post", "/admin/pause", "Keep all agents still", {200: PauseState}),
     Operation("post", "/admin/resume", "Let all agents go on", {200: PauseState}),
@@ -238,7 +289,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_headers(operation)],
-        "responses": {str(status): _answer(model) for status, model in operation.answers.items()},
+        "responses": {str(status): _answer(status, model) for status, model in operation.answers.items()},
     }
     for status in (*operation.problems, *EVERYWHERE):
         described["responses"][str(status)] = _content("application/problem+json", Problem)
@@ -248,8 +299,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _answer(model: type[BaseModel] | None) -> dict[str, Any]:
-    return _content("application/json", model) if model else {"description": "an OpenAPI document"}
+def _answer(status: int, model: type[BaseModel] | None) -> dict[str, Any]:
+    if model:
+        return _content("application/json", model)
+    return {"description": "done" if status == 204 else "an OpenAPI document"}
 
 
 def _content(mimetype: str, model: type[BaseModel]) -> dict[str, Any]:
@@ -258,8 +311,8 @@ def _content(mimetype: str, model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _path_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    if "{id}" in operation.path:
-        yield {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+    for name in re.findall(r"{(\w+)}", operation.path):
+        yield {"name": name, "in": "path", "required": True, "schema": IN_PATH[name]}
 
 
 def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:

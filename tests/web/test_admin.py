@@ -44,6 +44,16 @@ ROUTES = [
     ("GET", "/admin/failures"),
     ("POST", "/admin/messages"),
     ("POST", "/admin/conversations/1/messages"),
+    ("GET", "/admin/conversations"),
+    ("GET", "/admin/conversations/1"),
+    ("POST", "/admin/conversations/1/read"),
+    ("POST", "/admin/conversations/1/notes"),
+    ("DELETE", "/admin/conversations/1/notes/1"),
+    ("PUT", "/admin/conversations/1/tags/vip"),
+    ("DELETE", "/admin/conversations/1/tags/vip"),
+    ("GET", "/admin/canned-replies"),
+    ("PUT", "/admin/canned-replies/hours"),
+    ("DELETE", "/admin/canned-replies/hours"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/pause"),
     ("POST", "/admin/pause"),
@@ -138,6 +148,7 @@ DOCUMENT = openapi.document()
 def check(method: str, path: str, answer) -> None:
     """Hold an answer against the document; an address that it does not name may only be unknown."""
     shape = re.sub(r"/(chats|conversations|turns|messages)/(?!end-stale$)[^/]+", r"/\1/{id}", path)
+    shape = re.sub(r"/(tags|canned-replies)/[^/]+$", r"/\1/{name}", re.sub(r"/notes/[^/]+$", "/notes/{note}", shape))
     described = DOCUMENT["paths"].get(shape, {}).get(method.lower())
     if described is None:
         assert answer.status_code in (404, 405)
@@ -181,7 +192,7 @@ def _fits(value, schema) -> bool:
 
 def test_the_document_names_every_route_and_no_other(app) -> None:
     routes = {
-        (method.lower(), re.sub(r"<[^>]+>", "{id}", rule.rule))
+        (method.lower(), re.sub(r"<[^>]+>", "{id}", re.sub(r"<(note|name)>", r"{\1}", rule.rule)))
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }

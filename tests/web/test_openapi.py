@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from bridge.db.engine import Sessions
 from bridge.db.models import Message, MessageStatus
-from bridge.operators import pausing
+from bridge.operators import labels, pausing
 from bridge.providers.errors import Refused
 from bridge.web import openapi
 from bridge.web.app import build_web
@@ -30,6 +30,9 @@ KEY = {"Authorization": f"Bearer {TOKEN}"}
 
 EXAMPLES = {GenerationMode.POSITIVE: 12, GenerationMode.NEGATIVE: 8}
 """Requests of each kind to each operation: such as the document allows, and such as it forbids."""
+
+KNOWN = {"id": 1, "note": 1, "name": "hours"}
+"""Parameters in addresses that lead somewhere."""
 
 UNDERSTOOD = [positive_data_acceptance]
 """Left out: a cursor, or a text of blanks, has the right form and is refused all the same."""
@@ -53,6 +56,9 @@ def scene(sessions: Sessions) -> Scene:
     scene.text("hello?")
     scene.work_until_idle()
     assert scene.rows(Message)[-1].status is MessageStatus.GIVEN_UP
+    labels.add_note(scene.rt, "admin", 1, "private")
+    labels.add_tag(scene.rt, "admin", 1, "hours")
+    labels.save_reply(scene.rt, "admin", "hours", "9 to 5")
     return scene
 
 
@@ -69,7 +75,7 @@ def holds(operation: Operation, mode: GenerationMode) -> Counter[int]:
     def check(case: Case) -> None:
         statuses[case.call_and_validate(headers=KEY, excluded_checks=UNDERSTOOD).status_code] += 1
         if case.path_parameters and mode is GenerationMode.POSITIVE:
-            case.path_parameters["id"] = 1
+            case.path_parameters |= {name: KNOWN[name] for name in case.path_parameters}
             statuses[case.call_and_validate(headers=KEY, excluded_checks=UNDERSTOOD).status_code] += 1
 
     as_many = settings(

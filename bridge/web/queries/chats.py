@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -87,6 +86,14 @@ class WholeChat:
 
 
 @dataclass(frozen=True)
+class ChatWithAnalysis:
+    """A chat, and its analysis if there is one."""
+
+    chat: ChatView
+    analysis: AnalysisView | None
+
+
+@dataclass(frozen=True)
 class Page:
     """One page of chats, newest first, and the cursor of the next page."""
 
@@ -120,13 +127,6 @@ def list_chats(
     return Page(shown, write_cursor(shown[-1].id) if len(rows) > limit else None)
 
 
-def some(rt: Runtime, ids: Sequence[int]) -> list[ChatView]:
-    """Return the chats with these ids, the longest idle first."""
-    with rt.database.read() as session:
-        rows = session.execute(_views().where(Chat.id.in_(ids)).order_by(Chat.last_activity_at, Chat.id)).all()
-    return [_view(row) for row in rows]
-
-
 def get_chat(rt: Runtime, chat_id: int) -> WholeChat | None:
     """Return one chat with all that belongs to it."""
     columns = [getattr(Message, name) for name in MessageView.__dataclass_fields__ if hasattr(Message, name)]
@@ -141,6 +141,20 @@ def get_chat(rt: Runtime, chat_id: int) -> WholeChat | None:
             for text in session.execute(query.where(*_part_of(row)))
         ]
         return WholeChat(_view(row), texts, _analysis(session, chat_id))
+
+
+def of_conversation(session: Session, conversation_id: int, most: int) -> list[ChatWithAnalysis]:
+    """Return the newest chats of a conversation, newest first."""
+    analysis = [getattr(Chat, name) for name in AnalysisView.__dataclass_fields__]
+    query = _views().add_columns(*analysis).where(Chat.conversation_id == conversation_id)
+    rows = session.execute(query.order_by(Chat.id.desc()).limit(most)).all()
+    return [_with_analysis(row) for row in rows]
+
+
+def _with_analysis(row: Row[*tuple[Any, ...]]) -> ChatWithAnalysis:
+    chat = ChatView(**{name: row._mapping[name] for name in ChatView.__dataclass_fields__})
+    analysis = AnalysisView(**{name: row._mapping[name] for name in AnalysisView.__dataclass_fields__})
+    return ChatWithAnalysis(chat, analysis if row.analyzed_at else None)
 
 
 def _part_of(chat: Row[*tuple[Any, ...]]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -1,0 +1,190 @@
+"""The models of conversations: the list, one with its texts, notes, tags, canned replies and read marks."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from bridge.db.models import ChatStatus, Direction, Holder, MessageStatus
+from bridge.providers.carriers.contract import Delivery
+from bridge.web.models import Cursor, Id, Phone, RequestModel, ResponseModel, digits
+from bridge.web.operator_models import Body
+from bridge.web.queries.texts import Author
+
+MOST_LISTED = 200
+"""Conversations, or texts of one, in one answer: each of them needs some queries of its own."""
+
+PageLimit = Annotated[int, Field(ge=1, le=MOST_LISTED), digits]
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Kinds of characters that a name may not have: they change what is before and after them."""
+
+
+def _visible(name: str) -> str:
+    """Return the name in its usual form. Refuse characters that nobody sees."""
+    name = unicodedata.normalize("NFC", name).strip()
+    if not name or any(unicodedata.category(character) in _INVISIBLE for character in name):
+        raise ValueError("must be visible characters")
+    return name
+
+
+def _words(text: str) -> str:
+    if not re.search(r"\w", text):
+        raise ValueError("must have a word")
+    return text
+
+
+TagName = Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(_visible)]
+ReplyName = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,40}$")]
+Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=200), AfterValidator(_words)]
+
+
+class ConversationsQuery(RequestModel):
+    holder: Holder | None = Field(None, strict=False, description="who answers the person")
+    phone: Phone | None = Field(
+        None, description="the person's number with + (write it as %2B), or four and more of its last digits"
+    )
+    q: Words | None = Field(None, description="words that a text has, all of them; the newest hit comes first")
+    tag: TagName | None = None
+    limit: PageLimit = 50
+    cursor: Cursor | None = Field(None, description="`next` of the page before")
+
+
+class ConversationQuery(RequestModel):
+    limit: PageLimit = Field(50, description="the most texts")
+    cursor: Cursor | None = Field(None, description="`earlier` of the page after")
+
+
+class NewNote(RequestModel):
+    body: Body = Field(description="only operators read it")
+
+
+class NewReply(RequestModel):
+    body: Body
+
+
+class Seen(RequestModel):
+    message_id: Id = Field(description="the newest text that the operator has seen")
+
+
+class HolderState(ResponseModel):
+    kind: Holder
+    name: str | None = Field(description="the operator, or the provider whose human has the chat")
+    since: datetime | None
+    reason: str | None
+    until: datetime | None
+
+
+class Conversation(ResponseModel):
+    id: int
+    phone: str
+    bridge_number: str
+    holder: HolderState
+    changed_at: datetime = Field(description="when something happened in it")
+    last_text_at: datetime | None
+    preview: str | None = Field(description="the beginning of the newest text; of a search, the text that was found")
+    unread: int = Field(description="the person's texts since this operator has read it, counted up to 100")
+    opted_out: bool
+    tags: list[str]
+
+
+class Conversations(ResponseModel):
+    conversations: list[Conversation]
+    next: str | None = Field(description="the cursor of the next page; null on the last one")
+    searched: str | None = Field(description="how far the search by words went; null: through all texts")
+
+
+class TextReaction(ResponseModel):
+    id: int
+    body: str
+    created_at: datetime
+
+
+class ConversationText(ResponseModel):
+    id: int
+    direction: Direction
+    author: Author = Field(description="who wrote it")
+    operator: str | None = Field(description="the operator who wrote it")
+    status: MessageStatus
+    body: str
+    media: int = Field(description="the number of pictures or files with it")
+    segments: int | None = Field(description="the number that the carrier bills, by our count")
+    created_at: datetime
+    attempted_at: datetime | None = Field(description="when it was last sent")
+    settled_at: datetime | None = Field(description="when it got its last state; null: it has had it from the start")
+    turn_id: int | None
+    chat_id: int | None = Field(description="our id of the chat that it belongs to")
+    carrier_id: str | None
+    delivery: Delivery | None = Field(description="how far the carrier has brought it")
+    error_code: int | None = Field(description="the carrier's")
+    error: str | None
+    meaning: str | None = Field(description="what the code means, and how to fix it")
+    resend_at: datetime | None = Field(description="when the bridge sends it again")
+    resent_as: int | None = Field(description="the text that replaces it")
+    extras: dict[str, str] | None = Field(description="other facts from the carrier, under its names")
+    reactions: list[TextReaction] = Field(description="the person's reactions to it, such as a like or a heart")
+    unanswered_because: str | None = Field(description="why it has no answer, or was not sent, and what helps")
+
+
+class ChatAnalysis(ResponseModel):
+    analyzed_at: datetime
+    summary: str | None
+    sentiment: str | None
+    successful: bool | None
+    cost: float | None = Field(description="in cents")
+
+
+class ConversationChat(ResponseModel):
+    id: int
+    provider: str
+    chat_id: str = Field(description="the provider's own id of it")
+    status: ChatStatus
+    started_at: datetime
+    last_activity_at: datetime
+    ended_at: datetime | None
+    end_reason: str | None
+    analysis: ChatAnalysis | None
+
+
+class Note(ResponseModel):
+    id: int
+    operator: str
+    created_at: datetime
+    body: str
+
+
+class WholeConversation(Conversation):
+    messages: list[ConversationText] = Field(description="one page of texts, the oldest first; the newest page first")
+    earlier: str | None = Field(description="the cursor of the page before; null: there is none")
+    chats: list[ConversationChat] = Field(description="the newest first")
+    notes: list[Note]
+    unanswered_because: str | None = Field(description="why the newest text has no answer, and what helps")
+
+
+class Tags(ResponseModel):
+    tags: list[str]
+
+
+class CannedReply(ResponseModel):
+    name: str = Field(description="what an operator types after a slash")
+    body: str
+    operator: str = Field(description="who has written it last")
+    changed_at: datetime
+
+
+class CannedReplies(ResponseModel):
+    canned_replies: list[CannedReply]
+
+
+class ReadMark(ResponseModel):
+    message_id: int = Field(description="the newest text that the operator has seen; 0: none")
+
+
+def whole(found: Any) -> WholeConversation:
+    """Return the model of one conversation."""
+    chats = [{**vars(each.chat), "analysis": each.analysis} for each in found.chats]
+    return WholeConversation.model_validate({**vars(found.conversation), **vars(found), "chats": chats})
