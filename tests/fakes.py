@@ -215,6 +215,7 @@ class FakeAgent:
         self.greeting = greeting
         self.item_ids = item_ids
         self.shows_items = shows_items
+        self.shows_items_at_create = True
         self.shows_last: int | None = None
         """How many of its newest items a chat shows. ``None``: all."""
         self.hangs_up_on: set[str] = set()
@@ -292,7 +293,7 @@ class FakeAgent:
                 self.chats[chat.id] = chat
                 if self.greeting:
                     chat.items.append(self._item(Speaker.AGENT, self.greeting))
-            return self._seen(chat)
+            return self._seen(chat) if self.shows_items_at_create else replace(self._seen(chat), items=None)
 
     def find_chats(self, about: NewChat, since: datetime) -> tuple[RemoteChat, ...]:
         with self._lock:

@@ -123,6 +123,7 @@ def _newest(
         Message.conversation_id == conversation_id,
         Message.status.in_(PART_OF_CONVERSATION),
         or_(Message.turn_id.is_not(None), Message.operator.is_not(None)),
+        Message.instruction.is_(None),  # the person has not read what an operator says to the agent
         Message.resent_as.is_(None),  # a text that was sent again counts once
         Message.created_at > since,
     )

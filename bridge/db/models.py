@@ -38,6 +38,7 @@ States and their arrows::
     turn        WAITING <──> ASKING ──> ANSWERED      ASKING: the agent has received it, or may have
                    └───────────┼──────> GIVEN_UP
                                └──────> CANCELED      from either: the person has opted out
+                QUEUED ──> WAITING                    an operator's: its text waits; CANCELED as above
 
     text out    QUEUED <──> SENDING ──> SENT          SENDING: the carrier has accepted it, or may have
                    └───────────┼──────> GIVEN_UP      ``delivery`` has the carrier's reports after SENT;
@@ -132,6 +133,7 @@ class MessageStatus(StrEnum):
 
 
 class TurnStatus(StrEnum):
+    QUEUED = "queued"
     WAITING = "waiting"
     ASKING = "asking"
     ANSWERED = "answered"
@@ -158,6 +160,7 @@ class Holder(StrEnum):
 
 
 OPEN_TURN = (TurnStatus.WAITING, TurnStatus.ASKING)
+UNSETTLED_TURN = (TurnStatus.QUEUED, *OPEN_TURN)
 ANSWERED_BY_US = (MessageStatus.REFUSED, MessageStatus.KEYWORD)
 """Texts of people that only the bridge may answer, and never the agent."""
 NEVER_ANSWERED = (MessageStatus.REACTION, MessageStatus.UNANSWERABLE)

@@ -4,6 +4,8 @@ Three rules apply when a text comes in. A text from a sender that can't be answe
 stored and never answered if it comes from one of our own numbers or from a country that is not served. The same holds
 for a text with too many characters.
 
+What an operator says to the agent counts for no limit, and waits for none.
+
 One rule applies in the queue. A person who has had all turns of an hour waits for the next one. So a flood is answered
 at that pace, ten texts to a turn. Texts that expire meanwhile are ignored. A phone that writes faster than a person can
 counts as a machine that answers our texts, and waits for an hour.
@@ -100,7 +102,8 @@ def notify(rt: Runtime, tx: Transaction, conversation_id: int, words: str) -> in
 
 def ignore_waiting(tx: Transaction, conversation_id: int, until: datetime, now: datetime) -> int:
     """Ignore the texts that wait for the agent and came up to ``until``. Return the number of texts."""
-    waiting = (Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING)
+    texts = (Message.conversation_id == conversation_id, Message.instruction.is_(None))
+    waiting = (*texts, Message.status == MessageStatus.WAITING)
     ignored = update(Message).where(*waiting, Message.created_at <= until)
     values = {"status": MessageStatus.IGNORED, "settled_at": now, "error": TOO_MANY}
     return len(tx.session.scalars(ignored.values(values).returning(Message.id)).all())
@@ -108,7 +111,8 @@ def ignore_waiting(tx: Transaction, conversation_id: int, until: datetime, now: 
 
 def _had(phone: str, since: datetime) -> Select[datetime]:
     """Select the times of this phone's turns and of the texts that the bridge answered itself, newest first."""
-    turns = select(Turn.created_at).where(Turn.created_at > since, Turn.asked_at.is_not(None))
+    asked = (Turn.asked_at.is_not(None), Turn.instruction.is_(None))
+    turns = select(Turn.created_at).where(Turn.created_at > since, *asked)
     own = select(Message.created_at).where(Message.created_at > since, one_of(Message.status, ANSWERED_BY_US))
     each = union_all(*(had.join(Conversation).where(Conversation.phone == phone) for had in (turns, own))).subquery()
     return select(each.c.created_at).order_by(each.c.created_at.desc())

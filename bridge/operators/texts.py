@@ -69,10 +69,10 @@ class Queued:
 
 def write(rt: Runtime, asked: Asked, pair: Pair, body: str) -> Queued:
     """Write to a new or known person. Raise :class:`Unfit`, :class:`OptedOut` or ``KeyReused``."""
-    _check(rt.settings, pair)
+    check(rt.settings, pair)
     shaped = _shaped(rt, pair.phone, body)
     with rt.database.transaction() as tx:
-        return _once(tx, asked, lambda: _put(rt, tx, asked, _opened(tx, pair), shaped))
+        return _once(tx, asked, lambda: _put(rt, tx, asked, opened(tx, pair), shaped))
 
 
 def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queued:
@@ -86,7 +86,8 @@ def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queu
         return _once(tx, asked, lambda: _put(rt, tx, asked, conversation_id, shaped))
 
 
-def _check(settings: Settings, pair: Pair) -> None:
+def check(settings: Settings, pair: Pair) -> None:
+    """Raise :class:`Unfit` if this number can't write to this person."""
     if settings.twilio_numbers and without_channel(pair.bridge_number) not in settings.our_bare_numbers:
         raise Unfit("from", NOT_OURS)
     if never := limits.never_texted(settings, pair.phone, pair.bridge_number):
@@ -117,7 +118,7 @@ def _once(tx: Transaction, asked: Asked, put: Callable[[], Queued]) -> Queued:
     return queued
 
 
-def _opened(tx: Transaction, pair: Pair) -> int:
+def opened(tx: Transaction, pair: Pair) -> int:
     """Return the conversation of this pair, which is inserted if it is new."""
     row = insert_if_new(tx.session, Conversation).values(**vars(pair), created_at=tx.now)
     tx.session.execute(row.on_conflict_do_nothing())

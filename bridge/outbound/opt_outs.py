@@ -22,7 +22,17 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
-from bridge.db.models import OPEN_TURN, Chat, ChatStatus, Conversation, Message, MessageStatus, OptOut, Turn, TurnStatus
+from bridge.db.models import (
+    UNSETTLED_TURN,
+    Chat,
+    ChatStatus,
+    Conversation,
+    Message,
+    MessageStatus,
+    OptOut,
+    Turn,
+    TurnStatus,
+)
 from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, resume, revoke
@@ -185,7 +195,7 @@ def _cancel_turns(tx: Transaction, ids: Sequence[int]) -> None:
     )
     tx.session.execute(
         update(Turn)
-        .where(Turn.conversation_id.in_(ids), Turn.status.in_(OPEN_TURN))
+        .where(Turn.conversation_id.in_(ids), Turn.status.in_(UNSETTLED_TURN))
         .values(status=TurnStatus.CANCELED, settled_at=tx.now, items_at_last_check=None, error=WHY),
     )
 

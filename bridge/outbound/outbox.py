@@ -71,6 +71,23 @@ def put(tx: Transaction, conversation_id: int, draft: Draft) -> int:
     return len(messages)
 
 
+def keep(tx: Transaction, conversation_id: int, draft: Draft) -> None:
+    """Store texts of the agent as drafts. They are shown to operators, and not sent."""
+    for sms in draft.shaped.messages:
+        tx.session.add(
+            Message(
+                conversation_id=conversation_id,
+                turn_id=draft.turn_id,
+                direction=Direction.OUT,
+                status=MessageStatus.DRAFT,
+                body=sms.body,
+                segments=sms.segments,
+                created_at=tx.now,
+            )
+        )
+        tx.session.flush()  # the order of the ids is the order of the texts
+
+
 def put_notice(
     rt: Runtime, tx: Transaction, conversation_id: int, words: str, *, is_opt_out_confirmation: bool = False
 ) -> int:

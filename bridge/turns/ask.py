@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bridge.chats import rows
 from bridge.chats.recap import recap
@@ -24,6 +24,15 @@ from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, NotRecei
 
 NEW_CHATS = 8
 """Attempts after which the turn is given up if each new chat ends immediately. Each new chat costs money."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A chat that was opened for a turn."""
+
+    chat: OpenChat
+    seen: RemoteChat
+    """As the provider has shown it."""
 
 
 def ask(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
@@ -64,15 +73,10 @@ def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = 
 
     If an earlier attempt may have opened a chat already, use that one.
     """
-    if poisoned := poison(claimed):
-        return poisoned
-    opened = requested_chat(rt, claimed) or _create(rt, claimed, ended)
-    if not isinstance(opened, RemoteChat):
+    opened = open_chat(rt, claimed, ended)
+    if not isinstance(opened, Opened):
         return opened
-    route = rt.agents.route(claimed.bridge_number)
-    chat = _open(rt, claimed, route, opened.id, bookmark(opened.items or ()))
-    if chat is None:
-        return RetryAt("the provider returned a known chat as a new one", claimed.next_try(rt.now()))
+    chat = opened.chat
     try:
         return _complete(rt, claimed, chat)
     except ChatEnded as error:
@@ -82,6 +86,20 @@ def ask_in_new_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = 
         return RetryAt(f"the new chat ended immediately: {error}", claimed.next_try(rt.now()))
     except WithHuman:
         return escalated(rt, chat)
+
+
+def open_chat(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None = None) -> Opened | Outcome:
+    """Open a chat, and record that the turn is being asked in it. The arguments are those of ask_in_new_chat."""
+    if poisoned := poison(claimed):
+        return poisoned
+    opened = requested_chat(rt, claimed) or _create(rt, claimed, ended)
+    if not isinstance(opened, RemoteChat):
+        return opened
+    route = rt.agents.route(claimed.bridge_number)
+    chat = _open(rt, claimed, route, opened.id, bookmark(opened.items or ()))
+    if chat is None:
+        return RetryAt("the provider returned a known chat as a new one", claimed.next_try(rt.now()))
+    return Opened(chat, opened)
 
 
 def escalated(rt: Runtime, chat: OpenChat) -> Escalated:
@@ -172,6 +190,7 @@ def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat
             previous_conversation="" if claimed.without_recap else recap(tx.session, rt.settings, conversation, tx.now),
             route=route,
             turn_id=claimed.turn_id,
+            variables=claimed.instruction.variables if claimed.instruction else {},
         )
 
 

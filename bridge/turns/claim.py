@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from sqlalchemy import ColumnElement, func, select
 
-from bridge.chats import rows
+from bridge.chats import instruction, rows
 from bridge.chats.recap import recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
@@ -217,12 +218,25 @@ def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -
     if not texts:
         conversation_queue.settle(tx, lease)
         return None
+    if texts[0].instruction:
+        return _instructed(tx, texts[0])
     free_at = limits.free_at(rt, tx, pair.phone)
     if free_at > rt.now():
+        first = tx.session.scalar(waiting.where(Message.instruction.is_not(None)).limit(1))
+        if first:  # the limits are the person's
+            return _instructed(tx, first)
         pair.throttled_at = rt.now()
         _keep_waiting(rt, tx, lease, free_at)
         return None
-    return _merge(rt, tx, lease.conversation_id, texts)
+    return _merge(rt, tx, lease.conversation_id, list(takewhile(lambda text: text.instruction is None, texts)))
+
+
+def _instructed(tx: Transaction, text: Message) -> Turn:
+    """Return the turn of what an operator says to the agent. It has waited for its text, and is open now."""
+    turn = tx.session.get_one(Turn, text.turn_id)
+    turn.status, text.status = TurnStatus.WAITING, MessageStatus.IN_TURN
+    tx.session.flush()
+    return turn
 
 
 def _waiting(conversation_id: int) -> tuple[ColumnElement[bool], ...]:
@@ -266,10 +280,18 @@ def _merge(rt: Runtime, tx: Transaction, conversation_id: int, texts: Sequence[M
 
 
 def _chat(rt: Runtime, tx: Transaction, turn: Turn, route: Route) -> OpenChat | None:
-    """Return the chat that received the turn, or may have. For a turn not asked yet, return the open chat, if any."""
+    """Return the chat that received the turn, or may have. For a turn not asked yet, return the open chat, if any.
+
+    A turn that begins a new chat leaves the open one, unless it is its own.
+    """
     if turn.status is TurnStatus.ASKING:
         return rows.find(tx, Chat.id == turn.chat_id)
-    return rows.find_ongoing(tx, turn.conversation_id, route)
+    chat = rows.find_ongoing(tx, turn.conversation_id, route)
+    wishes = instruction.of_row(turn.instruction)
+    if chat and wishes and wishes.start and chat.id != turn.chat_id:
+        rows.retire(tx, turn.conversation_id, rows.ANOTHER)
+        return None
+    return chat
 
 
 @dataclass(frozen=True)
@@ -308,6 +330,7 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         agent=(chat.provider, chat.agent_id) if chat else (found.route.provider, found.route.agent_id),
         chat=chat,
         with_human=found.pair.holder is not Holder.AGENT,
+        instruction=instruction.of_row(turn.instruction),
         chat_requested_at=turn.chat_requested_at,
     )
 

@@ -19,6 +19,7 @@ from bridge.queues.conversation_queue import QUEUES, TURNS, LeaseLost
 from bridge.runtime import Runtime
 from bridge.turns.ask import ask
 from bridge.turns.claim import claim_turn
+from bridge.turns.greet import greet
 from bridge.turns.handoff import check
 from bridge.turns.reconcile import reconcile
 from bridge.turns.settle import failed, give_up, postpone, settle_answered, wait_for_agent
@@ -92,4 +93,6 @@ def _may_answer_late(claimed: ClaimedTurn) -> bool:
 def _outcome(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
     if rt.now() >= claimed.expires_at:
         return GiveUp(TOO_LATE_WITH_HUMAN if claimed.with_human else TOO_LATE)
+    if claimed.greets:
+        return greet(rt, claimed)
     return reconcile(rt, claimed) if claimed.outcome_unknown else ask(rt, claimed)

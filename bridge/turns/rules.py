@@ -25,8 +25,9 @@ def answers_counted(settings: Settings) -> int:
 def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) -> datetime | None:
     """Return when a turn of these texts expires; ``None`` if no turn can simply begin.
 
-    A turn begins if some texts wait, none has expired, no circuit is open, the agent has the chat, the person is far
-    from every limit, and the open chat, if there is one, is with this number's agent and has not failed.
+    A turn begins if some texts wait, all are the person's, none has expired, no circuit is open, the agent has the
+    chat, the person is far from every limit, and the open chat, if there is one, is with this number's agent and has
+    not failed.
     """
     counted = answers_counted(settings)
     special = (
@@ -35,6 +36,7 @@ def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) 
         or snapshot.queue.with_human
         or snapshot.circuits
         or not 0 < len(snapshot.texts) <= MAX_TEXTS
+        or any(text.operator for text in snapshot.texts)
         or (counted and snapshot.recent >= counted)
     )
     chat = snapshot.chat

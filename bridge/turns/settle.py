@@ -63,7 +63,8 @@ def settle_answered(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> Settle
     shaped = shape.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
     if answer.texts and not shaped.messages:
         log.info("turn %s is answered, and the answer has no text for the person", claimed.turn_id)
-    if not (claimed.probed or claimed.with_human or answer.ended or answer.escalated or answer.silent):
+    special = claimed.instruction or claimed.probed or claimed.with_human
+    if not (special or answer.ended or answer.escalated or answer.silent):
         references = tuple(secrets.token_hex(16) for _ in shaped.messages)
         if settled := _together(rt, Answered(claimed, answer, shaped, references)):
             return settled
@@ -192,7 +193,7 @@ def _settle(rt: Runtime, claimed: ClaimedTurn, answer: Answer, shaped: Shaped) -
         _close_turn(tx, claimed, TurnStatus.ANSWERED, MessageStatus.ANSWERED)
         rows.advance(tx, answer.chat, answer.bookmark, answer.ended)
         draft = Draft(shaped, expires_at=claimed.expires_at, turn_id=claimed.turn_id)
-        outbox.put(tx, claimed.lease.conversation_id, draft)
+        (outbox.put if claimed.sends else outbox.keep)(tx, claimed.lease.conversation_id, draft)
         _settle_holder(rt, tx, claimed, answer)
         _count_silence(rt, tx, claimed, answer)
     return more
@@ -201,14 +202,21 @@ def _settle(rt: Runtime, claimed: ClaimedTurn, answer: Answer, shaped: Shaped) -
 def _settle_holder(rt: Runtime, tx: Transaction, claimed: ClaimedTurn, answer: Answer) -> None:
     """Record who answers the person's next text: a human who has got the chat, or the agent that has answered."""
     conversation_id = claimed.lease.conversation_id
-    if answer.escalated:
+    if answer.escalated and not claimed.sends:  # the person is told when they write
+        holder.report(tx, conversation_id, answer.chat.provider)
+    elif answer.escalated:
         holder.escalate(rt, tx, conversation_id, answer.chat.provider, handoff(answer.items))
     elif claimed.with_human:
         holder.give_back(tx, conversation_id)
 
 
 def _count_silence(rt: Runtime, tx: Transaction, claimed: ClaimedTurn, answer: Answer) -> None:
-    """Count the turns in a row without a word of the agent, and tell the operators once there are too many."""
+    """Count the turns in a row without a word of the agent, and tell the operators once there are too many.
+
+    What an operator says to the agent does not count.
+    """
+    if claimed.instruction:
+        return
     pair = tx.session.get_one(Conversation, claimed.lease.conversation_id)
     if not answer.silent:
         pair.silent_turns, pair.silent_since = 0, None
@@ -277,6 +285,7 @@ def _record_error(tx: Transaction, claimed: ClaimedTurn, turn: Turn, error: Remo
 def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> bool:
     """Give the turn up, in the table and in the log, and notify the person once. Return whether another turn is due.
 
+    The person does not know of what an operator says to the agent, and gets no notice of it.
     ``retire``: the next text gets a new chat.
     """
     with rt.database.transaction() as tx:
@@ -286,7 +295,8 @@ def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> boo
         tx.session.get_one(Turn, claimed.turn_id).error = why
         if retire:
             rows.retire(tx, claimed.lease.conversation_id, rows.GIVEN_UP)
-        outbox.put_notice(rt, tx, claimed.lease.conversation_id, rt.settings.fallback_reply)
+        if claimed.instruction is None:
+            outbox.put_notice(rt, tx, claimed.lease.conversation_id, rt.settings.fallback_reply)
     log.error("turn %s given up after %s attempts: %s", claimed.turn_id, claimed.attempts, why)
     return more
 

@@ -47,6 +47,8 @@ class Text:
     id: int
     body: str
     created_at: datetime
+    operator: str | None = None
+    """Who says it to the agent, if it is not the person."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ _FACTS = Statement(
             WHERE p.phone = queues.phone AND m.created_at > :since AND m.status IN ('refused', 'keyword')
             LIMIT :few) AS own) AS recent,
         (SELECT count(*) FROM circuit_breakers) AS circuits,
-        (SELECT {json_rows}({json_array}(w.id, w.body, w.created_at)) FROM (
-            SELECT m.id, m.body, m.created_at FROM messages m
+        (SELECT {json_rows}({json_array}(w.id, w.body, w.created_at, w.operator)) FROM (
+            SELECT m.id, m.body, m.created_at, m.operator FROM messages m
             WHERE m.conversation_id = queues.id AND m.status = 'waiting'
             ORDER BY m.created_at, m.id LIMIT :texts) AS w) AS texts,
         ch.id AS chat, ch.provider, ch.agent_id, ch.provider_chat_id, ch.user_items, ch.last_item_id, ch.failures
@@ -231,7 +233,8 @@ def _addresses(queue: DueQueue) -> dict[str, Any]:
 
 
 def _snapshot(queue: DueQueue, row: Any) -> Snapshot:
-    texts = [Text(id_, body, created_at) for id_, body, at in rows_of(row.texts) if (created_at := moment(at))]
+    waiting = rows_of(row.texts)
+    texts = [Text(id_, body, created_at, by) for id_, body, at, by in waiting if (created_at := moment(at))]
     bookmark = Bookmark(row.user_items, row.last_item_id) if row.chat else Bookmark()
     chat = row.chat and OpenChat(row.chat, row.provider, row.agent_id, row.provider_chat_id, bookmark, row.failures)
     return Snapshot(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bridge.chats.instruction import Instruction
 from bridge.chats.rows import OpenChat
 from bridge.db.models import TurnStatus
 from bridge.providers.agents.contract import Item, NewChat, Speaker
@@ -60,6 +61,18 @@ class ClaimedTurn:
     """When an earlier attempt requested a chat that the provider may have opened, and that is not stored."""
     reopened: bool = False
     """An operator wants it asked again, also if the chat has received it."""
+    instruction: Instruction | None = None
+    """The wishes of the operator who says it; ``None``: the person does."""
+
+    @property
+    def greets(self) -> bool:
+        """Nothing is asked: the greeting of a new chat is the answer."""
+        return self.instruction is not None and self.instruction.start and not self.content
+
+    @property
+    def sends(self) -> bool:
+        """The answer goes to the person."""
+        return self.instruction is None or self.instruction.send
 
     @property
     def spent(self) -> bool:

@@ -23,10 +23,14 @@ from bridge.web.operator_models import (
     Dismissed,
     NewText,
     NewTextHere,
+    NewTurn,
     PauseState,
     QueuedText,
+    QueuedTurn,
     Retried,
     Retry,
+    StartAgent,
+    Turn,
 )
 from bridge.web.queries.failures import Kind
 
@@ -154,7 +158,8 @@ class Operation:
     summary: str
     answers: dict[int, type[BaseModel] | None]
     problems: tuple[int, ...] = ()
-    body: type[RequestModel] | None = None
+    body: type[RequestModel] | tuple[type[RequestModel], ...] | None = None
+    """Of several, the request has one."""
     query: type[RequestModel] | None = None
     idempotent: bool = False
     """It takes an ``Idempotency-Key``."""
@@ -186,10 +191,10 @@ OPERATIONS = (
     Operation(
         "post",
         "/admin/messages",
-        "Write to a new or known person",
+        "Write to a new or known person, or let the agent speak first",
         {202: QueuedText},
         (400, 409, 413, 422),
-        body=NewText,
+        body=(NewText, StartAgent),
         idempotent=True,
     ),
     Operation(
@@ -246,6 +251,16 @@ OPERATIONS = (
         body=conversations.NewReply,
     ),
     Operation("delete", "/admin/canned-replies/{name}", "Delete a canned reply", {204: None}, (404, 422)),
+    Operation(
+        "post",
+        "/admin/conversations/{id}/turns",
+        "Say something to the agent",
+        {202: QueuedTurn},
+        (400, 404, 409, 413, 422),
+        body=NewTurn,
+        idempotent=True,
+    ),
+    Operation("get", "/admin/turns/{id}", "Show one turn with the agent's answer", {200: Turn}, (404,)),
     Operation("get", "/admin/pause", "Show whether the agents are paused", {200: PauseState}),
     Operation("post", "/admin/pause", "Keep all agents still", {200: PauseState}),
     Operation("post", "/admin/resume", "Let all agents go on", {200: PauseState}),
@@ -294,8 +309,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     for status in (*operation.problems, *EVERYWHERE):
         described["responses"][str(status)] = _content("application/problem+json", Problem)
     if operation.body:
-        required = any(field.is_required() for field in operation.body.model_fields.values())
-        described["requestBody"] = {"required": required, **_content("application/json", operation.body)}
+        required = any(field.is_required() for body in _bodies(operation) for field in body.model_fields.values())
+        described["requestBody"] = {"required": required, **_content("application/json", *_bodies(operation))}
     return described
 
 
@@ -305,9 +320,16 @@ def _answer(status: int, model: type[BaseModel] | None) -> dict[str, Any]:
     return {"description": "done" if status == 204 else "an OpenAPI document"}
 
 
-def _content(mimetype: str, model: type[BaseModel]) -> dict[str, Any]:
-    schema = {"$ref": REF.format(model=model.__name__)}
-    return {"description": model.__name__, "content": {mimetype: {"schema": schema}}}
+def _bodies(operation: Operation) -> tuple[type[RequestModel], ...]:
+    if isinstance(operation.body, tuple):
+        return operation.body
+    return (operation.body,) if operation.body else ()
+
+
+def _content(mimetype: str, *models: type[BaseModel]) -> dict[str, Any]:
+    schemas = [{"$ref": REF.format(model=model.__name__)} for model in models]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return {"description": " or ".join(model.__name__ for model in models), "content": {mimetype: {"schema": schema}}}
 
 
 def _path_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
@@ -332,7 +354,7 @@ def _headers(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schemas() -> dict[str, Any]:
     modes: dict[type[BaseModel], Literal["validation", "serialization"]] = {Problem: "serialization"}
     for operation in OPERATIONS:
-        modes |= {model: "validation" for model in (operation.body, operation.query) if model}
+        modes |= {model: "validation" for model in (*_bodies(operation), operation.query) if model}
         modes |= {model: "serialization" for model in operation.answers.values() if model}
     _, schemas = models_json_schema(list(modes.items()), ref_template=REF)
     return dict(schemas["$defs"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from bridge.db.models import MessageStatus, TurnStatus
 from bridge.operators import failures
 from bridge.operators.audit import Action
+from bridge.providers.carriers.contract import Delivery
 from bridge.web.models import MAX_LIMIT, Cursor, Id, Limit, QueryId, QueryLimit, RequestModel, ResponseModel
 
 MAX_BODY = 16_000
@@ -22,6 +24,11 @@ OurNumber = Annotated[
 Body = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=MAX_BODY)]
 
 
+Variable = Annotated[str, StringConstraints(pattern=r"^[^\x00{}]+$", min_length=1, max_length=64)]
+Value = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=8192)]
+Variables = Annotated[dict[Variable, Value], Field(max_length=50)]
+
+
 class NewText(RequestModel):
     to: Person = Field(description="the person's number, with + and the country code; with `whatsapp:` or `rcs:`")
     sender: OurNumber = Field(alias="from", description="the number of ours that writes")
@@ -30,6 +37,26 @@ class NewText(RequestModel):
 
 class NewTextHere(RequestModel):
     body: Body = Field(description="sent as it is written")
+
+
+class StartAgent(RequestModel):
+    """The agent speaks first."""
+
+    to: Person = Field(description="the person's number, with + and the country code; with `whatsapp:` or `rcs:`")
+    sender: OurNumber | None = Field(
+        None,
+        alias="from",
+        description="our number; default: that of the person's last conversation, else the only one",
+    )
+    start_agent: Literal[True]
+    content: Body | None = Field(None, description="what the agent is asked first; default: its greeting is sent")
+    dynamic_variables: Variables = Field({}, description="more facts for the agent's prompt; 8 kB in all")
+    new_chat: bool = Field(False, description="leave a chat that is active")
+
+
+class NewTurn(RequestModel):
+    content: Body = Field(description="what the agent reads; the person does not read it")
+    send: bool = Field(True, description="send the answer to the person; else it is kept as a draft")
 
 
 class Retry(RequestModel):
@@ -54,6 +81,32 @@ class AuditQuery(RequestModel):
 class QueuedText(ResponseModel):
     id: int = Field(description="of the message; of a text in several messages, of the first one")
     conversation_id: int
+    turn_id: int | None = Field(None, description="the agent's turn that waits; null: the text is an operator's")
+
+
+class QueuedTurn(ResponseModel):
+    turn_id: int
+
+
+class Written(ResponseModel):
+    id: int
+    status: MessageStatus = Field(description="`draft`: kept, and not sent")
+    body: str
+    segments: int | None
+    created_at: datetime
+    delivery: Delivery | None
+    error_code: int | None
+    error: str | None
+
+
+class Turn(ResponseModel):
+    id: int
+    conversation_id: int
+    status: TurnStatus = Field(description="`queued`, `waiting` and `asking` are not the last word")
+    created_at: datetime
+    settled_at: datetime | None
+    error: str | None = Field(description="why the last attempt failed")
+    messages: list[Written] = Field(description="what the agent has written in this turn, in order")
 
 
 class Retried(ResponseModel):

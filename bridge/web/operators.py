@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, abort, request
 
 from bridge.lib.errors import BridgeError
-from bridge.operators import failures, pausing, retry, texts
+from bridge.operators import failures, instructions, pausing, retry, texts
 from bridge.operators.idempotency import KeyReused
+from bridge.operators.instructions import NotNow, Start
 from bridge.operators.texts import OptedOut, Pair, Unfit, UnknownConversation
 from bridge.queues.pause import Pause
 from bridge.runtime import Runtime
 from bridge.web import operator_models as models
 from bridge.web.auth import operator
 from bridge.web.problems import problem
-from bridge.web.queries import audit
+from bridge.web.queries import audit, turns
 from bridge.web.reading import asked_for, body_as, json_of, query_as, row_id, unfit
 
 NO_CONVERSATION = "There is no such conversation."
 NO_FAILURE = "There is no such failure."
+NO_TURN = "There is no such turn."
 
 REFUSALS: dict[type[BridgeError], tuple[int, str]] = {
     OptedOut: (409, "This person has opted out, and gets no texts."),
     UnknownConversation: (404, NO_CONVERSATION),
     KeyReused: (409, ""),
+    NotNow: (409, ""),
     failures.Unknown: (404, NO_FAILURE),
     retry.Refused: (409, ""),
 }
@@ -37,6 +40,7 @@ Guard = Callable[[Callable[..., Response]], Callable[..., Any]]
 def add_views(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
     """Add the views to the blueprint of the admin API."""
     _texts(admin, guarded, rt)
+    _turns(admin, guarded, rt)
     _pause(admin, guarded, rt)
     _failures(admin, guarded, rt)
     _audit(admin, guarded, rt)
@@ -54,6 +58,8 @@ def _texts(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
     @admin.post("/messages")
     @guarded
     def write() -> Response:
+        if _starts_agent():
+            return _start(rt)
         wish = body_as(models.NewText)
         asked = asked_for("messages", wish.model_dump())
         queued = texts.write(rt, asked, Pair(wish.to, wish.sender), wish.body)
@@ -66,6 +72,37 @@ def _texts(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
         wish = body_as(models.NewTextHere)
         asked = asked_for("conversations", id_, wish.model_dump())
         return json_of(models.QueuedText.model_validate(texts.write_in(rt, asked, id_, wish.body)), 202)
+
+
+def _starts_agent() -> bool:
+    """Return whether the request is of the second kind: the agent speaks first."""
+    given = request.get_json(silent=True)
+    return isinstance(given, dict) and "start_agent" in given
+
+
+def _start(rt: Runtime) -> Response:
+    wish = body_as(models.StartAgent)
+    asked = asked_for("messages", wish.model_dump())
+    pair = Pair(wish.to, wish.sender or instructions.number_for(rt, wish.to))
+    start = Start(wish.content or "", wish.dynamic_variables, wish.new_chat)
+    return json_of(models.QueuedText.model_validate(instructions.start(rt, asked, pair, start)), 202)
+
+
+def _turns(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    @admin.post("/conversations/<conversation_id>/turns")
+    @guarded
+    def ask(conversation_id: str) -> Response:
+        id_ = row_id(conversation_id, NO_CONVERSATION)
+        wish = body_as(models.NewTurn)
+        asked = asked_for("turns", id_, wish.model_dump())
+        told = instructions.ask(rt, asked, id_, wish.content, send=wish.send)
+        return json_of(models.QueuedTurn.model_validate(told), 202)
+
+    @admin.get("/turns/<turn_id>")
+    @guarded
+    def get_turn(turn_id: str) -> Response:
+        found = turns.get_turn(rt, row_id(turn_id, NO_TURN)) or abort(404, NO_TURN)
+        return json_of(models.Turn.model_validate(found))
 
 
 def _pause(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:

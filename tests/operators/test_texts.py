@@ -54,7 +54,7 @@ def test_a_new_person_is_written_to_and_her_answer_goes_on_in_the_same_conversat
     answer = write(scene)
     assert answer.status_code == 202
     [message], [conversation] = scene.rows(Message), scene.rows(Conversation)
-    assert answer.json == {"id": message.id, "conversation_id": conversation.id}
+    assert answer.json == {"id": message.id, "conversation_id": conversation.id, "turn_id": None}
     scene.work_until_idle()
     assert scene.got() == ["Hi Ann"]
     scene.text("Hello Ana")
