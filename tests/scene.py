@@ -185,6 +185,11 @@ class Scene:
         with self.sessions() as session:
             return list(session.scalars(select(table).order_by(table.id)))  # type: ignore[attr-defined]
 
+    def rows_of(self, table: type[Base]) -> list[Any]:
+        """The rows of a table without numbers, in no order."""
+        with self.sessions() as session:
+            return list(session.scalars(select(table)))
+
     def got(self, phone: str = ANN) -> list[str]:
         """Return the texts that reached this phone, in order."""
         return [a.text.body for a in self.carrier.accepted if a.text.recipient == phone]

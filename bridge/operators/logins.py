@@ -24,6 +24,7 @@ class Cause(StrEnum):
 
     NO_TOKEN = "no token"  # noqa: S105 - the words for it
     WRONG_TOKEN = "wrong token"  # noqa: S105 - the words for it
+    TOO_MANY = "too many failed logins"
 
 
 class Refusals:

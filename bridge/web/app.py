@@ -1,4 +1,4 @@
-"""The Flask app with webhooks, admin, health and metrics.
+"""The Flask app with webhooks, admin, the console, health and metrics.
 
 It verifies, stores, wakes workers and shows. It never calls a provider.
 """
@@ -12,13 +12,17 @@ from werkzeug.datastructures import MultiDict
 
 from bridge.runtime import Runtime
 from bridge.web import admin, agents, health, methods, problems, prometheus, twilio
+from bridge.web.console import blueprint as console
+from bridge.web.console.security import PATH
 
 MAX_BYTES = 64 * 1024
 """Bytes. A text has 1,600 characters at most. This is many times that, with every parameter that Twilio may add."""
 
 
 def most_bytes(path: str) -> int:
-    """Return the size of the largest body at this path. An event carries its whole chat."""
+    """Return the size of the largest body at this path. An event carries its whole chat, and a form is wide."""
+    if path.startswith(f"{PATH}/"):
+        return console.MAX_BYTES
     return agents.MAX_BYTES if path in agents.PATHS else MAX_BYTES
 
 
@@ -39,6 +43,6 @@ def build_web(rt: Runtime) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     problems.install(app)
     methods.install(app)
-    for part in (twilio, agents, admin, health, prometheus):
+    for part in (twilio, agents, admin, console, health, prometheus):
         app.register_blueprint(part.blueprint(rt))
     return app

@@ -25,8 +25,9 @@ PUBLIC = "public"
 CARRIER = "carrier"
 AGENT = "agent"
 ADMIN = "admin"
-"""The declarations of a view: no check, the signature of the carrier or of the agent's provider, or an operator's
-token."""
+OPERATOR = "operator"
+"""The declarations of a view: no check, the signature of the carrier or of the agent's provider, an operator's token,
+or an operator's session in the console."""
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="bridge"'}
 
@@ -81,7 +82,7 @@ def admin_required(rt: Runtime) -> Callable[[Callable[..., ResponseReturnValue]]
 
 
 def operator() -> str:
-    """Return the name of the operator who makes this request. Only for views with :func:`admin_required`."""
+    """Return the name of the operator who makes this request. Only for views that declare one."""
     name: str = g.operator
     return name
 
@@ -93,6 +94,17 @@ def operator_of(settings: Settings, asked: Request) -> str | None:
     """
     header = asked.headers.get("Authorization", "")
     right = [name for name, token in settings.operators.items() if bears(token.get_secret_value(), header)]
+    return right[0] if right else None
+
+
+def owner_of(settings: Settings, token: str) -> str | None:
+    """Return the name of the operator with this token, as it was typed."""
+    given = token.strip().encode("utf-8", "replace")
+    right = [
+        name
+        for name, known in settings.operators.items()
+        if hmac.compare_digest(given, known.get_secret_value().encode())
+    ]
     return right[0] if right else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -125,6 +126,13 @@ def list_chats(
         rows = session.execute(query).all()
     shown = [_view(row) for row in rows[:limit]]
     return Page(shown, write_cursor(shown[-1].id) if len(rows) > limit else None)
+
+
+def some(rt: Runtime, ids: Sequence[int]) -> list[ChatView]:
+    """Return the chats with these ids, the longest idle first."""
+    with rt.database.read() as session:
+        rows = session.execute(_views().where(Chat.id.in_(ids)).order_by(Chat.last_activity_at, Chat.id)).all()
+    return [_view(row) for row in rows]
 
 
 def get_chat(rt: Runtime, chat_id: int) -> WholeChat | None:

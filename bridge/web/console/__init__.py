@@ -1,0 +1,1 @@
+"""The console: pages for operators at /console, rendered on the server. They write through ``bridge.operators``."""
