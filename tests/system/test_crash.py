@@ -19,6 +19,7 @@ from bridge.chats import ending
 from bridge.db.models import (
     OPEN_TURN,
     UNSENT,
+    UNSETTLED_TURN,
     Chat,
     ChatStatus,
     CircuitBreaker,
@@ -32,6 +33,10 @@ from bridge.db.models import (
 )
 from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats, status_poll
+from bridge.operators import instructions
+from bridge.operators.idempotency import Asked
+from bridge.operators.instructions import Start
+from bridge.operators.texts import Pair
 from bridge.outbound import notices, outbox, receipts
 from bridge.providers.agents.contract import ChatState, Item, Speaker
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
@@ -82,7 +87,7 @@ def received(scene: Scene) -> list[str]:
 
 def nothing_is_left(scene: Scene) -> None:
     """No work waits or is leased, no circuit is open, and a chat that has ended here has ended at its provider."""
-    assert not [row for row in scene.rows(Turn) if row.status in OPEN_TURN]
+    assert not [row for row in scene.rows(Turn) if row.status in UNSETTLED_TURN]
     unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT}
     assert not [row for row in scene.rows(Message) if row.status in unsettled]
     assert {queue.holder for queue in scene.rows(Conversation)} == {Holder.AGENT}
@@ -131,6 +136,10 @@ def lost_look(scene: Scene) -> None:
 def lost_chat(scene: Scene) -> None:
     """It is opened, and nobody learns of it."""
     scene.agent.fail("create_chat", OutcomeUnknown("cut", provider=scene.agent.provider), received=True)
+
+
+def nobody(scene: Scene) -> None:
+    """No fault at all."""
 
 
 FAULTS = [lost_answer, lost_question, lost_receipt, lost_text, busy_providers, chat_that_ends, lost_look, lost_chat]
@@ -274,6 +283,8 @@ class Play:
     anywhere: str | None = None
     """What also reaches it once, before or after any answer."""
     chats: list[ChatStatus] | None = None
+    drafts: list[str] = field(default_factory=list)
+    """Answers that are kept, and not sent."""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -716,6 +727,56 @@ def first_chat(scene: Scene) -> FakeChat:
     return scene.agent.chats[row.provider_chat_id]
 
 
+def tells_the_agent(fault: Callable[[Scene], None], *, send: bool, beside: str = "") -> Callable[[MortalScene], None]:
+    """An operator tells the agent "b" behind a person's "a". ``beside``: the person's next text."""
+
+    def acts(scene: MortalScene) -> None:
+        scene.text("a")
+        scene.work_until_idle(at_most=600)
+        fault(scene)
+        asked = Asked("ana", "key", "b")
+        scene.call(lambda rt: instructions.ask(rt, asked, 1, "b", send=send))
+        if beside:
+            scene.text(beside)
+        scene.work_until_idle(at_most=600)
+
+    acts.__name__ = f"tells_the_agent_{'and_sends' if send else 'and_keeps'}_beside_{fault.__name__}"
+    return acts
+
+
+def speaks_first(fault: Callable[[Scene], None], *, content: str = "") -> Callable[[MortalScene], None]:
+    def acts(scene: MortalScene) -> None:
+        scene.agent.greeting = WELCOME
+        fault(scene)
+        asked, wish = Asked("ana", "key", "b"), Start(content, {"offer": "two for one"})
+        scene.call(lambda rt: instructions.start(rt, asked, Pair(ANN, NUMBER), wish))
+        scene.work_until_idle(at_most=600)
+        scene.text("b")
+        scene.work_until_idle(at_most=600)
+        [chat] = scene.agent.chats.values()
+        assert chat.about.variables == wish.variables
+
+    acts.__name__ = f"speaks_first_{'with' if content else 'without'}_words_beside_{fault.__name__}"
+    return acts
+
+
+def speaks_first_in_another_chat(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    scene.agent.greeting = WELCOME
+    asked = Asked("ana", "key", "b")
+    scene.call(lambda rt: instructions.start(rt, asked, Pair(ANN, NUMBER), Start(new_chat=True)))
+    scene.text("b")
+    scene.work_until_idle(at_most=600)
+
+
+def greeting_is_not_shown(scene: Scene) -> None:
+    """By the answer to the request for the chat. And the chat can't be read at first."""
+    scene.agent.shows_items_at_create = False
+    scene.agent.fail("get_chat", OutcomeUnknown("cut", provider=scene.agent.provider))
+
+
+WELCOME = "Welcome!"
 SENT_ON = {"send_auto_close_message": True}
 ONE_MORE = [ChatStatus.ENDED, ChatStatus.ONGOING]
 PLAYS = [
@@ -763,6 +824,17 @@ PLAYS = [
     Play(last_words_with_a_lost_receipt, {ANN: "ab"}, got=["re: a", GOODBYE, "re: b"], settings=SENT_ON),
     Play(last_words_after_a_stop, {ANN: "ab"}, got=["re: a", "re: b"], chats=ONE_MORE, settings=SENT_ON),
     Play(last_words_overtaken_by_a_stop, {ANN: "ab"}, got=["re: a", "re: b"], chats=ONE_MORE, settings=SENT_ON),
+    *(
+        Play(tells_the_agent(fault, send=False, beside="c"), got=["re: a", "re: c"], drafts=["re: b"])
+        for fault in (nobody, lost_answer, lost_question, close_chats)
+    ),
+    Play(tells_the_agent(lost_answer, send=True, beside="c")),
+    *(
+        Play(speaks_first(fault), {ANN: "b"}, got=[WELCOME, "re: b"], chats=[ChatStatus.ONGOING])
+        for fault in (nobody, lost_chat, lost_receipt, greeting_is_not_shown)
+    ),
+    Play(speaks_first(lost_answer, content="a"), {ANN: "ab"}, chats=[ChatStatus.ONGOING]),
+    Play(speaks_first_in_another_chat, {ANN: "ab"}, got=["re: a", WELCOME, "re: b"], chats=ONE_MORE),
 ]
 
 
@@ -819,13 +891,10 @@ def perform(hasty_engine: Engine, fate: Fate, play: Play) -> None:
             got.remove(play.anywhere)
         assert got == ((phone == ANN and play.got) or [f"re: {text}" for text in texts])
     nothing_is_left(scene)
+    assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.DRAFT] == play.drafts
     assert play.chats is None or [row.status for row in scene.rows(Chat)] == play.chats
     known = {r.carrier_id for r in scene.rows(Message) if r.reference and r.status is not MessageStatus.CANCELED}
     assert known == {accepted.carried.id for accepted in scene.carrier.accepted}
-
-
-def nobody(scene: Scene) -> None:
-    """No fault at all."""
 
 
 @pytest.mark.parametrize("fault", [nobody, *FAULTS], ids=lambda fault: fault.__name__)

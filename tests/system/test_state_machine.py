@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,12 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import Engine
 
 from bridge.db.engine import build_sessions
-from bridge.db.models import OPEN_TURN, UNSENT, Base, Message, MessageStatus, Turn
+from bridge.db.models import UNSENT, UNSETTLED_TURN, Base, Conversation, Message, MessageStatus, Turn
 from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats
 from bridge.maintenance.catch_up import LEAVE_TO_WEBHOOK
-from bridge.operators import pausing, texts
+from bridge.operators import instructions, pausing, texts
 from bridge.operators.idempotency import Asked
+from bridge.operators.instructions import NotNow
 from bridge.operators.texts import Pair
 from bridge.outbound import receipts
 from bridge.processes.tasks import TASKS
@@ -88,6 +90,9 @@ class Bridge(RuleBasedStateMachine):
         """Texts of which no webhook tells: they come late, behind what the person has sent since."""
         self.written: dict[str, list[str]] = {phone: [] for phone in PHONES}
         """Texts by an operator."""
+        self.told: dict[str, list[str]] = {phone: [] for phone in PHONES}
+        self.kept: dict[str, list[str]] = {phone: [] for phone in PHONES}
+        """What an operator tells the agent: the answer is sent, or kept."""
         catch_up.catch_up(self.scene.rt)
 
     @rule(phone=st.sampled_from(PHONES), again=st.booleans())
@@ -98,6 +103,14 @@ class Bridge(RuleBasedStateMachine):
         queued = texts.write(self.scene.rt, asked, Pair(phone, NUMBER), body)
         if again:
             assert texts.write(self.scene.rt, asked, Pair(phone, NUMBER), body) == queued
+
+    @rule(data=st.data(), send=st.booleans())
+    def an_operator_tells_the_agent(self, data: Any, send: bool) -> None:
+        if pairs := self.scene.rows(Conversation):
+            pair, body = data.draw(st.sampled_from(pairs)), f"told {next(self.numbers)}"
+            with suppress(NotNow):
+                instructions.ask(self.scene.rt, Asked("ana", key=body, request=body), pair.id, body, send=send)
+                (self.told if send else self.kept)[pair.phone].append(body)
 
     @rule(begins=st.booleans())
     def an_operator_pauses_the_agents_or_lets_them_go_on(self, begins: bool) -> None:
@@ -224,12 +237,17 @@ class Bridge(RuleBasedStateMachine):
         self.scene.tick(LEAVE_TO_WEBHOOK.total_seconds())
         catch_up.catch_up(self.scene.rt)
         self.scene.work_until_idle(at_most=900)
-        assert sorted(self._heard()) == sorted(itertools.chain(*self.sent.values(), *self.missed.values()))
+        every = (*self.sent.values(), *self.missed.values(), *self.told.values(), *self.kept.values())
+        assert sorted(self._heard()) == sorted(itertools.chain(*every))
         for phone in PHONES:
             assert self._heard(self.sent[phone]) == self.sent[phone]
             assert self._heard(self.missed[phone]) == self.missed[phone]
+            assert self._heard(self.told[phone]) == self.told[phone]
+            assert self._heard(self.kept[phone]) == self.kept[phone]
             assert self._got(phone) == (self._answers(phone), self.written[phone])
-        assert not [row for row in self.scene.rows(Turn) if row.status in OPEN_TURN]
+        drafts = [row.body for row in self.scene.rows(Message) if row.status is MessageStatus.DRAFT]
+        assert sorted(drafts) == sorted(f"re: {body}" for body in itertools.chain(*self.kept.values()))
+        assert not [row for row in self.scene.rows(Turn) if row.status in UNSETTLED_TURN]
         unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.GIVEN_UP, *UNSENT}
         assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
 
@@ -238,7 +256,7 @@ class Bridge(RuleBasedStateMachine):
         received = self._heard()
         assert len(received) == len(set(received))
         for phone in PHONES:
-            for bodies in (self.sent[phone], self.missed[phone]):
+            for bodies in (self.sent[phone], self.missed[phone], self.told[phone], self.kept[phone]):
                 reached = self._heard(bodies)
                 assert reached == bodies[: len(reached)]
             answers, written = self._got(phone)
@@ -259,7 +277,7 @@ class Bridge(RuleBasedStateMachine):
         return [body for by, body in by_ana if not by], [body for by, body in by_ana if by]
 
     def _answers(self, phone: str) -> list[str]:
-        return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone]})]
+        return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone], *self.told[phone]})]
 
 
 @pytest.mark.parametrize(("provider", "examples"), [({}, 60), (UPONAI, 60)], ids=["retell", "without message ids"])
