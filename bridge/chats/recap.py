@@ -28,7 +28,13 @@ LENGTH = 2000
 TEXTS = 40
 """The most texts, of all and of each conversation. The limit in characters usually applies first."""
 
-PART_OF_CONVERSATION = (MessageStatus.ANSWERED, MessageStatus.SENT, MessageStatus.SENDING, MessageStatus.QUEUED)
+PART_OF_CONVERSATION = (
+    MessageStatus.ANSWERED,
+    MessageStatus.HANDLED,
+    MessageStatus.SENT,
+    MessageStatus.SENDING,
+    MessageStatus.QUEUED,
+)
 """Not in the recap: texts that still wait for the agent, were given up, or were never for the agent."""
 
 AUTHORS = {Direction.IN: "User", Direction.OUT: "Agent"}
@@ -71,6 +77,14 @@ def recap(session: Session, settings: Settings, conversation: Conversation, now:
     texts = [text for each in _same_person(session, settings, conversation) for text in _newest(session, each, since)]
     texts.sort(key=lambda text: (text.created_at, text.id), reverse=True)
     return write((TEAM if text.operator else AUTHORS[text.direction], text.body) for text in texts[:TEXTS])
+
+
+def note_of(settings: Settings, conversation: Conversation, now: datetime) -> str:
+    """Return the team's note for the agent, as long as a recap would have texts of its time."""
+    note, at = conversation.agent_note, conversation.agent_note_at
+    if not note or at is None or settings.recap_within is None or at <= now - settings.recap_within:
+        return ""
+    return note
 
 
 def write(texts: Iterable[tuple[str, str]]) -> str:
@@ -122,7 +136,7 @@ def _newest(
     part_of_it = (
         Message.conversation_id == conversation_id,
         Message.status.in_(PART_OF_CONVERSATION),
-        or_(Message.turn_id.is_not(None), Message.operator.is_not(None)),
+        or_(Message.turn_id.is_not(None), Message.operator.is_not(None), Message.status == MessageStatus.HANDLED),
         Message.instruction.is_(None),  # the person has not read what an operator says to the agent
         Message.resent_as.is_(None),  # a text that was sent again counts once
         Message.created_at > since,

@@ -22,6 +22,7 @@ FAILS = "the provider fails in it, and serves others"
 REFUSES = "it refused a text"
 GIVEN_UP = "a turn was given up"
 ANOTHER = "an operator has begun another chat"
+PERSON_ANSWERED = "a person of the team has answered"
 """Why a chat is retired. A chat may have received a turn that was given up. Its late answer must not count as the
 answer to a later turn."""
 

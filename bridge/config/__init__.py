@@ -29,6 +29,7 @@ from bridge.config.values import (
     Duration,
     DurationOrNever,
     DurationOrNone,
+    HandoffOn,
     HttpAddress,
     KeySid,
     Limit,
@@ -58,6 +59,7 @@ __all__ = [
     "ADMIN",
     "DEBOUNCE_AT_MOST",
     "DEFAULT_FALLBACK_REPLY",
+    "DEFAULT_HANDOFF_LATE_REPLY",
     "DEFAULT_HANDOFF_REPLY",
     "DEFAULT_HELP_REPLY",
     "DEFAULT_MEDIA_REPLY",
@@ -82,6 +84,7 @@ __all__ = [
 DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you write it to me as text?"
 DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
 DEFAULT_HANDOFF_REPLY = "A member of our team will go on from here and answer you soon."
+DEFAULT_HANDOFF_LATE_REPLY = "Sorry, nobody of our team is free yet. We have your message and will answer it here."
 DEFAULT_OPT_OUT_REPLY = "You are unsubscribed and will get no more texts from us. Reply START to subscribe again."
 DEFAULT_OPT_IN_REPLY = "You are subscribed again. Reply HELP for help, or STOP to unsubscribe."
 DEFAULT_TOO_LONG_REPLY = "Sorry, that is too long for me. Could you say it in fewer words?"
@@ -247,6 +250,23 @@ class Settings(DatabaseSettings):
     )
     handoff_number: SmsNumber | None = Field(
         None, description="this phone gets a text when somebody waits for a person of the team"
+    )
+    handoff_words: StopWords = Field(
+        frozenset(), description="a text that is one of these words asks for a human, such as agent,human"
+    )
+    handoff_on: HandoffOn = Field(
+        frozenset(),
+        description="what else asks for a human: silence (SILENT_TURNS), failure (a text is given up); separated by "
+        "commas",
+    )
+    handoff_within: DurationOrNone = Field(
+        None, description="after this long without a human, the person gets HANDOFF_LATE_REPLY; empty: never"
+    )
+    handoff_late_reply: Reply = Field(
+        DEFAULT_HANDOFF_LATE_REPLY, description="sent once if no human has come within HANDOFF_WITHIN; empty: no reply"
+    )
+    handoff_give_back: bool = Field(
+        False, description="after HANDOFF_WITHIN the agent answers again, also what came meanwhile"
     )
     silent_turns: LimitOrNever = Field(
         3, description="operators are told of an agent that gives no word in so many turns in a row; 0 or empty: never"

@@ -174,6 +174,13 @@ def _words(form: Callable[[str], str]) -> Callable[[object], object]:
     return read
 
 
+def _listed(text: object) -> object:
+    """Read words with commas between them."""
+    if not isinstance(text, str):
+        return text
+    return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+
+
 def _sid(prefix: str) -> Callable[[str], str]:
     """Return a check for one of Twilio's ids."""
 
@@ -297,6 +304,7 @@ LimitOrNever = Annotated[
 Numbers = Annotated[tuple[str, ...], BeforeValidator(_numbers)]
 Reply = Annotated[str, EMPTY_COUNTS]
 StopWords = Annotated[frozenset[str], BeforeValidator(_words(letters_of))]
+HandoffOn = Annotated[frozenset[Literal["silence", "failure"]], BeforeValidator(_listed)]
 OtherWords = Annotated[frozenset[str], BeforeValidator(_words(plain))]
 AccountSid = Annotated[str, Visible, AfterValidator(_sid("AC"))]
 KeySid = Annotated[str, Visible, AfterValidator(_sid("SK"))]

@@ -344,6 +344,8 @@ class Turn(Base):
     """Why the last attempt failed, in words that are safe to show."""
     instruction: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """The operator's wishes, as in its message; NULL: the texts are the person's."""
+    draft: Mapped[bool] = mapped_column(server_default=false())
+    """Its answer is not sent. It becomes a draft, because a person has got the conversation or wants it so."""
     reopened: Mapped[bool] = mapped_column(server_default=false())
     """An operator wants it asked again, also if its chat has received it. It has not been asked since."""
     dismissed_at: Mapped[datetime | None]

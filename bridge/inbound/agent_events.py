@@ -81,7 +81,7 @@ def _is_old(pair: Row[int, object, object], event: ChatEvent) -> bool:
 def _escalate(rt: Runtime, tx: Transaction, chat: Chat, event: ChatEvent, *, busy: bool) -> None:
     """Record that a human has the chat. While a turn is open or a text waits, its worker tells the person."""
     if busy:
-        holder.report(tx, chat.conversation_id, chat.provider)
+        holder.report(rt, tx, chat.conversation_id, chat.provider)
         return
     before = Bookmark(chat.user_items, chat.last_item_id)
     words = unread_handoff(event.items, before)

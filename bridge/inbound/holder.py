@@ -1,26 +1,48 @@
-"""The holder of a conversation: the agent, or a human at the agent's provider.
+"""The holder of a conversation: who answers the person.
 
-    escalate      AGENT ──> WAITING    its provider has handed the chat to a human; the person is told once
-    report        AGENT ──> WAITING    the same, while a turn is open: whoever settles it knows what the person has read
-    give_back     WAITING ──> AGENT    the chat is back, or has ended
+    escalate      AGENT ──> WAITING              a human at the agent's provider has the chat; the person is told
+    report        AGENT ──> WAITING              the same, while a turn is open: its worker tells the person
+    give_back     WAITING ──> AGENT              that human has given the chat back, or it has ended
+    ask_for_team  any but WAITING ──> WAITING    somebody of the team is wanted; the person is told
+    assign        any ──> PERSON                 an operator takes the conversation over
+    hold_outside  AGENT ──> OUTSIDE              somebody texts the person with another tool
+    hand_back     any ──> AGENT                  the agent answers again
 
-While the holder is not the agent, texts are stored and wait. ``bridge.turns.handoff`` asks the provider again and again
-whether the chat is back. Every function runs in the caller's transaction, with the conversation locked: a crash leaves
-either nothing, or the new holder and the message to the person.
+While the holder is not the agent, texts are stored and wait. If a human at the provider has the chat,
+``bridge.turns.handoff`` asks the provider again and again whether it is back. Otherwise the conversation is *held*:
+nothing goes to the agent, and what it is just answering becomes a draft.
+
+Every function runs in the caller's transaction, with the conversation locked: a crash leaves either nothing, or the new
+holder and the message to the person.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, literal
+from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, update
+from sqlalchemy.orm import aliased
 
-from bridge.db.models import Conversation, Holder
+from bridge.chats import rows
+from bridge.db.models import (
+    OPEN_TURN,
+    Conversation,
+    Direction,
+    Holder,
+    Message,
+    MessageStatus,
+    Turn,
+    TurnStatus,
+    one_of,
+)
 from bridge.db.transaction import Transaction
 from bridge.outbound import outbox
 from bridge.outbound.formatting.shape import answer
 from bridge.outbound.outbox import Draft
+from bridge.queues import conversation_queue
+from bridge.queues.conversation_queue import TURNS
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -32,9 +54,22 @@ LONGEST_PAUSE = timedelta(minutes=5)
 SHARE = 4
 """A pause is a quarter of that time."""
 
+BEGUN = (MessageStatus.SENDING, MessageStatus.SENT)
+"""Texts that the person has, or may have."""
+
 
 def reason(provider: str) -> str:
     return f"a human at {provider} has the chat"
+
+
+def is_at_provider(pair: Conversation) -> bool:
+    """Return whether a human at the agent's provider has the chat, as far as known."""
+    return pair.holder is Holder.WAITING and pair.holder_name is not None
+
+
+def is_held(pair: Conversation) -> bool:
+    """Return whether the agent must not be asked, whatever its provider says."""
+    return pair.holder is not Holder.AGENT and not is_at_provider(pair)
 
 
 def not_with_agent() -> ColumnElement[bool]:
@@ -42,14 +77,27 @@ def not_with_agent() -> ColumnElement[bool]:
     return Conversation.holder != literal(Holder.AGENT, Conversation.holder.type, literal_execute=True)
 
 
+def at_provider() -> ColumnElement[bool]:
+    """Return the condition for :func:`is_at_provider`. It begins with that of the partial index."""
+    return and_(not_with_agent(), Conversation.holder == Holder.WAITING, Conversation.holder_name.is_not(None))
+
+
+def for_team() -> ColumnElement[bool]:
+    """Return the condition for a conversation that waits for the team."""
+    return and_(not_with_agent(), Conversation.holder == Holder.WAITING, Conversation.holder_name.is_(None))
+
+
+# -- a human at the agent's provider --------------------------------------------------------------------------------
+
+
 def escalate(rt: Runtime, tx: Transaction, conversation_id: int, provider: str, words: str | None) -> None:
     """Record that a human at the provider has the chat, and tell the person, unless both have happened.
 
     ``words``: what the person must still read. Empty: HANDOFF_REPLY. ``None``: nothing.
     """
-    report(tx, conversation_id, provider)
+    report(rt, tx, conversation_id, provider)
     pair = tx.session.get_one(Conversation, conversation_id)
-    if pair.handoff_told_at is not None:
+    if not is_at_provider(pair) or pair.handoff_told_at is not None:
         return
     pair.handoff_told_at = tx.now
     if words is not None:
@@ -65,27 +113,177 @@ def _tell(rt: Runtime, tx: Transaction, pair: Conversation, words: str) -> None:
         outbox.put_notice(rt, tx, pair.id, rt.settings.handoff_reply)
 
 
-def report(tx: Transaction, conversation_id: int, provider: str) -> None:
+def report(rt: Runtime, tx: Transaction, conversation_id: int, provider: str) -> None:
     """Record that a human at the provider has the chat. What the person has read of that is not known yet."""
     pair = tx.session.get_one(Conversation, conversation_id)
-    if pair.holder is not Holder.AGENT:
-        return
-    pair.holder, pair.holder_name, pair.holder_since = Holder.WAITING, provider, tx.now
-    pair.holder_reason, pair.handoff_told_at = reason(provider), None
-    log.warning("conversation %s: %s; the agent is not asked until it is back", pair.id, reason(provider))
+    if pair.holder is Holder.AGENT:
+        _wait(rt, tx, pair, reason(provider), provider)
+        log.warning("conversation %s: %s; the agent is not asked until it is back", pair.id, reason(provider))
 
 
 def give_back(tx: Transaction, conversation_id: int) -> None:
-    """Record that the agent answers again."""
+    """Record that the human at the provider has given the chat back. Another holder stays."""
     pair = tx.session.get_one(Conversation, conversation_id)
-    if pair.holder is Holder.AGENT:
-        return
-    pair.holder, pair.holder_since = Holder.AGENT, tx.now
-    pair.holder_name = pair.holder_reason = pair.handoff_told_at = None
-    log.info("conversation %s: the agent answers again", pair.id)
+    if is_at_provider(pair):
+        _set(tx, pair, Holder.AGENT)
+        log.info("conversation %s: the agent answers again", pair.id)
 
 
 def next_check(since: datetime | None, now: datetime) -> datetime:
     """Return when to ask the provider again."""
     away = now - (since or now)
     return now + max(SHORTEST_PAUSE, min(away / SHARE, LONGEST_PAUSE))
+
+
+# -- the team -------------------------------------------------------------------------------------------------------
+
+
+def ask_for_team(rt: Runtime, tx: Transaction, conversation_id: int, why: str) -> None:
+    """Let the conversation wait for somebody of the team, unless it does so already. The agent keeps still.
+
+    The person is told if they knew only the agent.
+    """
+    pair = tx.session.get_one(Conversation, conversation_id)
+    if pair.holder is Holder.WAITING:
+        return
+    from_agent = pair.holder is Holder.AGENT
+    _wait(rt, tx, pair, why)
+    _keep_agent_still(tx, conversation_id)
+    if from_agent:
+        pair.handoff_told_at = tx.now
+        outbox.put_notice(rt, tx, conversation_id, rt.settings.handoff_reply)
+    log.warning("conversation %s waits for the team: %s", conversation_id, why)
+
+
+def assign(tx: Transaction, conversation_id: int, operator: str) -> None:
+    """Give the conversation to an operator. The agent keeps still."""
+    pair = tx.session.get_one(Conversation, conversation_id)
+    _set(tx, pair, Holder.PERSON, operator)
+    _keep_agent_still(tx, conversation_id)
+
+
+def hold_outside(tx: Transaction, conversation_id: int, until: datetime) -> None:
+    """Record that somebody texts the person with another tool. The agent keeps still until then, or longer.
+
+    A person of the team who has the conversation, or is wanted, stays.
+    """
+    pair = tx.session.get_one(Conversation, conversation_id)
+    if pair.holder is Holder.AGENT:
+        _set(tx, pair, Holder.OUTSIDE)
+        pair.holder_reason = "somebody has texted with another tool"
+        _keep_agent_still(tx, conversation_id)
+        log.info("conversation %s: somebody texts with another tool; the agent keeps still", conversation_id)
+    if pair.holder is Holder.OUTSIDE:
+        pair.holder_until = max(until, pair.holder_until or until)
+
+
+@dataclass(frozen=True)
+class Return:
+    """How the agent gets a conversation back."""
+
+    handled_until: datetime | None
+    """Texts that came until then were answered by people. The later ones go to the agent."""
+    note: str | None = None
+    """A sentence for the agent."""
+
+
+def hand_back(rt: Runtime, tx: Transaction, conversation_id: int, how: Return) -> None:
+    """Let the agent answer again.
+
+    If it does not know everything that was written meanwhile, its next text goes to a new chat, which gets a recap.
+    """
+    pair = tx.session.get_one(Conversation, conversation_id)
+    if how.note or _team_has_written(tx, pair):
+        rows.retire(tx, conversation_id, rows.PERSON_ANSWERED)
+    if how.handled_until:
+        _handle_turn(tx, conversation_id, how.handled_until)
+        _handle_texts(tx, Message.conversation_id == conversation_id, how.handled_until)
+    _reopen_turn(rt, tx, conversation_id)
+    _set(tx, pair, Holder.AGENT)
+    if how.note:
+        pair.agent_note, pair.agent_note_at = how.note, tx.now
+    tx.session.flush()
+    conversation_queue.make_due(tx, TURNS, conversation_id)
+    log.info("conversation %s: the agent answers again", conversation_id)
+
+
+def _wait(rt: Runtime, tx: Transaction, pair: Conversation, why: str, provider: str | None = None) -> None:
+    _set(tx, pair, Holder.WAITING, provider)
+    pair.holder_reason = why
+    pair.holder_until = tx.now + rt.settings.handoff_within if rt.settings.handoff_within else None
+
+
+def _set(tx: Transaction, pair: Conversation, holder: Holder, name: str | None = None) -> None:
+    pair.holder, pair.holder_name, pair.holder_since = holder, name, tx.now
+    pair.holder_reason = pair.holder_until = pair.handoff_told_at = None
+    pair.changed_at = tx.now
+
+
+def _keep_agent_still(tx: Transaction, conversation_id: int) -> None:
+    """Turn answers into drafts: the one that the agent is just giving, and those that nobody has begun to send.
+
+    A worker that is opening a chat for a turn loses its lease, so that it does not ask there.
+    """
+    here = (Turn.conversation_id == conversation_id, Turn.status == TurnStatus.ASKING)
+    asking = tx.session.scalars(update(Turn).where(*here).values(draft=True).returning(Turn.id)).all()
+    if not asking:
+        conversation_queue.revoke(tx, TURNS, [conversation_id])
+    part = aliased(Message)
+    begun = exists().where(part.turn_id == Message.turn_id, part.direction == Direction.OUT, part.status.in_(BEGUN))
+    unsent = (
+        Message.conversation_id == conversation_id,
+        Message.status == MessageStatus.QUEUED,
+        Message.turn_id.is_not(None),
+        Message.operator.is_(None),
+        Message.attempts == 0,
+        ~begun,
+    )
+    # A draft has no name for callbacks, and no slot: it is sent as a new text, if at all.
+    draft = {"status": MessageStatus.DRAFT, "reference": None, "not_before": None, "expires_at": None}
+    tx.session.execute(update(Message).where(*unsent).values(draft), execution_options={"synchronize_session": False})
+
+
+def _team_has_written(tx: Transaction, pair: Conversation) -> bool:
+    theirs = (
+        Message.conversation_id == pair.id,
+        Message.direction == Direction.OUT,
+        or_(Message.operator.is_not(None), Message.status == MessageStatus.OUTSIDE),
+        Message.created_at >= pair.holder_since,
+    )
+    return bool(tx.session.scalar(select(exists().where(*theirs))))
+
+
+def _handle_turn(tx: Transaction, conversation_id: int, until: datetime) -> None:
+    """Cancel the open turn if people have answered all its texts. A chat that may have received it gets no more."""
+    turn = _open_turn(tx, conversation_id)
+    if turn is None or turn.instruction is not None:
+        return
+    texts = (Message.turn_id == turn.id, Message.direction == Direction.IN)
+    newest = tx.session.scalar(select(func.max(Message.created_at)).where(*texts))
+    if newest is None or newest > until:
+        return
+    if turn.status is TurnStatus.ASKING:
+        rows.retire(tx, conversation_id, rows.PERSON_ANSWERED)
+    turn.status, turn.settled_at, turn.items_at_last_check = TurnStatus.CANCELED, tx.now, None
+    turn.error = rows.PERSON_ANSWERED
+    tx.session.flush()
+    _handle_texts(tx, Message.turn_id == turn.id, until)
+    conversation_queue.revoke(tx, TURNS, [conversation_id])
+
+
+def _handle_texts(tx: Transaction, which: ColumnElement[bool], until: datetime) -> None:
+    waiting = (MessageStatus.WAITING, MessageStatus.IN_TURN)
+    own = (Message.direction == Direction.IN, Message.operator.is_(None), Message.created_at <= until)
+    answered = update(Message).where(which, *own, one_of(Message.status, waiting))
+    tx.session.execute(answered.values(status=MessageStatus.HANDLED, settled_at=tx.now))
+
+
+def _reopen_turn(rt: Runtime, tx: Transaction, conversation_id: int) -> None:
+    """Give the open turn as much time as a new text has, and let its answer be sent."""
+    turn = _open_turn(tx, conversation_id)
+    if turn is not None and turn.instruction is None:
+        turn.draft, turn.expires_at = False, max(turn.expires_at, tx.now + rt.settings.answer_within)
+
+
+def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
+    return tx.session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))

@@ -19,13 +19,13 @@ from bridge.chats import do_not_call
 from bridge.chats.do_not_call import NewWish
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
-from bridge.db.models import NEVER_ANSWERED, Conversation, Direction, Message, MessageStatus
+from bridge.db.models import NEVER_ANSWERED, Conversation, Direction, Holder, Message, MessageStatus
 from bridge.db.transaction import Transaction
-from bridge.inbound import limits, store
+from bridge.inbound import holder, limits, store
 from bridge.inbound.reactions import Reaction, reaction
 from bridge.inbound.readable import readable
 from bridge.inbound.store import WaitingText
-from bridge.lib.keywords import Keyword, bridge_answers, carrier_recognizes, keyword
+from bridge.lib.keywords import Keyword, bridge_answers, carrier_recognizes, keyword, letters_of
 from bridge.lib.phone import RCS, e164, masked
 from bridge.outbound import opt_outs, outbox
 from bridge.outbound.opt_outs import Reach
@@ -67,6 +67,8 @@ class _Fate:
     ignored: str | None = None
     """Why neither the agent nor the bridge answers it."""
     reacts_to: int | None = None
+    asks_for_team: bool = False
+    """The text is one of HANDOFF_WORDS."""
 
     @property
     def lasts(self) -> bool:
@@ -118,7 +120,7 @@ def _is_plain(settings: Settings, text: InboundText) -> bool:
         return False
     if limits.unanswerable(settings, text) or limits.shut_out(settings, text):
         return False
-    if limits.too_long(settings, text.content) or not readable(text.content):
+    if limits.too_long(settings, text.content) or not readable(text.content) or _asks_for_team(settings, text):
         return False
     return not keyword(text.body, text.bridge_number, text.opt_out, settings.extra_words) and not reaction(text.body)
 
@@ -145,6 +147,8 @@ def _follow(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: in
         _notify(rt, tx, conversation_id, fate.ignored)
     elif word:
         _confirm_keyword(rt, tx, text, conversation_id, fate.effect)
+    elif fate.asks_for_team:
+        _ask_for_team(rt, tx, conversation_id)
     elif fate.queue is DELIVERIES:
         outbox.put_notice(rt, tx, conversation_id, _unread(rt.settings, text))
     may_still_type = fate.queue is TURNS and rt.settings.reply_debounce is not None  # then the sweeper wakes a worker
@@ -152,6 +156,13 @@ def _follow(rt: Runtime, tx: Transaction, text: InboundText, conversation_id: in
         tx.wake(fate.queue.task, conversation_id)
     if rt.settings.writes_contacts_at and word in (Keyword.STOP, Keyword.START):
         _tell_contact(rt, tx, text, conversation_id, fate.effect)
+
+
+def _ask_for_team(rt: Runtime, tx: Transaction, conversation_id: int) -> None:
+    """Let the conversation wait for the team. A person of the team who has it reads the word anyway."""
+    pair = tx.session.get_one(Conversation, conversation_id)
+    if pair.holder is not Holder.PERSON and not opt_outs.has_opted_out(tx, conversation_id):
+        holder.ask_for_team(rt, tx, conversation_id, "the person has asked for a human")
 
 
 def _tell_contact(
@@ -179,14 +190,19 @@ def _fate(rt: Runtime, tx: Transaction, text: InboundText) -> _Fate:
     if tap and rt.settings.reactions == "ignore":
         return _Fate(MessageStatus.REACTION, reacts_to=reacts_to)
     pictures_alone = text.media and not text.aside
-    for_us = bool(effect.word or pictures_alone) or not readable(text.content)
+    asks = not (effect.word or text.media or text.aside) and _asks_for_team(rt.settings, text)
+    for_us = bool(effect.word or asks or pictures_alone) or not readable(text.content)
     ignored = _ignored(rt, tx, text, effect, for_us)
     queue = DELIVERIES if for_us or ignored else TURNS
-    return _Fate(_status(queue, effect, ignored), queue, effect, ignored, reacts_to)
+    return _Fate(_status(queue, bool(effect.word or asks), ignored), queue, effect, ignored, reacts_to, asks)
 
 
-def _status(queue: ConversationQueue, effect: _KeywordEffect, ignored: str | None) -> MessageStatus:
-    if effect.word:
+def _asks_for_team(settings: Settings, text: InboundText) -> bool:
+    return bool(settings.handoff_words) and letters_of(text.body) in settings.handoff_words
+
+
+def _status(queue: ConversationQueue, is_keyword: bool, ignored: str | None) -> MessageStatus:
+    if is_keyword:
         return MessageStatus.KEYWORD
     if queue is TURNS:
         return MessageStatus.WAITING

@@ -19,8 +19,9 @@ from bridge.inbound import limits
 from bridge.inbound.readable import readable
 from bridge.lib.errors import BridgeError
 from bridge.lib.phone import without_channel
-from bridge.operators import audit, idempotency
+from bridge.operators import audit, conversations, idempotency
 from bridge.operators.audit import Action, Entry
+from bridge.operators.conversations import UnknownConversation
 from bridge.operators.idempotency import Asked
 from bridge.outbound import opt_outs, outbox
 from bridge.outbound.formatting.shape import MOST, Shaped, shape
@@ -47,10 +48,6 @@ class OptedOut(BridgeError):
     """The person wants no texts."""
 
 
-class UnknownConversation(BridgeError):
-    """There is no such conversation."""
-
-
 @dataclass(frozen=True)
 class Pair:
     """A person, and the number of ours that writes to them."""
@@ -68,7 +65,7 @@ class Queued:
 
 
 def write(rt: Runtime, asked: Asked, pair: Pair, body: str) -> Queued:
-    """Write to a new or known person. Raise :class:`Unfit`, :class:`OptedOut` or ``KeyReused``."""
+    """Write to a new or known person. Raise :class:`Unfit`, :class:`OptedOut`, ``HeldBy`` or ``KeyReused``."""
     check(rt.settings, pair)
     shaped = _shaped(rt, pair.phone, body)
     with rt.database.transaction() as tx:
@@ -76,7 +73,7 @@ def write(rt: Runtime, asked: Asked, pair: Pair, body: str) -> Queued:
 
 
 def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queued:
-    """Write in this conversation. Raise the same errors, or :class:`UnknownConversation`."""
+    """Write in this conversation. Raise the same errors, or ``UnknownConversation``."""
     with rt.database.read() as session:
         phone = session.scalar(select(Conversation.phone).where(Conversation.id == conversation_id))
     if phone is None:
@@ -127,7 +124,7 @@ def opened(tx: Transaction, pair: Pair) -> int:
 
 def _put(rt: Runtime, tx: Transaction, asked: Asked, conversation_id: int, shaped: Shaped) -> Queued:
     """Lock the conversation, and put the text behind all that waits in its outbox."""
-    tx.session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
+    conversations.must_be_free(conversations.lock(tx, conversation_id), asked.operator)
     if opt_outs.has_opted_out(tx, conversation_id):
         raise OptedOut
     draft = Draft(shaped, tx.now + rt.settings.answer_within, operator=asked.operator)

@@ -47,6 +47,7 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "sweep": (sweep.sweep, timedelta(seconds=2)),
     "end_stale": (stale_chats.end_stale, timedelta(minutes=5)),
     "check_handoffs": (handoffs.check_again, timedelta(minutes=5)),
+    "end_waits": (handoffs.end_waits, timedelta(seconds=15)),
     "forget_keys": (idempotency.forget_expired, timedelta(minutes=5)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bridge.chats import rows
-from bridge.chats.recap import recap
+from bridge.chats.recap import note_of, recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import Conversation, Turn, TurnStatus
@@ -188,6 +188,7 @@ def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat
             user_number=conversation.phone,
             agent_number=conversation.bridge_number,
             previous_conversation="" if claimed.without_recap else recap(tx.session, rt.settings, conversation, tx.now),
+            team_note=note_of(rt.settings, conversation, tx.now),
             route=route,
             turn_id=claimed.turn_id,
             variables=claimed.instruction.variables if claimed.instruction else {},

@@ -11,7 +11,7 @@ from itertools import takewhile
 from sqlalchemy import ColumnElement, func, select
 
 from bridge.chats import instruction, rows
-from bridge.chats.recap import recap
+from bridge.chats.recap import note_of, recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import (
@@ -19,7 +19,6 @@ from bridge.db.models import (
     Chat,
     Conversation,
     Direction,
-    Holder,
     Message,
     MessageStatus,
     Turn,
@@ -50,8 +49,8 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
     """Lease the conversation's queue of turns and, in the same commit, record that the turn is being asked.
 
     If the worker dies after this commit, the next one reconciles the turn with the chat's transcript before it asks
-    again. Return ``None`` if nothing is due, another worker has the lease, or a limit or an open circuit stops it.
-    Return a check in place of a turn if a human at the provider has the chat.
+    again. Return ``None`` if nothing is due, another worker has the lease, a person has the conversation, or a limit or
+    an open circuit stops it. Return a check in place of a turn if a human at the provider has the chat.
     """
     worker = rt.heartbeat.worker
     if not rt.heartbeat.may_start_work(worker):
@@ -63,6 +62,9 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
         pair = tx.session.get_one(Conversation, conversation_id)
         route = rt.agents.route(pair.bridge_number)
         turn = _open_turn(tx, conversation_id)
+        if holder.is_held(pair) and not (turn and turn.status is TurnStatus.ASKING):
+            conversation_queue.postpone(tx, lease, None)
+            return None
         if check := _check(rt, tx, _Queue(lease, pair, route), turn):
             return check
         turn = turn or _next_turn(rt, tx, lease, pair)
@@ -153,15 +155,17 @@ def _begun(rt: Runtime, tx: Transaction, turn: NewTurn, turn_id: int, worker: st
 def _new_chat(rt: Runtime, tx: Transaction, snapshot: Snapshot, route: Route) -> NewChat:
     """Return the facts for a new chat. Only a person who was here before needs a recap."""
     queue = snapshot.queue
-    before = ""
-    if snapshot.has_history:
+    before = note = ""
+    if snapshot.has_history or queue.noted:
         conversation = tx.session.get_one(Conversation, queue.conversation_id)
         before = recap(tx.session, rt.settings, conversation, tx.now)
+        note = note_of(rt.settings, conversation, tx.now)
     return NewChat(
         conversation_id=queue.conversation_id,
         user_number=queue.phone,
         agent_number=queue.bridge_number,
         previous_conversation=before,
+        team_note=note,
         route=route,
     )
 
@@ -181,7 +185,7 @@ def _check(rt: Runtime, tx: Transaction, queue: _Queue, turn: Turn | None) -> Cl
     A turn that may have been received is reconciled, whoever has the chat.
     """
     pair = queue.pair
-    if pair.holder is Holder.AGENT or (turn and turn.status is TurnStatus.ASKING):
+    if not holder.is_at_provider(pair) or (turn and turn.status is TurnStatus.ASKING):
         return None
     chat = rows.find(tx, rows.ongoing(pair.id))
     if chat is None or (chat.provider, chat.agent_id) != (queue.route.provider, queue.route.agent_id):
@@ -212,7 +216,7 @@ def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -
     If there are none, or the person has had too many turns, end the lease and return ``None``.
     """
     if pair.throttled_at:
-        _ignore_too_old(rt, tx, pair.id, pair.throttled_at)
+        _ignore_too_old(rt, tx, pair, pair.throttled_at)
     waiting = select(Message).where(*_waiting(lease.conversation_id)).order_by(*AS_SENT)
     texts = tx.session.scalars(waiting.limit(rules.MAX_TEXTS)).all()
     if not texts:
@@ -226,9 +230,9 @@ def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -
         if first:  # the limits are the person's
             return _instructed(tx, first)
         pair.throttled_at = rt.now()
-        _keep_waiting(rt, tx, lease, free_at)
+        _keep_waiting(rt, tx, _Throttled(lease, pair, free_at))
         return None
-    return _merge(rt, tx, lease.conversation_id, list(takewhile(lambda text: text.instruction is None, texts)))
+    return _merge(rt, tx, pair, list(takewhile(lambda text: text.instruction is None, texts)))
 
 
 def _instructed(tx: Transaction, text: Message) -> Turn:
@@ -243,33 +247,48 @@ def _waiting(conversation_id: int) -> tuple[ColumnElement[bool], ...]:
     return Message.conversation_id == conversation_id, Message.status == MessageStatus.WAITING
 
 
-def _keep_waiting(rt: Runtime, tx: Transaction, lease: Lease, free_at: datetime) -> None:
+@dataclass(frozen=True)
+class _Throttled:
+    """A queue whose person has had too many turns."""
+
+    lease: Lease
+    pair: Conversation
+    free_at: datetime
+    """When they may have one again."""
+
+
+def _keep_waiting(rt: Runtime, tx: Transaction, throttled: _Throttled) -> None:
     """Postpone the queue until the person may have a turn again, or until the oldest text expires."""
-    conversation_id = lease.conversation_id
-    _ignore_too_old(rt, tx, conversation_id, rt.now())
-    oldest = tx.session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
-    conversation_queue.postpone(tx, lease, oldest and min(free_at, oldest + rt.settings.answer_within))
-    limits.notify(rt, tx, conversation_id, rt.settings.rate_limit_reply)
+    pair = throttled.pair
+    _ignore_too_old(rt, tx, pair, rt.now())
+    oldest = tx.session.scalar(select(func.min(Message.created_at)).where(*_waiting(pair.id)))
+    expires_at = oldest and rules.waits_since(oldest, pair.holder_since) + rt.settings.answer_within
+    conversation_queue.postpone(tx, throttled.lease, expires_at and min(throttled.free_at, expires_at))
+    limits.notify(rt, tx, pair.id, rt.settings.rate_limit_reply)
 
 
-def _ignore_too_old(rt: Runtime, tx: Transaction, conversation_id: int, throttled_at: datetime) -> None:
+def _ignore_too_old(rt: Runtime, tx: Transaction, pair: Conversation, throttled_at: datetime) -> None:
     """Ignore expired texts that waited for a limit. To give each of them up would send a fallback reply for each."""
-    until = min(throttled_at, rt.now() - rt.settings.answer_within)
-    ignored = limits.ignore_waiting(tx, conversation_id, until, rt.now())
-    if ignored:
-        log.warning("%s texts in conversation %s are ignored: %s", ignored, conversation_id, limits.TOO_MANY)
-
-
-def _merge(rt: Runtime, tx: Transaction, conversation_id: int, texts: Sequence[Message]) -> Turn:
-    """Merge these texts, in order, into a new turn. Expired texts get their own, so that no fresh text is lost."""
     expired_since = rt.now() - rt.settings.answer_within
-    texts = [text for text in texts if text.created_at <= expired_since] or texts
+    if pair.holder_since and pair.holder_since > expired_since:
+        return  # texts from before wait for the agent since then
+    ignored = limits.ignore_waiting(tx, pair.id, min(throttled_at, expired_since), rt.now())
+    if ignored:
+        log.warning("%s texts in conversation %s are ignored: %s", ignored, pair.id, limits.TOO_MANY)
+
+
+def _merge(rt: Runtime, tx: Transaction, pair: Conversation, texts: Sequence[Message]) -> Turn:
+    """Merge these texts, in order, into a new turn. Expired texts get their own, so that no fresh text is lost."""
+    expiries = {
+        text.id: rules.waits_since(text.created_at, pair.holder_since) + rt.settings.answer_within for text in texts
+    }
+    texts = [text for text in texts if expiries[text.id] <= rt.now()] or texts
     turn = Turn(
-        conversation_id=conversation_id,
+        conversation_id=pair.id,
         status=TurnStatus.WAITING,
         attempts=0,
         created_at=rt.now(),
-        expires_at=min(text.created_at for text in texts) + rt.settings.answer_within,
+        expires_at=min(expiries[text.id] for text in texts),
     )
     tx.session.add(turn)
     tx.session.flush()
@@ -329,7 +348,8 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         reopened=turn.reopened,
         agent=(chat.provider, chat.agent_id) if chat else (found.route.provider, found.route.agent_id),
         chat=chat,
-        with_human=found.pair.holder is not Holder.AGENT,
+        with_human=holder.is_at_provider(found.pair),
+        held=holder.is_held(found.pair) and turn.instruction is None,
         instruction=instruction.of_row(turn.instruction),
         chat_requested_at=turn.chat_requested_at,
     )

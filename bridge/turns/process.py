@@ -22,8 +22,18 @@ from bridge.turns.claim import claim_turn
 from bridge.turns.greet import greet
 from bridge.turns.handoff import check
 from bridge.turns.reconcile import reconcile
-from bridge.turns.settle import failed, give_up, postpone, settle_answered, wait_for_agent
-from bridge.turns.values import Answer, ClaimedCheck, ClaimedTurn, Escalated, GiveUp, NotReceived, Outcome, RetryAt
+from bridge.turns.settle import failed, give_up, postpone, settle_answered, wait_for_agent, wait_for_person
+from bridge.turns.values import (
+    Answer,
+    ClaimedCheck,
+    ClaimedTurn,
+    Escalated,
+    GiveUp,
+    NotAsked,
+    NotReceived,
+    Outcome,
+    RetryAt,
+)
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +89,8 @@ def _attempt(rt: Runtime, claimed: ClaimedTurn | ClaimedCheck, deliver: Deliver)
             return postpone(rt, claimed, outcome)
         case Escalated():
             return wait_for_agent(rt, claimed, outcome)
+        case NotAsked():
+            return wait_for_person(rt, claimed)
         case GiveUp(reason):
             return give_up(rt, claimed, reason, retire=_may_answer_late(claimed))
         case NotReceived(refusal):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from bridge.chats import rows
-from bridge.db.models import Chat, ChatStatus
+from bridge.db.models import Chat, ChatStatus, Conversation
+from bridge.inbound import holder
 from bridge.providers.agents import transcript
 from bridge.providers.agents.contract import ChatState, RemoteChat
 from bridge.providers.agents.transcript import advance, at_the_end, find_turn, unread_handoff
@@ -21,6 +22,7 @@ from bridge.turns.values import (
     ClaimedTurn,
     Escalated,
     GiveUp,
+    NotAsked,
     Outcome,
     RetryAt,
 )
@@ -40,13 +42,13 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
 
     A complete answer: :class:`Answer`. Received and not answered yet: :class:`RetryAt`. Received, and the chat has
     ended or 11 minutes have passed: :class:`GiveUp`; or ask again, if an operator wants that. Not received: ask again,
-    once the first request can no longer arrive. If a human has the chat, nothing is asked.
+    once the first request can no longer arrive. If a human has the chat or the conversation, nothing is asked.
     """
     assert claimed.chat and claimed.asked_at
     try:
         seen = rt.agents.of(claimed.chat.provider).get_chat(claimed.chat.provider_chat_id)
     except ChatEnded:
-        return ask_in_new_chat(rt, claimed, ended=claimed.chat)
+        return _ask_anew(rt, claimed, ended=True)
     except RemoteError as error:  # the error says nothing about the turn
         again = RetryAt(str(error), claimed.next_try(rt.now(), error.retry_after), error=error)
         return poison(claimed) or again
@@ -64,7 +66,7 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
     if found.received is False:
         return _ask_again(rt, claimed, ended)
     if claimed.reopened and (ended or no_more):
-        return ask_in_new_chat(rt, claimed, ended=claimed.chat if ended else None)
+        return _ask_anew(rt, claimed, ended=ended)
     if found.received and ended:
         return GiveUp("the agent received it, and the chat ended before there was an answer")
     if no_more:
@@ -99,14 +101,23 @@ def _arrived_by(claimed: ClaimedTurn) -> datetime:
     return claimed.asked_at + (NOT_RECEIVED_AFTER if claimed.response_received else STILL_ON_ITS_WAY)
 
 
+def _ask_anew(rt: Runtime, claimed: ClaimedTurn, *, ended: bool) -> Outcome:
+    """Ask in a new chat, unless a person has the conversation. ``ended``: the old chat has ended at its provider."""
+    if claimed.held:
+        return NotAsked()
+    return ask_in_new_chat(rt, claimed, ended=claimed.chat if ended else None)
+
+
 def _ask_again(rt: Runtime, claimed: ClaimedTurn, ended: bool) -> Outcome:
     """The chat has not received it. Ask again, after a moment in which the first request may still arrive."""
     assert claimed.chat
     if ended:
-        return ask_in_new_chat(rt, claimed, ended=claimed.chat)
+        return _ask_anew(rt, claimed, ended=True)
     arrived_by = _arrived_by(claimed)
     if rt.now() < arrived_by:
         return RetryAt("the chat does not show it yet", min(arrived_by, rt.now() + RECHECK_ANSWER_AFTER))
+    if claimed.held:
+        return NotAsked()
     if poisoned := poison(claimed):
         return poisoned
     if claimed.chat.fails:
@@ -114,6 +125,8 @@ def _ask_again(rt: Runtime, claimed: ClaimedTurn, ended: bool) -> Outcome:
         return ask_in_new_chat(rt, claimed)
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
+        if holder.is_held(tx.session.get_one(Conversation, claimed.lease.conversation_id)):
+            return NotAsked()
         still_open = tx.session.get_one(Chat, claimed.chat.id, with_for_update=True).status is ChatStatus.ONGOING
         if still_open:
             begin_asking(tx, claimed, claimed.chat)

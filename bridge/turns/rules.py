@@ -33,7 +33,7 @@ def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) 
     special = (
         snapshot.has_open_turn
         or snapshot.queue.throttled
-        or snapshot.queue.with_human
+        or snapshot.queue.held
         or snapshot.circuits
         or not 0 < len(snapshot.texts) <= MAX_TEXTS
         or any(text.operator for text in snapshot.texts)
@@ -42,14 +42,20 @@ def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) 
     chat = snapshot.chat
     if special or (chat and (chat.failures or (chat.provider, chat.agent_id) != (route.provider, route.agent_id))):
         return None
-    expires_at = min(text.created_at for text in snapshot.texts) + settings.answer_within
+    oldest = min(text.created_at for text in snapshot.texts)
+    expires_at = waits_since(oldest, snapshot.queue.held_until) + settings.answer_within
     return expires_at if expires_at > now else None
+
+
+def waits_since(created_at: datetime, held_until: datetime | None) -> datetime:
+    """Return since when a text waits for the agent: while a person had the conversation, it did not."""
+    return max(created_at, held_until) if held_until else created_at
 
 
 def may_settle(outlook: Outlook, shaped: Shaped, settings: Settings) -> bool:
     """Return whether the answer can simply be put into the outbox."""
     typing = outlook.more and settings.reply_debounce is not None
-    return not (typing or shaped.left_out or (shaped.messages and outlook.opted_out))
+    return not (typing or outlook.drafts or shaped.left_out or (shaped.messages and outlook.opted_out))
 
 
 def may_send(outlook: Outlook, shaped: Shaped) -> bool:

@@ -193,7 +193,11 @@ def _settle(rt: Runtime, claimed: ClaimedTurn, answer: Answer, shaped: Shaped) -
         _close_turn(tx, claimed, TurnStatus.ANSWERED, MessageStatus.ANSWERED)
         rows.advance(tx, answer.chat, answer.bookmark, answer.ended)
         draft = Draft(shaped, expires_at=claimed.expires_at, turn_id=claimed.turn_id)
-        (outbox.put if claimed.sends else outbox.keep)(tx, claimed.lease.conversation_id, draft)
+        pair = tx.session.get_one(Conversation, claimed.lease.conversation_id)
+        is_draft = holder.is_held(pair) or tx.session.get_one(Turn, claimed.turn_id).draft
+        (outbox.keep if is_draft or not claimed.sends else outbox.put)(tx, pair.id, draft)
+        if holder.is_held(pair):
+            return more
         _settle_holder(rt, tx, claimed, answer)
         _count_silence(rt, tx, claimed, answer)
     return more
@@ -203,7 +207,7 @@ def _settle_holder(rt: Runtime, tx: Transaction, claimed: ClaimedTurn, answer: A
     """Record who answers the person's next text: a human who has got the chat, or the agent that has answered."""
     conversation_id = claimed.lease.conversation_id
     if answer.escalated and not claimed.sends:  # the person is told when they write
-        holder.report(tx, conversation_id, answer.chat.provider)
+        holder.report(rt, tx, conversation_id, answer.chat.provider)
     elif answer.escalated:
         holder.escalate(rt, tx, conversation_id, answer.chat.provider, handoff(answer.items))
     elif claimed.with_human:
@@ -222,8 +226,11 @@ def _count_silence(rt: Runtime, tx: Transaction, claimed: ClaimedTurn, answer: A
         pair.silent_turns, pair.silent_since = 0, None
         return
     pair.silent_turns, pair.silent_since = pair.silent_turns + 1, pair.silent_since or tx.now
-    if pair.silent_turns == rt.settings.silent_turns:
-        log.warning("conversation %s: the agent gives no word, %s turns in a row", pair.id, pair.silent_turns)
+    if pair.silent_turns != rt.settings.silent_turns:
+        return
+    log.warning("conversation %s: the agent gives no word, %s turns in a row", pair.id, pair.silent_turns)
+    if "silence" in rt.settings.handoff_on:
+        holder.ask_for_team(rt, tx, pair.id, f"the agent gave no word, {pair.silent_turns} turns in a row")
 
 
 @patient
@@ -241,6 +248,20 @@ def wait_for_agent(rt: Runtime, claimed: ClaimedTurn, outcome: Escalated) -> boo
         _close_circuits(tx, claimed)
         rows.move_bookmark(tx, outcome.chat, outcome.bookmark)
         holder.escalate(rt, tx, conversation_id, provider, outcome.words)
+    return False
+
+
+@patient
+def wait_for_person(rt: Runtime, claimed: ClaimedTurn) -> bool:
+    """Let the turn wait until a person gives the conversation back. It has cost no attempt."""
+    with rt.database.transaction() as tx:
+        conversation_queue.verify_lease(tx, claimed.lease)
+        held = holder.is_held(tx.session.get_one(Conversation, claimed.lease.conversation_id))
+        conversation_queue.postpone(tx, claimed.lease, None if held else tx.now - MAX_CLOCK_SKEW)
+        turn = tx.session.get_one(Turn, claimed.turn_id)
+        turn.status = TurnStatus.WAITING
+        turn.attempts -= 1
+        _close_circuits(tx, claimed)
     return False
 
 
@@ -296,9 +317,20 @@ def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> boo
         if retire:
             rows.retire(tx, claimed.lease.conversation_id, rows.GIVEN_UP)
         if claimed.instruction is None:
-            outbox.put_notice(rt, tx, claimed.lease.conversation_id, rt.settings.fallback_reply)
+            _tell_person(rt, tx, claimed)
     log.error("turn %s given up after %s attempts: %s", claimed.turn_id, claimed.attempts, why)
     return more
+
+
+def _tell_person(rt: Runtime, tx: Transaction, claimed: ClaimedTurn) -> None:
+    """Send FALLBACK_REPLY, or ask for the team, which tells the person. A person who has the conversation does it."""
+    conversation_id = claimed.lease.conversation_id
+    if holder.is_held(tx.session.get_one(Conversation, conversation_id)):
+        return
+    if "failure" in rt.settings.handoff_on:
+        holder.ask_for_team(rt, tx, conversation_id, "a text could not be answered")
+    else:
+        outbox.put_notice(rt, tx, conversation_id, rt.settings.fallback_reply)
 
 
 def _close_circuits(tx: Transaction, claimed: ClaimedTurn, error: RemoteError | None = None) -> None:

@@ -36,8 +36,12 @@ class DueQueue:
     token: int
     """Of the last lease."""
     throttled: bool
-    with_human: bool
+    held: bool
     """The agent is not asked."""
+    held_until: datetime | None
+    """When the agent got the conversation back; texts wait for it since then. ``None``: it has always had it."""
+    noted: bool
+    """An operator has left a note for the agent."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ _ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} LIMI
 
 _DUE = Statement(
     f"""
-    SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at, c.holder
+    SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at, c.holder, c.holder_since,
+        c.agent_note_at
     FROM conversations c
     WHERE {_IS_DUE}
     ORDER BY c.turn_due_at, c.id LIMIT :most {{lock c}}
@@ -171,7 +176,9 @@ def due(tx: Transaction, most: int) -> list[DueQueue]:
             phone=row.phone,
             token=row.turn_lease_token,
             throttled=row.throttled_at is not None,
-            with_human=row.holder != Holder.AGENT,
+            held=row.holder != Holder.AGENT,
+            held_until=moment(row.holder_since),
+            noted=row.agent_note_at is not None,
         )
         for row in _DUE.run(tx, now=tx.now, most=most)
     ]
@@ -354,6 +361,8 @@ class Outlook:
     """Another text waits for the agent."""
     opted_out: bool
     circuits: int
+    drafts: bool
+    """The answer is not sent: a person has the conversation, or had it when the turn was being asked."""
 
 
 @dataclass(frozen=True)
@@ -403,7 +412,9 @@ _OUTLOOK = Statement(
         EXISTS (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.status IN ('queued', 'sending'))
             AS unsent,
         {OUT_OF_THEM.format(service="c.service", stands="(o.ended_at IS NULL OR o.since >= :now)")} AS opted_out,
-        (SELECT count(*) FROM circuit_breakers) AS circuits
+        (SELECT count(*) FROM circuit_breakers) AS circuits,
+        c.holder <> 'agent' OR EXISTS (
+            SELECT 1 FROM turns t WHERE t.conversation_id = c.id AND t.status = 'asking' AND t.draft) AS drafts
     FROM {{turns}} JOIN conversations c ON c.id = turns.id
     """,
     turns={"id": "bigint"},
@@ -536,6 +547,7 @@ def _outlook(queue: Any, row: Any) -> Outlook:
         more=bool(row.more),
         opted_out=bool(row.opted_out),
         circuits=row.circuits,
+        drafts=bool(row.drafts),
     )
 
 

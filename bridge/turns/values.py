@@ -57,6 +57,9 @@ class ClaimedTurn:
     """The facts for a new chat, if they were read with the claim."""
     with_human: bool = False
     """A human at the provider had the chat when the turn was claimed."""
+    held: bool = False
+    """A person had the conversation when the turn was claimed. What the agent has not received waits until it is back.
+    """
     chat_requested_at: datetime | None = None
     """When an earlier attempt requested a chat that the provider may have opened, and that is not stored."""
     reopened: bool = False
@@ -160,5 +163,11 @@ class Escalated:
     """The agent has surely not received the turn. ``None``: that is not known, as before."""
 
 
-Outcome = Answer | RetryAt | GiveUp | NotReceived | Escalated
+@dataclass(frozen=True)
+class NotAsked:
+    """The agent has surely not received it, and a person has the conversation. The turn waits until the agent has it
+    again."""
+
+
+Outcome = Answer | RetryAt | GiveUp | NotReceived | Escalated | NotAsked
 """How an attempt ends. A provider's error that leaves the outcome open is raised, as is ``LeaseLost``."""

@@ -15,7 +15,7 @@ from bridge.chats import ending
 from bridge.chats.ending import Outcome
 from bridge.operators import chats as acts
 from bridge.runtime import Runtime
-from bridge.web import conversations, openapi, operators
+from bridge.web import conversations, holding, openapi, operators
 from bridge.web.auth import admin_required, operator
 from bridge.web.queries import chats, failures
 from bridge.web.queries.chats import WholeChat
@@ -37,6 +37,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     document = openapi.document()
     operators.add_views(admin, guarded, rt)
     conversations.add_views(admin, guarded, rt)
+    holding.add_views(admin, guarded, rt)
 
     @admin.after_request
     def private(answer: Response) -> Response:

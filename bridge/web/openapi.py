@@ -15,6 +15,7 @@ import bridge
 from bridge.db.models import ChatStatus, Direction, MessageStatus
 from bridge.providers.carriers.contract import Delivery, FailureClass
 from bridge.web import conversation_models as conversations
+from bridge.web.holding_models import HandBackWish, HandToTeam, Held, TakeOver
 from bridge.web.models import MAX_LIMIT, Cursor, Limit, Phone, Problem, QueryLimit, RequestModel, ResponseModel
 from bridge.web.operator_models import (
     AuditPage,
@@ -261,6 +262,30 @@ OPERATIONS = (
         idempotent=True,
     ),
     Operation("get", "/admin/turns/{id}", "Show one turn with the agent's answer", {200: Turn}, (404,)),
+    Operation(
+        "post",
+        "/admin/conversations/{id}/take-over",
+        "Take a conversation over from the agent, or from the team's list",
+        {200: Held},
+        (400, 404, 409, 413, 422),
+        body=TakeOver,
+    ),
+    Operation(
+        "post",
+        "/admin/conversations/{id}/hand-to-team",
+        "Let a conversation wait for somebody of the team",
+        {200: Held},
+        (400, 404, 409, 413, 422),
+        body=HandToTeam,
+    ),
+    Operation(
+        "post",
+        "/admin/conversations/{id}/hand-back",
+        "Let the agent answer again",
+        {200: Held},
+        (400, 404, 409, 413, 422),
+        body=HandBackWish,
+    ),
     Operation("get", "/admin/pause", "Show whether the agents are paused", {200: PauseState}),
     Operation("post", "/admin/pause", "Keep all agents still", {200: PauseState}),
     Operation("post", "/admin/resume", "Let all agents go on", {200: PauseState}),

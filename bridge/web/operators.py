@@ -9,9 +9,10 @@ from flask import Blueprint, Response, abort, request
 
 from bridge.lib.errors import BridgeError
 from bridge.operators import failures, instructions, pausing, retry, texts
+from bridge.operators.conversations import UnknownConversation
 from bridge.operators.idempotency import KeyReused
 from bridge.operators.instructions import NotNow, Start
-from bridge.operators.texts import OptedOut, Pair, Unfit, UnknownConversation
+from bridge.operators.texts import OptedOut, Pair, Unfit
 from bridge.queues.pause import Pause
 from bridge.runtime import Runtime
 from bridge.web import operator_models as models

@@ -157,6 +157,7 @@ def _turns() -> None:
         sa.Column("settled_at", MOMENT),
         sa.Column("error", sa.Text()),
         sa.Column("instruction", sa.JSON()),
+        sa.Column("draft", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("reopened", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("dismissed_at", MOMENT),
     )

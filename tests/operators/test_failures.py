@@ -153,7 +153,7 @@ def test_a_turn_is_not_retried_while_a_human_has_the_conversation(scene: Scene) 
     scene.text("two")
     scene.work_until_idle()
     with scene.rt.database.transaction() as tx:
-        holder.report(tx, 1, "retell")
+        holder.report(scene.rt, tx, 1, "retell")
     with pytest.raises(Refused, match="does not have this conversation"):
         retry.retry_turn(scene.rt, "ana", turn_id)
     assert scene.rows(Chat)[-1].status == "ongoing"

@@ -20,12 +20,12 @@ from tests.fakes import fake_settings
 
 SETTINGS = fake_settings(turns_per_hour="5", turns_per_minute="", answer_within="4h")
 ROUTE = SETTINGS.default_route
-QUEUE = DueQueue(1, "+15550001111", "+15551230001", token=3, throttled=False, with_human=False)
+QUEUE = DueQueue(1, "+15550001111", "+15551230001", token=3, throttled=False, held=False, held_until=None, noted=False)
 CHAT = OpenChat(7, ROUTE.provider, ROUTE.agent_id, "chat_1", Bookmark())
 PLAIN = Snapshot(
     QUEUE, (Text(1, "hello", NOON),), has_open_turn=False, has_history=True, recent=0, circuits=0, chat=CHAT
 )
-OUTLOOK = Outlook("+15550001111", 2, delivers_nothing=True, more=False, opted_out=False, circuits=0)
+OUTLOOK = Outlook("+15550001111", 2, delivers_nothing=True, more=False, opted_out=False, circuits=0, drafts=False)
 ONE = Shaped([Sms("fine", 1)])
 
 
@@ -50,7 +50,7 @@ def test_a_text_without_a_chat_begins_one_too() -> None:
     [
         {"has_open_turn": True},
         {"queue": replace(QUEUE, throttled=True)},
-        {"queue": replace(QUEUE, with_human=True)},
+        {"queue": replace(QUEUE, held=True)},
         {"circuits": 1},
         {"texts": ()},
         {"texts": waiting(MAX_TEXTS + 1)},

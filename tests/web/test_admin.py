@@ -282,6 +282,7 @@ def test_a_conversation_that_a_human_has_and_a_silent_one_are_listed_with_the_re
         tx.session.query(Turn).one().status = TurnStatus.ANSWERED
         pair = tx.session.query(Conversation).one()
         pair.holder, pair.holder_since, pair.holder_reason = Holder.WAITING, NOON, "a human at retell has the chat"
+        pair.holder_name = "retell"
         pair.silent_turns, pair.silent_since = 4, NOON - timedelta(hours=1)
     shown = call("GET", "/admin/failures").get_json()["failures"]
     assert [(each["kind"], each["at"], each["error"]) for each in shown] == [

@@ -77,6 +77,8 @@ class NewChat:
     agent_number: str
     previous_conversation: str = ""
     """The end of the conversation so far, one ``User: …`` or ``Agent: …`` line for each message."""
+    team_note: str = ""
+    """What a person of the team has told the agent on giving the conversation back."""
     route: Route | None = None
     """The provider's agent that answers. ``None``: the one that the settings name for all numbers."""
     turn_id: int = 0

@@ -46,6 +46,7 @@ def ever_fewer_variables(about: NewChat, contact: Mapping[str, str] | None = Non
         "sms_user_number": about.user_number,
         "sms_agent_number": about.agent_number,
         "previous_conversation": about.previous_conversation,
+        "team_note": about.team_note,
     }
     unreserved = {name: value for name, value in variables.items() if name not in RESERVED}
     if contact:
@@ -59,5 +60,5 @@ def ever_fewer_variables(about: NewChat, contact: Mapping[str, str] | None = Non
 
 def private(about: NewChat, contact: Mapping[str, str] | None = None) -> list[str]:
     """Return the words that an error must not quote."""
-    known = [about.previous_conversation, *(contact or {}).values(), *about.variables.values()]
+    known = [about.previous_conversation, about.team_note, *(contact or {}).values(), *about.variables.values()]
     return [about.user_number, about.agent_number, *(line for words in known for line in words.splitlines())]

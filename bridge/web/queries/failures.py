@@ -62,6 +62,7 @@ class Kind(StrEnum):
     SILENT = "silent"
     TASK = "task"
     TURN = "turn"
+    WAITING = "waiting"
     WITH_HUMAN = "with_human"
 
 
@@ -69,6 +70,7 @@ REMEDIES = {
     Kind.NOTICE: "A person waits for somebody of the team, and HANDOFF_WEBHOOK does not know. Answer the person, and "
     "check the address.",
     Kind.SILENT: "The agent is asked and writes nothing. Read the chat at its provider, and check the agent there.",
+    Kind.WAITING: "The person waits for somebody of the team. Take the conversation over, or hand it back.",
     Kind.WITH_HUMAN: "A human at the agent's provider has the chat. Answer there, and hand it back or end it. "
     "Until then the person's texts wait, and each is given up after ANSWER_WITHIN.",
 }
@@ -121,7 +123,7 @@ class Page:
 def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
     """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
     messages = map(_messages, (NOT_SENT, UNDELIVERED, IGNORED, UNANSWERABLE))
-    conversations = (_with_human(), _silent(rt.settings))
+    conversations = (_waiting(), _with_human(), _silent(rt.settings))
     every = union_all(_turns(), *messages, _tasks(rt.now()), _contacts(), _notices(), *conversations).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
@@ -149,13 +151,17 @@ def count_with_human(session: Session) -> int:
     return _count(session, Conversation, _is_with_human())
 
 
+def count_waiting(session: Session) -> int:
+    return _count(session, Conversation, holder.for_team())
+
+
 def count_silent(session: Session, settings: Settings) -> int:
     return _count(session, Conversation, _is_silent(settings))
 
 
 def _is_with_human() -> ColumnElement[bool]:
     """A chat that has ended here meanwhile is no human's any more."""
-    return holder.not_with_agent() & exists().where(rows.ongoing_of(Conversation.id))
+    return holder.at_provider() & exists().where(rows.ongoing_of(Conversation.id))
 
 
 def _is_silent(settings: Settings) -> ColumnElement[bool]:
@@ -199,6 +205,11 @@ def _tasks(now: datetime) -> Select[*tuple[Any, ...]]:
 def _with_human() -> Select[*tuple[Any, ...]]:
     since, why = Conversation.holder_since, Conversation.holder_reason
     return _listed(Kind.WITH_HUMAN, Conversation, since, why).where(_is_with_human())
+
+
+def _waiting() -> Select[*tuple[Any, ...]]:
+    since, why = Conversation.holder_since, Conversation.holder_reason
+    return _listed(Kind.WAITING, Conversation, since, why).where(holder.for_team())
 
 
 def _silent(settings: Settings) -> Select[*tuple[Any, ...]]:

@@ -49,7 +49,7 @@ def build_registry(rt: Runtime) -> CollectorRegistry:
     return registry
 
 
-def _sent(session: Session) -> tuple[Metric, Metric]:
+def _sent(session: Session) -> tuple[Metric, ...]:
     """Return the totals of each sender. Senders with the same masked name count as one."""
     counted: Counter[str] = Counter()
     billed: Counter[str] = Counter()
@@ -64,7 +64,7 @@ def _sent(session: Session) -> tuple[Metric, Metric]:
     return texts, segments
 
 
-def _waiting(session: Session, now: datetime) -> tuple[Metric, Metric]:
+def _waiting(session: Session, now: datetime) -> tuple[Metric, ...]:
     waiting = GaugeMetricFamily("bridge_waiting", "Conversation queues that are due and not leased.", labels=["queue"])
     for name, each in QUEUES.items():
         waiting.add_metric([name], conversation_queue.count_due(session, each, now))
@@ -98,18 +98,23 @@ def _failed(session: Session) -> tuple[Metric, ...]:
     return given_up, not_delivered, ignored, unanswerable
 
 
-def _not_answered(session: Session, settings: Settings) -> tuple[Metric, Metric]:
+def _not_answered(session: Session, settings: Settings) -> tuple[Metric, ...]:
     with_human = GaugeMetricFamily(
         "bridge_with_human",
         "Conversations that a human at the agent's provider has.",
         value=failures.count_with_human(session),
+    )
+    waiting = GaugeMetricFamily(
+        "bridge_waiting_for_team",
+        "Conversations that wait for somebody of the team.",
+        value=failures.count_waiting(session),
     )
     silent = GaugeMetricFamily(
         "bridge_silent",
         "Conversations in which the agent gave no word in the last SILENT_TURNS turns.",
         value=failures.count_silent(session, settings),
     )
-    return with_human, silent
+    return with_human, waiting, silent
 
 
 def _failing(session: Session, now: datetime) -> Metric:
