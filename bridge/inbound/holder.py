@@ -3,7 +3,7 @@
     escalate      AGENT ──> WAITING              a human at the agent's provider has the chat; the person is told
     report        AGENT ──> WAITING              the same, while a turn is open: its worker tells the person
     give_back     WAITING ──> AGENT              that human has given the chat back, or it has ended
-    ask_for_team  any but WAITING ──> WAITING    somebody of the team is wanted; the person is told
+    ask_for_team  any but WAITING ──> WAITING    somebody of the team is wanted; the person and the team are told
     assign        any ──> PERSON                 an operator takes the conversation over
     hold_outside  AGENT ──> OUTSIDE              somebody texts the person with another tool
     hand_back     any ──> AGENT                  the agent answers again
@@ -38,7 +38,7 @@ from bridge.db.models import (
     one_of,
 )
 from bridge.db.transaction import Transaction
-from bridge.outbound import outbox
+from bridge.outbound import notices, outbox
 from bridge.outbound.formatting.shape import answer
 from bridge.outbound.outbox import Draft
 from bridge.queues import conversation_queue
@@ -211,6 +211,7 @@ def _wait(rt: Runtime, tx: Transaction, pair: Conversation, why: str, provider: 
     _set(tx, pair, Holder.WAITING, provider)
     pair.holder_reason = why
     pair.holder_until = tx.now + rt.settings.handoff_within if rt.settings.handoff_within else None
+    notices.put(rt, tx, pair.id, why)
 
 
 def _set(tx: Transaction, pair: Conversation, holder: Holder, name: str | None = None) -> None:

@@ -19,7 +19,7 @@ from bridge.lib.errors import BridgeError
 from bridge.lib.phone import mask_numbers
 from bridge.operators import audit
 from bridge.operators.audit import Action, Entry
-from bridge.operators.texts import UnknownConversation
+from bridge.operators.conversations import UnknownConversation
 from bridge.runtime import Runtime
 
 MOST_REPLIES = 500

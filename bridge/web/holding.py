@@ -10,6 +10,7 @@ from bridge.operators.holding import HandBack
 from bridge.runtime import Runtime
 from bridge.web import holding_models as models
 from bridge.web.auth import operator
+from bridge.web.conversation_models import HolderState
 from bridge.web.operators import NO_CONVERSATION, Guard
 from bridge.web.problems import problem
 from bridge.web.reading import body_as, json_of, row_id
@@ -39,9 +40,9 @@ def add_views(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
 
 
 def _answer(now: HolderNow) -> Response:
-    return json_of(models.Held(holder=models.HolderShown.model_validate(now)))
+    return json_of(models.Held(holder=HolderState.model_validate(now)))
 
 
 def _held(error: HeldBy) -> Response:
-    shown = models.HolderShown.model_validate(error.holder)
+    shown = HolderState.model_validate(error.holder)
     return problem(409, str(error), holder=shown.model_dump(mode="json"))

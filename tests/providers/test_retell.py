@@ -41,6 +41,7 @@ ALL_VARIABLES = {
     "sms_user_number": "+15551230001",
     "sms_agent_number": "+15550001111",
     "previous_conversation": "User: hi\nAgent: hello",
+    "team_note": "",
 }
 UNRESERVED = {name: value for name, value in ALL_VARIABLES.items() if name not in {"user_number", "agent_number"}}
 KEY = "key_1234567890"

@@ -23,7 +23,12 @@ from tests.fakes import fake_settings
 
 ANN = "+15551230001"
 ABOUT = NewChat(7, ANN, "+15550001111", "User: hi", turn_id=12)
-OURS = {"sms_user_number": ANN, "sms_agent_number": "+15550001111", "previous_conversation": "User: hi"}
+OURS = {
+    "sms_user_number": ANN,
+    "sms_agent_number": "+15550001111",
+    "previous_conversation": "User: hi",
+    "team_note": "",
+}
 CONTACT = {"contact_id": "contact_1", "phone_number": ANN}
 
 

@@ -112,6 +112,7 @@ def test_a_new_chat_is_told_both_numbers_and_the_conversation(desk: Desk) -> Non
                 "sms_user_number": "+15551230001",
                 "sms_agent_number": "+15550001111",
                 "previous_conversation": "User: hi\nAgent: hello",
+                "team_note": "",
             },
         }
     ]
@@ -174,7 +175,7 @@ def test_refused_variables_do_not_cost_the_chat(desk: Desk, status: int) -> None
     desk.says(status, {"message": "no variables, please"})
     desk.says(201, OPEN_CHAT)
     assert desk.agent.create_chat(ABOUT).id == "chat_1"
-    assert [len(body.get("uponai_dynamic_variables", ())) for body in desk.bodies] == [5, 3, 0]
+    assert [len(body.get("uponai_dynamic_variables", ())) for body in desk.bodies] == [6, 4, 0]
 
 
 def test_a_new_chat_gets_the_variables_of_an_operator(desk: Desk) -> None:

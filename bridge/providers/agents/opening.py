@@ -9,7 +9,7 @@ from bridge.providers.agents.contract import NewChat
 RESERVED = frozenset({"user_number", "agent_number"})
 """Retell sets these itself for calls. No provider's documentation says whether a chat may set them."""
 
-OURS = RESERVED | {"sms_user_number", "sms_agent_number", "previous_conversation"}
+OURS = RESERVED | {"sms_user_number", "sms_agent_number", "previous_conversation", "team_note"}
 """The variables that the bridge sets itself. An operator can't set them."""
 
 SEARCH_PAGE = 100

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, aliased
 
 from bridge.db.models import Conversation, Holder, Message, MessageStatus, Note, Tag, one_of
 from bridge.outbound import opt_outs
+from bridge.operators.conversations import HolderNow, holder_now
 from bridge.runtime import Runtime
 from bridge.web.queries import chats, search, texts, unanswered_rows
 from bridge.web.queries.chats import ChatWithAnalysis
@@ -50,24 +51,13 @@ _UNREAD = text("""
 
 
 @dataclass(frozen=True)
-class HolderView:
-    """Who answers the person."""
-
-    kind: Holder
-    name: str | None
-    since: datetime | None
-    reason: str | None
-    until: datetime | None
-
-
-@dataclass(frozen=True)
 class ConversationView:
     """One conversation in the list."""
 
     id: int
     phone: str
     bridge_number: str
-    holder: HolderView
+    holder: HolderNow
     changed_at: datetime
     last_text_at: datetime | None
     preview: str | None
@@ -228,7 +218,7 @@ def _views(
             id=row.id,
             phone=row.phone,
             bridge_number=row.bridge_number,
-            holder=_holder(row),
+            holder=holder_now(row),
             changed_at=row.changed_at,
             last_text_at=last[row.id][0] if row.id in last else None,
             preview=shown.get(row.id),
@@ -238,10 +228,6 @@ def _views(
         )
         for row in rows
     ]
-
-
-def _holder(row: Conversation) -> HolderView:
-    return HolderView(row.holder, row.holder_name, row.holder_since, row.holder_reason, row.holder_until)
 
 
 def _newest_texts(session: Session, ids: Sequence[int]) -> dict[int, tuple[datetime, str]]:
