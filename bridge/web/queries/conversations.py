@@ -17,8 +17,8 @@ from sqlalchemy import Select, bindparam, func, or_, select, text
 from sqlalchemy.orm import Session, aliased
 
 from bridge.db.models import Conversation, Holder, Message, MessageStatus, Note, Tag, one_of
-from bridge.outbound import opt_outs
 from bridge.operators.conversations import HolderNow, holder_now
+from bridge.outbound import opt_outs
 from bridge.runtime import Runtime
 from bridge.web.queries import chats, search, texts, unanswered_rows
 from bridge.web.queries.chats import ChatWithAnalysis
