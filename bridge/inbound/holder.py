@@ -54,6 +54,9 @@ LONGEST_PAUSE = timedelta(minutes=5)
 SHARE = 4
 """A pause is a quarter of that time."""
 
+HELD = "a person has got the conversation"
+"""Why a turn is canceled. Its texts go on to wait."""
+
 BEGUN = (MessageStatus.SENDING, MessageStatus.SENT)
 """Texts that the person has, or may have."""
 
@@ -228,6 +231,7 @@ def _keep_agent_still(tx: Transaction, conversation_id: int) -> None:
     here = (Turn.conversation_id == conversation_id, Turn.status == TurnStatus.ASKING)
     asking = tx.session.scalars(update(Turn).where(*here).values(draft=True).returning(Turn.id)).all()
     if not asking:
+        return_texts(tx, conversation_id)
         conversation_queue.revoke(tx, TURNS, [conversation_id])
     part = aliased(Message)
     begun = exists().where(part.turn_id == Message.turn_id, part.direction == Direction.OUT, part.status.in_(BEGUN))
@@ -242,6 +246,17 @@ def _keep_agent_still(tx: Transaction, conversation_id: int) -> None:
     # A draft has no name for callbacks, and no slot: it is sent as a new text, if at all.
     draft = {"status": MessageStatus.DRAFT, "reference": None, "not_before": None, "expires_at": None}
     tx.session.execute(update(Message).where(*unsent).values(draft), execution_options={"synchronize_session": False})
+
+
+def return_texts(tx: Transaction, conversation_id: int) -> None:
+    """Cancel an open turn that the agent has surely not received. Its texts wait again, as if there had been none."""
+    turn = _open_turn(tx, conversation_id)
+    if turn is None or turn.instruction is not None:
+        return
+    texts = (Message.turn_id == turn.id, Message.direction == Direction.IN)
+    tx.session.execute(update(Message).where(*texts).values(turn_id=None, status=MessageStatus.WAITING))
+    turn.status, turn.settled_at, turn.error = TurnStatus.CANCELED, tx.now, HELD
+    tx.session.flush()
 
 
 def _team_has_written(tx: Transaction, pair: Conversation) -> bool:

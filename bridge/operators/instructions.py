@@ -23,8 +23,9 @@ from bridge.inbound.readable import readable
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit, idempotency, texts
 from bridge.operators.audit import Action, Entry
+from bridge.operators.conversations import UnknownConversation
 from bridge.operators.idempotency import Asked
-from bridge.operators.texts import EMPTY, OptedOut, Pair, Unfit, UnknownConversation
+from bridge.operators.texts import EMPTY, OptedOut, Pair, Unfit
 from bridge.outbound import opt_outs
 from bridge.providers.agents.opening import OURS
 from bridge.queues.conversation_queue import TURNS, enqueue, make_due

@@ -62,9 +62,11 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
         pair = tx.session.get_one(Conversation, conversation_id)
         route = rt.agents.route(pair.bridge_number)
         turn = _open_turn(tx, conversation_id)
-        if holder.is_held(pair) and not (turn and turn.status is TurnStatus.ASKING):
-            conversation_queue.postpone(tx, lease, None)
-            return None
+        if holder.is_held(pair):
+            turn = turn or _wanted_draft(tx, conversation_id)
+            if turn is None:
+                conversation_queue.postpone(tx, lease, None)
+                return None
         if check := _check(rt, tx, _Queue(lease, pair, route), turn):
             return check
         turn = turn or _next_turn(rt, tx, lease, pair)
@@ -233,6 +235,14 @@ def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -
         _keep_waiting(rt, tx, _Throttled(lease, pair, free_at))
         return None
     return _merge(rt, tx, pair, list(takewhile(lambda text: text.instruction is None, texts)))
+
+
+def _wanted_draft(tx: Transaction, conversation_id: int) -> Turn | None:
+    """Return the turn of a draft that an operator has asked for. A person who has the conversation may do that."""
+    instructed = (*_waiting(conversation_id), Message.instruction.is_not(None))
+    text = tx.session.scalar(select(Message).where(*instructed).order_by(*AS_SENT).limit(1))
+    wish = text and instruction.of_row(text.instruction)
+    return _instructed(tx, text) if text and wish and not wish.send else None
 
 
 def _instructed(tx: Transaction, text: Message) -> Turn:

@@ -253,15 +253,16 @@ def wait_for_agent(rt: Runtime, claimed: ClaimedTurn, outcome: Escalated) -> boo
 
 @patient
 def wait_for_person(rt: Runtime, claimed: ClaimedTurn) -> bool:
-    """Let the turn wait until a person gives the conversation back. It has cost no attempt."""
+    """Let the texts of a turn wait until a person gives the conversation back, if that has not happened meanwhile."""
+    conversation_id = claimed.lease.conversation_id
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
-        held = holder.is_held(tx.session.get_one(Conversation, claimed.lease.conversation_id))
+        held = holder.is_held(tx.session.get_one(Conversation, conversation_id))
         conversation_queue.postpone(tx, claimed.lease, None if held else tx.now - MAX_CLOCK_SKEW)
-        turn = tx.session.get_one(Turn, claimed.turn_id)
-        turn.status = TurnStatus.WAITING
-        turn.attempts -= 1
+        tx.session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
         _close_circuits(tx, claimed)
+        if held:
+            holder.return_texts(tx, conversation_id)
     return False
 
 

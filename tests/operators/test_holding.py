@@ -153,7 +153,7 @@ def test_a_turn_that_the_agent_has_not_received_is_not_asked_while_a_person_has_
     scene.work(seconds=120)
     assert asked(scene) == ["hello"]
     [_, turn] = scene.rows(Turn)
-    assert turn.status is TurnStatus.WAITING
+    assert (turn.status, inbound(scene)[1]) == (TurnStatus.CANCELED, ("second", MessageStatus.WAITING))
     hand_back(scene, answer=True)
     scene.work_until_idle()
     assert scene.got()[1:] == ["You said: second"]
