@@ -64,12 +64,22 @@ class Queued:
     conversation_id: int
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What a text costs, or why it can't be sent."""
+
+    characters: int
+    messages: int
+    segments: int
+    fault: str = ""
+
+
 def write(rt: Runtime, asked: Asked, pair: Pair, body: str) -> Queued:
     """Write to a new or known person. Raise :class:`Unfit`, :class:`OptedOut`, ``HeldBy`` or ``KeyReused``."""
     check(rt.settings, pair)
-    shaped = _shaped(rt, pair.phone, body)
+    whole = shaped(rt, pair.phone, body)
     with rt.database.transaction() as tx:
-        return _once(tx, asked, lambda: _put(rt, tx, asked, opened(tx, pair), shaped))
+        return once(tx, asked, lambda: put(rt, tx, asked, opened(tx, pair), whole))
 
 
 def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queued:
@@ -78,9 +88,22 @@ def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queu
         phone = session.scalar(select(Conversation.phone).where(Conversation.id == conversation_id))
     if phone is None:
         raise UnknownConversation
-    shaped = _shaped(rt, phone, body)
+    whole = shaped(rt, phone, body)
     with rt.database.transaction() as tx:
-        return _once(tx, asked, lambda: _put(rt, tx, asked, conversation_id, shaped))
+        return once(tx, asked, lambda: put(rt, tx, asked, conversation_id, whole))
+
+
+def count(rt: Runtime, conversation_id: int, body: str) -> Counted:
+    """Count what this text would cost in this conversation."""
+    with rt.database.read() as session:
+        phone = session.scalar(select(Conversation.phone).where(Conversation.id == conversation_id))
+    if phone is None:
+        raise UnknownConversation
+    try:
+        messages = shaped(rt, phone, body).messages
+    except Unfit as error:
+        return Counted(len(body), 0, 0, error.fault)
+    return Counted(len(body), len(messages), sum(sms.segments for sms in messages))
 
 
 def check(settings: Settings, pair: Pair) -> None:
@@ -97,8 +120,8 @@ def _channel(address: str) -> str:
     return address.rpartition(":")[0]
 
 
-def _shaped(rt: Runtime, phone: str, body: str) -> Shaped:
-    """Shape the text before its transaction: a long one takes time."""
+def shaped(rt: Runtime, phone: str, body: str) -> Shaped:
+    """Shape the text before its transaction: a long one takes time. Raise :class:`Unfit`."""
     if not readable(body):
         raise Unfit("body", EMPTY)
     shaped = shape([body], replace(outbox.recipient(rt, phone), smart_encoding=False))
@@ -107,7 +130,8 @@ def _shaped(rt: Runtime, phone: str, body: str) -> Shaped:
     return shaped
 
 
-def _once(tx: Transaction, asked: Asked, put: Callable[[], Queued]) -> Queued:
+def once(tx: Transaction, asked: Asked, put: Callable[[], Queued]) -> Queued:
+    """Do this for a request that is new. Return what it has queued, then or before."""
     if known := idempotency.begin(tx, asked):
         return Queued(**known)
     queued = put()
@@ -122,7 +146,7 @@ def opened(tx: Transaction, pair: Pair) -> int:
     return tx.session.scalars(select(Conversation.id).filter_by(**vars(pair))).one()
 
 
-def _put(rt: Runtime, tx: Transaction, asked: Asked, conversation_id: int, shaped: Shaped) -> Queued:
+def put(rt: Runtime, tx: Transaction, asked: Asked, conversation_id: int, shaped: Shaped) -> Queued:
     """Lock the conversation, and put the text behind all that waits in its outbox."""
     conversations.must_be_free(conversations.lock(tx, conversation_id), asked.operator)
     if opt_outs.has_opted_out(tx, conversation_id):

@@ -11,8 +11,9 @@ DONE, FAULT = "done", "fault"
 
 
 def done(words: str, to: str | None = None) -> Answer:
-    """Say what was done, on the page to go to; ``None``: the page of the form."""
-    flash(words, DONE)
+    """Say what was done, on the page to go to; ``None``: the page of the form. Without words the page shows it."""
+    if words:
+        flash(words, DONE)
     return redirect(to or back_to(request.form.get("back")), 303)
 
 

@@ -10,9 +10,25 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from bridge.db.engine import AWAY
+from bridge.operators.conversations import UnknownConversation
 from bridge.runtime import Runtime
 from bridge.web.auth import NO_TOKENS, PUBLIC, declares
-from bridge.web.console import audit, failures, layout, login, overview, pause, security, stale, statics
+from bridge.web.console import (
+    audit,
+    conversation,
+    failures,
+    inbox,
+    layout,
+    login,
+    new,
+    overview,
+    pause,
+    replies,
+    security,
+    stale,
+    statics,
+    writing,
+)
 from bridge.web.console.access import session_required
 from bridge.web.console.security import PATH
 from bridge.web.queries.paging import BadCursor
@@ -20,7 +36,7 @@ from bridge.web.queries.paging import BadCursor
 MAX_BYTES = 256 * 1024
 """Bytes of a form. A long text in emoji has twelve bytes for each character in a form."""
 
-PARTS = (layout, login, overview, failures, audit, stale, pause)
+PARTS = (layout, login, overview, inbox, conversation, writing, new, replies, failures, audit, stale, pause)
 
 OLD_FORM = "This form is from before you logged in, or of another login. Go back, reload the page, and try again."
 AWAY_WORDS = "The database does not answer. Try again soon."
@@ -57,6 +73,10 @@ def _add_errors(pages: Blueprint) -> None:
     @pages.errorhandler(CSRFError)
     def old_form(error: CSRFError) -> Response:
         return error_page(400, OLD_FORM)
+
+    @pages.errorhandler(UnknownConversation)
+    def unknown_conversation(error: UnknownConversation) -> Response:
+        return error_page(404, conversation.NONE)
 
     @pages.errorhandler(BadCursor)
     def bad_cursor(error: BadCursor) -> Response:

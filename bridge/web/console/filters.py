@@ -15,6 +15,7 @@ import regex
 from markupsafe import Markup, escape
 
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
+from bridge.web.console.who import holder_kind, holder_label, holder_words
 
 LONG_FROM = 1_500
 """Characters of a text that is shown in part at first."""
@@ -129,6 +130,9 @@ def plain_word(state: object) -> str:
 
 
 ALL = {
+    "holder_kind": holder_kind,
+    "holder_label": holder_label,
+    "holder_words": holder_words,
     "channel": channel,
     "duration": duration,
     "hue": hue,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, render_template, request, url_for
+from flask import Blueprint, Response, g, render_template, request, url_for
 from markupsafe import Markup
 
 from bridge.runtime import Runtime
@@ -27,7 +27,6 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
             "frame": lambda: _frame(rt),
             "operator": g.get("operator"),
             "here": here,
-            "has_inbox": "console.inbox" in current_app.view_functions,
         }
 
     @pages.record_once

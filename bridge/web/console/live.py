@@ -40,3 +40,13 @@ def changes(name: str, address: str, parts: Mapping[str, str]) -> Response:
     known += [""] * len(new)
     changed = [html for html, digest, old in zip(parts.values(), new, known, strict=False) if digest != old]
     return Response("\n".join([*changed, poller(name, address, parts)]), mimetype="text/html")
+
+
+def safe(parts: Mapping[str, str]) -> dict[str, Markup]:
+    """Return the parts for a template. Jinja has escaped them already."""
+    return {name: Markup(html) for name, html in parts.items()}  # noqa: S704
+
+
+def is_asking() -> bool:
+    """Return True if this request asks for changes."""
+    return "v" in request.args

@@ -10,7 +10,7 @@ from bridge.web.queries.figures import Count
 WIDTH, HEIGHT = 640, 150
 BASE = 126
 """Where the bars stand; the labels are below."""
-TOP = 14
+TOP = 20
 GAP = 0.28
 """The part of each place that is left free."""
 
@@ -64,7 +64,9 @@ def plot(about: About, counts: Sequence[Count]) -> Plot:
     bars = [bar for n, count in enumerate(counts) for bar in _pair(n * place, place, count, most)]
     last = len(counts) - 1
     labels = [
-        Label(round((n + 0.5) * place, 1), f"{count.at:{about.pattern}}")
+        Label(WIDTH, f"{count.at:{about.pattern}}", "end")
+        if n == last
+        else Label(round((n + 0.5) * place, 1), f"{count.at:{about.pattern}}")
         for n, count in enumerate(counts)
         if (last - n) % about.every == 0 and n
     ]

@@ -97,6 +97,8 @@ class Filter:
 
     operator: str
     holder: Holder | None = None
+    mine: bool | None = None
+    """True: only those that this operator has; False: only those that another one has."""
     phone: str | None = None
     q: str | None = None
     tag: str | None = None
@@ -163,6 +165,9 @@ def _filtered(session: Session, query: Select[Any], wanted: Filter) -> Select[An
         query = query.where(Conversation.holder == Holder.AGENT)
     elif wanted.holder:
         query = query.where(one_of(Conversation.holder, (wanted.holder,)), Conversation.holder != Holder.AGENT)
+    if wanted.mine is not None:
+        mine = Conversation.holder_name == wanted.operator
+        query = query.where(mine if wanted.mine else ~mine)
     if wanted.phone:
         query = query.where(search.has_number(session, wanted.phone))
     if wanted.tag:

@@ -56,8 +56,25 @@ def at_a_glance(rt: Runtime) -> Glance:
         )
 
 
+def by_holder(rt: Runtime, operator: str) -> dict[str, int]:
+    """Count the conversations that somebody else than the agent has, as the inbox of this operator divides them."""
+    mine = Conversation.holder_name == operator
+    kinds = {
+        "waiting": _held_by(Holder.WAITING),
+        "you": (*_held_by(Holder.PERSON), mine),
+        "others": (*_held_by(Holder.PERSON), ~mine),
+        "outside": _held_by(Holder.OUTSIDE),
+    }
+    with rt.database.read() as session:
+        return {name: _counted(session, which) for name, which in kinds.items()}
+
+
 def _count(session: Session, holder: Holder) -> int:
-    some = select(Conversation.id).where(*_held_by(holder)).limit(COUNTED).subquery()
+    return _counted(session, _held_by(holder))
+
+
+def _counted(session: Session, which: Sequence[ColumnElement[bool]]) -> int:
+    some = select(Conversation.id).where(*which).limit(COUNTED).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 

@@ -56,6 +56,8 @@ class TextView:
     """What the error code means, and how to fix it."""
     resend_at: datetime | None
     resent_as: int | None
+    dismissed_at: datetime | None
+    """When an operator took a failure off the list, or discarded or sent a draft."""
     extras: dict[str, str] | None
     reactions: list[ReactionView]
     unanswered_because: str | None
@@ -116,6 +118,7 @@ def _view(rt: Runtime, text: Message, chat_id: int | None, reactions: list[React
         meaning=None if text.error_code is None else rt.carrier.meaning(text.error_code).sentence,
         resend_at=text.resend_at,
         resent_as=text.resent_as,
+        dismissed_at=text.dismissed_at,
         extras=text.extras,
         reactions=reactions,
         unanswered_because=why,

@@ -1,0 +1,50 @@
+"""The page for a text to a new or known person."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from flask import Blueprint, make_response, render_template, request, url_for
+
+from bridge.lib.errors import BridgeError
+from bridge.operators import texts
+from bridge.operators.texts import Pair, Unfit
+from bridge.runtime import Runtime
+from bridge.web.console.access import Guard
+from bridge.web.console.acts import done, field
+from bridge.web.console.writing import asked, typed, why_refused
+
+FIELDS = {"to": "The number of the person", "from": "Our number", "body": "The text"}
+
+
+def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    numbers = sorted(rt.settings.our_numbers)
+
+    def page(fault: str = "", status: int = 200) -> Any:
+        given = {name: request.form.get(name, "") for name in ("to", "sender")}
+        key = secrets.token_hex(16)
+        shown = render_template("console/new.html", numbers=numbers, body=typed(), fault=fault, key=key, **given)
+        return make_response(shown, status)
+
+    @pages.get("/new")
+    @guarded
+    def new_text() -> Any:
+        return page()
+
+    @pages.post("/new")
+    @guarded
+    def send_new_text() -> Any:
+        pair, body = Pair(_number(field("to", 40)), field("sender", 80)), typed()
+        try:
+            queued = texts.write(rt, asked("new", pair.phone, pair.bridge_number, body), pair, body)
+        except Unfit as error:
+            return page(f"{FIELDS.get(error.field, error.field)} {error.fault}.", 422)
+        except BridgeError as error:
+            return page(why_refused(error), 409)
+        return done("The text is on its way.", url_for("console.conversation", id_=queued.conversation_id))
+
+
+def _number(typed: str) -> str:
+    """Return the number without what people write between its digits."""
+    return "".join(char for char in typed if char not in " ()-./")

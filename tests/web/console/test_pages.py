@@ -1,0 +1,248 @@
+"""The other pages of the console: the overview, the inbox, failures, canned replies, stale chats, the pause."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from bridge.db.models import Audit, CannedReply, Chat, ChatStatus, Conversation, Holder, Message, Turn, TurnStatus
+from bridge.providers.carriers.contract import Delivery
+from bridge.web.queries import figures
+from tests.scene import ANN, BOB
+from tests.web.console.desk import Desk, House
+
+CAT = "+15551230003"
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One database is enough here. The queries have tests of their own."""
+    return sqlite_url
+
+
+@pytest.fixture
+def house(sessions) -> House:
+    house = House(sessions)
+    for phone in (ANN, BOB, CAT):
+        house.scene.text(f"Hello from {phone[-1]}", phone)
+        house.scene.work_until_idle()
+        house.scene.clock.tick(60)
+    return house
+
+
+@pytest.fixture
+def ana(house) -> Desk:
+    return house.desk()
+
+
+def give_up(house: House) -> None:
+    """The turn of the first conversation, and the text of the second."""
+    with house.scene.rt.database.transaction() as tx:
+        turn = tx.session.scalars(select(Turn).order_by(Turn.id)).first()
+        assert turn
+        turn.status, turn.settled_at, turn.error = TurnStatus.GIVEN_UP, tx.now, "<b>the agent</b> fails"
+        sent = tx.session.scalars(select(Message).where(Message.conversation_id == 2, Message.segments > 0)).one()
+        sent.delivery, sent.error_code, sent.settled_at = Delivery.UNDELIVERED, 30003, tx.now
+
+
+class TestOverview:
+    def test_it_tells_who_waits_what_failed_and_what_is_paused(self, house, ana) -> None:
+        give_up(house)
+        ana.post("/conversations/3/hand-to-team", reason="A complaint")
+        page = ana.get("/").text
+        assert re.search(r'<p class="value">1</p><p class="name"><a [^>]+>waiting for a person', page)
+        assert re.search(r'<p class="value">2</p><p class="name"><a [^>]+>failures', page)
+        assert ">Fine<" in page
+        ana.post("/pause")
+        assert ">Paused<" in ana.get("/").text
+
+    def test_the_plots_have_words_and_a_table(self, house, ana) -> None:
+        page = ana.get("/overview/figures").text
+        assert "3 texts received and 3 sent" in page
+        assert "100 %" in page
+        assert page.count("<table") == page.count('role="img"') == 2
+        assert len(re.findall(r'class="bar', page)) == 4
+
+    def test_hours_that_are_over_are_counted_once_and_those_of_now_each_time(self, house) -> None:
+        read = figures.Figures(house.scene.rt)
+        assert sum(hour.received for hour in read.read().hours) == 3
+        house.scene.text("One more", ANN)
+        assert sum(hour.received for hour in read.read().hours) == 4
+        house.scene.clock.tick(3 * 3600)
+        assert sum(day.received for day in read.read().days) == 4
+        house.scene.clock.tick(25 * 3600)
+        shown = read.read()
+        assert (sum(hour.received for hour in shown.hours), sum(day.received for day in shown.days)) == (0, 4)
+
+    def test_only_answers_within_a_minute_are_fast(self, house) -> None:
+        with house.scene.rt.database.transaction() as tx:
+            late = Message.settled_at + timedelta(0)
+            assert late is not None
+            answer = tx.session.scalars(select(Message).where(Message.conversation_id == 1, Message.segments > 0)).one()
+            answer.settled_at = answer.created_at + timedelta(seconds=61)
+        share = figures.Figures(house.scene.rt).read().share
+        assert (share.asked, share.fast, share.percent) == (3, 2, 67)
+
+    def test_the_first_text_since_a_moment_is_found_by_halving(self, house) -> None:
+        for n in range(40):
+            house.scene.clock.tick(3600)
+            house.scene.text(f"text {n}", ANN)
+        rows = house.scene.rows(Message)
+        with house.scene.sessions() as session:
+            for row in rows[::7]:
+                found = figures.first_since(session, row.created_at + figures.SLACK)
+                assert found <= row.id
+                assert not [each for each in rows if each.id < found and each.created_at >= row.created_at]
+            assert figures.first_since(session, house.scene.clock() + timedelta(days=1)) == rows[-1].id
+
+
+class TestInbox:
+    def phones(self, page: str) -> list[str]:
+        return re.findall(r'class="who"><bdi class="phone-number">\+1 555-123-000(\d)', page)
+
+    def test_the_newest_activity_comes_first(self, ana) -> None:
+        assert self.phones(ana.get("/inbox").text) == ["3", "2", "1"]
+
+    def test_it_is_divided_by_who_has_the_conversation(self, house, ana) -> None:
+        house.desk("ben").post("/conversations/1/take-over")
+        ana.post("/conversations/2/take-over")
+        shown = {name: self.phones(ana.get(f"/inbox?holder={name}").text) for name in ("you", "others", "agent")}
+        assert shown == {"you": ["2"], "others": ["1"], "agent": ["3"]}
+        ana.post("/conversations/3/hand-to-team", reason="x")
+        assert self.phones(ana.get("/inbox?holder=waiting").text) == ["3"]
+        with house.scene.rt.database.transaction() as tx:
+            tx.session.execute(update(Conversation).values(holder=Holder.OUTSIDE, holder_name=None))
+        assert self.phones(ana.get("/inbox?holder=outside").text) == ["3", "2", "1"]
+        assert "Nobody waits" in ana.get("/inbox?holder=waiting").text
+
+    def test_a_word_that_means_nothing_filters_nothing(self, ana) -> None:
+        assert len(self.phones(ana.get("/inbox?holder=nobody").text)) == 3
+
+    @pytest.mark.parametrize("q", ["+1 555-123-0002", "1230002", "+15551230002", "hello FROM 2"])
+    def test_people_are_found_by_number_and_by_words(self, ana, q: str) -> None:
+        assert self.phones(ana.get("/inbox", query_string={"q": q}).text) == ["2"]
+
+    @pytest.mark.parametrize("q", ["%", "'", "\x00", "<script>", "(((", "\\", "é" * 500, "+", "1234567890" * 30])
+    def test_odd_searches_find_nothing_and_are_shown_as_they_are(self, ana, q: str) -> None:
+        answer = ana.get("/inbox", query_string={"q": q})
+        assert answer.status_code == 200
+        assert "<script>" not in answer.text
+
+    def test_a_long_list_has_pages(self, house, ana) -> None:
+        for n in range(40):
+            house.scene.text("Hi", f"+1555999{n:04d}")
+        first = ana.get("/inbox").text
+        [more] = re.findall(r'class="pager"><a class="button" href="/console([^"]+)"', first)
+        second = ana.get(more.replace("&amp;", "&")).text
+        ids = [re.findall(r'class="talk[^>]+href="/console/conversations/(\d+)', page) for page in (first, second)]
+        assert (len(ids[0]), len(ids[1])) == (30, 13)
+        assert not set(ids[0]) & set(ids[1])
+
+
+class TestFailures:
+    def test_one_is_tried_again_and_who_comes_second_is_told(self, house, ana) -> None:
+        give_up(house)
+        page = ana.get("/failures").text
+        assert "&lt;b&gt;the agent&lt;/b&gt; fails" in page
+        assert "The phone is off" in page
+        assert "It is tried again" in ana.then(ana.post("/failures/turn/1/retry")).text
+        ben = house.desk("ben")
+        assert "was not given up" in ben.then(ben.post("/failures/turn/1/retry")).text
+        house.scene.work_until_idle()
+        assert house.scene.rows(Turn)[0].status is TurnStatus.ANSWERED
+
+    def test_all_of_a_kind_are_tried_again_or_dismissed(self, house, ana) -> None:
+        give_up(house)
+        assert "1 turn tried again" in ana.then(ana.post("/failures/retry", kind="turn")).text
+        assert "1 text removed" in ana.then(ana.post("/failures/dismiss", kind="message")).text
+        assert "Nothing has failed" in ana.get("/failures").text
+
+    def test_one_is_dismissed_once(self, house, ana) -> None:
+        give_up(house)
+        assert "off the list" in ana.then(ana.post("/failures/turn/1/dismiss")).text
+        assert "gone from the list" in ana.then(ana.post("/failures/turn/1/dismiss")).text
+
+    @pytest.mark.parametrize("path", ["/failures/cat/1/retry", "/failures/turn/x/retry", "/failures/turn/0x1/dismiss"])
+    def test_an_odd_address_is_not_here(self, ana, path: str) -> None:
+        assert ana.post(path).status_code == 404
+
+    def test_the_form_leads_back_to_where_it_was(self, house, ana) -> None:
+        give_up(house)
+        answer = ana.post("/failures/turn/1/retry", back="/console/conversations/1?holder=you")
+        assert answer.headers["Location"] == "/console/conversations/1?holder=you"
+        answer = ana.post("/failures/turn/1/retry", back="https://evil.example/")
+        assert answer.headers["Location"] == "/console/"
+
+
+class TestReplies:
+    def test_one_is_written_offered_and_deleted(self, house, ana) -> None:
+        ana.post("/replies", name="/hours", body='"9 to 17" <3')
+        ana.post("/conversations/1/take-over")
+        assert 'data-name="hours" data-body="&#34;9 to 17&#34; &lt;3"' in ana.get("/conversations/1").text
+        ana.post("/replies/delete", name="hours")
+        assert "gone already" in ana.then(ana.post("/replies/delete", name="hours")).text
+        assert house.scene.rows_of(CannedReply) == []
+
+    @pytest.mark.parametrize(
+        ("name", "body"), [("two words", "x"), ("", "x"), ("x", " "), ("<b>", "x"), ("x" * 41, "x")]
+    )
+    def test_an_unfit_one_is_refused(self, house, ana, name: str, body: str) -> None:
+        assert "needs a text" in ana.then(ana.post("/replies", name=name, body=body)).text
+        assert house.scene.rows_of(CannedReply) == []
+
+
+class TestStaleChats:
+    def test_first_they_are_shown_and_then_ended(self, house, ana) -> None:
+        house.scene.clock.tick(2 * 3600)
+        ana = house.desk()
+        page = ana.get("/stale-chats?idle=1h").text
+        assert "3 chats are stale" in page
+        assert [chat.status for chat in house.scene.rows(Chat)] == [ChatStatus.ONGOING] * 3
+        assert "3 chats ended" in ana.then(ana.post("/stale-chats/end", idle="1h")).text
+        house.scene.work()
+        assert [chat.status for chat in house.scene.rows(Chat)] == [ChatStatus.ENDED] * 3
+        assert "No chat is idle" in ana.get("/stale-chats?idle=1h").text
+
+    def test_without_a_time_none_is_ended(self, house, ana) -> None:
+        house.scene.clock.tick(2 * 3600)
+        assert "Choose how long" in ana.then(ana.post("/stale-chats/end", idle="0s")).text
+        assert {chat.status for chat in house.scene.rows(Chat)} == {ChatStatus.ONGOING}
+
+
+class TestPause:
+    def test_it_is_on_every_page_and_whoever_comes_second_is_told(self, house, ana) -> None:
+        ana.post("/pause")
+        ben = house.desk("ben")
+        for path in ("/", "/inbox", "/conversations/1", "/failures", "/audit", "/replies", "/sessions", "/stale-chats"):
+            assert "All agents are paused" in ben.get(path).text
+        assert "ana was first" in ben.then(ben.post("/pause")).text
+        assert "All agents are paused" not in ben.then(ben.post("/resume")).text
+
+    def test_it_comes_to_an_open_page_by_itself(self, house, ana) -> None:
+        [version] = re.findall(r'hx-get="/console/live\?v=([^"]+)"', ana.get("/audit").text)
+        assert ana.get(f"/live?v={version}").status_code == 204
+        house.desk("ben").post("/pause")
+        assert "All agents are paused" in ana.get(f"/live?v={version}").text
+
+
+class TestAudit:
+    def test_it_is_filtered(self, house, ana) -> None:
+        ana.post("/conversations/1/take-over")
+        rows = re.compile(r'<td class="when">')
+        assert len(rows.findall(ana.get("/audit").text)) == 2
+        assert len(rows.findall(ana.get("/audit?action=take_over").text)) == 1
+        assert len(rows.findall(ana.get("/audit?conversation=1&operator=ana").text)) == 1
+        assert "Nothing of that kind" in ana.get("/audit?operator=ben").text
+        assert ana.get("/audit?action=cat&conversation=x&operator=%00").status_code == 200
+
+    def test_it_has_pages(self, house, ana) -> None:
+        for _ in range(60):
+            ana.post("/pause")
+            ana.post("/resume")
+        page = ana.get("/audit").text
+        [more] = re.findall(r'class="pager"><a class="button" href="/console([^"]+)"', page)
+        assert ana.get(more).text.count('<td class="when">') == 50
+        assert len(house.scene.rows(Audit)) == 121
