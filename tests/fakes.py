@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from bridge.config import Settings
 from bridge.outbound.formatting.segments import segments
@@ -22,11 +22,13 @@ from bridge.processes.tasks import TASKS
 from bridge.providers.agents.contract import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
 from bridge.providers.agents.opening import metadata
 from bridge.providers.agents.routes import Agents
-from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText, SentText
 from bridge.providers.carriers.twilio import error_codes
 from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError, WithHuman
 from bridge.providers.team_webhook import WaitingPerson
 from bridge.queues.conversation_queue import QUEUES
+
+T = TypeVar("T")
 
 SETTINGS: dict[str, Any] = {
     "database_url": "sqlite:///never-opened.sqlite3",
@@ -156,16 +158,16 @@ class _Script:
             raise failure.error
 
 
-class _Pages(Iterator[list[InboundText]]):
+class _Pages(Iterator[list[T]]):
     """The pages of a list as it is when the first one is read. One that could not be read comes next all the same."""
 
-    def __init__(self, listed: Callable[[], list[InboundText]], size: int, script: _Script) -> None:
+    def __init__(self, listed: Callable[[], list[T]], size: int, script: _Script) -> None:
         self._listed = listed
         self._size = size
         self._script = script
-        self._left: deque[list[InboundText]] | None = None
+        self._left: deque[list[T]] | None = None
 
-    def __next__(self) -> list[InboundText]:
+    def __next__(self) -> list[T]:
         if self._left is None:
             found = self._listed()
             self._left = deque(found[n : n + self._size] for n in range(0, len(found) or 1, self._size))
@@ -413,6 +415,8 @@ class FakeCarrier:
 
     def __init__(self, now: Callable[[], datetime] | None = None) -> None:
         self.accepted: list[Accepted] = []
+        self.outside: list[SentText] = []
+        """Texts from our numbers that somebody has sent with another tool, and the carrier's own answers."""
         self.received: list[InboundText] = []
         """The texts of people, in order. They reach the bridge only by a test's webhook or by catch-up."""
         self.page_size = 50
@@ -475,7 +479,8 @@ class FakeCarrier:
             self.calls.append(("sent_to", recipient))
             with self._script.call("sent_to"):
                 pair = [a for a in self.accepted if (a.text.recipient, a.text.sender) == (recipient, sender)]
-            carried = [accepted.carried for accepted in reversed(pair)]
+                foreign = [t.carried for t in self.outside if (t.recipient, t.sender) == (recipient, sender)]
+            carried = sorted([*(a.carried for a in pair), *foreign], key=lambda text: text.created_at or since)[::-1]
             shown = [self._shown(text) for text in carried]
             return [text for text in shown if text.created_at is None or text.created_at >= since]
 
@@ -514,6 +519,31 @@ class FakeCarrier:
             return [self._listed(text) for text in found if text.sent_at is None or text.sent_at >= since]
 
         return _Pages(listed, self.page_size, self._script)
+
+    def write_outside(self, phone: str, number: str, body: str, *, is_reply: bool = False) -> SentText:
+        """Somebody texts a person from one of our numbers with another tool."""
+        with self._lock:
+            sid, now = f"SM{len(self.outside) + 0xC000:032x}", self._now()
+            carried = CarriedText(sid, Delivery.SENT, body, now, segments=segments(body, phone))
+            text = SentText(carried, number, phone, now, is_reply)
+            self.outside.append(text)
+            return text
+
+    def sent_by(self, number: str, since: datetime) -> Iterator[list[SentText]]:
+        def listed() -> list[SentText]:
+            self.calls.append(("sent_by", number))
+            with self._script.call("sent_by"):
+                ours = [
+                    SentText(a.carried, a.text.sender, a.text.recipient, a.carried.created_at) for a in self.accepted
+                ]
+                found = [text for text in (*ours, *self.outside) if text.sender == number]
+            found = [text for text in found if text.sent_at is None or text.sent_at >= since]
+            return [self._sent(text) for text in sorted(found, key=lambda text: text.sent_at or since)]
+
+        return _Pages(listed, self.page_size, self._script)
+
+    def _sent(self, text: SentText) -> SentText:
+        return replace(text, carried=self._shown(text.carried), hidden=True) if self.redacts else text
 
     def fetch_received(self, carrier_id: str) -> InboundText | None:
         with self._lock:

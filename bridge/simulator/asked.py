@@ -49,6 +49,14 @@ class NewText(_Asked):
     on: Annotated[str, Field(max_length=255)] = ""
 
 
+class OutsideText(_Asked):
+    """Somebody texts a person from one of our numbers with another tool; from the first one without ``from``."""
+
+    to: _Address
+    body: Annotated[str, Field(min_length=1, max_length=1600)]
+    sender: _Address | None = Field(None, alias="from")
+
+
 class NewPerson(_Asked):
     """A new person, on a ``channel``.
 

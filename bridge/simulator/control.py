@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from werkzeug.exceptions import BadRequest
 
 from bridge.simulator import receptionist
-from bridge.simulator.asked import FaultSet, NewPerson, NewText, WebhookSet, asked
+from bridge.simulator.asked import FaultSet, NewPerson, NewText, OutsideText, WebhookSet, asked
 from bridge.simulator.channels import bare, channel, on
 from bridge.simulator.ledger import plain
 from bridge.simulator.phones import Beside
@@ -43,6 +43,7 @@ class Control:
             ("/", "GET", self._page),
             ("/simulator/state", "GET", self._state),
             ("/simulator/texts", "POST", self._text),
+            ("/simulator/outside", "POST", self._outside),
             ("/simulator/people", "POST", self._new_person),
             ("/simulator/inbox", "GET", self._inbox),
             ("/simulator/faults", "GET", self._faults),
@@ -70,6 +71,14 @@ class Control:
             else:
                 beside = Beside(text.id, text.fields, text.received_as)
                 sid = phones.text(text.sender, text.body, text.media, text.to, beside)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        return jsonify(sid=sid), 201
+
+    def _outside(self) -> tuple[Response, int]:
+        text = asked(OutsideText)
+        try:
+            sid = self._simulator.phones.write_outside(text.to, text.body, text.sender)
         except ValueError as error:
             raise BadRequest(str(error)) from None
         return jsonify(sid=sid), 201

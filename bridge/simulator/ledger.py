@@ -158,6 +158,17 @@ class CarrierReply(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outside(Event):
+    """Somebody texted the person from one of our numbers with another tool. The bridge was not asked."""
+
+    kind: ClassVar[str] = "outside"
+    sid: str
+    phone: str
+    number: str
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Callback(Event):
     """One status callback with its outcome."""
 
@@ -255,6 +266,7 @@ KINDS: dict[str, type[Event]] = {
         Refused,
         Failed,
         CarrierReply,
+        Outside,
         Callback,
         ChatOpened,
         ChatClosed,

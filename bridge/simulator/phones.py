@@ -15,7 +15,7 @@ from bridge.simulator.carrier import Carrier, Envelope
 from bridge.simulator.carrier import Text as Carried
 from bridge.simulator.changes import Changes
 from bridge.simulator.channels import Channel, bare, on
-from bridge.simulator.ledger import CarrierReply, Event, Ledger, Received, Refused, Sent, Text, Webhook
+from bridge.simulator.ledger import CarrierReply, Event, Ledger, Outside, Received, Refused, Sent, Text, Webhook
 from bridge.simulator.reasons import Bars, failing_phone, reason
 from bridge.simulator.settings import SimulatorSettings
 
@@ -54,6 +54,8 @@ class Bubble:
     code: int | None = None
     carrier: bool = False
     """The carrier itself wrote it."""
+    outside: bool = False
+    """Somebody wrote it with another tool, from our number."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,20 @@ class Phones:
             self._answer_keyword(phone, number, handled.answer)
         return carried.sid
 
+    def write_outside(self, phone: str, body: str, number: str | None = None) -> str:
+        """Text this phone from one of our numbers with another tool. Return the sid. No callback tells of it."""
+        sender = self._carrier.ours(phone, number)
+        if self._carrier.line(sender) is None:
+            raise ValueError(f"{sender} is none of {', '.join(self._carrier.numbers)}")
+        if self._carrier.opt_outs.closed(phone, sender):
+            raise ValueError("this person has opted out")
+        self._meet(phone)
+        carried = self._carrier.keep(Envelope("outbound-api", sender, phone), body, status="queued")
+        self._carrier.move(carried, "delivered")
+        at = carried.created.timestamp()
+        self._ledger.write(Outside(at=at, sid=carried.sid, phone=phone, number=sender, body=body))
+        return carried.sid
+
     def react(self, phone: str, sid: str, tap: str, to: str | None = None) -> str:
         """React to a text: ``Liked`` and similar words as an iPhone sends them, an emoji as Google's app does."""
         text = self._carrier.get(sid)
@@ -138,7 +154,7 @@ class Phones:
 
     def inbox(self, phone: str) -> list[str]:
         """Return the texts that were sent to this phone, in order, whether or not they arrived."""
-        events = (event for event in self._ledger.about(phone) if isinstance(event, Sent | CarrierReply))
+        events = (event for event in self._ledger.about(phone) if isinstance(event, Sent | CarrierReply | Outside))
         return [(event.arrives_as if isinstance(event, Sent) else "") or event.body for event in events]
 
     def screen(self, phone: str) -> list[Bubble]:
@@ -222,6 +238,8 @@ def _draw(bubbles: dict[str, Bubble], event: Event) -> None:
             sid = _waiting(event.body) if why.bars is Bars.NOW else f"refused at {event.at} {event.body}"
             at = bubbles[sid].at if sid in bubbles else event.at
             bubbles[sid] = Bubble(sid, False, event.body, at, 0, _REFUSED, why.plain, event.code)
+        case Outside():
+            bubbles[event.sid] = Bubble(event.sid, False, event.body, event.at, outside=True)
         case CarrierReply():
             bubbles[event.sid] = Bubble(event.sid, False, event.body, event.at, carrier=True)
 

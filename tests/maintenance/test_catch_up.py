@@ -24,7 +24,7 @@ from bridge.inbound import receive
 from bridge.maintenance.catch_up import LEAVE_TO_WEBHOOK, OVERLAP, catch_up
 from bridge.processes import embedded
 from bridge.providers.carriers.contract import InboundText
-from bridge.providers.carriers.twilio.inbound_pages import Page, Received
+from bridge.providers.carriers.twilio.list_pages import Page, Pages
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from tests.databases import away
@@ -439,11 +439,11 @@ class Endless(FakeCarrier):
     def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
         pages = itertools.count(1)
 
-        def page_at(address: str | None) -> Page:
+        def page_at(address: str | None) -> Page[InboundText]:
             texts = [replace(text) for text in self.received] if address is None else []
             return Page(texts, f"page {next(pages)}")
 
-        return Received(page_at, number)
+        return Pages(page_at, "to one of ours")
 
 
 def test_a_list_without_an_end_is_told_and_the_mark_moves_on(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

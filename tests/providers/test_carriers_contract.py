@@ -9,7 +9,15 @@ from typing import Protocol
 
 import pytest
 
-from bridge.providers.carriers.contract import RANK, Carrier, Delivery, FailureClass, InboundText, OutgoingText
+from bridge.providers.carriers.contract import (
+    RANK,
+    Carrier,
+    Delivery,
+    FailureClass,
+    InboundText,
+    OutgoingText,
+    SentText,
+)
 from bridge.providers.carriers.registry import build_carrier
 from bridge.providers.carriers.twilio.client import PAGE_SIZE
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, RateLimited, RemoteError
@@ -34,6 +42,9 @@ class Stage(Protocol):
 
     def receive(self, body: str, *, phone: str = ..., number: str = ..., media: int = 0) -> str:
         """A person texts one of our numbers; the text's id. Nobody is told."""
+
+    def write_outside(self, body: str, *, phone: str = ..., number: str = ...) -> str:
+        """Somebody texts a person from one of our numbers with another tool; the text's id."""
 
     def fails(self, carrier_id: str, error_code: int) -> None:
         """A text of ours can't be delivered."""
@@ -65,11 +76,14 @@ class FakeStage:
     def receive(self, body: str, *, phone: str = ANN, number: str = NUMBER, media: int = 0) -> str:
         return self._carrier.receive(phone, number, body, media).carrier_id
 
+    def write_outside(self, body: str, *, phone: str = ANN, number: str = NUMBER) -> str:
+        return self._carrier.write_outside(phone, number, body).carried.id
+
     def fails(self, carrier_id: str, error_code: int) -> None:
         self._carrier.becomes(carrier_id, Delivery.UNDELIVERED, error_code)
 
     def break_list(self) -> None:
-        for page in ("received_by", "next_page"):
+        for page in ("received_by", "sent_by", "next_page"):
             self._carrier.fail(page, OutcomeUnknown("HTTP 500", provider="twilio", status=500))
 
     def redact(self) -> None:
@@ -82,7 +96,7 @@ class FakeStage:
         self._carrier.fail("send", RateLimited("slow down", provider="twilio", status=429, retry_after=7))
 
     def lock_out(self) -> None:
-        for call in ("send", "received_by", "fetch"):
+        for call in ("send", "received_by", "sent_by", "fetch"):
             self._carrier.fail(call, AccountRefused("no such key", provider="twilio", status=401))
 
 
@@ -105,6 +119,9 @@ class TwilioStage:
 
     def receive(self, body: str, *, phone: str = ANN, number: str = NUMBER, media: int = 0) -> str:
         return self._phones.text(phone, body, media, to=number)
+
+    def write_outside(self, body: str, *, phone: str = ANN, number: str = NUMBER) -> str:
+        return self._phones.write_outside(phone, body, number)
 
     def fails(self, carrier_id: str, error_code: int) -> None:
         text = self._texts.get(carrier_id)
@@ -466,6 +483,7 @@ Call = Callable[[Carrier], object]
         lambda carrier: carrier.sent_to(ANN, NUMBER, FakeClock()()),
         lambda carrier: carrier.fetch("SM" + "f" * 32),
         lambda carrier: next(carrier.received_by(NUMBER, FakeClock()())),
+        lambda carrier: next(carrier.sent_by(NUMBER, FakeClock()())),
     ],
 )
 def test_a_carrier_that_is_away_has_taken_nothing(call: Call) -> None:
@@ -473,3 +491,71 @@ def test_a_carrier_that_is_away_has_taken_nothing(call: Call) -> None:
     with pytest.raises(NotReached):
         call(carrier)
     carrier.close()
+
+
+# -- the texts from our numbers, whoever has sent them -------------------------------------------------------------
+
+
+def sent(stage: Stage, number: str = NUMBER, since: float = 3600) -> list[SentText]:
+    pages = stage.carrier.sent_by(number, stage.clock() - timedelta(seconds=since))
+    return [text for page in pages for text in page]
+
+
+def test_what_another_tool_has_sent_is_shown_beside_our_own_texts(stage: Stage) -> None:
+    ours = stage.carrier.send(text("by the bridge")).id
+    stage.clock.tick(1)
+    theirs = stage.write_outside("by another tool")
+    shown = {each.carried.id: each for each in sent(stage)}
+    assert theirs in shown
+    assert shown[theirs].carried.body == "by another tool"
+    assert (shown[theirs].sender, shown[theirs].recipient) == (NUMBER, ANN)
+    assert (shown[theirs].sent_at, shown[theirs].carried.created_at) == (stage.clock(), stage.clock())
+    assert (shown[theirs].is_reply, shown[theirs].media, shown[theirs].hidden) == (False, 0, False)
+    assert shown.keys() <= {ours, theirs}, "one that is not sent yet may be missing"
+
+
+def test_texts_of_other_tools_are_shown_oldest_first_and_only_since_the_moment(stage: Stage) -> None:
+    for body in ("before", "then", "after"):
+        stage.write_outside(body, phone=BOB if body == "then" else ANN)
+        stage.clock.tick(60)
+    assert [each.carried.body for each in sent(stage, since=120)] == ["then", "after"]
+
+
+def test_only_texts_from_the_number_are_shown(stage: Stage) -> None:
+    stage.write_outside("from another one", number=OTHER_NUMBER)
+    stage.receive("from a person")
+    assert sent(stage) == []
+    assert [each.carried.body for each in sent(stage, OTHER_NUMBER)] == ["from another one"]
+
+
+def test_a_reconciled_pair_shows_texts_of_other_tools_too(stage: Stage) -> None:
+    theirs = stage.write_outside("by another tool")
+    assert [each.id for each in stage.carrier.sent_to(ANN, NUMBER, stage.clock() - timedelta(hours=1))] == [theirs]
+
+
+def test_a_long_list_of_sent_texts_is_shown_whole_and_in_order(stage: Stage) -> None:
+    ids = []
+    for n in range(stage.page_size + 3):
+        ids.append(stage.write_outside(f"text {n}"))
+    assert [each.carried.id for each in sent(stage)] == ids
+
+
+def test_an_account_may_hide_what_sent_texts_say(stage: Stage) -> None:
+    stage.redact()
+    stage.write_outside("hello")
+    [shown] = sent(stage)
+    assert (shown.carried.body, shown.hidden) == ("", True)
+
+
+def test_a_list_of_sent_texts_that_can_not_be_read_can_be_asked_for_again(stage: Stage) -> None:
+    stage.write_outside("hello")
+    stage.break_list()
+    with pytest.raises(OutcomeUnknown):
+        sent(stage)
+    assert [each.carried.body for each in sent(stage)] == ["hello"]
+
+
+def test_a_refused_account_shows_no_list_of_sent_texts(stage: Stage) -> None:
+    stage.lock_out()
+    with pytest.raises(AccountRefused):
+        sent(stage)

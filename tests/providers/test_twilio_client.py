@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from bridge.providers.carriers.contract import TREATMENTS, CarriedText, Carrier, Delivery, InboundText, OutgoingText
-from bridge.providers.carriers.twilio import inbound_pages as twilio_received
+from bridge.providers.carriers.twilio import list_pages as twilio_received
 from bridge.providers.carriers.twilio.client import LIST_LIMIT, MOST_LIST_PAGES, PAGE_SIZE, SEND_TIMEOUT, Twilio
 from bridge.providers.carriers.twilio.error_codes import MEANINGS
-from bridge.providers.carriers.twilio.inbound_pages import LONGEST_WAY, MOST_PAGES, Page, Received
+from bridge.providers.carriers.twilio.list_pages import LONGEST_WAY, MOST_PAGES, Page, Pages
 from bridge.providers.errors import AccountRefused, OutcomeUnknown, QueueFull, RateLimited, Refused, RemoteError
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from tests.fakes import fake_settings
@@ -599,7 +599,7 @@ def endless(read: list[str]) -> Callable[[str | None], Page]:
 
 def test_a_list_without_an_end_is_bound_by_pages() -> None:
     read: list[str] = []
-    pages = Received(endless(read), NUMBER)
+    pages = Pages(endless(read), NUMBER)
     assert sum(len(page) for page in pages) == 1
     assert len(read) == 1 + 2 * MOST_PAGES
     assert list(pages) == []
@@ -608,7 +608,7 @@ def test_a_list_without_an_end_is_bound_by_pages() -> None:
 def test_a_list_without_an_end_is_bound_by_time(caplog: pytest.LogCaptureFixture) -> None:
     read: list[str] = []
     moments = itertools.count(0.0, LONGEST_WAY / 4)
-    assert sum(len(page) for page in Received(endless(read), NUMBER, clock=lambda: next(moments))) == 1
+    assert sum(len(page) for page in Pages(endless(read), NUMBER, clock=lambda: next(moments))) == 1
     assert len(read) == 1 + 2 * 3
     assert "goes on after 4 pages" in caplog.text
 
@@ -625,7 +625,7 @@ def test_a_fault_on_the_way_takes_no_more_than_its_time() -> None:
             raise OutcomeUnknown("cut off", provider="twilio")
         return page_at(address)
 
-    pages = Received(unsteady, NUMBER, clock=lambda: next(moments))
+    pages = Pages(unsteady, NUMBER, clock=lambda: next(moments))
     ends = 0
     while ends < 20:
         with contextlib.suppress(OutcomeUnknown):

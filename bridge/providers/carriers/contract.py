@@ -208,6 +208,22 @@ class CarriedText:
     """The carrier's count. ``None`` if the carrier has not counted yet."""
 
 
+@dataclass(frozen=True)
+class SentText:
+    """A text from one of our numbers in the carrier's list. The bridge has sent it, or somebody with another tool."""
+
+    carried: CarriedText
+    sender: str
+    recipient: str
+    sent_at: datetime | None
+    """In UTC, by the carrier's clock. ``None``: it is not sent yet."""
+    is_reply: bool = False
+    """The carrier has answered a text of the person with it, and nobody has called its API: a keyword, for example."""
+    media: int = 0
+    hidden: bool = False
+    """The carrier shows that the text exists, but not its words."""
+
+
 class Attachment(StrEnum):
     """The kind of media that came with a text. The bridge can't read any of them."""
 
@@ -300,6 +316,10 @@ class Carrier(Protocol):
         Only a few pages of a long list are in memory at once. Any page may raise an error, also while the oldest page
         is being searched. The next call of ``next`` continues from there.
         """
+        ...
+
+    def sent_by(self, number: str, since: datetime) -> Iterator[Sequence[SentText]]:
+        """Yield the texts from one of our numbers since then (UTC), in the same way, whoever has sent them."""
         ...
 
     def fetch_received(self, carrier_id: str) -> InboundText | None:

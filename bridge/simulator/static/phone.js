@@ -180,8 +180,9 @@ function toEnd() {
 
 function drawBubble(text, before, old) {
   const whose = text.mine ? "mine" : text.carrier ? "carrier" : "theirs";
+  const by = (one) => [one.mine, one.carrier, one.outside].join();
   const bubble = make("div", `bubble ${whose}${old ? "" : " fresh"}`);
-  if (before && before.mine === text.mine && before.carrier === text.carrier && text.at - before.at < GROUP_GAP) bubble.classList.add("again");
+  if (before && by(before) === by(text) && text.at - before.at < GROUP_GAP) bubble.classList.add("again");
   for (let i = 0; i < text.media; i++) {
     const picture = make("img");
     picture.src = "/static/picture.png";
@@ -210,7 +211,7 @@ function underline(bubble, text) {
   bubble.classList.toggle("failed", dead);
   under.className = `under ${dead ? "failed" : text.progress}`;
   const progress = (text.mine ? PROGRESS : FATE)[text.progress];
-  if (!progress) return under.replaceChildren(make("time", "", text.carrier ? `From the carrier, ${time}` : time));
+  if (!progress) return under.replaceChildren(make("time", "", text.carrier ? `From the carrier, ${time}` : text.outside ? `From another tool, ${time}` : time));
   const ticks = make("span", progress.ticks.length > 1 ? "ticks" : "", progress.ticks);
   ticks.setAttribute("role", "img");
   ticks.setAttribute("aria-label", progress.words);
@@ -414,6 +415,7 @@ const TELL = {
   greeted: (e) => [`agent greeted ${quote(e.content)}`],
   closing_words: (e) => [`agent closed with ${quote(e.content)}`],
   sent: (e) => [`carrier took ${quote(e.body)}`],
+  outside: (e) => [`another tool sent ${quote(e.body)}`],
   refused: (e) => [`carrier refused ${quote(e.body)}: ${reasonOf(e.code)}`, "bad"],
   failed: (e) => [`text ${e.status}: ${reasonOf(e.code)}`, "bad"],
   carrier_reply: (e) => [`carrier answered ${quote(e.body)}`],
@@ -515,6 +517,13 @@ $("composer").addEventListener("submit", (event) => {
   const body = field.value.trim();
   field.value = "";
   if (body) text(body);
+});
+$("outside").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = $("outside-text");
+  const body = field.value.trim() || field.placeholder;
+  field.value = "";
+  post("/simulator/outside", { to: me, body }).catch(() => {});
 });
 $("picture").addEventListener("click", () => text("", 1));
 $("place").addEventListener("click", () => send({ fields: PLACE, received_as: PLACE_IN_WORDS }));

@@ -6,7 +6,7 @@ The library uses our own transport. Its default transport has four faults:
 - It loads all certificates again for every connection.
 - It logs addresses that contain numbers.
 
-``inbound_pages`` reads long lists, ``errors`` the refusals, ``error_codes`` the codes, ``webhooks`` the webhooks.
+``list_pages`` reads long lists, ``errors`` the refusals, ``error_codes`` the codes, ``webhooks`` the webhooks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, product
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
@@ -27,12 +27,13 @@ from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from bridge.config import Settings
-from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText
+from bridge.lib.phone import masked
+from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText, SentText
 from bridge.providers.carriers.hidden_text import hidden
 from bridge.providers.carriers.spellings import spellings
 from bridge.providers.carriers.twilio import error_codes
 from bridge.providers.carriers.twilio.errors import PROVIDER, error_code, refusal, unreadable
-from bridge.providers.carriers.twilio.inbound_pages import Page, Received
+from bridge.providers.carriers.twilio.list_pages import Page, Pages
 from bridge.providers.carriers.twilio.webhooks import LONGEST_SID, BadField, parse_inbound
 from bridge.providers.errors import RemoteError
 from bridge.providers.http.client import Answer, Api
@@ -40,6 +41,8 @@ from bridge.providers.http.deadline import NewTransport
 from bridge.providers.redaction import storable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SEND_TIMEOUT = 20.0
 """Seconds for each call. Twilio mostly answers within one."""
@@ -69,6 +72,12 @@ HELD_BACK = ("failed", "undelivered")
 
 They are one-time codes, and texts of machines that would answer us for ever.
 """
+
+NEVER_SENT = ("failed", "canceled")
+"""Statuses of texts that have not left Twilio."""
+
+REPLY = "outbound-reply"
+"""The direction of Twilio's own answers to keywords, and of answers in TwiML."""
 
 LONGEST_VALIDITY = 36_000
 """Seconds. Twilio keeps a text no longer, and keeps it this long by default."""
@@ -167,18 +176,12 @@ class Twilio:
         return error_codes.meaning(code)
 
     def received_by(self, number: str, since: datetime) -> Iterator[list[InboundText]]:
-        since = since.astimezone(UTC).replace(microsecond=0)  # Twilio's moments are whole seconds
-        day = f"{since:%Y-%m-%d}"  # a finer filter is not documented
-        which = {"to": number, "date_sent_after": day, "page_size": PAGE_SIZE}
+        page_at = self._long_list({"to": number}, since, _received)
+        return Pages(page_at, f"to {masked(number)}")
 
-        def page_at(address: str | None) -> Page:
-            if address is None:
-                return self._page(lambda messages: messages.page(**which), since)
-            if not self._is_address(address):
-                raise unreadable(None)
-            return self._page(lambda messages: messages.get_page(address), since)
-
-        return Received(page_at, number)
+    def sent_by(self, number: str, since: datetime) -> Iterator[list[SentText]]:
+        page_at = self._long_list({"from_": number}, since, _sent)
+        return Pages(page_at, f"from {masked(number)}")
 
     def close(self) -> None:
         self._api.close()
@@ -222,13 +225,30 @@ class Twilio:
             and address.isprintable()
         )
 
-    def _page(self, read: Callable[[Any], Any], since: datetime) -> Page:
+    def _long_list(
+        self, which: dict[str, str], since: datetime, as_text: Callable[[Any], T | None]
+    ) -> Callable[[str | None], Page[T]]:
+        """Return the function that reads one page of this list."""
+        since = since.astimezone(UTC).replace(microsecond=0)  # Twilio's moments are whole seconds
+        day = f"{since:%Y-%m-%d}"  # a finer filter is not documented
+        asked = {**which, "date_sent_after": day, "page_size": PAGE_SIZE}
+
+        def page_at(address: str | None) -> Page[T]:
+            if address is None:
+                return self._page(lambda messages: messages.page(**asked), since, as_text)
+            if not self._is_address(address):
+                raise unreadable(None)
+            return self._page(lambda messages: messages.get_page(address), since, as_text)
+
+        return page_at
+
+    def _page(self, read: Callable[[Any], Any], since: datetime, as_text: Callable[[Any], T | None]) -> Page[T]:
         with self._messages() as messages:
             page = read(messages)
             shown = [(message, _moment(message)) for message in page]
             older = page.next_page_url
         reached = any(moment and moment < since for _, moment in shown)
-        texts = [_received(message) for message, moment in reversed(shown) if moment is None or moment >= since]
+        texts = [as_text(message) for message, moment in reversed(shown) if moment is None or moment >= since]
         return Page([text for text in texts if text], None if reached else older)
 
     @contextmanager
@@ -325,6 +345,27 @@ def _received(message: Any) -> InboundText | None:
         log.warning("a text in Twilio's list is left out: no usable %s", fault.field)
         return None
     return replace(text, sent_at=_moment(message), hidden=not text.media and hidden(text.body))
+
+
+def _sent(message: Any) -> SentText | None:
+    """Read a text from one of our numbers. Return ``None`` for any other one, and for one that nobody got."""
+    if not str(message.direction).startswith("outbound") or message.status in NEVER_SENT:
+        return None
+    try:
+        carried = _carried(message)
+    except ValueError:
+        log.warning("a text in Twilio's list is left out: no usable sid")
+        return None
+    media = _count(message.num_media) or 0
+    return SentText(
+        carried=carried,
+        sender=storable(message.from_ or ""),
+        recipient=storable(message.to or ""),
+        sent_at=message.date_sent,
+        is_reply=message.direction == REPLY,
+        media=media,
+        hidden=not media and hidden(carried.body),
+    )
 
 
 def _moment(message: Any) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The pages of Twilio's list of inbound texts to one of our numbers, oldest first. Twilio lists the newest first.
+"""The pages of Twilio's list of texts to or from one of our numbers, oldest first. Twilio lists the newest first.
 
 The reader first goes back through the list and keeps only the address of each page. Then it reads the pages forward.
 After an outage the list of a busy number is long, so an unreadable page must not restart everything. Limits on pages
@@ -12,9 +12,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from bridge.lib.phone import masked
-from bridge.providers.carriers.contract import InboundText
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +26,16 @@ LONGEST_WAY = 300.0
 
 
 @dataclass(frozen=True)
-class Page:
-    """The inbound texts of one page."""
+class Page(Generic[T]):
+    """The texts of one page."""
 
-    texts: list[InboundText]
+    texts: list[T]
     """Oldest first."""
     older: str | None
     """The address of the next page; ``None`` if older texts are of no interest."""
 
 
-class Received(Iterator[list[InboundText]]):
+class Pages(Iterator[list[T]]):
     """The iterator over the pages. If a page can't be read, ``next`` raises, and the following call retries that page.
 
     The first page is kept because it has no lasting address. On a second read, new texts would have pushed older ones
@@ -43,22 +43,22 @@ class Received(Iterator[list[InboundText]]):
     """
 
     def __init__(
-        self, page_at: Callable[[str | None], Page], number: str, clock: Callable[[], float] = time.monotonic
+        self, page_at: Callable[[str | None], Page[T]], which: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """``page_at`` reads the page at an address; ``None`` means the newest page.
 
-        ``number`` is the number of the list.
+        ``which`` are the texts of the list, for the log: to or from which of our numbers.
         """
         self._page_at = page_at
-        self._number = number
+        self._which = which
         self._clock = clock
         self._until = clock() + LONGEST_WAY
-        self._newest: Page | None = None
+        self._newest: Page[T] | None = None
         self._older: str | None = None
         self._addresses: list[str] = []
         self._over = False
 
-    def __next__(self) -> list[InboundText]:
+    def __next__(self) -> list[T]:
         if self._over:
             raise StopIteration
         if self._newest is None:
@@ -87,9 +87,9 @@ class Received(Iterator[list[InboundText]]):
         if not circle and len(self._addresses) < MOST_PAGES and self._clock() < self._until:
             return False
         log.error(
-            "Twilio's list of the texts to %s goes on after %s pages; the bridge reads no further back. Older texts "
+            "Twilio's list of the texts %s goes on after %s pages; the bridge reads no further back. Older texts "
             "may be missing, except those that a webhook brought. Compare with the console's message log.",
-            masked(self._number),
+            self._which,
             len(self._addresses) + 1,
         )
         self._older = None
