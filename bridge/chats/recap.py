@@ -34,12 +34,16 @@ PART_OF_CONVERSATION = (
     MessageStatus.SENT,
     MessageStatus.SENDING,
     MessageStatus.QUEUED,
+    MessageStatus.OUTSIDE,
 )
 """Not in the recap: texts that still wait for the agent, were given up, or were never for the agent."""
 
+BY_PEOPLE = (MessageStatus.HANDLED, MessageStatus.OUTSIDE)
+"""Texts that belong to no turn, and are part of the conversation all the same."""
+
 AUTHORS = {Direction.IN: "User", Direction.OUT: "Agent"}
 TEAM = "Team"
-"""The author of a text that an operator wrote."""
+"""The author of a text that an operator wrote, or somebody with another tool."""
 
 BREAK = " / "
 """In place of line breaks within a text."""
@@ -76,7 +80,11 @@ def recap(session: Session, settings: Settings, conversation: Conversation, now:
     since = now - settings.recap_within
     texts = [text for each in _same_person(session, settings, conversation) for text in _newest(session, each, since)]
     texts.sort(key=lambda text: (text.created_at, text.id), reverse=True)
-    return write((TEAM if text.operator else AUTHORS[text.direction], text.body) for text in texts[:TEXTS])
+    return write((_author(text), text.body) for text in texts[:TEXTS])
+
+
+def _author(text: Row[int, datetime, Direction, str, str | None, MessageStatus]) -> str:
+    return TEAM if text.operator or text.status is MessageStatus.OUTSIDE else AUTHORS[text.direction]
 
 
 def note_of(settings: Settings, conversation: Conversation, now: datetime) -> str:
@@ -132,16 +140,16 @@ def _tail(author: str, words: str, left: int) -> list[str]:
 
 def _newest(
     session: Session, conversation_id: int, since: datetime
-) -> Sequence[Row[int, datetime, Direction, str, str | None]]:
+) -> Sequence[Row[int, datetime, Direction, str, str | None, MessageStatus]]:
     part_of_it = (
         Message.conversation_id == conversation_id,
         Message.status.in_(PART_OF_CONVERSATION),
-        or_(Message.turn_id.is_not(None), Message.operator.is_not(None), Message.status == MessageStatus.HANDLED),
+        or_(Message.turn_id.is_not(None), Message.operator.is_not(None), Message.status.in_(BY_PEOPLE)),
         Message.instruction.is_(None),  # the person has not read what an operator says to the agent
         Message.resent_as.is_(None),  # a text that was sent again counts once
         Message.created_at > since,
     )
-    columns = (Message.id, Message.created_at, Message.direction, Message.body, Message.operator)
+    columns = (Message.id, Message.created_at, Message.direction, Message.body, Message.operator, Message.status)
     return session.execute(select(*columns).where(*part_of_it).order_by(Message.id.desc()).limit(TEXTS)).all()
 
 

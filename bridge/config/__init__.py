@@ -268,6 +268,10 @@ class Settings(DatabaseSettings):
     handoff_give_back: bool = Field(
         False, description="after HANDOFF_WITHIN the agent answers again, also what came meanwhile"
     )
+    auto_hold: DurationOrNever = Field(
+        timedelta(minutes=30),
+        description="the agent keeps still this long after a text from our number by another tool; empty: not at all",
+    )
     silent_turns: LimitOrNever = Field(
         3, description="operators are told of an agent that gives no word in so many turns in a row; 0 or empty: never"
     )

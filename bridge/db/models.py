@@ -449,7 +449,12 @@ _partial("ix_messages_poll_status_at", Message.poll_status_at, where=Message.pol
 _partial("ix_messages_resend_at", Message.resend_at, where=Message.resend_at.is_not(None))
 _partial("ix_messages_reacts_to", Message.reacts_to, where=Message.reacts_to.is_not(None))
 _partial("ix_messages_unanswerable", Message.settled_at, where=(Message.status == MessageStatus.UNANSWERABLE) & _shown)
-_partial("ix_messages_operator", Message.conversation_id, Message.id, where=Message.operator.is_not(None))
+_partial(
+    "ix_messages_operator",
+    Message.conversation_id,
+    Message.id,
+    where=Message.operator.is_not(None) | (Message.status == MessageStatus.OUTSIDE),
+)
 _partial("uq_messages_resent_as", Message.resent_as, where=Message.resent_as.is_not(None), unique=True)
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bridge.db.models import UNSENT, Conversation, Direction, Message, MessageStatus
@@ -261,6 +261,9 @@ def _owned(tx: Transaction, message: Message, carrier_id: str) -> str | None:
     if other.direction is Direction.IN or other.conversation_id != message.conversation_id:
         return None
     tx.session.refresh(other, with_for_update=True)
+    if other.status is MessageStatus.OUTSIDE:
+        _withdraw(tx, other)
+        return carrier_id
     other.carrier_id, other.duplicate_carrier_id = other.duplicate_carrier_id, None
     if other.carrier_id is None and other.resent_as is None:
         other.status, other.delivery, other.error_code = MessageStatus.SENDING, None, None
@@ -268,3 +271,11 @@ def _owned(tx: Transaction, message: Message, carrier_id: str) -> str | None:
     tx.session.flush()  # the id must be free before it is given away
     make_due(tx, DELIVERIES, message.conversation_id)
     return carrier_id
+
+
+def _withdraw(tx: Transaction, outside: Message) -> None:
+    """Delete the row of a text that counted as another tool's. The carrier has named it as ours."""
+    reactions = update(Message).where(Message.reacts_to == outside.id).values(reacts_to=None)
+    tx.session.execute(reactions)
+    tx.session.delete(outside)
+    tx.session.flush()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from bridge.chats import do_not_call_task, end_task
-from bridge.maintenance import catch_up, handoffs, stale_chats, status_poll, sweep
+from bridge.maintenance import catch_up, handoffs, outside_texts, stale_chats, status_poll, sweep
 from bridge.operators import idempotency
 from bridge.outbound import notices_task
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
@@ -50,6 +50,7 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "end_waits": (handoffs.end_waits, timedelta(seconds=15)),
     "forget_keys": (idempotency.forget_expired, timedelta(minutes=5)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
+    "hold_for_outside_texts": (outside_texts.hold_for_outside_texts, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),
 }
 """The jobs of the clock, each with its interval. The sweep is frequent, because it ends backoffs on time; it costs a

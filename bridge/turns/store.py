@@ -103,7 +103,7 @@ _FACTS = Statement(
                 WHERE p.phone IN (queues.phone, queues.number, queues.rcs, queues.whatsapp))
             OR EXISTS (SELECT 1 FROM conversations p JOIN messages m ON m.conversation_id = p.id
                        WHERE p.phone IN (queues.phone, queues.number, queues.rcs, queues.whatsapp)
-                           AND m.operator IS NOT NULL) AS has_history,
+                           AND (m.operator IS NOT NULL OR m.status = 'outside')) AS has_history,
         (SELECT count(*) FROM (
             SELECT 1 FROM conversations p JOIN turns t ON t.conversation_id = p.id
             WHERE p.phone = queues.phone AND t.created_at > :since LIMIT :few) AS had) +

@@ -214,7 +214,7 @@ def _messages() -> None:
     _index("ix_messages_answered_by_us", "conversation_id", "created_at", where="status IN ('refused', 'keyword')")
     failed = "delivery IN ('undelivered', 'failed', 'canceled') AND dismissed_at IS NULL"
     _index("ix_messages_not_delivered", "settled_at", where=failed)
-    _index("ix_messages_operator", "conversation_id", "id", where="operator IS NOT NULL")
+    _index("ix_messages_operator", "conversation_id", "id", where="operator IS NOT NULL OR status = 'outside'")
     for column in ("poll_status_at", "resend_at", "reacts_to"):
         _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
     for column in ("duplicate_carrier_id", "resent_as"):

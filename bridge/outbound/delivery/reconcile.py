@@ -117,7 +117,7 @@ def _by_words(
     clocks. If an equal text was given up shortly before, only ``DUPLICATE_SKEW`` is allowed. Words that differ in
     typography alone count if no words are equal.
     """
-    for same in (_same_words, _same_letters):
+    for same in (same_words, same_letters):
         duplicate = any(same(other.body, claimed.text.body) for other in others)
         not_before = claimed.first_attempt_at.replace(microsecond=0) - DUPLICATE_SKEW if duplicate else since
         fits = [text for text in free if same(text.body, claimed.text.body)]
@@ -127,13 +127,13 @@ def _by_words(
     return None
 
 
-def _same_words(carried: str, ours: str) -> bool:
+def same_words(carried: str, ours: str) -> bool:
     """Compare word by word, because carriers trim white space. A text that only ends with our words is another one."""
     shown, wanted = carried.split(), ours.split()
     return shown in (wanted, TRIAL_PREFIX.split() + wanted)
 
 
-def _same_letters(carried: str, ours: str) -> bool:
+def same_letters(carried: str, ours: str) -> bool:
     """Compare without typography, which the carrier may replace by plain characters (Smart Encoding)."""
     shown, wanted = skeleton(carried), skeleton(ours)
     return bool(wanted) and shown in (wanted, skeleton(TRIAL_PREFIX + ours))

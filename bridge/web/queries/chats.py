@@ -168,7 +168,9 @@ def _with_analysis(row: Row[*tuple[Any, ...]]) -> ChatWithAnalysis:
 def _part_of(chat: Row[*tuple[Any, ...]]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Select the texts of the chat's turns, and what operators wrote while the chat was open."""
     until = chat.ended_at or datetime.max.replace(tzinfo=UTC)
-    by_operators = Message.operator.is_not(None) & Message.created_at.between(chat.started_at, until)
+    by_operators = (
+        Message.operator.is_not(None) | (Message.status == MessageStatus.OUTSIDE)
+    ) & Message.created_at.between(chat.started_at, until)
     return Message.conversation_id == chat.conversation_id, or_(Turn.chat_id == chat.id, by_operators)
 
 
