@@ -33,7 +33,8 @@ from bridge.db.models import (
 )
 from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats, status_poll
-from bridge.operators import instructions
+from bridge.operators import holding, instructions, texts
+from bridge.operators.holding import HandBack
 from bridge.operators.idempotency import Asked
 from bridge.operators.instructions import Start
 from bridge.operators.texts import Pair
@@ -884,17 +885,71 @@ def perform(hasty_engine: Engine, fate: Fate, play: Play) -> None:
     surely = [text for text in received(scene) if text not in play.perhaps]
     assert sorted(surely) == sorted("".join(play.texts.values()))
     assert all(received(scene).count(text) <= 1 for text in play.perhaps)
-    for phone, texts in play.texts.items():
-        assert [text for text in received(scene) if text in texts] == list(texts)
+    for phone, theirs in play.texts.items():
+        assert [text for text in received(scene) if text in theirs] == list(theirs)
         got = scene.got(phone)
         if play.anywhere:
             got.remove(play.anywhere)
-        assert got == ((phone == ANN and play.got) or [f"re: {text}" for text in texts])
+        assert got == ((phone == ANN and play.got) or [f"re: {text}" for text in theirs])
     nothing_is_left(scene)
     assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.DRAFT] == play.drafts
     assert play.chats is None or [row.status for row in scene.rows(Chat)] == play.chats
     known = {r.carrier_id for r in scene.rows(Message) if r.reference and r.status is not MessageStatus.CANCELED}
     assert known == {accepted.carried.id for accepted in scene.carrier.accepted}
+
+
+def begins_to_answer(scene: Scene) -> None:
+    """The take-over comes between the agent's answer and the commit."""
+    assert isinstance(scene, MortalScene)
+    scene.agent.in_next_call(lambda: scene.call_once(lambda rt: holding.take_over(rt, "ana", 1)))
+
+
+@pytest.mark.parametrize(
+    "fault", [nobody, begins_to_answer, lost_answer, lost_question, lost_receipt], ids=lambda fault: fault.__name__
+)
+@pytest.mark.parametrize("answer", [True, False], ids=["and the agent answers the rest", "and that is all"])
+def test_no_death_around_a_take_over_loses_or_doubles_anything(
+    hasty_engine: Engine, fault: Callable[[Scene], None], answer: bool
+) -> None:
+    whole = Fate()
+    taken_over(hasty_engine, whole, fault, answer=answer)
+    for n in before(whole):
+        taken_over(hasty_engine, Fate(n), fault, answer=answer)
+
+
+def taken_over(hasty_engine: Engine, fate: Fate, fault: Callable[[Scene], None], *, answer: bool) -> None:
+    """Ana takes over while "b" is under way, writes, and hands back. "c" comes meanwhile, and "d" afterwards.
+
+    Each text is received once, or Ana has answered it. Each answer is sent once, or is a draft. Nothing is asked while
+    she has the conversation.
+    """
+    scene = empty_scene(hasty_engine, fate, line_by_line)
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    fault(scene)
+    scene.text("b")
+    scene.wake()
+    scene.call(lambda rt: holding.take_over(rt, "ana", 1))
+    scene.agent.in_next_call(lambda: None)  # she has it now, if not before
+    before_her = received(scene)
+    scene.text("c")
+    scene.call(lambda rt: texts.write_in(rt, Asked("ana", "key", "x"), 1, "by Ana"))
+    scene.work_until_idle(at_most=600)
+    assert received(scene) == before_her
+    scene.call(lambda rt: holding.hand_back(rt, "ana", 1, HandBack(answer=answer)))
+    scene.text("d")
+    scene.work_until_idle(at_most=600)
+    bodies = {status: [row.body for row in scene.rows(Message) if row.status is status] for status in MessageStatus}
+    handled, drafts = bodies[MessageStatus.HANDLED], bodies[MessageStatus.DRAFT]
+    assert sorted([*received(scene), *handled]) == list("abcd")
+    assert received(scene) == [text for text in "abcd" if text not in handled]
+    assert not (answer and handled)
+    sent = [body for body in scene.got() if body != "by Ana"]
+    assert sent == [reply for text in received(scene) if (reply := f"re: {text}") not in drafts]
+    assert scene.got().count("by Ana") == 1
+    assert len(drafts) == len(set(drafts))
+    assert set(drafts) <= {"re: b"}
+    nothing_is_left(scene)
 
 
 @pytest.mark.parametrize("fault", [nobody, *FAULTS], ids=lambda fault: fault.__name__)

@@ -23,7 +23,8 @@ from bridge.db.models import UNSENT, UNSETTLED_TURN, Base, Conversation, Message
 from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats
 from bridge.maintenance.catch_up import LEAVE_TO_WEBHOOK
-from bridge.operators import instructions, pausing, texts
+from bridge.operators import holding, instructions, pausing, texts
+from bridge.operators.holding import HandBack
 from bridge.operators.idempotency import Asked
 from bridge.operators.instructions import NotNow
 from bridge.operators.texts import Pair
@@ -93,6 +94,8 @@ class Bridge(RuleBasedStateMachine):
         self.told: dict[str, list[str]] = {phone: [] for phone in PHONES}
         self.kept: dict[str, list[str]] = {phone: [] for phone in PHONES}
         """What an operator tells the agent: the answer is sent, or kept."""
+        self.held: dict[str, list[str]] = {}
+        """The people whom an operator answers, and what the agent had received of them before."""
         catch_up.catch_up(self.scene.rt)
 
     @rule(phone=st.sampled_from(PHONES), again=st.booleans())
@@ -111,6 +114,24 @@ class Bridge(RuleBasedStateMachine):
             with suppress(NotNow):
                 instructions.ask(self.scene.rt, Asked("ana", key=body, request=body), pair.id, body, send=send)
                 (self.told if send else self.kept)[pair.phone].append(body)
+
+    @rule(data=st.data())
+    def an_operator_takes_a_conversation_over(self, data: Any) -> None:
+        if pairs := self.scene.rows(Conversation):
+            pair = data.draw(st.sampled_from(pairs))
+            holding.take_over(self.scene.rt, "ana", pair.id)
+            self.held[pair.phone] = self._asked(pair.phone)
+
+    @rule(data=st.data(), answer=st.booleans())
+    def an_operator_hands_a_conversation_back(self, data: Any, answer: bool) -> None:
+        if self.held:
+            phone = data.draw(st.sampled_from(sorted(self.held)))
+            self._hand_back(phone, answer=answer)
+
+    def _hand_back(self, phone: str, *, answer: bool) -> None:
+        del self.held[phone]
+        [pair] = [each for each in self.scene.rows(Conversation) if each.phone == phone]
+        holding.hand_back(self.scene.rt, "ana", pair.id, HandBack(answer=answer))
 
     @rule(begins=st.booleans())
     def an_operator_pauses_the_agents_or_lets_them_go_on(self, begins: bool) -> None:
@@ -234,19 +255,23 @@ class Bridge(RuleBasedStateMachine):
         self.scene.carrier.recover()
         self.the_humans_hand_back()
         pausing.end(self.scene.rt, "ana")
+        for phone in sorted(self.held):
+            self._hand_back(phone, answer=True)
         self.scene.tick(LEAVE_TO_WEBHOOK.total_seconds())
         catch_up.catch_up(self.scene.rt)
         self.scene.work_until_idle(at_most=900)
         every = (*self.sent.values(), *self.missed.values(), *self.told.values(), *self.kept.values())
-        assert sorted(self._heard()) == sorted(itertools.chain(*every))
+        handled = self._bodies(MessageStatus.HANDLED)
+        assert sorted([*self._heard(), *handled]) == sorted(itertools.chain(*every))
         for phone in PHONES:
-            assert self._heard(self.sent[phone]) == self.sent[phone]
-            assert self._heard(self.missed[phone]) == self.missed[phone]
+            for bodies in (self.sent[phone], self.missed[phone]):
+                assert self._heard(bodies) == [body for body in bodies if body not in handled]
             assert self._heard(self.told[phone]) == self.told[phone]
             assert self._heard(self.kept[phone]) == self.kept[phone]
             assert self._got(phone) == (self._answers(phone), self.written[phone])
-        drafts = [row.body for row in self.scene.rows(Message) if row.status is MessageStatus.DRAFT]
-        assert sorted(drafts) == sorted(f"re: {body}" for body in itertools.chain(*self.kept.values()))
+        drafts = self._bodies(MessageStatus.DRAFT)
+        assert len(drafts) == len(set(drafts))
+        assert {f"re: {body}" for body in itertools.chain(*self.kept.values())} <= set(drafts)
         assert not [row for row in self.scene.rows(Turn) if row.status in UNSETTLED_TURN]
         unsettled = {MessageStatus.WAITING, MessageStatus.IN_TURN, MessageStatus.GIVEN_UP, *UNSENT}
         assert not [row for row in self.scene.rows(Message) if row.status in unsettled]
@@ -258,10 +283,15 @@ class Bridge(RuleBasedStateMachine):
         for phone in PHONES:
             for bodies in (self.sent[phone], self.missed[phone], self.told[phone], self.kept[phone]):
                 reached = self._heard(bodies)
-                assert reached == bodies[: len(reached)]
+                assert reached == [body for body in bodies if body in reached]
             answers, written = self._got(phone)
             assert answers == self._answers(phone)[: len(answers)]
             assert written == self.written[phone][: len(written)]
+
+    @invariant()
+    def nothing_goes_to_the_agent_while_an_operator_has_the_conversation(self) -> None:
+        for phone, before in self.held.items():
+            assert self._asked(phone) == before
 
     def teardown(self) -> None:
         if hasattr(self, "scene"):
@@ -271,13 +301,22 @@ class Bridge(RuleBasedStateMachine):
         lines = [line for said in self.scene.agent.received for line in said.split("\n")]
         return [line for line in lines if of is None or line in of]
 
+    def _asked(self, phone: str) -> list[str]:
+        """What the agent has received of this person."""
+        return self._heard({*self.sent[phone], *self.missed[phone], *self.told[phone]})
+
+    def _bodies(self, status: MessageStatus) -> list[str]:
+        return [row.body for row in self.scene.rows(Message) if row.status is status]
+
     def _got(self, phone: str) -> tuple[list[str], list[str]]:
         """The answers of the agent, and the texts by an operator. Several handoffs are told several times."""
         by_ana = [(body.startswith("by Ana"), body) for body in self.scene.got(phone) if body != HANDOFF]
         return [body for by, body in by_ana if not by], [body for by, body in by_ana if by]
 
     def _answers(self, phone: str) -> list[str]:
-        return [f"re: {body}" for body in self._heard({*self.sent[phone], *self.missed[phone], *self.told[phone]})]
+        """What must be sent of the agent's answers to this person: all but the drafts."""
+        drafts = self._bodies(MessageStatus.DRAFT)
+        return [answer for body in self._asked(phone) if (answer := f"re: {body}") not in drafts]
 
 
 @pytest.mark.parametrize(("provider", "examples"), [({}, 60), (UPONAI, 60)], ids=["retell", "without message ids"])
