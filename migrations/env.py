@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Enum, text
 
 from bridge.config import DatabaseSettings
 from bridge.db.engine import build_engine
-from bridge.db.models import Base, UtcDateTime
+from bridge.db.models import SEARCH_INDEXES, Base, UtcDateTime
 
 RELEASE_LOCK = 7_286_374_051
 """The key of the advisory lock. It never changes, and no other program may use it in this database."""
@@ -31,6 +31,11 @@ def _plain(kind: str, item: object, _context: object) -> str | Literal[False]:
     if kind == "type" and isinstance(item, Enum):
         return f"sa.String({item.length})"
     return False
+
+
+def _compared(item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
+    """Leave out the indexes of one database: Alembic expects them on both, and does not see a collation."""
+    return kind != "index" or name not in SEARCH_INDEXES
 
 
 def _engine() -> Engine:
@@ -58,6 +63,7 @@ def _migrate(connection: Connection) -> None:
         target_metadata=Base.metadata,
         render_as_batch=sqlite,
         render_item=_plain,
+        include_object=_compared,
         transactional_ddl=True,  # Alembic has False for SQLite; with our engine it is transactional
     )
     with context.begin_transaction():

@@ -82,6 +82,7 @@ from sqlalchemy import (
     TypeDecorator,
     false,
     literal,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
@@ -166,6 +167,8 @@ ANSWERED_BY_US = (MessageStatus.REFUSED, MessageStatus.KEYWORD)
 NEVER_ANSWERED = (MessageStatus.REACTION, MessageStatus.UNANSWERABLE)
 """Texts that never get an answer."""
 UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
+IN_WORK = (MessageStatus.WAITING, MessageStatus.IN_TURN, *UNSENT)
+"""Texts that change soon. The index over the words of texts does without them: each change would write it anew."""
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows only if the key is a plain INTEGER."""
@@ -185,6 +188,17 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, str: Text}
     metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s"})
     """SQLite can change a constraint only by its name, so each has one."""
+
+
+SEARCH_INDEXES = ("ix_conversations_backwards", "ix_messages_words")
+BACKWARDS = 'reverse((phone)::text) COLLATE "C"'
+WORDS = "to_tsvector('simple'::regconfig, body)"
+"""What the search of ``bridge.web.queries.search`` compares. They are written as PostgreSQL shows them."""
+
+
+def _on_postgresql(name: str, expression: str, **more: Any) -> Index:
+    """Make an index for the search of operators. SQLite does without."""
+    return Index(name, text(expression), **more).ddl_if(dialect="postgresql")
 
 
 class Conversation(Base):
@@ -242,6 +256,7 @@ class Conversation(Base):
         Index("uq_conversations_pair", "bridge_number", "phone", unique=True),
         Index("ix_conversations_phone", "phone"),
         Index("ix_conversations_changed_at", "changed_at", "id"),
+        _on_postgresql("ix_conversations_backwards", BACKWARDS),
     )
 
 
@@ -421,6 +436,15 @@ class Message(Base):
     """How many copies of this text failed before it."""
     dismissed_at: Mapped[datetime | None]
     """When an operator took it off the list of failures."""
+
+    __table_args__ = (
+        _on_postgresql(
+            "ix_messages_words",
+            WORDS,
+            postgresql_using="gin",
+            postgresql_where=text("status NOT IN ('waiting', 'in_turn', 'queued', 'sending')"),
+        ),
+    )
 
 
 Index("uq_messages_carrier_id", Message.carrier_id, unique=True)

@@ -6,12 +6,14 @@ Waitress reads heads and bodies in one event loop and hands only whole requests 
 - a body has a limit while it streams;
 - a request that is not HTTP gets 400 as early as possible;
 - a server that is full closes the connection that has waited longest;
-- a server that stops finishes the requests under way.
+- a server that stops finishes the requests under way;
+- a view can keep the connection after its answer: ``bridge.web.feed`` writes to it, and no thread waits for it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import resource
 import socket
@@ -25,7 +27,7 @@ from typing import Any
 from flask import Flask
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.receiver import ChunkedReceiver
 from waitress.server import TcpWSGIServer
@@ -33,6 +35,7 @@ from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from bridge.web.app import MAX_BYTES, most_bytes
+from bridge.web.events import KEEP, Begin
 
 MAX_HEAD = 32 * 1024
 """Bytes of a request line and all headers. Twilio's take one kilobyte."""
@@ -45,6 +48,9 @@ FILES_KEPT = 256
 
 ACCEPTED_AT_ONCE = 64
 """New connections that are accepted before the others are served."""
+
+MOST_UNREAD = 256 * 1024
+"""Bytes that wait for a client to which a view still writes. One that reads more slowly is cut off."""
 
 _NOT_HTTP = re.compile(rb"\A[\r\n]*[^\r\nA-Za-z!#$%&'*+.^_`|~0-9-]|[\x00]|(?<!\r)\n|\r(?![\n])(?!\Z)")
 """A head that no further bytes can make valid: a wrong end of line, NUL, or TLS on a port without TLS."""
@@ -118,6 +124,24 @@ class Request(HTTPRequestParser):
 class Task(WSGITask):
     """One answer. While the server stops, it is the last one of its connection."""
 
+    _begin: Begin | None = None
+    """What goes on after the answer, if the view keeps the connection."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[KEEP] = self._keep
+        return environ
+
+    def _keep(self, begin: Begin) -> None:
+        self._begin = begin
+
+    def finish(self) -> None:
+        if self._begin and self.wrote_header and self.status.startswith("200"):
+            self.close_on_finish = False
+            self.channel.keep(self._begin, chunked=self.chunked_response)  # type: ignore[attr-defined]
+        else:
+            super().finish()
+
     def build_response_header(self) -> bytes:
         if self._last:
             self.set_close_on_finish()
@@ -134,6 +158,32 @@ class Task(WSGITask):
         return asked or bool(self.channel.server.leaving)  # type: ignore[attr-defined]
 
 
+class Stream:
+    """A connection to which a view still writes, from any thread. It never waits and never raises."""
+
+    def __init__(self, connection: Connection, chunked: bool) -> None:
+        self._connection = connection
+        self._chunked = chunked
+
+    def write(self, data: bytes) -> None:
+        connection = self._connection
+        if connection.total_outbufs_len > MOST_UNREAD:
+            connection.will_close = True
+            connection.server.pull_trigger()
+            return
+        if not connection.total_outbufs_len:
+            connection.waits_since = time.monotonic()
+        with suppress(ClientDisconnected):
+            connection.write_soon(b"%X\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def close(self) -> None:
+        connection = self._connection
+        with suppress(ClientDisconnected):
+            connection.write_soon(b"0\r\n\r\n" if self._chunked else b"")
+        connection.close_when_flushed = True
+        connection.server.pull_trigger()
+
+
 class Connection(HTTPChannel):
     """One client. Every wait for it has an end."""
 
@@ -146,6 +196,9 @@ class Connection(HTTPChannel):
         self.served = False
         self._refused = False
         self._farewell_until: float | None = None
+        self.stream: Stream | None = None
+        self._begin: Begin | None = None
+        self._end: Callable[[], None] | None = None
         super().__init__(server, *args, **kwargs)
 
     @property
@@ -165,14 +218,28 @@ class Connection(HTTPChannel):
     def _waits_until(self) -> float:
         if self._farewell_until is not None:
             return self._farewell_until
+        if self.stream and self.will_close:  # the loop does not learn it from a socket that takes nothing
+            return 0.0
         if self.total_outbufs_len:
             return self.waits_since + self.patience.answer
+        if self.stream:
+            return math.inf
         if not self.served:
             return self.waits_since + self.patience.request
         idle = self.waits_since + self.patience.idle
         return idle if self.request is None else min(self.request_since, idle) + self.patience.request
 
+    def keep(self, begin: Begin, *, chunked: bool) -> None:
+        """Keep the connection after this answer. Whatever the client sends from now on is ignored."""
+        with self.requests_lock:  # type: ignore[attr-defined]  # the stubs do not have it
+            for request in self.requests[1:]:
+                request.close()
+            self.requests = self.requests[:1]
+            self.stream, self._begin = Stream(self, chunked), begin
+
     def received(self, data: bytes) -> bool:
+        if self.stream:
+            return False
         if self.request is None:
             self.request_since = time.monotonic()
         return super().received(data)
@@ -181,8 +248,19 @@ class Connection(HTTPChannel):
         self._refused = self._refused or self.requests[0].error is not None
         super().service()
         self.served, self.waits_since = True, time.monotonic()
+        if self.stream and self._begin:
+            self._end = self._begin(self.stream)
+            if not self.connected:  # it was closed before it was known whom to tell
+                self._end()
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        if self._end:
+            self._end()
 
     def readable(self) -> bool:
+        if self.stream and not (self.will_close or self.close_when_flushed):
+            return True  # so that a client that has gone is noticed
         return self._farewell_until is not None or bool(super().readable())
 
     def handle_read(self) -> None:
@@ -192,11 +270,20 @@ class Connection(HTTPChannel):
             self.recv(65536)  # it closes at the end of the stream
 
     def handle_write(self) -> None:
+        if self.stream:
+            self._flush_stream()
+            return
         refused_and_told = self._refused and self.close_when_flushed and not self.total_outbufs_len
         if refused_and_told and not self.will_close:
             self._say_farewell()
         else:
             super().handle_write()
+
+    def _flush_stream(self) -> None:
+        """Send what waits. Waitress does that without its lock where no request is served, but a view may write now."""
+        self._flush_exception(self._flush_some_if_lockable)  # type: ignore[attr-defined]  # the stubs do not have it
+        if self.will_close or (self.close_when_flushed and not self.total_outbufs_len):
+            self.handle_close()
 
     def _say_farewell(self) -> None:
         """Stop writing and wait. If the server closed with bytes unread, the client's system would drop the answer."""
@@ -240,12 +327,16 @@ class Listener(TcpWSGIServer):
         """Accept the connections that wait already, and then no more."""
         self.handle_accept()
         self.leaving, self.accepting = True, False
+        for connection in list(self.active_channels.values()):
+            if connection.stream:
+                connection.stream.close()
         self.del_channel()
         assert self.socket
         self.socket.close()
 
     def _close_longest_idle(self) -> None:
-        idle = [connection for connection in self.active_channels.values() if not connection.requests]
+        every = self.active_channels.values()
+        idle = [connection for connection in every if not (connection.requests or connection.stream)]
         if idle:
             min(idle, key=lambda connection: connection.idle_since).handle_close()
 

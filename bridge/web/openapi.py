@@ -164,6 +164,10 @@ class Operation:
     query: type[RequestModel] | None = None
     idempotent: bool = False
     """It takes an ``Idempotency-Key``."""
+    resumable: bool = False
+    """It takes a ``Last-Event-ID``."""
+    mimetype: str = "application/json"
+    """Of an answer without a model: text of another kind."""
 
 
 EVERYWHERE = (401, 503)
@@ -301,6 +305,15 @@ OPERATIONS = (
         body=Dismiss,
     ),
     Operation("get", "/admin/audit", "List who has done what", {200: AuditPage}, (422,), query=AuditQuery),
+    Operation(
+        "get",
+        "/admin/events",
+        "Listen to what changes: events conversation, audit, pause and reset",
+        {200: None},
+        (422,),
+        resumable=True,
+        mimetype="text/event-stream",
+    ),
     Operation("get", "/admin/openapi.json", "Show this document", {200: None}),
 )
 """One line for each view of ``bridge.web.admin``; a test holds the two equal."""
@@ -329,7 +342,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_headers(operation)],
-        "responses": {str(status): _answer(status, model) for status, model in operation.answers.items()},
+        "responses": {str(status): _answer(operation, status) for status in operation.answers},
     }
     for status in (*operation.problems, *EVERYWHERE):
         described["responses"][str(status)] = _content("application/problem+json", Problem)
@@ -339,9 +352,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _answer(status: int, model: type[BaseModel] | None) -> dict[str, Any]:
-    if model:
+def _answer(operation: Operation, status: int) -> dict[str, Any]:
+    if model := operation.answers[status]:
         return _content("application/json", model)
+    if operation.mimetype != "application/json":
+        return {"description": operation.summary, "content": {operation.mimetype: {"schema": {"type": "string"}}}}
     return {"description": "done" if status == 204 else "an OpenAPI document"}
 
 
@@ -374,6 +389,11 @@ def _headers(operation: Operation) -> Iterator[dict[str, Any]]:
         schema = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
         about = "the same key and request within a day: the same answer, and nothing is done again"
         yield {"name": IDEMPOTENCY_KEY, "in": "header", "required": False, "schema": schema, "description": about}
+
+    if operation.resumable:
+        about = "the id of the last event that the client has got"
+        schema = {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,18}-[0-9]{1,16}$"}
+        yield {"name": "Last-Event-ID", "in": "header", "required": False, "schema": schema, "description": about}
 
 
 def _schemas() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bridge.operators.instructions import NotNow, Start
 from bridge.operators.texts import OptedOut, Pair, Unfit
 from bridge.queues.pause import Pause
 from bridge.runtime import Runtime
+from bridge.web import events
 from bridge.web import operator_models as models
 from bridge.web.auth import operator
 from bridge.web.problems import problem
@@ -155,6 +156,11 @@ def _failures(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
 
 
 def _audit(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    @admin.get("/events")
+    @guarded
+    def listen() -> Response:
+        return events.answer(rt)
+
     @admin.get("/audit")
     @guarded
     def list_audit() -> Response:

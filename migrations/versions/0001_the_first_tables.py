@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -106,6 +108,7 @@ def _conversations() -> None:
     _index("ix_conversations_held", "holder", "changed_at", "id", where="holder != 'agent'")
     _index("ix_conversations_holder_until", "holder_until", where="holder_until IS NOT NULL")
     _index("ix_conversations_silent", "silent_since", where="silent_since IS NOT NULL")
+    _search_index("ix_conversations_backwards", 'reverse((phone)::text) COLLATE "C"')
 
 
 def _chats() -> None:
@@ -219,6 +222,12 @@ def _messages() -> None:
         _index(f"ix_messages_{column}", column, where=f"{column} IS NOT NULL")
     for column in ("duplicate_carrier_id", "resent_as"):
         _index(f"uq_messages_{column}", column, where=f"{column} IS NOT NULL")
+    _search_index(
+        "ix_messages_words",
+        "to_tsvector('simple'::regconfig, body)",
+        postgresql_using="gin",
+        postgresql_where=sa.text("status NOT IN ('waiting', 'in_turn', 'queued', 'sending')"),
+    )
 
 
 def _workers() -> None:
@@ -458,3 +467,9 @@ def _index(name: str, *columns: str, table: str | None = None, where: str | None
     table = table or first
     only = sa.text(where) if where else None
     op.create_index(name, table, list(columns), unique=kind == "uq", postgresql_where=only, sqlite_where=only)
+
+
+def _search_index(name: str, expression: str, **more: Any) -> None:
+    """Create an index for the search, which only PostgreSQL has."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.create_index(name, name.split("_")[1], [sa.text(expression)], **more)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg.errors import QueryCanceled
-from sqlalchemy import ColumnElement, Select, and_, collate, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, collate, func, literal, select, text, union_all
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from bridge.db.models import Conversation, Message
+from bridge.db.models import IN_WORK, UNSENT, Conversation, Message, MessageStatus, one_of
 from bridge.lib.phone import RCS, WHATSAPP
 
 FEWEST_DIGITS = 4
@@ -39,6 +39,9 @@ PATIENCE = 2
 
 SHARE = 4
 """Hits for each conversation of a page: a conversation may have several."""
+
+_INDEXED = Message.status.not_in([literal(each, Message.status.type, literal_execute=True) for each in IN_WORK])
+"""The condition of the index, with its values written out."""
 
 _CHANNELS = ("", WHATSAPP, RCS)
 
@@ -140,9 +143,12 @@ class _Search:
     def _by_index(self) -> Sequence[_Hit] | None:
         """Return the newest hits of all texts; ``None``: that takes too long.
 
-        The index gives them in no order. The planner would rather read all texts in order, so it must not know of that.
+        Texts that wait are not in the index, and have small ones of their own. The index gives its hits in no order.
+        The planner would rather read all texts in order, so it must not know of the order.
         """
-        every = self._texts().where(self._has_words(Message.body)).cte("hits").prefix_with("MATERIALIZED")
+        waits = [one_of(Message.status, each) for each in ((MessageStatus.WAITING,), UNSENT)]
+        parts = (self._texts().where(which, self._has_words(Message.body)) for which in (_INDEXED, *waits))
+        every = union_all(*parts).cte("hits").prefix_with("MATERIALIZED")
         query = select(every.c.id, every.c.conversation_id).order_by(every.c.id.desc()).limit(self._enough)
         try:
             with self._session.begin_nested():
