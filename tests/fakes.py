@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from bridge.config import Settings
+from bridge.operators import draft_requests
 from bridge.outbound.formatting.segments import segments
 from bridge.processes.dispatcher import Work, find
 from bridge.processes.tasks import TASKS
@@ -118,6 +119,20 @@ class FakeNotifier:
                 run(work)
             done += len(found)
         return done
+
+
+class DraftWriter(FakeNotifier):
+    """The notifier of a web beside a worker that writes each draft as soon as it is asked for."""
+
+    def __init__(self, rt: Any) -> None:
+        super().__init__()
+        self._rt = rt
+
+    def wake(self, task: str, row: int) -> None:
+        if task == draft_requests.TASK:
+            TASKS[task](self._rt, row)
+        else:
+            self._rt.notifier.wake(task, row)
 
 
 @dataclass(frozen=True)

@@ -278,6 +278,9 @@ class Settings(DatabaseSettings):
     send_auto_close_message: bool = Field(
         False, description="send the agent's auto_close_message when Retell reports that a silent chat was closed"
     )
+    drafts: bool = Field(
+        False, description="operators may have the agent write a draft; its tools run for real, and Retell bills it"
+    )
     smart_encoding: bool = Field(
         True, description="send curly quotes, dashes and the like as plain characters where that makes a text cheaper"
     )

@@ -14,6 +14,7 @@
     audit             who has done what; rows are only ever added
     idempotency_keys  operators' requests of the last day, so that a repeated one gets the same answer
     handoff_notices   what the team must be told: a person waits for one of them
+    draft_requests    drafts that operators have asked the agent for, for some minutes
     sent_cursors      up to when the carrier's list of texts from each of our numbers was read
     notes             what operators write about a conversation; nobody else reads it
     tags              words by which operators sort conversations
@@ -683,6 +684,27 @@ _partial(
     HandoffNotice.given_up_at,
     where=HandoffNotice.given_up_at.is_not(None) & HandoffNotice.dismissed_at.is_(None),
 )
+
+
+class DraftRequest(Base):
+    """A draft that an operator has asked for, kept for some minutes. See ``bridge.operators.draft_requests``."""
+
+    __tablename__ = "draft_requests"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    operator: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    begun_at: Mapped[datetime | None]
+    """When a worker took it. No other one does then."""
+    settled_at: Mapped[datetime | None]
+    messages: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    """The draft, as it would reach the phone."""
+    error: Mapped[str | None]
+    """Why there is none, in words that are safe to show."""
+
+
+Index("ix_draft_requests_created_at", DraftRequest.created_at)
 
 
 class SentCursor(Base):

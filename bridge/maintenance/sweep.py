@@ -14,6 +14,7 @@ from bridge.chats import do_not_call, ending
 from bridge.db.models import Conversation, Message, Worker
 from bridge.db.transaction import Transaction
 from bridge.maintenance import resend
+from bridge.operators import draft_requests
 from bridge.outbound import notices
 from bridge.providers.agents import routes
 from bridge.providers.carriers import contract
@@ -49,6 +50,8 @@ def sweep(rt: Runtime) -> None:
         do_not_call.wake_for_wishes(rt, _wakeups_left(rt, do_not_call.TASK))
     if notices.is_wanted(rt):
         notices.wake_for_notices(rt, _wakeups_left(rt, notices.TASK))
+    if rt.settings.drafts:
+        draft_requests.wake_for_requests(rt, _wakeups_left(rt, draft_requests.TASK))
     _forget_workers(rt)
 
 

@@ -4,8 +4,8 @@ A wake-up means "fetch", and nothing more. The dispatcher then claims as many qu
 transaction, and goes on fetching every few milliseconds until nothing has come for a moment. So a broker carries hardly
 anything while texts flow, and what comes at the same time is claimed together.
 
-Turns, deliveries, endings and contacts have threads of their own. An agent that hangs never delays a text that waits to
-be sent.
+Turns, deliveries and each of the other tasks have threads of their own. An agent that hangs never delays a text that
+waits to be sent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from functools import partial
 
 from bridge.chats import do_not_call, ending
 from bridge.db.engine import AWAY
+from bridge.operators import draft_requests
+from bridge.outbound import notices
 from bridge.processes.tasks import AWAIT_HEARTBEAT, TASKS, deliver, run_task, work_on
 from bridge.queues import conversation_queue
 from bridge.queues.conversation_queue import DELIVERIES, QUEUES, TURNS, ConversationQueue
@@ -55,6 +57,8 @@ AT_ONCE = 100
 DELIVERY_THREADS = 50
 ENDING_THREADS = 4
 CONTACT_THREADS = 2
+NOTICE_THREADS = 2
+DRAFT_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class Dispatcher:
             DELIVERIES.task: min(turns, DELIVERY_THREADS),
             ending.TASK: ENDING_THREADS,
             do_not_call.TASK: CONTACT_THREADS,
+            notices.TASK: NOTICE_THREADS,
+            draft_requests.TASK: DRAFT_THREADS,
         }
         self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
         self._when_full = when_full

@@ -10,7 +10,7 @@ from functools import partial
 
 from bridge.chats import do_not_call_task, end_task
 from bridge.maintenance import catch_up, handoffs, outside_texts, stale_chats, status_poll, sweep
-from bridge.operators import idempotency
+from bridge.operators import draft_requests, draft_task, idempotency
 from bridge.outbound import notices_task
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
 from bridge.outbound.delivery.values import ClaimedDelivery
@@ -37,6 +37,7 @@ TASKS: dict[str, Callable[[Runtime, int], None]] = {
     "end_chat": end_task.end_chat,
     "write_do_not_call": do_not_call_task.write_do_not_call,
     "tell_team": notices_task.tell_team,
+    "write_draft": draft_task.write_draft,
 }
 """The tasks by name. A wake-up has the name and the id of one row."""
 
@@ -49,6 +50,7 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "check_handoffs": (handoffs.check_again, timedelta(minutes=5)),
     "end_waits": (handoffs.end_waits, timedelta(seconds=15)),
     "forget_keys": (idempotency.forget_expired, timedelta(minutes=5)),
+    "forget_drafts": (draft_requests.forget_old, timedelta(minutes=5)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "hold_for_outside_texts": (outside_texts.hold_for_outside_texts, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),

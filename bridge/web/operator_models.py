@@ -88,6 +88,20 @@ class QueuedTurn(ResponseModel):
     turn_id: int
 
 
+class DraftText(ResponseModel):
+    body: str
+    segments: int
+
+
+class Draft(ResponseModel):
+    id: int
+    messages: list[DraftText] = Field(description="as they would reach the phone; none: the agent writes nothing")
+
+
+class DraftRequested(ResponseModel):
+    id: int = Field(description="ask for it at `/admin/draft-requests/{id}`")
+
+
 class Written(ResponseModel):
     id: int
     status: MessageStatus = Field(description="`draft`: kept, and not sent")

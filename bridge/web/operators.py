@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import BoundedSemaphore
 from typing import Any
 
 from flask import Blueprint, Response, abort, request
 
+from bridge.config import WEB_THREADS
 from bridge.lib.errors import BridgeError
-from bridge.operators import failures, instructions, pausing, retry, texts
+from bridge.operators import draft_requests, failures, instructions, pausing, retry, texts
 from bridge.operators.conversations import UnknownConversation
+from bridge.operators.draft_requests import DraftNow
 from bridge.operators.idempotency import KeyReused
 from bridge.operators.instructions import NotNow, Start
 from bridge.operators.texts import OptedOut, Pair, Unfit
@@ -25,6 +28,11 @@ from bridge.web.reading import asked_for, body_as, json_of, query_as, row_id, un
 NO_CONVERSATION = "There is no such conversation."
 NO_FAILURE = "There is no such failure."
 NO_TURN = "There is no such turn."
+NO_DRAFT = "There is no such draft, or it is not kept any more."
+NOT_WRITTEN = "The agent has written no draft: {}."
+
+WAITING_FOR_DRAFTS = WEB_THREADS // 4
+"""Requests of one process that may wait for a draft at once. More get the draft's id right away."""
 
 REFUSALS: dict[type[BridgeError], tuple[int, str]] = {
     OptedOut: (409, "This person has opted out, and gets no texts."),
@@ -90,7 +98,19 @@ def _start(rt: Runtime) -> Response:
     return json_of(models.QueuedText.model_validate(instructions.start(rt, asked, pair, start)), 202)
 
 
+def _draft(now: DraftNow | None) -> Response:
+    if now is None:
+        return problem(404, NO_DRAFT)
+    if now.error:
+        return problem(502, NOT_WRITTEN.format(now.error))
+    if now.messages is None:
+        return json_of(models.DraftRequested(id=now.id), 202)
+    return json_of(models.Draft.model_validate(now))
+
+
 def _turns(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    places = BoundedSemaphore(WAITING_FOR_DRAFTS)
+
     @admin.post("/conversations/<conversation_id>/turns")
     @guarded
     def ask(conversation_id: str) -> Response:
@@ -99,6 +119,23 @@ def _turns(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
         asked = asked_for("turns", id_, wish.model_dump())
         told = instructions.ask(rt, asked, id_, wish.content, send=wish.send)
         return json_of(models.QueuedTurn.model_validate(told), 202)
+
+    @admin.post("/conversations/<conversation_id>/draft")
+    @guarded
+    def draft(conversation_id: str) -> Response:
+        id_ = row_id(conversation_id, NO_CONVERSATION)
+        request_id = draft_requests.request(rt, asked_for("drafts", id_), id_)
+        if not places.acquire(blocking=False):  # the other threads are for Twilio
+            return _draft(draft_requests.read(rt, request_id))
+        try:
+            return _draft(draft_requests.wait(rt, request_id))
+        finally:
+            places.release()
+
+    @admin.get("/draft-requests/<draft_id>")
+    @guarded
+    def get_draft(draft_id: str) -> Response:
+        return _draft(draft_requests.read(rt, row_id(draft_id, NO_DRAFT)))
 
     @admin.get("/turns/<turn_id>")
     @guarded

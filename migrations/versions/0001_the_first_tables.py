@@ -32,6 +32,7 @@ def upgrade() -> None:
     _audit()
     _idempotency_keys()
     _handoff_notices()
+    _draft_requests()
     _sent_cursors()
     _notes_and_tags()
     _canned_replies()
@@ -48,6 +49,7 @@ def downgrade() -> None:
         "tags",
         "notes",
         "sent_cursors",
+        "draft_requests",
         "handoff_notices",
         "idempotency_keys",
         "audit",
@@ -393,6 +395,21 @@ def _handoff_notices() -> None:
     _index("uq_handoff_notices_once", "conversation_id", "since", table=table)
     _index("ix_handoff_notices_due_at", "due_at", table=table, where="due_at IS NOT NULL")
     _index("ix_handoff_notices_given_up", "given_up_at", table=table, where=shown)
+
+
+def _draft_requests() -> None:
+    op.create_table(
+        "draft_requests",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("conversation_id", ID, sa.ForeignKey("conversations.id"), nullable=False),
+        sa.Column("operator", sa.String(64), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("begun_at", MOMENT),
+        sa.Column("settled_at", MOMENT),
+        sa.Column("messages", sa.JSON()),
+        sa.Column("error", sa.Text()),
+    )
+    _index("ix_draft_requests_created_at", "created_at", table="draft_requests")
 
 
 def _sent_cursors() -> None:

@@ -20,6 +20,8 @@ import pytest
 
 from bridge.chats import do_not_call, ending
 from bridge.db.engine import Sessions
+from bridge.operators import draft_requests
+from bridge.outbound import notices
 from bridge.processes.broker import CLOCK_QUEUE, FETCH, queue_name
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time
 from bridge.queues import conversation_queue
@@ -28,6 +30,9 @@ from bridge.runtime import Runtime
 from testkit.procfile import ROOT, environment
 from testkit.waiting import PATIENCE
 from tests.scene import Scene
+
+BY_ROW = [ending.TASK, do_not_call.TASK, notices.TASK, draft_requests.TASK]
+"""The tasks whose wake-ups name a row. The others mean: fetch what is due."""
 
 SETTINGS = {
     "CELERY_BROKER_URL": "redis://127.0.0.1:1",
@@ -89,7 +94,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_there_is_a_celery_task_for_every_wake_up_and_for_every_job_of_the_clock(worker: dict[str, Any]) -> None:
-    assert sorted(worker["tasks"]) == sorted([FETCH, ending.TASK, do_not_call.TASK, *SCHEDULE])
+    assert sorted(worker["tasks"]) == sorted([FETCH, *BY_ROW, *SCHEDULE])
 
 
 def test_the_clock_calls_for_each_part_of_the_upkeep_at_its_own_pace(worker: dict[str, Any]) -> None:
@@ -141,8 +146,8 @@ def test_a_call_of_the_clock_that_fails_leaves_the_way_free(scene: Scene) -> Non
 def test_each_task_and_the_clock_have_a_queue_of_their_own_and_the_worker_takes_from_all(
     worker: dict[str, Any],
 ) -> None:
-    names = [CLOCK_QUEUE, queue_name(FETCH), queue_name(ending.TASK), queue_name(do_not_call.TASK)]
-    assert len(set(names)) == 4
+    names = [CLOCK_QUEUE, queue_name(FETCH), *map(queue_name, BY_ROW)]
+    assert len(set(names)) == 6
     assert worker["queues"] == {name: [name, name] for name in names}
 
 
@@ -182,7 +187,7 @@ def names_that_are_woken() -> Iterator[tuple[str, str]]:
                     yield str(path.relative_to(ROOT)), name
 
 
-@pytest.mark.parametrize("task", [*(queue.task for queue in conversation_queue.QUEUES), ending.TASK, do_not_call.TASK])
+@pytest.mark.parametrize("task", [*(queue.task for queue in conversation_queue.QUEUES), *BY_ROW])
 def test_every_task_of_a_wake_up_exists(task: str) -> None:
     assert task in TASKS
 
