@@ -17,6 +17,9 @@ from bridge.outbound.delivery.claim import STILL_ON_ITS_WAY
 from bridge.outbound.delivery.reconcile import CLOCK_SKEW, same_letters, same_words
 from bridge.providers.carriers.contract import SentText
 
+MAY_BE_OURS = STILL_ON_ITS_WAY + CLOCK_SKEW
+"""A text that the carrier made so long after an attempt of ours can't come from it."""
+
 
 class Verdict(Enum):
     OURS = auto()
@@ -44,6 +47,13 @@ def judge(text: SentText, ours: Sequence[Attempted], long_ago: datetime) -> Verd
     return Verdict.OURS if any(_may_be(each, text) for each in ours) else Verdict.OUTSIDE
 
 
+def made(text: SentText) -> datetime:
+    """Return when the carrier has accepted the text."""
+    moment = text.carried.created_at or text.sent_at
+    assert moment
+    return moment
+
+
 def answers_keyword(came: Iterable[tuple[str, MessageStatus]]) -> bool:
     """Return whether one of these texts of a person is a keyword, which the carrier answers itself."""
     return any(status is MessageStatus.KEYWORD or carrier_recognizes(body) for body, status in came)
@@ -55,10 +65,7 @@ def _may_be(ours: Attempted, text: SentText) -> bool:
     The carrier may have accepted a text of ours twice. A text of ours without an id was given up, and may have been
     accepted all the same, whatever words the list shows.
     """
-    made = text.carried.created_at or text.sent_at
-    assert made
-    since = ours.first_attempt_at - CLOCK_SKEW
-    if not since <= made <= ours.attempted_at + STILL_ON_ITS_WAY + CLOCK_SKEW:
+    if not ours.first_attempt_at - CLOCK_SKEW <= made(text) <= ours.attempted_at + MAY_BE_OURS:
         return False
     if ours.carrier_id is None or text.hidden:
         return True

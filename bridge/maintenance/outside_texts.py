@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import or_, select
 
 from bridge.db.engine import patient
-from bridge.db.models import Conversation, Direction, InboundCursor, Message, MessageStatus, SentCursor
+from bridge.db.models import UNSENT, Conversation, Direction, InboundCursor, Message, MessageStatus, SentCursor
 from bridge.db.transaction import Transaction
 from bridge.inbound import holder
 from bridge.maintenance.carrier_lists import FIRST_ROUND, OVERLAP, PAUSES, advance, each_number, next_page, read_until
-from bridge.maintenance.outside_rules import Attempted, Verdict, answers_keyword, judge
+from bridge.maintenance.outside_rules import MAY_BE_OURS, Attempted, Verdict, answers_keyword, judge, made
 from bridge.outbound import outbox
 from bridge.providers.carriers.contract import SentText
 from bridge.providers.carriers.spellings import spellings
@@ -107,7 +107,7 @@ def _judge(tx: Transaction, text: SentText, pairs: Sequence[int]) -> Verdict:
             return Verdict.UNDECIDED  # the keyword that it may answer may not be stored yet
         if answers_keyword(_came_around(tx, text.sent_at, pairs)):
             return Verdict.OURS
-    return judge(text, _attempted(tx, pairs), tx.now - SETTLED_AFTER)
+    return judge(text, _attempted(tx, pairs, made(text) - MAY_BE_OURS), tx.now - SETTLED_AFTER)
 
 
 def _caught_up_until(tx: Transaction, number: str) -> datetime:
@@ -122,10 +122,11 @@ def _came_around(tx: Transaction, moment: datetime, pairs: Sequence[int]) -> lis
     return [(row.body, row.status) for row in tx.session.execute(select(Message.body, Message.status).where(*came))]
 
 
-def _attempted(tx: Transaction, pairs: Sequence[int]) -> list[Attempted]:
-    """Return the texts of ours to this person that the carrier may have."""
+def _attempted(tx: Transaction, pairs: Sequence[int], since: datetime) -> list[Attempted]:
+    """Return the texts of ours to this person that are not settled, or that were attempted since then."""
     columns = (Message.status, Message.body, Message.carrier_id, Message.first_attempt_at, Message.attempted_at)
-    tried = (Message.conversation_id.in_(pairs), Message.attempted_at.is_not(None))
+    recent = or_(Message.attempted_at >= since, Message.status.in_(UNSENT))
+    tried = (Message.conversation_id.in_(pairs), Message.attempted_at.is_not(None), recent)
     return [
         Attempted(status, body, carrier_id, first or last, last)
         for status, body, carrier_id, first, last in tx.session.execute(select(*columns).where(*tried))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,10 +19,12 @@ from bridge.maintenance.outside_rules import Attempted, Verdict, answers_keyword
 from bridge.maintenance.outside_texts import SETTLED_AFTER, hold_for_outside_texts
 from bridge.outbound import receipts
 from bridge.providers.carriers.contract import CarriedText, Delivery, SentText, StatusReport
+from bridge.providers.carriers.registry import build_carrier
 from bridge.providers.errors import AccountRefused, OutcomeUnknown, RateLimited, Refused
-from bridge.queues.timing import STALLED_AFTER
+from bridge.simulator import Simulator, SimulatorSettings, serve
+from bridge.simulator.ledger import Outside
 from tests.databases import away
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, fake_settings
 from tests.mortal import emptied
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -383,6 +385,40 @@ def test_a_second_round_at_the_same_time_stores_nothing_twice(scene: Scene) -> N
     assert words(scene) == ["hi"]
 
 
+# -- with the simulated Twilio -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def twilio(scene: Scene) -> Iterator[Simulator]:
+    """The scene's carrier is Twilio's adapter, and Twilio brings no webhook."""
+    simulator = Simulator(SimulatorSettings(clock=lambda: scene.clock().timestamp()))
+    simulator.faults.set("webhooks_lost")
+    with serve(simulator) as address:
+        account = {
+            "twilio_account_sid": simulator.settings.account_sid,
+            "twilio_auth_token": simulator.settings.auth_token,
+        }
+        carrier = build_carrier(fake_settings(public_url=address, twilio_api_base_url=address, **account))
+        scene.rt = replace(scene.rt, carrier=carrier)
+        yield simulator
+        carrier.close()
+
+
+def test_at_twilio_only_what_another_tool_has_sent_is_found(scene: Scene, twilio: Simulator) -> None:
+    twilio.phones.text(ANN, "hello", to=NUMBER)
+    twilio.phones.text(BOB, "STOP", to=NUMBER)
+    for _ in range(3):
+        later(scene)
+    scene.work_until_idle()
+    twilio.phones.write_outside(ANN, "Maria here", NUMBER)
+    for _ in range(4):
+        later(scene)
+    assert twilio.phones.inbox(ANN) == ["You said: hello", "Maria here"]
+    assert len(twilio.phones.inbox(BOB)) == 1, "Twilio has confirmed the STOP"
+    assert [(row.body, row.segments) for row in outside(scene)] == [("Maria here", 1)]
+    assert twilio.ledger.count(Outside) == 1
+
+
 # -- the rules alone ---------------------------------------------------------------------------------------------------
 
 NOW = FakeClock()()
@@ -508,4 +544,3 @@ def test_no_text_of_ours_ever_counts_as_another_tools(
 def none_is_ours(scene: Scene) -> None:
     ours = {accepted.carried.id for accepted in scene.carrier.accepted}
     assert not [row.id for row in outside(scene) if row.carrier_id in ours]
-    assert timedelta(seconds=60) > STALLED_AFTER

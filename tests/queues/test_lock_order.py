@@ -16,9 +16,10 @@ from sqlalchemy import event, select
 
 from bridge.chats import ending
 from bridge.db.engine import build_engine, build_sessions
-from bridge.db.models import Chat, ChatStatus, Message, OptOut, Turn, TurnStatus
+from bridge.db.models import Chat, ChatStatus, Message, MessageStatus, OptOut, Turn, TurnStatus
 from bridge.inbound import agent_events
 from bridge.maintenance import status_poll
+from bridge.maintenance.outside_texts import SETTLED_AFTER, hold_for_outside_texts
 from bridge.operators import failures, pausing, retry, texts
 from bridge.operators.idempotency import Asked
 from bridge.operators.texts import Pair
@@ -32,6 +33,7 @@ from tests.scene import ANN, BOB, NUMBER, Scene
 
 CAROL = "+15551230003"
 DAVE = "+15551230004"
+EVE = "+15551230005"
 TEAM_PHONE = "+15559990000"
 ANOTHER_NUMBER = "+15550001112"
 
@@ -260,6 +262,15 @@ def operators_act(scene: Scene) -> None:
     scene.tick()
 
 
+def another_tool_texts(scene: Scene) -> None:
+    scene.clock.tick(3600)
+    for phone in (ANN, EVE):
+        scene.carrier.write_outside(phone, NUMBER, "hi")
+    scene.tick(SETTLED_AFTER.total_seconds())
+    hold_for_outside_texts(scene.rt)
+    assert MessageStatus.OUTSIDE in {message.status for message in scene.rows(Message)}
+
+
 def the_team_is_told(scene: Scene) -> None:
     for phone in (DAVE, ANN):
         with scene.rt.database.transaction() as tx:
@@ -284,6 +295,7 @@ def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene
     chats_end_at_their_provider(scene)
     operators_act(scene)
     the_team_is_told(scene)
+    another_tool_texts(scene)
     orders = {tuple(lock.table for lock in locks) for locks in recorder.transactions}
     assert {table for order in orders for table in order} == PLACES.keys()
     assert ("opt_outs", "conversations", "messages") in {order[:3] for order in orders}

@@ -207,6 +207,28 @@ class TestState:
             simulator.ledger.write(Webhook(sid=sid, phone=ANA, ok=ok))
         assert person(page)["texts"][0]["progress"] == "accepted"
 
+    def test_somebody_may_text_from_another_tool_and_the_judge_does_not_count_it(
+        self, simulator: Simulator, page: httpx.Client
+    ) -> None:
+        answer = page.post("/simulator/outside", json={"to": ANA, "body": "Maria here"})
+        assert answer.status_code == 201
+        [text] = person(page)["texts"]
+        assert (text["sid"], text["body"], text["mine"], text["outside"]) == (
+            answer.json()["sid"],
+            "Maria here",
+            False,
+            True,
+        )
+        assert (text["progress"], text["carrier"]) == ("delivered", False)
+        verdict = judge(simulator.ledger)
+        assert verdict.ok
+        assert verdict.sent == 0
+        assert Ledger.load(simulator.ledger.export()).about(ANA) == simulator.ledger.about(ANA)
+
+    def test_another_tool_reaches_nobody_who_has_opted_out(self, simulator: Simulator, page: httpx.Client) -> None:
+        simulator.phones.text(ANA, "STOP")
+        assert page.post("/simulator/outside", json={"to": ANA, "body": "hi"}).status_code == 400
+
     def test_a_new_person_has_a_number_of_her_own(self, page: httpx.Client) -> None:
         assert page.post("/simulator/people", json={}).json() == {"phone": BEN}
         assert [one["phone"] for one in state(page)["people"]] == [ANA, BEN]

@@ -32,7 +32,8 @@ from bridge.db.models import (
     Turn,
 )
 from bridge.inbound import agent_events
-from bridge.maintenance import catch_up, stale_chats, status_poll
+from bridge.maintenance import catch_up, handoffs, stale_chats, status_poll
+from bridge.maintenance.outside_texts import hold_for_outside_texts
 from bridge.operators import holding, instructions, texts
 from bridge.operators.holding import HandBack
 from bridge.operators.idempotency import Asked
@@ -406,6 +407,23 @@ def texts_no_webhook_brought(scene: MortalScene) -> None:
     scene.call(catch_up.catch_up)
     scene.text("c", sid=sent[2].carrier_id)
     scene.call(catch_up.catch_up)
+    scene.work_until_idle(at_most=600)
+
+
+def another_tool_texts(scene: MortalScene) -> None:
+    """The agent keeps still for half an hour; then it answers what came since."""
+    scene.call(hold_for_outside_texts)
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    scene.pass_time(3600)
+    scene.carrier.write_outside(ANN, NUMBER, "Maria here")
+    scene.pass_time(150)
+    scene.call(hold_for_outside_texts)
+    assert [row.body for row in scene.rows(Message) if row.status is MessageStatus.OUTSIDE] == ["Maria here"]
+    scene.text("b")
+    scene.work_until_idle(at_most=600)
+    scene.pass_time(1800)
+    scene.call(handoffs.end_waits)
     scene.work_until_idle(at_most=600)
 
 
@@ -800,6 +818,7 @@ PLAYS = [
     Play(stale_chat, {ANN: "ab"}, chats=ONE_MORE),
     Play(chat_ended_by_an_operator, {ANN: "ab"}, chats=ONE_MORE),
     Play(texts_no_webhook_brought, {ANN: "abcde"}, settings={"twilio_numbers": (NUMBER,)}),
+    Play(another_tool_texts, {ANN: "ab"}, settings={"twilio_numbers": (NUMBER,)}),
     Play(callbacks_in_any_order),
     Play(callback_inside_the_send),
     Play(text_that_fails_later, {ANN: "ab"}, got=["re: a", "re: a", "re: b"]),
