@@ -17,6 +17,7 @@ from bridge.config import Settings
 from bridge.processes import embedded
 from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings, serve
+from bridge.simulator.team import PATH as TEAM_PATH
 from bridge.web.queries import activity
 
 HOST = "127.0.0.1"
@@ -25,9 +26,13 @@ HOST = "127.0.0.1"
 
 def run(port: int, agent: str, *, open_browser: bool) -> None:
     """Serve the phone on this port, and the bridge itself on a free one, until Ctrl-C."""
-    tokens = [secrets.token_hex(16) for _ in range(4)]
+    tokens = [secrets.token_hex(16) for _ in range(5)]
     providers = SimulatorSettings(
-        auth_token=tokens[0], retell_api_key=tokens[1], uponai_api_key=tokens[2], uponai_webhook_key=tokens[3]
+        auth_token=tokens[0],
+        retell_api_key=tokens[1],
+        uponai_api_key=tokens[2],
+        uponai_webhook_key=tokens[3],
+        team_secret=tokens[4],
     )
     simulator = Simulator(providers)
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder, serve(simulator, HOST, port) as address:
@@ -53,6 +58,8 @@ def _settings(providers: SimulatorSettings, address: str, own: str, folder: Path
         twilio_auth_token=providers.auth_token,
         twilio_numbers=providers.number,
         twilio_api_base_url=address,
+        handoff_webhook=f"{address}{TEAM_PATH}",
+        handoff_webhook_secret=providers.team_secret,
         agent_timeout="15s",  # short, so that a viewer sees the timeout of a slow agent
     )
 

@@ -235,6 +235,16 @@ class ContactChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeamTold(Event):
+    """The business was told that this person waits for somebody of the team."""
+
+    kind: ClassVar[str] = "team_told"
+    phone: str
+    reason: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaultStruck(Event):
     """A fault of the table was played."""
 
@@ -274,6 +284,7 @@ KINDS: dict[str, type[Event]] = {
         HandedBack,
         ContactRead,
         ContactChanged,
+        TeamTold,
         FaultStruck,
         Poisoned,
         Wrong,

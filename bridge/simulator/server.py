@@ -18,6 +18,7 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from bridge.simulator.control import Control
 from bridge.simulator.retell_api import RetellApi
 from bridge.simulator.simulator import Simulator
+from bridge.simulator.team import Team
 from bridge.simulator.twilio_api import TwilioApi
 from bridge.simulator.uponai_api import UponAIApi
 
@@ -33,6 +34,7 @@ def build_app(simulator: Simulator) -> Flask:
     app.register_blueprint(TwilioApi(settings, simulator.carrier, faults, changes, simulator.dispatch).blueprint())
     app.register_blueprint(RetellApi(settings, simulator.agent, simulator.contacts, faults, changes).blueprint())
     app.register_blueprint(UponAIApi(settings, simulator.agent, faults, changes).blueprint())
+    app.register_blueprint(Team(settings, simulator.ledger).blueprint())
     app.register_blueprint(Control(simulator).blueprint())
     return app
 

@@ -47,6 +47,9 @@ class SimulatorSettings:
     webhook_url: str | None = None
     """The webhook's address. Its fragment may have connection overrides. ``None``: no announcements."""
 
+    team_secret: str = "simulated_team_secret"  # noqa: S105 - opens nothing
+    """The secret of the business's server that is told who waits for a person."""
+
     retell_api_key: str = "key_simulated"
     agent_id: str = "agent_simulated"
     uponai_api_key: str = "token_simulated"

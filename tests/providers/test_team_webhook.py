@@ -18,6 +18,9 @@ import pytest
 
 from bridge.providers.errors import NotReached, OutcomeUnknown, RateLimited, Refused, RemoteError
 from bridge.providers.team_webhook import TeamWebhook, WaitingPerson, build_team, signature
+from bridge.simulator import Simulator, SimulatorSettings, serve
+from bridge.simulator.ledger import TeamTold, Wrong
+from bridge.simulator.team import PATH
 from tests.fakes import TEAM, fake_settings
 
 SECRET = "secret-of-the-webhook"
@@ -183,3 +186,20 @@ def test_it_is_there_only_where_it_is_set() -> None:
     team = build_team(fake_settings(**TEAM))
     assert isinstance(team, TeamWebhook)
     team.close()
+
+
+def test_the_simulated_business_checks_the_signature_and_drops_what_it_knows() -> None:
+    simulator = Simulator(SimulatorSettings())
+    with serve(simulator) as address:
+        for secret in (simulator.settings.team_secret, simulator.settings.team_secret):
+            team = TeamWebhook(address + PATH, secret)
+            team.tell(WAITING)
+            team.close()
+        [told] = simulator.ledger.of(TeamTold)
+        assert (told.phone, told.reason, told.url) == (WAITING.phone, WAITING.reason, WAITING.url)
+        for secret, now in (("another", time.time()), (simulator.settings.team_secret, time.time() - 3600)):
+            forged = TeamWebhook(address + PATH, secret, now=lambda at=now: at)
+            with pytest.raises(Refused):
+                forged.tell(WAITING)
+            forged.close()
+    assert [wrong.name for wrong in simulator.ledger.of(Wrong)] == ["team_signature"] * 2

@@ -210,7 +210,7 @@ function underline(bubble, text) {
   bubble.dataset.progress = progressOf(text);
   bubble.classList.toggle("failed", dead);
   under.className = `under ${dead ? "failed" : text.progress}`;
-  const progress = (text.mine ? PROGRESS : FATE)[text.progress];
+  const progress = text.outside ? null : (text.mine ? PROGRESS : FATE)[text.progress];
   if (!progress) return under.replaceChildren(make("time", "", text.carrier ? `From the carrier, ${time}` : text.outside ? `From another tool, ${time}` : time));
   const ticks = make("span", progress.ticks.length > 1 ? "ticks" : "", progress.ticks);
   ticks.setAttribute("role", "img");
@@ -424,6 +424,7 @@ const TELL = {
   contact_read: () => ["contact read"],
   contact_changed: (e) => [`contact: do_not_call ${e.do_not_call}`],
   chat_closed: (e) => [`chat ended by ${{ agent: "the agent", bridge: "the bridge", silence: "silence", fault: "a fault" }[e.why] || e.why}`],
+  team_told: (e) => [`the team was told: ${e.reason}`, "busy"],
   handed_over: () => ["a human got the chat", "busy"],
   handed_back: () => ["the human handed the chat back"],
   fault: (e) => [`fault: ${state.faults.find((fault) => fault.name === e.name)?.title || e.name}`, "busy"],
