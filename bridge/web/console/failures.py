@@ -31,9 +31,11 @@ NAMES = {
     Listed.TASK: "A task fails",
     Listed.SILENT: "The agent gives no word",
     Listed.WITH_HUMAN: "A human has the chat",
+    Listed.WAITING: "Waits for the team",
     Listed.CONTACT: "A contact is not written",
+    Listed.NOTICE: "The team is not told",
 }
-WORDS = {Kind.TURN: "turn", Kind.MESSAGE: "text"}
+WORDS = {Kind.TURN: "turn", Kind.MESSAGE: "text", Kind.NOTICE: "notice"}
 NONE = "There is no such failure."
 
 E = TypeVar("E", bound=StrEnum)
@@ -71,7 +73,7 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     def retry_failures() -> Answer:
         kind = one_of(Kind, request.form.get("kind", ""))
         tried = retry.retry_some(rt, operator(), kind, AT_ONCE)
-        again = counted(len(tried.turns) + len(tried.messages), WORDS[kind])
+        again = counted(len(tried.turns) + len(tried.messages) + len(tried.notices), WORDS[kind])
         left = f" {counted(tried.left, WORDS[kind])} can't be tried again now." if tried.left else ""
         return done(f"{again} tried again.{left}", url_for("console.list_failures"))
 

@@ -9,8 +9,13 @@ import pytest
 from sqlalchemy import select, update
 
 from bridge.db.models import Audit, CannedReply, Chat, ChatStatus, Conversation, Holder, Message, Turn, TurnStatus
+from bridge.operators.failures import Kind
 from bridge.providers.carriers.contract import Delivery
+from bridge.providers.errors import Refused
+from bridge.web.console import failures
 from bridge.web.queries import figures
+from bridge.web.queries.failures import Kind as Listed
+from tests.fakes import TEAM
 from tests.scene import ANN, BOB
 from tests.web.console.desk import Desk, House
 
@@ -159,6 +164,27 @@ class TestFailures:
         assert "1 turn tried again" in ana.then(ana.post("/failures/retry", kind="turn")).text
         assert "1 text removed" in ana.then(ana.post("/failures/dismiss", kind="message")).text
         assert "Nothing has failed" in ana.get("/failures").text
+
+    def test_a_notice_that_the_team_has_not_got_is_shown_tried_again_and_dismissed(self, sessions) -> None:
+        house = House(sessions, **TEAM)
+        house.scene.text("Hello")
+        house.scene.work_until_idle()
+        ana = house.desk("ana")
+        refused = Refused("it refuses the notice", provider="HANDOFF_WEBHOOK", status=410)
+        house.scene.team.fail(refused, times=2)
+        ana.post("/conversations/1/hand-to-team", reason="a question")
+        house.scene.work()
+        assert "The team is not told" in ana.get("/failures").text
+        assert "1 notice tried again" in ana.then(ana.post("/failures/retry", kind="notice")).text
+        house.scene.work()
+        assert "It is tried again" in ana.then(ana.post("/failures/notice/1/retry")).text
+        house.scene.work()
+        assert [told.conversation_id for told in house.scene.team.told] == [1]
+        assert "The team is not told" not in ana.get("/failures").text
+
+    def test_every_kind_has_its_words(self) -> None:
+        assert failures.NAMES.keys() == set(Listed)
+        assert failures.WORDS.keys() == set(Kind)
 
     def test_one_is_dismissed_once(self, house, ana) -> None:
         give_up(house)
