@@ -265,7 +265,7 @@ def _started_since(rt: Runtime, tx: Transaction, text: InboundText) -> bool:
 
     A STOP from the carrier's list may come late. START was an ordinary text then, because no opt-out was known.
     """
-    later = (Message.direction == Direction.IN, Message.created_at > text.sent_at)
+    later = (Message.direction == Direction.IN, Message.operator.is_(None), Message.created_at > text.sent_at)
     theirs = opt_outs.conversations(_reach(rt, text))
     received = select(Message.body, Conversation.bridge_number).join(Conversation).where(*theirs, *later)
     extra = rt.settings.extra_words

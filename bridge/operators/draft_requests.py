@@ -19,6 +19,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 
 from bridge.chats.history import history
+from bridge.chats.recap import note_of
 from bridge.db.engine import patient
 from bridge.db.models import Conversation, DraftRequest
 from bridge.db.transaction import Transaction
@@ -124,7 +125,13 @@ def begin(rt: Runtime, row_id: int) -> Begun | None:
         if conversation_id is None:
             return None
         pair = tx.session.get_one(Conversation, conversation_id)
-        about = NewChat(pair.id, pair.phone, pair.bridge_number, route=rt.agents.route(pair.bridge_number))
+        about = NewChat(
+            conversation_id=pair.id,
+            user_number=pair.phone,
+            agent_number=pair.bridge_number,
+            team_note=note_of(rt.settings, pair, tx.now),
+            route=rt.agents.route(pair.bridge_number),
+        )
         return Begun(row_id, about, history(tx.session, rt.settings, pair.id, tx.now))
 
 

@@ -23,7 +23,7 @@ from bridge.inbound.readable import readable
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit, idempotency, texts
 from bridge.operators.audit import Action, Entry
-from bridge.operators.conversations import UnknownConversation
+from bridge.operators.conversations import HolderNow, UnknownConversation, has, holder_now
 from bridge.operators.idempotency import Asked
 from bridge.operators.texts import EMPTY, OptedOut, Pair, Unfit
 from bridge.outbound import opt_outs
@@ -49,7 +49,14 @@ A_PERSON = "{} has this conversation. Hand it back first, or have a draft writte
 
 
 class NotNow(BridgeError):
-    """The agent can't be asked as the conversation is. The words are for the operator."""
+    """The agent can't be asked as things are. The words are for the operator.
+
+    ``holder``: who has the conversation, if that is why.
+    """
+
+    def __init__(self, why: str, holder: HolderNow | None = None) -> None:
+        super().__init__(why)
+        self.holder = holder
 
 
 @dataclass(frozen=True)
@@ -147,12 +154,11 @@ def _locked(tx: Transaction, conversation_id: int) -> Conversation:
 
 def _must_listen(pair: Conversation, operator: str, *, send: bool) -> None:
     """Raise :class:`NotNow` unless the agent has the conversation. For a draft, this operator may have it."""
-    mine = pair.holder is Holder.PERSON and pair.holder_name == operator and not send
-    if pair.holder is Holder.AGENT or mine:
+    if pair.holder is Holder.AGENT or (has(pair, operator) and not send):
         return
     waiting = PROVIDER_S_HUMAN if pair.holder_name else TEAM_IS_WANTED
     why = {Holder.WAITING: waiting, Holder.OUTSIDE: SOMEBODY_ELSE, Holder.PERSON: A_PERSON.format(pair.holder_name)}
-    raise NotNow(why[pair.holder])
+    raise NotNow(why[pair.holder], holder_now(pair))
 
 
 def _is_active(rt: Runtime, tx: Transaction, conversation_id: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, select, update
 
-from bridge.chats import rows
+from bridge.chats import instruction, rows
 from bridge.db.models import (
     OPEN_TURN,
     Base,
@@ -30,7 +30,7 @@ from bridge.db.models import (
 )
 from bridge.db.transaction import Transaction
 from bridge.lib.errors import BridgeError
-from bridge.operators import audit
+from bridge.operators import audit, conversations
 from bridge.operators.audit import Action, Entry
 from bridge.operators.failures import NO_ANSWER, NOT_SENT, NOT_TOLD, UNDELIVERED, Kind, Unknown
 from bridge.outbound import notices, opt_outs
@@ -63,13 +63,20 @@ def retry_turn(rt: Runtime, operator: str, turn_id: int) -> None:
         if turn.status is not TurnStatus.GIVEN_UP:
             raise Refused("This turn was not given up.")
         _must_be_in(tx, turn.conversation_id)
-        if tx.session.get_one(Conversation, turn.conversation_id).holder is not Holder.AGENT:
+        if not _listens(tx, turn, operator):
             raise Refused("The agent does not have this conversation. Try again when it is back.")
         others = (Turn.conversation_id == turn.conversation_id, Turn.status.in_(OPEN_TURN))
         if tx.session.scalar(select(Turn.id).where(*others)):
             raise Refused("Another turn of this conversation is open. Try again when it is settled.")
         _reopen_turn(rt, tx, turn)
         audit.write(tx, Entry(operator, Action.RETRY, f"turn {turn_id}", turn.conversation_id))
+
+
+def _listens(tx: Transaction, turn: Turn, operator: str) -> bool:
+    """Return whether the agent may be asked. Who has the conversation may have a draft of theirs tried again."""
+    pair, wishes = tx.session.get_one(Conversation, turn.conversation_id), instruction.of_row(turn.instruction)
+    wants_draft = wishes is not None and not wishes.send
+    return pair.holder is Holder.AGENT or (wants_draft and conversations.has(pair, operator))
 
 
 def retry_message(rt: Runtime, operator: str, message_id: int) -> None:

@@ -21,6 +21,7 @@ from bridge.runtime import Runtime
 from bridge.web import events
 from bridge.web import operator_models as models
 from bridge.web.auth import operator
+from bridge.web.conversation_models import HolderState
 from bridge.web.problems import problem
 from bridge.web.queries import audit, turns
 from bridge.web.reading import asked_for, body_as, json_of, query_as, row_id, unfit
@@ -38,7 +39,6 @@ REFUSALS: dict[type[BridgeError], tuple[int, str]] = {
     OptedOut: (409, "This person has opted out, and gets no texts."),
     UnknownConversation: (404, NO_CONVERSATION),
     KeyReused: (409, ""),
-    NotNow: (409, ""),
     failures.Unknown: (404, NO_FAILURE),
     retry.Refused: (409, ""),
 }
@@ -55,8 +55,14 @@ def add_views(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
     _failures(admin, guarded, rt)
     _audit(admin, guarded, rt)
     admin.register_error_handler(Unfit, lambda error: unfit({error.field: error.fault}))
+    admin.register_error_handler(NotNow, _not_now)
     for refusal in REFUSALS:
         admin.register_error_handler(refusal, _refused)
+
+
+def _not_now(error: NotNow) -> Response:
+    shown = HolderState.model_validate(error.holder).model_dump(mode="json") if error.holder else None
+    return problem(409, str(error), **({"holder": shown} if shown else {}))
 
 
 def _refused(error: BridgeError) -> Response:

@@ -20,6 +20,8 @@ from bridge.db.models import (
     Turn,
     TurnStatus,
 )
+from bridge.operators import holding
+from bridge.operators.holding import HandBack
 from bridge.operators.idempotency import Asked
 from bridge.operators.instructions import MOST_BYTES
 from bridge.operators.texts import Pair
@@ -250,6 +252,61 @@ def test_who_has_the_conversation_keeps_the_agent_still(
     assert answer.status_code == 409
     assert words in answer.json["detail"]
     assert len(scene.rows(Turn)) == 1
+
+
+def test_a_refusal_says_who_has_the_conversation(scene: Scene) -> None:
+    answered_once(scene)
+    hold(scene, Holder.PERSON, "ana")
+    answer = say(scene, "offer a table")
+    assert (answer.status_code, answer.json["holder"]["kind"], answer.json["holder"]["name"]) == (409, "person", "ana")
+
+
+def test_who_has_the_conversation_gets_a_draft_beside_the_texts_that_wait(scene: Scene) -> None:
+    answered_once(scene)
+    holding.take_over(scene.rt, "ana", 1)
+    scene.text("are you there?")
+    scene.wake()
+    say(scene, "what would you offer?", send=False)
+    scene.work_until_idle()
+    assert scene.agent.received == ["hello", "what would you offer?"]
+    assert [each["status"] for each in shown(scene, 2)["messages"]] == ["draft"]
+    assert scene.got() == ["You said: hello"]
+    holding.hand_back(scene.rt, "ana", 1, HandBack(answer=True))
+    scene.work_until_idle()
+    assert scene.agent.received[2:] == ["are you there?"]
+
+
+def test_what_waits_for_the_agent_at_a_take_over_is_asked_after_the_hand_back(scene: Scene) -> None:
+    answered_once(scene)
+    say(scene, "offer a table")
+    holding.take_over(scene.rt, "ben", 1)
+    scene.work_until_idle()
+    assert shown(scene, 2)["status"] == "queued"
+    holding.hand_back(scene.rt, "ben", 1, HandBack())
+    scene.work_until_idle()
+    assert scene.got() == ["You said: hello", "You said: offer a table"]
+
+
+def test_a_draft_that_failed_is_tried_again_by_who_has_the_conversation(scene: Scene) -> None:
+    answered_once(scene)
+    holding.take_over(scene.rt, "ana", 1)
+    scene.agent.fail("complete", Refused("too long", provider="retell", status=400), times=2)
+    say(scene, "what would you offer?", send=False)
+    scene.work_until_idle()
+    assert shown(scene, 2)["status"] == "given_up"
+    assert call(scene, "POST", "/admin/turns/2/retry", by="ben").status_code == 409
+    assert call(scene, "POST", "/admin/turns/2/retry").status_code == 202
+    scene.work_until_idle()
+    assert [each["status"] for each in shown(scene, 2)["messages"]] == ["draft"]
+    assert scene.got() == ["You said: hello"]
+
+
+def test_what_an_operator_tells_the_agent_is_not_unread(scene: Scene) -> None:
+    answered_once(scene)
+    before = call(scene, "GET", "/admin/conversations").json["conversations"][0]["unread"]
+    say(scene, "offer a table", send=False)
+    scene.work_until_idle()
+    assert call(scene, "GET", "/admin/conversations").json["conversations"][0]["unread"] == before == 1
 
 
 @pytest.mark.parametrize("content", ["", " \n ", "\u200b"])

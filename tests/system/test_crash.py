@@ -763,6 +763,18 @@ def tells_the_agent(fault: Callable[[Scene], None], *, send: bool, beside: str =
     return acts
 
 
+def drafts_for_who_has_it(scene: MortalScene) -> None:
+    scene.text("a")
+    scene.work_until_idle(at_most=600)
+    scene.call(lambda rt: holding.take_over(rt, "ana", 1))
+    lost_answer(scene)
+    scene.call(lambda rt: instructions.ask(rt, Asked("ana", "key", "b"), 1, "b", send=False))
+    scene.text("c")
+    scene.work_until_idle(at_most=600)
+    scene.call(lambda rt: holding.hand_back(rt, "ana", 1, HandBack(answer=True)))
+    scene.work_until_idle(at_most=600)
+
+
 def speaks_first(fault: Callable[[Scene], None], *, content: str = "") -> Callable[[MortalScene], None]:
     def acts(scene: MortalScene) -> None:
         scene.agent.greeting = WELCOME
@@ -849,6 +861,7 @@ PLAYS = [
         for fault in (nobody, lost_answer, lost_question, close_chats)
     ),
     Play(tells_the_agent(lost_answer, send=True, beside="c")),
+    Play(drafts_for_who_has_it, got=["re: a", "re: c"], drafts=["re: b"]),
     *(
         Play(speaks_first(fault), {ANN: "b"}, got=[WELCOME, "re: b"], chats=[ChatStatus.ONGOING])
         for fault in (nobody, lost_chat, lost_receipt, greeting_is_not_shown)

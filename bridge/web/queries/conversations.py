@@ -40,11 +40,11 @@ MOST_CHATS = 50
 _UNREAD = text("""
     SELECT c.id, (
         SELECT count(*) FROM (
-            SELECT m.direction FROM messages m WHERE m.conversation_id = c.id AND m.id > coalesce((
+            SELECT m.direction, m.operator FROM messages m WHERE m.conversation_id = c.id AND m.id > coalesce((
                 SELECT r.message_id FROM read_marks r WHERE r.operator = :operator AND r.conversation_id = c.id
             ), 0)
             ORDER BY m.id DESC LIMIT :among
-        ) AS newer WHERE newer.direction = 'in'
+        ) AS newer WHERE newer.direction = 'in' AND newer.operator IS NULL
     ) AS unread
     FROM conversations c WHERE c.id IN :ids
 """).bindparams(bindparam("ids", expanding=True))
