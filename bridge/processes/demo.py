@@ -1,4 +1,4 @@
-"""The demo: the embedded bridge between a simulated Twilio and a simulated agent, and a phone to text from.
+"""The demo: the embedded bridge between a simulated Twilio and agent, a phone to text from, and the console.
 
 It stores nothing beyond its end: the simulated providers and the bridge's database are deleted.
 """
@@ -13,15 +13,16 @@ from typing import Any
 
 import click
 
-from bridge.config import Settings
+from bridge.config import ADMIN, Settings
 from bridge.processes import embedded
 from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from bridge.simulator.team import PATH as TEAM_PATH
+from bridge.web.console import login
 from bridge.web.queries import activity
 
 HOST = "127.0.0.1"
-"""This machine only: the demo has no login."""
+"""This machine only: the phone has no login."""
 
 
 def run(port: int, agent: str, *, open_browser: bool) -> None:
@@ -44,7 +45,8 @@ def run(port: int, agent: str, *, open_browser: bool) -> None:
             simulator.events_url = f"{settings.public_url}/retell/events"
             simulator.uponai_events_url = f"{settings.public_url}/uponai/events"
             simulator.watch = lambda: _watch(rt)
-            _greet(address, open_browser)
+            simulator.console = lambda: _console(rt)
+            _greet(address, _console(rt), open_browser)
             embedded.serve_until_told(server)
 
 
@@ -61,6 +63,7 @@ def _settings(providers: SimulatorSettings, address: str, own: str, folder: Path
         handoff_webhook=f"{address}{TEAM_PATH}",
         handoff_webhook_secret=providers.team_secret,
         agent_timeout="15s",  # short, so that a viewer sees the timeout of a slow agent
+        admin_token=secrets.token_hex(16),
     )
 
 
@@ -71,7 +74,13 @@ def _watch(rt: Runtime) -> list[dict[str, Any]]:
     ]
 
 
-def _greet(address: str, open_browser: bool) -> None:
-    click.echo(f"\n  The phone is at  {address}\n\n  Text the agent from there. Ctrl-C ends the demo.\n")
+def _console(rt: Runtime) -> str:
+    """Return the address of the console that logs in, once and soon."""
+    return login.link(rt, ADMIN, secrets.token_hex(8))
+
+
+def _greet(address: str, console: str, open_browser: bool) -> None:
+    click.echo(f"\n  The phone is at  {address}\n  The operators' console is at  {console}\n")
+    click.echo("  Text the agent from the phone, and step in at the console. Ctrl-C ends the demo.\n")
     if open_browser:
         webbrowser.open(address)

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from flask import Blueprint, Response, abort, jsonify, make_response, redirect, render_template, request
 from werkzeug.exceptions import BadRequest
 
 from bridge.simulator import receptionist
@@ -52,6 +52,7 @@ class Control:
             ("/simulator/verdict", "GET", self._verdict),
             ("/simulator/settled", "GET", self._settled),
             ("/simulator/webhook", "POST", self._set_webhook),
+            ("/simulator/console", "GET", self._console),
         ):
             pages.add_url_rule(rule, f"{work.__name__.strip('_')}", work, methods=[method])
         return pages
@@ -59,9 +60,15 @@ class Control:
     def _page(self) -> Response:
         number = self._simulator.settings.number
         initials = "".join(word[0] for word in receptionist.NAME.split())
-        page = make_response(render_template("phone.html", number=number, name=receptionist.NAME, initials=initials))
+        about = {"number": number, "name": receptionist.NAME, "initials": initials}
+        page = make_response(render_template("phone.html", **about, console=self._simulator.console is not None))
         page.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'"
         return page
+
+    def _console(self) -> Any:
+        """Lead to the operators' console, logged in."""
+        make = self._simulator.console
+        return redirect(make()) if make else abort(404)
 
     def _text(self) -> tuple[Response, int]:
         text, phones = asked(NewText), self._simulator.phones

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
+from collections.abc import Callable
 from hashlib import sha256
 
 from bridge.simulator.agent import Agent, Chat
@@ -44,6 +45,8 @@ class Simulator:
         self.agent.on_event = self._announce_event
         self.contacts = Contacts(self.ledger, settings.clock)
         self.watch = settings.watch
+        self.console: Callable[[], str] | None = None
+        """It makes an address at which the bridge's operators are logged in."""
         self.events_url = settings.events_url
         self.uponai_events_url = settings.uponai_events_url
         self._caller = Caller(settings.auth_token)

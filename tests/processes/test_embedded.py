@@ -184,6 +184,11 @@ def test_the_demo_shows_a_phone_and_answers_it(tmp_path: Path, agent: str) -> No
             assert browser.get("/").status_code == 200
             assert browser.post("/simulator/texts", json={"from": ANN, "body": "hello"}).status_code == 201
             until(lambda: browser.get("/simulator/inbox", params={"phone": ANN}).json()["texts"], "an answer has come")
+            console = browser.get("/simulator/console", follow_redirects=True)
+            assert (console.status_code, console.url.path) == (200, "/console/"), "it is logged in by that link"
+            assert "/console/conversations/1" in browser.get(str(console.url.join("inbox"))).text
+            used = httpx.get(str(console.history[1].url), follow_redirects=True)
+            assert used.url.path == "/console/login", "once"
         assert demo.stop() == 0
     finally:
         processes.close()

@@ -70,7 +70,8 @@ def cut(text: str, at: int) -> tuple[str, str]:
         return text, ""
     start = max(0, at - LARGEST_CLUSTER)
     ends = [start + found.end() for found in regex.finditer(r"\X", text[start : at + LARGEST_CLUSTER])]
-    place = max((end for end in ends if end <= at), default=at)
+    before, behind = [end for end in ends if end <= at], [end for end in ends if at < end < at + LARGEST_CLUSTER]
+    place = max(before, default=min(behind, default=at))
     return text[:place], text[place:]
 
 

@@ -78,6 +78,8 @@ def state_of(text: TextView) -> str:
         return "" if text.author is Author.OPERATOR else IN_WORDS.get(text.status, "")
     if text.status is MessageStatus.SENT and text.delivery in DELIVERY_WORDS:
         return DELIVERY_WORDS[text.delivery]
+    if text.status is MessageStatus.DRAFT and text.dismissed_at:
+        return "draft, sent below" if text.resent_as else "draft, discarded"
     return OUT_WORDS.get(text.status, "")
 
 
@@ -123,5 +125,5 @@ def _marked(ordered: Sequence[Entry]) -> Iterator[Entry]:
         before = entry
 
 
-def _author(text: TextView) -> tuple[Author, str | None, bool]:
-    return text.author, text.operator, text.status is MessageStatus.DRAFT
+def _author(text: TextView) -> tuple[Author, str | None, Direction, bool]:
+    return text.author, text.operator, text.direction, text.status is MessageStatus.DRAFT

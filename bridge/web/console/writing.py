@@ -12,7 +12,7 @@ from flask import Blueprint, render_template, request
 from werkzeug.wrappers import Response as Answer
 
 from bridge.lib.errors import BridgeError
-from bridge.operators import drafts, holding, idempotency, labels, texts
+from bridge.operators import drafts, holding, idempotency, instructions, labels, texts
 from bridge.operators.conversations import HeldBy, HolderNow
 from bridge.operators.drafts import DraftGone
 from bridge.operators.holding import HandBack
@@ -96,6 +96,19 @@ def _texts(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     @guarded
     def count_text(id_: str) -> str:
         return render_template("console/parts/count.html", counted=texts.count(rt, row_id(id_, NONE), typed()))
+
+    @pages.post("/conversations/<id_>/ask")
+    @guarded
+    def ask_agent(id_: str) -> Answer:
+        to, content = address(row := row_id(id_, NONE)), typed()
+        send = field("send") == "yes"
+        try:
+            instructions.ask(rt, asked("ask", row, content, send), row, content, send=send)
+        except instructions.NotNow as error:
+            return refused(str(error), to)
+        except BridgeError as error:
+            return refused(why_refused(error), to)
+        return done("The agent is asked. Its answer " + ("is sent." if send else "comes as a draft."), to)
 
 
 def _drafts(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:

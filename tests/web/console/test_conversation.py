@@ -47,7 +47,7 @@ def actions(house: House) -> list[str]:
 
 class TestHolder:
     def test_taking_over_opens_the_form_and_handing_back_closes_it(self, house, ana) -> None:
-        assert 'name="body" rows="2" required maxlength="16000"' not in ana.get(HERE_1).text
+        assert 'id="text"' not in ana.get(HERE_1).text
         page = ana.then(ana.post(f"{HERE_1}/take-over"))
         assert 'id="text"' in page.text
         assert (pair(house).holder, pair(house).holder_name) == (Holder.PERSON, "ana")
@@ -208,6 +208,32 @@ class TestDraft:
         page = ana.then(ana.post(f"{HERE_1}/drafts/1/send", body="x", key="k1"))
         assert "This is no draft" in page.text
         assert "There is no such draft" in ana.then(ana.post(f"{HERE_1}/drafts/999/discard")).text
+
+
+class TestAsking:
+    def test_the_agent_is_told_something_and_its_answer_is_sent(self, house, ana) -> None:
+        page = ana.then(ana.post(f"{HERE_1}/ask", body="Offer Saturday", send="yes", key="k1"))
+        assert "Its answer is sent" in page.text
+        house.scene.work_until_idle()
+        assert house.scene.agent.received == ["Hello?", "Offer Saturday"]
+        assert house.scene.got()[-1] == "You said: Offer Saturday"
+        assert re.search(r"<bdi>ana</bdi> to the agent", ana.get(HERE_1).text)
+
+    def test_while_an_operator_has_the_conversation_the_answer_is_a_draft(self, house, ana) -> None:
+        ana.post(f"{HERE_1}/take-over")
+        for _ in range(2):
+            ana.post(f"{HERE_1}/ask", body="Offer Saturday", key="k1")
+        house.scene.work_until_idle()
+        assert len(house.scene.got()) == 1
+        assert ana.get(HERE_1).text.count("Send as it is") == 1
+
+    def test_it_is_not_asked_while_the_team_is_wanted(self, house, ana) -> None:
+        ana.post(f"{HERE_1}/hand-to-team", reason="x")
+        page = ana.then(ana.post(f"{HERE_1}/ask", body="Offer Saturday", send="yes", key="k1"))
+        assert "waits for somebody of the team" in page.text
+
+    def test_nothing_is_no_instruction(self, ana) -> None:
+        assert "The text has no words" in ana.then(ana.post(f"{HERE_1}/ask", body=" ", send="yes", key="k1")).text
 
 
 class TestLabels:

@@ -140,7 +140,6 @@
       any = any || !option.hidden;
     });
     box.hidden = !any;
-    area.setAttribute("aria-expanded", String(any));
     if (any) select(area, box.querySelector("[role=option]:not([hidden])"));
     else area.removeAttribute("aria-activedescendant");
   };
@@ -155,7 +154,6 @@
   const put = (area, option) => {
     area.value = option.dataset.body;
     list().hidden = true;
-    area.setAttribute("aria-expanded", "false");
     area.removeAttribute("aria-activedescendant");
     area.dispatchEvent(new Event("input", { bubbles: true }));
     area.focus();
@@ -169,7 +167,7 @@
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) select(area, options[(now + step + options.length) % options.length]);
     else if (event.key === "Enter" || event.key === "Tab") put(area, options[Math.max(0, now)]);
-    else if (event.key === "Escape") { box.hidden = true; area.setAttribute("aria-expanded", "false"); }
+    else if (event.key === "Escape") box.hidden = true;
     else return false;
     event.preventDefault();
     return true;
