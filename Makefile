@@ -35,10 +35,10 @@ AGENT ?= retell
 LONG := --texts 10000 --faults 1250 --phones 500 --rate 8 --disaster-every 10
 
 chaos: $(VENV)/installed-dev  ## a minute of load with every fault: nothing lost, nothing twice (SETUP=postgres-rabbitmq, up-sqlite; AGENT=uponai, both; SEED=2)
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --agent $(AGENT) --seed $(SEED)
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --agent $(AGENT) --seed $(SEED) --operators
 
 chaos-long: $(VENV)/installed-dev  ## the same with 10,000 texts and more than 1,000 faults
-	$(BIN)/python -m bench.chaos --setup $(SETUP) --agent $(AGENT) --seed $(SEED) $(LONG)
+	$(BIN)/python -m bench.chaos --setup $(SETUP) --agent $(AGENT) --seed $(SEED) --operators $(LONG)
 
 side-by-side: $(VENV)/installed-dev bench/peer/node_modules  ## the peer, the tutorial's bridge and ours, measured (ARGS=…); see bench/README.md
 	$(BIN)/python -m bench.side_by_side $(ARGS)

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import people
+from bench import operators, people
 from bench.disasters import (
     CALLS_PER_TEXT,
     Disaster,
@@ -42,7 +42,8 @@ from bench.disasters import (
     schedule,
     set_provider_faults,
 )
-from bench.judgement import Judgement, leaks, pronounce
+from bench.judgement import Judgement, judge_team, leaks, pronounce
+from bench.operators import Operators
 from bench.report import shown
 from bench.result import Result
 from bench.speed import measured
@@ -91,6 +92,8 @@ class Options:
     bridge: str
     agent: str
     """Its provider. ``both``: Retell at the first number, UponAI at the second."""
+    operators: bool
+    """Operators take conversations over and hand them back."""
     accepted_only: bool
     markdown: bool
     keep: bool
@@ -170,7 +173,7 @@ def _stage(
     supervisor.start(port)
     length = options.texts / options.rate
     percent = 100 * max(0, options.faults - length / options.disaster_every) / (options.texts * CALLS_PER_TEXT)
-    return Stage(place, proxies, supervisor, simulator, AGENT_TIMEOUT, percent)
+    return Stage(place, proxies, supervisor, simulator, AGENT_TIMEOUT, percent, settings["PUBLIC_URL"])
 
 
 def _environment(place: Place, proxies: Proxies, simulator: Simulator, port: int) -> dict[str, str]:
@@ -190,6 +193,7 @@ def _environment(place: Place, proxies: Proxies, simulator: Simulator, port: int
         "ANSWER_WITHIN": "1h",
         "SENDER_RATE": SENDER_RATE,
         "HANDOFF_REPLY": "",
+        "ADMIN_TOKENS": ",".join(f"{name}:{token}" for name, token in operators.TOKENS.items()),
     }
 
 
@@ -210,13 +214,18 @@ def _play(bridge: str, options: Options, stage: Stage) -> Result:
     set_provider_faults(stage, webhooks_lost=not options.accepted_only)
     load = threading.Thread(target=people.text, args=(stage.simulator, planned, stopped), daemon=True)
     load.start()
+    team = Operators(stage.address, options.seed) if bridge == "ours" and options.operators else None
+    if team:
+        team.start()
     try:
         happened = play(stage, disasters, stopped)
         load.join()
     finally:
         stopped.set()
     stage.simulator.faults.clear()
-    return _peace(bridge, options, stage, happened, missed(disasters, happened))
+    if team:
+        team.stop()
+    return _peace(bridge, options, stage, happened, missed(disasters, happened), team)
 
 
 def _disasters(rng: random.Random, stage: Stage, options: Options, length: float) -> list[Disaster]:
@@ -226,7 +235,14 @@ def _disasters(rng: random.Random, stage: Stage, options: Options, length: float
     return schedule(rng, there, min(options.faults, round(length / options.disaster_every)), length)
 
 
-def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened], never: list[str]) -> Result:
+def _peace(
+    bridge: str,
+    options: Options,
+    stage: Stage,
+    happened: list[Happened],
+    never: list[str],
+    team: Operators | None,
+) -> Result:
     """Wait until all is at rest, watch whether it stays so, and judge."""
     began = time.monotonic()
     _tell("all faults are over; waiting until everything is at rest")
@@ -235,6 +251,8 @@ def _peace(bridge: str, options: Options, stage: Stage, happened: list[Happened]
     if settled:
         time.sleep(WATCH_AFTERWARDS)
     judgement = _judged(bridge, options, stage)
+    if team:
+        judge_team(judgement, stage.simulator.ledger, team)
     if bridge == "ours":
         shown = leaks(stage.supervisor.output)
         judgement.leaks = len(shown)
@@ -289,6 +307,7 @@ def _options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--setup", choices=list(PLACES), default="postgres-redis")
     parser.add_argument("--bridge", choices=["ours", "tutorial", "both"], default="ours")
     parser.add_argument("--agent", choices=["retell", "uponai", "both"], default="retell", help="its provider")
+    parser.add_argument("--operators", action="store_true", help="operators take over and hand back all the time")
     parser.add_argument("--accepted-only", action="store_true", help="judge only texts that were answered with 200")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the ledger and the logs of a good run too")

@@ -81,6 +81,8 @@ class Stage:
     agent_timeout: float
     percent: float
     """Percent of the calls that each provider fault strikes."""
+    address: str
+    """Of the bridge."""
     locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     def one(self, name: str, rng: random.Random) -> Watched | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Select, func, or_, select
 
+from bench.operators import WORDS, Operators
 from bench.people import FIRST_PHONE, WORD
 from bridge.db.engine import build_engine, patient
 from bridge.db.models import (
@@ -54,6 +55,10 @@ UNSETTLED: dict[str, Select[int]] = {
 """The counts that must be zero at the end. Workers do not count: a stalled one does no harm, and is removed later."""
 
 
+JUDGED: tuple[type[Event], ...] = (Text, Webhook, Received, Replied, Sent, Wrong)
+"""The events that count."""
+
+
 @dataclass
 class Judgement:
     """The counts of one run. Those in ``MUST_BE_ZERO`` must be zero."""
@@ -83,6 +88,12 @@ class Judgement:
     unsettled: int = 0
     leaks: int = 0
     ended_by_themselves: int = 0
+    taken_over: int = 0
+    """Conversations that operators took over and handed back."""
+    drafts: int = 0
+    """Answers that were kept because an operator had the conversation."""
+    team_wrong: int = 0
+    """Texts of operators that were not sent exactly once, and calls of operators that got no answer."""
     details: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -119,11 +130,14 @@ ROWS = {
     "unsettled": "rows left unsettled or given up",
     "leaks": "texts or phone numbers in the logs",
     "ended_by_themselves": "processes that ended without being killed",
+    "taken_over": "conversations taken over and handed back",
+    "drafts": "answers kept as drafts meanwhile",
+    "team_wrong": "texts of operators lost or doubled",
 }
 
-COUNTED = {"texts", "accepted", "not_accepted", "received_once", "answers", "sent_once"}
+COUNTED = {"texts", "accepted", "not_accepted", "received_once", "answers", "sent_once", "taken_over", "drafts"}
 
-OURS_ONLY = {"unsettled", "leaks", "ended_by_themselves"}
+OURS_ONLY = {"unsettled", "leaks", "ended_by_themselves", "taken_over", "drafts", "team_wrong"}
 """Counts from our own database, logs and processes. Other bridges have none."""
 
 MUST_BE_ZERO = [name for name in ROWS if name not in COUNTED]
@@ -132,7 +146,8 @@ MUST_BE_ZERO = [name for name in ROWS if name not in COUNTED]
 def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = None) -> Judgement:
     """Return the judgement so far. ``database`` is the bridge's own, if our bridge is judged."""
     accepted = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
-    fair = _fair(ledger, accepted, accepted_only=accepted_only)
+    drafts = kept(database) if database else Counter()
+    fair = _without_drafts(_fair(ledger, accepted, accepted_only=accepted_only), drafts)
     verdict = judge(fair)
     judgement = _counted(verdict, fair)
     all_texts = ledger.of(Text)
@@ -144,6 +159,7 @@ def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = Non
     judgement.other_wrongs = len(wrongs)
     judgement.details["wrongs"] = wrongs[:5]
     judgement.sent_from_another_number = _from_another_number(ledger)
+    judgement.drafts = drafts.total()
     if database:
         left = unsettled(database)
         judgement.unsettled = sum(left.values())
@@ -161,6 +177,38 @@ def unsettled(database: str) -> dict[str, int]:
     finally:
         engine.dispose()
     return {what: count for what, count in counts.items() if count}
+
+
+@patient
+def kept(database: str) -> Counter[tuple[str, str]]:
+    """Count the drafts in the bridge's database, by phone and words."""
+    drafts = select(Conversation.phone, Message.body).join(Conversation).where(Message.status == MessageStatus.DRAFT)
+    engine = build_engine(database, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            return Counter((phone, body) for phone, body in connection.execute(drafts))
+    finally:
+        engine.dispose()
+
+
+def _without_drafts(ledger: Ledger, drafts: Counter[tuple[str, str]]) -> Ledger:
+    """Return the ledger without the answers that were kept, and without what operators wrote. Both are judged apart."""
+    left = Counter(drafts)
+    others = Ledger()
+    for event in (event for kind in JUDGED for event in ledger.of(kind)):
+        if isinstance(event, Replied) and left[words := (event.phone, event.content.strip())] > 0:
+            left[words] -= 1
+        elif not (isinstance(event, Sent) and event.body.startswith(WORDS)):
+            others.write(event)
+    return others
+
+
+def judge_team(judgement: Judgement, ledger: Ledger, team: Operators) -> None:
+    """Judge the operators' texts: each was sent once, and nothing else with their words."""
+    sent = Counter(text.body.strip() for text in ledger.of(Sent) if text.body.startswith(WORDS))
+    wrong = [*(sent - team.written).elements(), *(team.written - sent).elements(), *team.failed]
+    judgement.taken_over, judgement.team_wrong = team.taken_over, len(wrong)
+    judgement.details["operators"] = wrong[:5]
 
 
 def leaks(output: str) -> list[str]:
@@ -187,7 +235,7 @@ def _fair(ledger: Ledger, accepted: set[str], *, accepted_only: bool) -> Ledger:
         return True
 
     fair = Ledger()
-    for kind in (Text, Webhook, Received, Replied, Sent, Wrong):
+    for kind in JUDGED:
         for event in filter(counts, ledger.of(kind)):
             fair.write(event)
     return fair

@@ -244,6 +244,8 @@ class Conversation(Base):
     """WAITING: when nobody of the team has come in time. OUTSIDE: when the agent answers again. NULL: never."""
     handoff_told_at: Mapped[datetime | None]
     """When the person was told that a human answers now; NULL: not yet, or the agent answers."""
+    human_at: Mapped[str | None] = mapped_column(String(16))
+    """PERSON, or the team is wanted: the provider whose human had the chat before, and may still have it."""
     agent_note: Mapped[str | None]
     """What an operator has told the agent on giving the conversation back. Each new chat gets it."""
     agent_note_at: Mapped[datetime | None]

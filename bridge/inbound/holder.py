@@ -117,9 +117,14 @@ def _tell(rt: Runtime, tx: Transaction, pair: Conversation, words: str) -> None:
 
 
 def report(rt: Runtime, tx: Transaction, conversation_id: int, provider: str) -> None:
-    """Record that a human at the provider has the chat. What the person has read of that is not known yet."""
+    """Record that a human at the provider has the chat. What the person has read of that is not known yet.
+
+    Whoever of the team has the conversation keeps it.
+    """
     pair = tx.session.get_one(Conversation, conversation_id)
-    if pair.holder is Holder.AGENT:
+    if is_held(pair):
+        pair.human_at = provider
+    elif pair.holder is Holder.AGENT:
         _wait(rt, tx, pair, reason(provider), provider)
         log.warning("conversation %s: %s; the agent is not asked until it is back", pair.id, reason(provider))
 
@@ -193,16 +198,20 @@ class Return:
 def hand_back(rt: Runtime, tx: Transaction, conversation_id: int, how: Return) -> None:
     """Let the agent answer again.
 
-    If it does not know everything that was written meanwhile, its next text goes to a new chat, which gets a recap.
+    If it does not know everything that was written meanwhile, its next text goes to a new chat, which gets a recap. A
+    human at the provider who had the chat before may still have it. Then that is checked first.
     """
     pair = tx.session.get_one(Conversation, conversation_id)
-    if how.note or _team_has_written(tx, pair):
+    human_at = pair.human_at
+    if not human_at and (how.note or _team_has_written(tx, pair)):
         rows.retire(tx, conversation_id, rows.PERSON_ANSWERED)
     if how.handled_until:
         _handle_turn(tx, conversation_id, how.handled_until)
         _handle_texts(tx, Message.conversation_id == conversation_id, how.handled_until)
     _reopen_turn(rt, tx, conversation_id)
-    _set(tx, pair, Holder.AGENT)
+    _set(tx, pair, Holder.WAITING if human_at else Holder.AGENT, human_at)
+    if human_at:
+        pair.holder_reason, pair.handoff_told_at = reason(human_at), tx.now
     if how.note:
         pair.agent_note, pair.agent_note_at = how.note, tx.now
     tx.session.flush()
@@ -218,8 +227,10 @@ def _wait(rt: Runtime, tx: Transaction, pair: Conversation, why: str, provider: 
 
 
 def _set(tx: Transaction, pair: Conversation, holder: Holder, name: str | None = None) -> None:
+    human_at = pair.holder_name if is_at_provider(pair) else pair.human_at
     pair.holder, pair.holder_name, pair.holder_since = holder, name, tx.now
     pair.holder_reason = pair.holder_until = pair.handoff_told_at = None
+    pair.human_at = human_at if is_held(pair) else None
     pair.changed_at = tx.now
 
 

@@ -197,6 +197,8 @@ def _settle(rt: Runtime, claimed: ClaimedTurn, answer: Answer, shaped: Shaped) -
         is_draft = holder.is_held(pair) or tx.session.get_one(Turn, claimed.turn_id).draft
         (outbox.keep if is_draft or not claimed.sends else outbox.put)(tx, pair.id, draft)
         if holder.is_held(pair):
+            if answer.escalated:
+                holder.report(rt, tx, pair.id, answer.chat.provider)
             return more
         _settle_holder(rt, tx, claimed, answer)
         _count_silence(rt, tx, claimed, answer)

@@ -96,6 +96,7 @@ def _conversations() -> None:
         sa.Column("holder_reason", sa.Text()),
         sa.Column("holder_until", MOMENT),
         sa.Column("handoff_told_at", MOMENT),
+        sa.Column("human_at", sa.String(16)),
         sa.Column("agent_note", sa.Text()),
         sa.Column("agent_note_at", MOMENT),
         sa.Column("silent_turns", sa.Integer(), nullable=False, server_default="0"),

@@ -29,7 +29,8 @@ from bench.disasters import (
     schedule,
     set_provider_faults,
 )
-from bench.judgement import MUST_BE_ZERO, OURS_ONLY, UNSETTLED, Judgement, leaks, pronounce, unsettled
+from bench.judgement import MUST_BE_ZERO, OURS_ONLY, UNSETTLED, Judgement, judge_team, leaks, pronounce, unsettled
+from bench.operators import Operators
 from bench.people import WORD, plan
 from bench.report import shown
 from bench.result import Result
@@ -221,7 +222,16 @@ SHOWN = {
 ENDS = {"with an error": "exit 3", "without one": "exit 0", "by a signal of its own": "kill -9 $$"}
 """Commands of processes that end by themselves."""
 
-OF_OURS = {"unsettled": LEFT, "leaks": SHOWN, "ended_by_themselves": ENDS}
+TEAM_TEXT = "Team text 1"
+TEAMS = {
+    "lost": ((), Counter({TEAM_TEXT: 1}), ()),
+    "doubled": ((TEAM_TEXT, TEAM_TEXT), Counter({TEAM_TEXT: 1}), ()),
+    "of nobody": ((TEAM_TEXT,), Counter(), ()),
+    "without an answer": ((), Counter(), ("a call",)),
+}
+"""Texts of operators that were sent, those that were written, and calls that failed."""
+
+OF_OURS = {"unsettled": LEFT, "leaks": SHOWN, "ended_by_themselves": ENDS, "team_wrong": TEAMS}
 
 
 def zeros_broken(judgement: Judgement) -> dict[str, int]:
@@ -238,8 +248,32 @@ def left(database: str, *rows: Base) -> None:
 
 def test_every_row_that_must_be_zero_has_a_planted_wrong() -> None:
     assert {*PLANTED, *OF_OURS} == {*MUST_BE_ZERO}
-    assert {*OF_OURS} == OURS_ONLY
+    assert {*OF_OURS} == OURS_ONLY & {*MUST_BE_ZERO}
     assert {*LEFT} == {*UNSETTLED}
+
+
+@pytest.mark.parametrize("wrong", TEAMS)
+def test_a_wrong_text_of_an_operator_is_found(wrong: str) -> None:
+    sent, written, failed = TEAMS[wrong]
+    ledger, team, judgement = Ledger(), Operators("http://nowhere", 1), Judgement()
+    for body in sent:
+        ledger.write(Sent(sid="SM", to=ANA, sender=OURS, body=body, at=1.0))
+    team.written, team.failed = Counter(written), list(failed)
+    judge_team(judgement, ledger, team)
+    assert judgement.team_wrong == 1
+
+
+def test_an_answer_that_was_kept_need_not_be_sent_and_must_not_be(sqlite_url: str) -> None:
+    row = {"conversation_id": 1, "direction": Direction.OUT, "status": MessageStatus.DRAFT, "body": "re: b"}
+    left(
+        sqlite_url,
+        Conversation(id=1, bridge_number=OURS, phone=ANA, created_at=NOW),
+        Message(id=1, created_at=NOW, **row),
+    )
+    kept = pronounce(story("ab", "ab", "a"), accepted_only=False, database=sqlite_url)
+    assert (kept.drafts, kept.sent_never) == (1, 0)
+    both = pronounce(story("ab", "ab", "ab"), accepted_only=False, database=sqlite_url)
+    assert both.faults
 
 
 @pytest.mark.parametrize("row", PLANTED)
@@ -416,7 +450,7 @@ def test_every_fault_of_the_vendors_is_played_but_one() -> None:
     faults = Played()
     nothing: Any = SimpleNamespace(set=lambda proxy, state: None)
     simulator: Any = SimpleNamespace(faults=faults)
-    stage = Stage(Place(), nothing, nothing, simulator, agent_timeout=15.0, percent=1.0)
+    stage = Stage(Place(), nothing, nothing, simulator, agent_timeout=15.0, percent=1.0, address="")
     set_provider_faults(stage, webhooks_lost=True)
     for kind in KINDS.values():
         if not kind.needs:

@@ -240,6 +240,21 @@ def test_only_the_human_at_the_provider_gives_their_chat_back(scene: Scene) -> N
     assert take_over(scene).kind is Holder.PERSON
 
 
+def test_a_chat_that_a_human_at_the_provider_had_before_is_checked_before_the_agent_is_asked(scene: Scene) -> None:
+    scene.agent.hand_over("chat_1")
+    scene.text("are you there?")
+    scene.work(seconds=60)
+    take_over(scene)
+    write(scene, "I am here.")
+    assert (hand_back(scene, answer=True).kind, kind(scene)) == (Holder.WAITING, Holder.WAITING)
+    scene.work(seconds=60)
+    assert scene.agent.asked_beside_a_human == ["chat_1"]  # once, before anybody knew
+    assert len(scene.agent.chats) == 1
+    scene.agent.hand_back("chat_1")
+    scene.work_until_idle()
+    assert scene.got()[1:] == [scene.rt.settings.handoff_reply, "I am here.", "You said: are you there?"]
+
+
 # -- the team -------------------------------------------------------------------------------------------------------
 
 
