@@ -326,7 +326,7 @@ class Settings(DatabaseSettings):
         DEFAULT_TOO_LONG_REPLY, description="answers a text that is too long, at most once an hour; empty: no reply"
     )
     admin_token: Secret | None = Field(
-        None, description="opens /admin and /metrics; without it and ADMIN_TOKENS both answer 503"
+        None, description="opens /admin, /console and /metrics; without it and ADMIN_TOKENS they answer 503"
     )
     admin_tokens: Operators = Field({}, description="the same with a name for each operator: ana:token,ben:token")
     metrics_open: bool = Field(False, description="/metrics needs no token")

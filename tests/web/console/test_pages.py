@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -13,7 +12,6 @@ from bridge.operators.failures import Kind
 from bridge.providers.carriers.contract import Delivery
 from bridge.providers.errors import Refused
 from bridge.web.console import failures
-from bridge.web.queries import figures
 from bridge.web.queries.failures import Kind as Listed
 from tests.fakes import TEAM
 from tests.scene import ANN, BOB
@@ -70,38 +68,6 @@ class TestOverview:
         assert "100 %" in page
         assert page.count("<table") == page.count('role="img"') == 2
         assert len(re.findall(r'class="bar', page)) == 4
-
-    def test_hours_that_are_over_are_counted_once_and_those_of_now_each_time(self, house) -> None:
-        read = figures.Figures(house.scene.rt)
-        assert sum(hour.received for hour in read.read().hours) == 3
-        house.scene.text("One more", ANN)
-        assert sum(hour.received for hour in read.read().hours) == 4
-        house.scene.clock.tick(3 * 3600)
-        assert sum(day.received for day in read.read().days) == 4
-        house.scene.clock.tick(25 * 3600)
-        shown = read.read()
-        assert (sum(hour.received for hour in shown.hours), sum(day.received for day in shown.days)) == (0, 4)
-
-    def test_only_answers_within_a_minute_are_fast(self, house) -> None:
-        with house.scene.rt.database.transaction() as tx:
-            late = Message.settled_at + timedelta(0)
-            assert late is not None
-            answer = tx.session.scalars(select(Message).where(Message.conversation_id == 1, Message.segments > 0)).one()
-            answer.settled_at = answer.created_at + timedelta(seconds=61)
-        share = figures.Figures(house.scene.rt).read().share
-        assert (share.asked, share.fast, share.percent) == (3, 2, 67)
-
-    def test_the_first_text_since_a_moment_is_found_by_halving(self, house) -> None:
-        for n in range(40):
-            house.scene.clock.tick(3600)
-            house.scene.text(f"text {n}", ANN)
-        rows = house.scene.rows(Message)
-        with house.scene.sessions() as session:
-            for row in rows[::7]:
-                found = figures.first_since(session, row.created_at + figures.SLACK)
-                assert found <= row.id
-                assert not [each for each in rows if each.id < found and each.created_at >= row.created_at]
-            assert figures.first_since(session, house.scene.clock() + timedelta(days=1)) == rows[-1].id
 
 
 class TestInbox:
