@@ -212,8 +212,13 @@ class Connection(HTTPChannel):
         return self.waits_since + (self.patience.request if self.served else 0)
 
     def overdue(self, now: float) -> bool:
-        """Return whether it may be closed. Never while a thread works for it."""
-        return not self.requests and now > self._waits_until()
+        """Return whether it may be closed. Not while a thread works for it, except for a client that reads nothing."""
+        return now > self._waits_until() if not self.requests else self._is_stuck()
+
+    def _is_stuck(self) -> bool:
+        """Return whether a thread waits for this client to read its answer, and it does not."""
+        waits = self.total_outbufs_len > self.adj.outbuf_high_watermark
+        return bool(waits and time.time() - self.last_activity > self.patience.answer)
 
     def _waits_until(self) -> float:
         if self._farewell_until is not None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 
 from bridge.db.models import ChatStatus, Direction, Holder, MessageStatus
 from bridge.providers.carriers.contract import Delivery
 from bridge.web.models import Cursor, Id, Phone, RequestModel, ResponseModel, digits
-from bridge.web.operator_models import Body
+from bridge.web.operator_models import AuditEntry, Body
 from bridge.web.queries.texts import Author
 
 MOST_LISTED = 200
@@ -41,6 +41,21 @@ def _words(text: str) -> str:
 TagName = Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(_visible)]
 ReplyName = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,40}$")]
 Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=200), AfterValidator(_words)]
+
+
+def _in_range(at: datetime) -> datetime:
+    if not _EARLIEST <= at <= _LATEST:
+        raise ValueError("must be from 2000 to 2200")
+    return at
+
+
+def _offset(words: object) -> object:
+    """Restore a plus sign that was not escaped and became a blank."""
+    return re.sub(r" (?=[0-9]{2}:?[0-9]{2}$)", "+", words) if isinstance(words, str) else words
+
+
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+Moment = Annotated[AwareDatetime, BeforeValidator(_offset), AfterValidator(_in_range)]
 
 
 class ConversationsQuery(RequestModel):
@@ -163,6 +178,20 @@ class WholeConversation(Conversation):
     chats: list[ConversationChat] = Field(description="the newest first")
     notes: list[Note]
     unanswered_because: str | None = Field(description="why the newest text has no answer, and what helps")
+
+
+class ConversationExport(ResponseModel):
+    exported_at: datetime
+    conversation: Conversation
+    chats: list[ConversationChat]
+    notes: list[Note]
+    audit: list[AuditEntry] = Field(description="what operators have done here, the newest first")
+    messages: list[ConversationText] = Field(description="all texts, the oldest first")
+
+
+class PeriodQuery(RequestModel):
+    since: Moment = Field(strict=False, description="the beginning, with a time zone; write + as %2B")
+    until: Moment | None = Field(None, strict=False, description="the end; default: now")
 
 
 class Tags(ResponseModel):

@@ -13,10 +13,12 @@ from bridge.operators import labels
 from bridge.operators.labels import SomebodyElses, TooMany, UnknownLabel
 from bridge.runtime import Runtime
 from bridge.web import conversation_models as models
+from bridge.web import exports
 from bridge.web.auth import operator
 from bridge.web.problems import problem
 from bridge.web.queries import conversations
 from bridge.web.queries.conversations import Filter, Reader
+from bridge.web.queries.period import Period
 from bridge.web.reading import body_as, json_of, query_as, row_id, unfit
 
 NO_CONVERSATION = "There is no such conversation."
@@ -59,6 +61,17 @@ def _reading(admin: Blueprint, guarded: Guard, rt: Runtime) -> None:
         query = query_as(models.ConversationQuery)
         found = conversations.get_conversation(rt, id_, Reader(operator(), query.limit, query.cursor))
         return json_of(models.whole(found or abort(404, NO_CONVERSATION)))
+
+    @admin.get("/conversations/<conversation_id>/export")
+    @guarded
+    def export_conversation(conversation_id: str) -> Response:
+        return exports.answer_conversation(rt, operator(), row_id(conversation_id, NO_CONVERSATION))
+
+    @admin.get("/export")
+    @guarded
+    def export_period() -> Response:
+        query = query_as(models.PeriodQuery)
+        return exports.answer_period(rt, operator(), Period(query.since, query.until or rt.now()))
 
     @admin.post("/conversations/<conversation_id>/read")
     @guarded

@@ -230,6 +230,22 @@ OPERATIONS = (
         query=conversations.ConversationQuery,
     ),
     Operation(
+        "get",
+        "/admin/conversations/{id}/export",
+        "Export everything of one conversation",
+        {200: conversations.ConversationExport},
+        (404,),
+    ),
+    Operation(
+        "get",
+        "/admin/export",
+        "Export the texts of a period",
+        {200: None},
+        (422,),
+        query=conversations.PeriodQuery,
+        mimetype="text/csv",
+    ),
+    Operation(
         "post",
         "/admin/conversations/{id}/read",
         "Record how far the operator has read",
@@ -398,7 +414,8 @@ def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if operation.query:
         schema = operation.query.model_json_schema(ref_template=REF)
         for name, field in schema["properties"].items():
-            yield {"name": name, "in": "query", "required": False, "schema": field}
+            required = name in schema.get("required", ())
+            yield {"name": name, "in": "query", "required": required, "schema": field}
 
 
 def _headers(operation: Operation) -> Iterator[dict[str, Any]]:

@@ -54,6 +54,8 @@ ROUTES = [
     ("GET", "/admin/canned-replies"),
     ("PUT", "/admin/canned-replies/hours"),
     ("DELETE", "/admin/canned-replies/hours"),
+    ("GET", "/admin/conversations/1/export"),
+    ("GET", "/admin/export"),
     ("GET", "/admin/events"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/pause"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -78,12 +78,29 @@ def page(rt: Runtime, session: Session, conversation: Conversation, *, limit: in
         query = query.where(Message.id < read_cursor(cursor, int)[0])
     rows = session.scalars(query.order_by(Message.id.desc()).limit(limit + 1)).all()
     shown = rows[:limit][::-1]
+    return Page(_views(rt, session, conversation, shown), write_cursor(shown[0].id) if len(rows) > limit else None)
+
+
+def all_of(rt: Runtime, conversation_id: int, size: int) -> Iterator[list[TextView]]:
+    """Yield all texts of a conversation, the oldest first, page by page. Each page is a read of its own."""
+    after = 0
+    while True:
+        with rt.database.read() as session:
+            conversation = session.get(Conversation, conversation_id)
+            theirs = (Message.conversation_id == conversation_id, Message.id > after)
+            rows = session.scalars(select(Message).where(*theirs).order_by(Message.id).limit(size)).all()
+            if conversation is None or not rows:
+                return
+            page, after = _views(rt, session, conversation, rows), rows[-1].id
+        yield page
+
+
+def _views(rt: Runtime, session: Session, conversation: Conversation, shown: Sequence[Message]) -> list[TextView]:
     why = unanswered_rows.reasons(rt, session, conversation, shown)
     reactions, chat_ids = _reactions(session, shown), _chat_ids(session, shown)
-    views = [
+    return [
         _view(rt, text, chat_ids.get(text.turn_id or 0), reactions.get(text.id, []), why[text.id]) for text in shown
     ]
-    return Page(views, write_cursor(shown[0].id) if len(rows) > limit else None)
 
 
 def author_of(text: Message) -> Author:
