@@ -389,7 +389,8 @@ def _answer(operation: Operation, status: int) -> dict[str, Any]:
     if model := operation.answers[status]:
         return _content("application/json", model)
     if operation.mimetype != "application/json":
-        return {"description": operation.summary, "content": {operation.mimetype: {"schema": {"type": "string"}}}}
+        schema = {"type": "string"} if operation.mimetype == "text/csv" else {}  # a stream has many values
+        return {"description": operation.summary, "content": {operation.mimetype: {"schema": schema}}}
     return {"description": "done" if status == 204 else "an OpenAPI document"}
 
 

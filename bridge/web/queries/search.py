@@ -43,6 +43,8 @@ SHARE = 4
 _INDEXED = Message.status.not_in([literal(each, Message.status.type, literal_execute=True) for each in IN_WORK])
 """The condition of the index, with its values written out."""
 
+_LETTERS = re.compile(r"[^\W_]+")
+
 _CHANNELS = ("", WHATSAPP, RCS)
 
 
@@ -147,7 +149,8 @@ class _Search:
         The planner would rather read all texts in order, so it must not know of the order.
         """
         waits = [one_of(Message.status, each) for each in ((MessageStatus.WAITING,), UNSENT)]
-        parts = (self._texts().where(which, self._has_words(Message.body)) for which in (_INDEXED, *waits))
+        has_words = self._has_words(Message.body, by_index=True)
+        parts = (self._texts().where(which, has_words) for which in (_INDEXED, *waits))
         every = union_all(*parts).cte("hits").prefix_with("MATERIALIZED")
         query = select(every.c.id, every.c.conversation_id).order_by(every.c.id.desc()).limit(self._enough)
         try:
@@ -197,9 +200,12 @@ class _Search:
         query = select(Message.conversation_id).where(*newer, self._has_words(Message.body)).distinct()
         return set(self._session.scalars(query))
 
-    def _has_words(self, body: Any) -> ColumnElement[bool]:
+    def _has_words(self, body: Any, *, by_index: bool = False) -> ColumnElement[bool]:
         if self._indexed:
+            # Without the index: whether the letters are there is found much faster than the words of a text.
+            each = [] if by_index else _LETTERS.findall(self._words.q)
+            letters = [body.icontains(part, autoescape=True) for part in each]
             words = func.plainto_tsquery(text("'simple'"), self._words.q)
             found: ColumnElement[bool] = func.to_tsvector(text("'simple'::regconfig"), body).op("@@")(words)
-            return found
+            return and_(*letters, found)
         return and_(*(body.icontains(word, autoescape=True) for word in self._words.q.split()))
