@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass, replace
@@ -65,7 +66,7 @@ from tests.nasty import FORM, Post
 from tests.nasty_events import shows_human
 from tests.scene import ANN, NUMBER, Scene
 
-EXAMPLES = 10_000
+EXAMPLES = int(os.environ.get("BRIDGE_TEST_EXAMPLES", "5000"))
 """Of all tests here together."""
 
 SHARES = {
@@ -80,7 +81,7 @@ SHARES = {
     "catch_up": {"sqlite": 250, "postgresql": 30},
     "admin": {"sqlite": 1800, "postgresql": 180},
 }
-"""PostgreSQL is stricter with texts and numbers, but takes longer."""
+"""Of 10,000 examples. PostgreSQL is stricter with texts and numbers, but takes longer."""
 
 TOKEN = "token-of-the-account"
 BADGE = "key-with-the-badge"
