@@ -62,6 +62,8 @@ def _settings(providers: SimulatorSettings, address: str, own: str, folder: Path
         twilio_api_base_url=address,
         handoff_webhook=f"{address}{TEAM_PATH}",
         handoff_webhook_secret=providers.team_secret,
+        handoff_words="human, a human, a human please, can I talk to a human, person, agent",
+        drafts=True,
         agent_timeout="15s",  # short, so that a viewer sees the timeout of a slow agent
         admin_token=secrets.token_hex(16),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bridge.config import DEFAULT_HANDOFF_REPLY
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation
 from bridge.processes.embedded import GRACE, Clock, free_port
@@ -184,6 +185,9 @@ def test_the_demo_shows_a_phone_and_answers_it(tmp_path: Path, agent: str) -> No
             assert browser.get("/").status_code == 200
             assert browser.post("/simulator/texts", json={"from": ANN, "body": "hello"}).status_code == 201
             until(lambda: browser.get("/simulator/inbox", params={"phone": ANN}).json()["texts"], "an answer has come")
+            assert browser.post("/simulator/texts", json={"from": ANN, "body": "Human, please"}).status_code == 201
+            assert browser.post("/simulator/texts", json={"from": ANN, "body": "Human!"}).status_code == 201
+            until(lambda: DEFAULT_HANDOFF_REPLY in browser.get("/simulator/inbox", params={"phone": ANN}).text, "told")
             console = browser.get("/simulator/console", follow_redirects=True)
             assert (console.status_code, console.url.path) == (200, "/console/"), "it is logged in by that link"
             assert "/console/conversations/1" in browser.get(str(console.url.join("inbox"))).text
