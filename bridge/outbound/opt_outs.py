@@ -80,7 +80,7 @@ def reach(settings: Settings, number: str, phone: str, service: str | None) -> R
     return Reach(_without_rcs(phone), _without_rcs(number), service, everywhere)
 
 
-def is_out(conversation_id: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
+def is_out(conversation_id: int) -> ColumnElement[bool]:
     """Return the condition that the person of this conversation has opted out of its number."""
     return exists().where(*_of(conversation_id), OptOut.ended_at.is_(None))
 
@@ -168,10 +168,18 @@ def _of_service(column: InstrumentedAttribute[str | None], reach: Reach) -> list
     return [column == reach.service] if reach.service else []  # numbers without a service do not share one
 
 
-def _of(conversation_id: int | InstrumentedAttribute[int]) -> list[ColumnElement[bool]]:
+def are_out() -> ColumnElement[bool]:
+    """Return the condition that the person of a conversation that is selected has opted out of its number."""
+    return exists().where(*_theirs(), OptOut.ended_at.is_(None)).correlate(Conversation)
+
+
+def _of(conversation_id: int) -> list[ColumnElement[bool]]:
+    return [Conversation.id == conversation_id, *_theirs()]
+
+
+def _theirs() -> list[ColumnElement[bool]]:
     its_numbers = OptOut.scope.in_([func.replace(Conversation.bridge_number, RCS, ""), EVERY_NUMBER])
     return [
-        Conversation.id == conversation_id,
         OptOut.phone == func.replace(Conversation.phone, RCS, ""),
         or_(its_numbers, OptOut.service == Conversation.service),
     ]

@@ -18,9 +18,15 @@ from sqlalchemy import Engine, event, text
 
 from bridge.chats import ending
 from bridge.db.engine import build_engine, build_sessions
+from bridge.db.models import Holder
+from bridge.operators import labels
 from bridge.outbound import receipts
 from bridge.processes.tasks import SCHEDULE, tick
 from bridge.providers.carriers.contract import Delivery, StatusReport
+from bridge.web.queries import changes, conversations, texts
+from bridge.web.queries.changes import Position
+from bridge.web.queries.conversations import Filter, Reader
+from bridge.web.queries.paging import write_cursor
 from tests.scene import BOB, NUMBER, Scene
 
 CONVERSATIONS, TEXTS_EACH = 6_000, 8
@@ -30,6 +36,9 @@ LARGE = {"conversations", "chats", "turns", "messages"}
 BLOCKS = 250
 """Blocks of 8 kB that one statement may touch. The texts here have a thousand. A look-up by an index touches three or
 four, and one statement makes up to fifty."""
+
+PAGE_BLOCKS = 3_000
+"""The same for a page of fifty conversations: each is looked up, with up to eight texts."""
 
 CHANGED = 40
 """Blocks for each row that it changes, which has an entry in each of up to ten indexes."""
@@ -93,6 +102,8 @@ def explained(engine: Engine) -> Iterator[list[Plan]]:
     plans: list[Plan] = []
 
     def explain(_connection: object, cursor: Any, statement: str, values: Any, *_: object) -> None:
+        if statement.startswith(("SAVEPOINT", "RELEASE", "SET")):
+            return
         driver = cursor.connection
         with driver.transaction(force_rollback=True):
             shown = driver.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values).fetchone()[0]
@@ -185,6 +196,66 @@ def test_so_does_the_search_for_stale_chats(scene: Scene, postgresql_engine: Eng
         for dry_run in (True, False):
             assert ending.end_stale(scene.rt, idle, limit=20, dry_run=dry_run).matched == 20
     assert wrong(plans) == {}
+
+
+READ_BY_OPERATORS = {
+    "conversations": lambda: Filter("ana"),
+    "a page in the middle": lambda: Filter("ana", cursor=write_cursor(4102444800000000, 3000)),
+    "of a holder": lambda: Filter("ana", holder=Holder.WAITING),
+    "of a tag": lambda: Filter("ana", tag="vip"),
+    "of a number": lambda: Filter("ana", phone=person(7)),
+    "of last digits": lambda: Filter("ana", phone=person(7)[-7:]),
+    "of a common word": lambda: Filter("ana", q="word"),
+    "of a word and a holder": lambda: Filter("ana", q="word", holder=Holder.WAITING),
+}
+
+
+@pytest.mark.parametrize("which", READ_BY_OPERATORS)
+def test_so_do_the_lists_of_operators(scene: Scene, postgresql_engine: Engine, which: str) -> None:
+    held(scene)
+    with explained(postgresql_engine) as plans:
+        page = conversations.list_conversations(scene.rt, READ_BY_OPERATORS[which]())
+    assert {statement: faults for statement, faults in wrong(plans).items() if not of_a_page(faults)} == {}
+    assert page.conversations
+
+
+def test_a_rare_word_is_found_by_the_index(scene: Scene, postgresql_engine: Engine) -> None:
+    """The newest texts are read first. A word that is in none of them is not searched in all of the others."""
+    with scene.sessions.begin() as session:
+        session.execute(text("UPDATE messages SET body = 'an umbrella' WHERE id = 77"))
+    with explained(postgresql_engine) as plans:
+        page = conversations.list_conversations(scene.rt, Filter("ana", q="umbrella"))
+    assert len(page.conversations) == 1
+    [by_index] = [plan for plan in plans if "MATERIALIZED" in plan.statement]
+    assert by_index.faults == []
+    assert "ix_messages_words" in {node.get("Index Name") for node in by_index.nodes()}
+
+
+def test_so_does_one_conversation_and_what_has_changed(scene: Scene, postgresql_engine: Engine) -> None:
+    held(scene)
+    with explained(postgresql_engine) as plans:
+        assert conversations.get_conversation(scene.rt, 77, Reader("ana"))
+        assert changes.read(scene.rt, Position.at_moment(scene.clock())).position
+        labels.mark_read(scene.rt, "ana", 77, 10**9)
+        assert next(texts.all_of(scene.rt, 77, 200))
+    assert wrong(plans) == {}
+
+
+def held(scene: Scene) -> None:
+    """Let a few conversations wait for the team, with a tag."""
+    with scene.sessions.begin() as session:
+        session.execute(
+            text("UPDATE conversations SET holder = 'waiting', holder_since = :now WHERE id % 300 = 7"),
+            {"now": scene.clock()},
+        )
+        session.execute(text("INSERT INTO tags SELECT id, 'vip' FROM conversations WHERE id % 300 = 7"))
+        session.execute(text("ANALYZE"))
+
+
+def of_a_page(faults: list[str]) -> bool:
+    """Return whether the only fault is that a page has as many conversations as it shows, each looked up by indexes."""
+    blocks = [int(fault.split()[1]) for fault in faults if fault.startswith("touches")]
+    return len(faults) == 1 and bool(blocks) and blocks[0] <= PAGE_BLOCKS
 
 
 def test_a_statement_that_reads_a_whole_table_is_found(scene: Scene, postgresql_engine: Engine) -> None:

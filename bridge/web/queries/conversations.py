@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, or_, select, text
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from bridge.db.models import Conversation, Holder, Message, MessageStatus, Note, Tag, one_of
 from bridge.operators.conversations import HolderNow, holder_now
@@ -264,8 +264,7 @@ def _tags(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
 
 
 def _opted_out(session: Session, ids: Sequence[int]) -> set[int]:
-    each = aliased(Conversation)
-    return set(session.scalars(select(each.id).where(each.id.in_(ids), opt_outs.is_out(each.id))))
+    return set(session.scalars(select(Conversation.id).where(Conversation.id.in_(ids), opt_outs.are_out())))
 
 
 def _notes(session: Session, conversation_id: int) -> list[NoteView]:
