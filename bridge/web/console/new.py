@@ -1,4 +1,4 @@
-"""The page for a text to a new or known person."""
+"""The page for a text to a new or known person: an exact one, or one of the agent, which speaks first."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import Any
 from flask import Blueprint, make_response, render_template, request, url_for
 
 from bridge.lib.errors import BridgeError
-from bridge.operators import texts
+from bridge.operators import instructions, texts
+from bridge.operators.instructions import NotNow, Start
 from bridge.operators.texts import Pair, Unfit
 from bridge.runtime import Runtime
 from bridge.web.console.access import Guard
 from bridge.web.console.acts import done, field
 from bridge.web.console.writing import asked, typed, why_refused
 
-FIELDS = {"to": "The number of the person", "from": "Our number", "body": "The text"}
+ACTIVE = (
+    "This person has a chat with the agent that is active. Open the conversation, and tell the agent something there."
+)
+
+FIELDS = {"to": "The number of the person", "from": "Our number", "body": "The text", "content": "The text"}
 
 
 def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
@@ -24,6 +29,7 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     def page(fault: str = "", status: int = 200) -> Any:
         given = {name: request.form.get(name, "") for name in ("to", "sender")}
         key = secrets.token_hex(16)
+        given["who"] = request.form.get("who", "me")
         shown = render_template("console/new.html", numbers=numbers, body=typed(), fault=fault, key=key, **given)
         return make_response(shown, status)
 
@@ -37,12 +43,22 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     def send_new_text() -> Any:
         pair, body = Pair(_number(field("to", 40)), field("sender", 80)), typed()
         try:
+            if field("who") == "agent":
+                wish = asked("start", pair.phone, pair.bridge_number, body)
+                told = instructions.start(rt, wish, pair, Start(body.strip()))
+                return done("The agent is asked to begin.", _page_of(told.conversation_id))
             queued = texts.write(rt, asked("new", pair.phone, pair.bridge_number, body), pair, body)
         except Unfit as error:
             return page(f"{FIELDS.get(error.field, error.field)} {error.fault}.", 422)
+        except NotNow as error:
+            return page(ACTIVE if "new_chat" in str(error) else str(error), 409)
         except BridgeError as error:
             return page(why_refused(error), 409)
-        return done("The text is on its way.", url_for("console.conversation", id_=queued.conversation_id))
+        return done("The text is on its way.", _page_of(queued.conversation_id))
+
+
+def _page_of(conversation_id: int) -> str:
+    return url_for("console.conversation", id_=conversation_id)
 
 
 def _number(typed: str) -> str:

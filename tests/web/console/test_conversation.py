@@ -355,6 +355,20 @@ class TestNewText:
         assert "&lt;b&gt;</textarea>" in answer.text
         assert by_operators(house) == []
 
+    def test_the_agent_speaks_first_with_its_greeting_or_on_an_instruction(self, house, ana) -> None:
+        house.scene.agent.greeting = "Welcome!"
+        ana.post("/new", to="+15551230009", sender="+15550001111", who="agent", key="k1")
+        ana.post("/new", to="+15551230008", sender="+15550001111", who="agent", body="Ask for a review", key="k2")
+        house.scene.work_until_idle()
+        assert house.scene.got("+15551230009") == ["Welcome!"]
+        assert house.scene.got("+15551230008")[-1] == "You said: Ask for a review"
+
+    def test_it_does_not_begin_where_a_chat_is_active(self, ana) -> None:
+        answer = ana.post("/new", to=ANN, sender="+15550001111", who="agent", body="Hm", key="k1")
+        assert answer.status_code == 409
+        assert "active" in answer.text
+        assert re.search(r'value="agent" checked', answer.text)
+
 
 def test_an_operators_text_is_shown_with_the_name(house, ana) -> None:
     ana.post(f"{HERE_1}/take-over")
