@@ -16,6 +16,7 @@ from bridge.web.auth import NO_TOKENS, PUBLIC, declares
 from bridge.web.console import (
     audit,
     conversation,
+    export,
     failures,
     inbox,
     layout,
@@ -36,7 +37,7 @@ from bridge.web.queries.paging import BadCursor
 MAX_BYTES = 256 * 1024
 """Bytes of a form. A long text in emoji has twelve bytes for each character in a form."""
 
-PARTS = (layout, login, overview, inbox, conversation, writing, new, replies, failures, audit, stale, pause)
+PARTS = (layout, login, overview, inbox, conversation, writing, new, replies, export, failures, audit, stale, pause)
 
 OLD_FORM = "This form is from before you logged in, or of another login. Go back, reload the page, and try again."
 AWAY_WORDS = "The database does not answer. Try again soon."

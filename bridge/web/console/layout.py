@@ -9,6 +9,7 @@ from flask import Blueprint, Response, g, render_template, request, url_for
 from markupsafe import Markup
 
 from bridge.runtime import Runtime
+from bridge.web import events
 from bridge.web.console import filters, live, statics
 from bridge.web.console.access import Guard
 from bridge.web.queries import overview
@@ -19,6 +20,11 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     @guarded
     def frame() -> Response:
         return live.changes("frame", url_for("console.frame"), _parts(rt))
+
+    @pages.get("/events")
+    @guarded
+    def news() -> Response:
+        return events.answer(rt)
 
     @pages.app_context_processor
     def for_templates() -> dict[str, Any]:

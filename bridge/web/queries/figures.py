@@ -18,6 +18,7 @@ from sqlalchemy.sql.expression import extract
 
 from bridge.db.models import Direction, Message, MessageStatus, one_of
 from bridge.runtime import Runtime
+from bridge.web.queries.period import first_id
 
 HOUR = 3600
 DAY = 24
@@ -99,24 +100,10 @@ class Figures:
         return self._hours
 
 
-def first_since(session: Session, moment: datetime) -> int:
-    """Return the id of about the first message since this moment, by halving the range of ids."""
-    low, high = (session.scalar(select(end(Message.id))) or 0 for end in (func.min, func.max))
-    while low < high:
-        middle = (low + high) // 2
-        row = select(Message.id, Message.created_at).where(Message.id >= middle).order_by(Message.id).limit(1)
-        found = session.execute(row).one()
-        if found.created_at < moment - SLACK:
-            low = found.id + 1
-        else:
-            high = middle
-    return low
-
-
 def _counts(session: Session, since: datetime) -> dict[int, Count]:
     hour = (_epoch(Message.created_at) // HOUR).label("hour")
     counted = Message.instruction.is_(None) & (Message.status != MessageStatus.DRAFT)
-    which = (Message.id >= first_since(session, since), Message.created_at >= since, counted)
+    which = (Message.id >= first_id(session, since - SLACK), Message.created_at >= since, counted)
     received = func.count().filter(Message.direction == Direction.IN)
     rows = session.execute(select(hour, received, func.count()).where(*which).group_by(hour))
     return {number: Count(_moment(number), came, both - came) for number, came, both in rows}
@@ -134,7 +121,7 @@ def _share(session: Session, now: datetime) -> Share:
         waited <= FAST,
     )
     which = (
-        Message.id >= first_since(session, since),
+        Message.id >= first_id(session, since - SLACK),
         Message.created_at.between(since, until),
         Message.direction == Direction.IN,
         Message.instruction.is_(None),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from bridge.db.models import Conversation, Message
 from bridge.runtime import Runtime
@@ -44,7 +45,8 @@ class Row:
 
 def texts_of(rt: Runtime, period: Period) -> Iterator[Sequence[Row]]:
     """Yield the texts of the period in the order in which they were stored, page by page."""
-    after = _first_id(rt, period.since - LATE) - 1
+    with rt.database.read() as session:
+        after = first_id(session, period.since - LATE) - 1
     while page := _page(rt, after):
         yield [row for row in page if period.since <= row.text.created_at < period.until]
         after = page[-1].text.id
@@ -59,16 +61,15 @@ def _page(rt: Runtime, after: int) -> list[Row]:
         return [Row(text, author_of(text), phone, number) for text, phone, number in session.execute(query)]
 
 
-def _first_id(rt: Runtime, since: datetime) -> int:
+def first_id(session: Session, since: datetime) -> int:
     """Return the id of the first text since then, by halves."""
-    with rt.database.read() as session:
-        low, high = 1, (session.scalar(select(func.max(Message.id))) or 0) + 1
-        while low < high:
-            middle = (low + high) // 2
-            query = select(Message.created_at).where(Message.id >= middle).order_by(Message.id).limit(1)
-            at = session.scalar(query)
-            if at is None or at >= since:
-                high = middle
-            else:
-                low = middle + 1
+    low, high = 1, (session.scalar(select(func.max(Message.id))) or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        query = select(Message.created_at).where(Message.id >= middle).order_by(Message.id).limit(1)
+        at = session.scalar(query)
+        if at is None or at >= since:
+            high = middle
+        else:
+            low = middle + 1
     return low

@@ -34,7 +34,7 @@ SOON = 10_000
 CAT = "+15551230003"
 PAGES = (
     *("/", "/inbox", "/inbox?holder=waiting", "/conversations/1", "/conversations/1/print", "/failures", "/audit"),
-    *("/replies", "/stale-chats?idle=1h", "/sessions", "/new", "/nowhere"),
+    *("/replies", "/stale-chats?idle=1h", "/sessions", "/new", "/export", "/nowhere"),
 )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from bridge.db.models import Holder, Message
 from bridge.operators import holding
 from bridge.web.queries import figures, overview
+from bridge.web.queries.period import first_id
 from tests.scene import ANN, BOB
 from tests.web.console.desk import House
 
@@ -70,7 +71,6 @@ def test_the_first_text_since_a_moment_is_found_by_halving(house) -> None:
     rows = house.scene.rows(Message)
     with house.scene.sessions() as session:
         for row in rows[::7]:
-            found = figures.first_since(session, row.created_at + figures.SLACK)
-            assert found <= row.id
-            assert not [each for each in rows if each.id < found and each.created_at >= row.created_at]
-        assert figures.first_since(session, house.scene.clock() + timedelta(days=1)) == rows[-1].id
+            found = first_id(session, row.created_at)
+            assert found == min(each.id for each in rows if each.created_at >= row.created_at)
+        assert first_id(session, house.scene.clock() + timedelta(days=1)) == rows[-1].id + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -11,7 +12,8 @@ from bridge.db.models import Audit, CannedReply, Chat, ChatStatus, Conversation,
 from bridge.operators.failures import Kind
 from bridge.providers.carriers.contract import Delivery
 from bridge.providers.errors import Refused
-from bridge.web.console import failures
+from bridge.web.console import failures, statics
+from bridge.web.queries import changes
 from bridge.web.queries.failures import Kind as Listed
 from tests.fakes import TEAM
 from tests.scene import ANN, BOB
@@ -238,3 +240,52 @@ class TestAudit:
         [more] = re.findall(r'class="pager"><a class="button" href="/console([^"]+)"', page)
         assert ana.get(more).text.count('<td class="when">') == 50
         assert len(house.scene.rows(Audit)) == 121
+
+
+class TestExport:
+    def test_everything_of_a_conversation_is_a_file(self, house, ana) -> None:
+        answer = ana.get("/conversations/1/export.json")
+        assert [text["body"] for text in answer.json["messages"]] == ["Hello from 1", "You said: Hello from 1"]
+        assert "attachment" in answer.headers["Content-Disposition"]
+        assert house.scene.rows(Audit)[-1].action == "export"
+        assert ana.get("/conversations/999/export.json").status_code == 404
+
+    def test_the_texts_of_some_days_are_a_file_for_a_spreadsheet(self, house, ana) -> None:
+        day = house.scene.clock().date().isoformat()
+        answer = ana.post("/export.csv", first=day, last=day)
+        assert answer.mimetype == "text/csv"
+        assert answer.text.count("Hello from") == 6
+
+    @pytest.mark.parametrize(
+        ("first", "last"), [("", ""), ("2026-11-03", "2026-11-02"), ("x", "y"), ("9999-12-31",) * 2]
+    )
+    def test_odd_days_are_refused(self, house, ana, first: str, last: str) -> None:
+        answer = ana.post("/export.csv", first=first, last=last)
+        assert (answer.status_code, "Choose the first" in answer.text) == (422, True)
+
+    def test_without_its_token_the_form_exports_nothing(self, ana) -> None:
+        assert (
+            ana.client.post("/console/export.csv", data={"first": "2026-11-02", "last": "2026-11-02"}).status_code
+            == 303
+        )
+
+
+class TestNews:
+    def test_a_page_is_told_that_something_has_changed(self, house, ana) -> None:
+        stream = ana.get("/events?v=feed")
+        assert stream.mimetype == "text/event-stream"
+        [place] = re.findall(r"id: (\S+)", stream.text)[-1:]
+        house.scene.clock.tick(60)
+        house.scene.text("Are you there?", ANN)
+        stream = ana.get("/events?v=feed", headers={"Last-Event-ID": place})
+        assert "event: conversation" in stream.text
+        assert "Are you there" not in stream.text
+
+    def test_a_stranger_is_told_nothing(self, house) -> None:
+        assert house.stranger().get("/events?v=feed").status_code == 303
+
+    def test_the_script_knows_every_kind_of_news(self) -> None:
+        script = (statics.FOLDER / "console.js").read_text()
+        [kinds] = re.findall(r"const KINDS = \[([^\]]+)\]", script)
+        source = Path(changes.__file__).read_text()
+        assert set(re.findall(r"\w+", kinds)) == set(re.findall(r'Change\("(\w+)"', source))

@@ -12,7 +12,20 @@ from bridge.web.auth import undeclared
 from bridge.web.console import login, statics
 from tests.web.console.desk import HERE, TOKENS, Desk, House
 
-PAGES = ("/", "/failures", "/audit", "/stale-chats", "/sessions", "/overview/figures", "/live", "/overview/now")
+PAGES = (
+    "/",
+    "/inbox",
+    "/replies",
+    "/new",
+    "/export",
+    "/failures",
+    "/audit",
+    "/stale-chats",
+    "/sessions",
+    "/overview/figures",
+    "/live",
+    "/overview/now",
+)
 FORMS = ("/pause", "/resume", "/logout", "/logout-everywhere", "/failures/retry", "/stale-chats/end")
 
 

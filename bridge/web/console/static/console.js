@@ -51,13 +51,43 @@
     if (box && stick) toBottom(box);
   });
 
-  // A page that nobody sees asks for nothing.
+  // --- live ---
+
+  // The stream tells that something has changed, and the pollers ask what. While it is open they rarely ask by
+  // themselves: only for what is no news, such as a receipt. A page that nobody sees asks for nothing.
+  const KINDS = ["conversation", "audit", "pause", "reset"];
+  const RARELY = 15000;
+  const asked = new Map();
+  let stream = null;
+  let soon = 0;
+
+  const news = () => {
+    clearTimeout(soon);
+    soon = setTimeout(() => document.body.dispatchEvent(new CustomEvent("news")), 150);
+  };
+  const listening = () => Boolean(stream && stream.readyState === EventSource.OPEN);
+
+  const listen = () => {
+    const address = document.body.dataset.events;
+    if (!address || document.hidden || (stream && stream.readyState !== EventSource.CLOSED)) return;
+    stream = new EventSource(address);
+    KINDS.forEach((kind) => stream.addEventListener(kind, news));
+  };
+
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && event.detail.elt.classList.contains("poller")) event.preventDefault();
+    const { elt, requestConfig } = event.detail;
+    if (!elt.classList.contains("poller")) return;
+    const told = requestConfig.triggeringEvent && requestConfig.triggeringEvent.type === "news";
+    const rarely = listening() && !told && Date.now() - (asked.get(elt.id) || 0) < RARELY;
+    if (document.hidden || rarely) event.preventDefault();
+    else asked.set(elt.id, Date.now());
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) document.body.dispatchEvent(new CustomEvent("news"));
+    if (document.hidden) { if (stream) stream.close(); return; }  // a browser has few connections for all its pages
+    listen();
+    news();
   });
+  setInterval(listen, 30000);
 
   // --- menus ---
 
@@ -80,7 +110,7 @@
     const ask = event.submitter && event.submitter.dataset.ask;
     if (ask && !window.confirm(ask)) { event.preventDefault(); return; }
     if (form.dataset.sent) { event.preventDefault(); return; }  // a double click; the server would notice it too
-    if (form.method !== "post") return;
+    if (form.method !== "post" || "again" in form.dataset) return;
     form.dataset.sent = "yes";
     if (event.submitter) event.submitter.setAttribute("aria-disabled", "true");
   });
@@ -188,6 +218,7 @@
     if (area && area.value) area.dispatchEvent(new Event("input", { bubbles: true }));
     const box = scroller();
     if (box) toBottom(box);
+    listen();
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
   setInterval(() => times(document), 30000);
