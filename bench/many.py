@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -198,7 +199,7 @@ def cases(place: Place, words: list[str]) -> Iterator[tuple[str, Callable[[rando
     yield "audit, of a rare operator", lambda rng: "/admin/audit?operator=rare"
 
 
-def ask(place: Place) -> None:
+def ask(place: Place, which: str) -> None:
     settings = Settings(
         database_url=place.url,
         public_url="https://x.example",
@@ -216,7 +217,8 @@ def ask(place: Place) -> None:
     print(f"\n| {place.conversations:,} conversations, {place.texts:,} texts | p50, ms | p95, ms | slowest, ms |")
     print("|---|--:|--:|--:|")
     for name, path in cases(place, words):
-        _print(name, _measured(client, path))
+        if re.search(which, name):
+            _print(name, _measured(client, path))
     moment = Position.at_moment(datetime.now(UTC) - timedelta(hours=1))
     _print("what has changed, of an hour", [_seconds(lambda: changes.read(rt, moment)) for _ in range(TIMES)])
     rt.close()
@@ -278,9 +280,10 @@ def main() -> None:
     arguments.add_argument("--server", default=SERVER, help=f"default: {SERVER}")
     arguments.add_argument("--conversations", type=int, default=1_000_000)
     arguments.add_argument("--keep", action="store_true", help="leave the database for the next run")
+    arguments.add_argument("--cases", default="", help="a pattern of their names; default: all")
     wanted = arguments.parse_args()
     with database(wanted.server, wanted.conversations, wanted.keep) as place:
-        ask(place)
+        ask(place, wanted.cases)
 
 
 if __name__ == "__main__":

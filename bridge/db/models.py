@@ -634,6 +634,8 @@ class Audit(Base):
 
 
 Index("ix_audit_conversation_id", Audit.conversation_id, Audit.id)
+Index("ix_audit_operator", Audit.operator, Audit.id)
+Index("ix_audit_action", Audit.action, Audit.id)
 Index("uq_audit_once", Audit.once, unique=True)
 
 

@@ -338,6 +338,8 @@ def _audit() -> None:
         sa.Column("once", sa.String(64)),
     )
     _index("ix_audit_conversation_id", "conversation_id", "id")
+    _index("ix_audit_operator", "operator", "id")
+    _index("ix_audit_action", "action", "id")
     _index("uq_audit_once", "once")
     for statement in APPEND_ONLY[op.get_bind().dialect.name]:
         op.execute(statement)

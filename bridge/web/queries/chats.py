@@ -118,6 +118,8 @@ def list_chats(
     query = _views().order_by(Chat.id.desc()).limit(limit + 1)
     if status:
         query = query.where(Chat.status == status)
+    if status is ChatStatus.ENDING:
+        query = query.where(Chat.due_at.is_not(None))  # as each of them has; so an index finds the few
     if phone:
         query = query.where(Conversation.phone == phone)
     if cursor:

@@ -16,6 +16,7 @@ attempt is listed, if it failed too. What an operator has dismissed is not liste
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -130,7 +131,8 @@ def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) ->
         query = _after(query, every, cursor)
     with rt.database.read() as session:
         rows = session.execute(query).all()
-    shown = [_failure(rt, row) for row in rows[:limit]]
+        phones = _phones(session, {row.conversation_id for row in rows})
+    shown = [_failure(rt, row, phones[row.conversation_id]) for row in rows[:limit]]
     return Page(shown, _cursor(shown[-1]) if len(rows) > limit else None)
 
 
@@ -176,25 +178,20 @@ def _count(session: Session, table: type[Base], which: ColumnElement[bool]) -> i
 
 def _turns() -> Select[*tuple[Any, ...]]:
     at = func.coalesce(Turn.settled_at, Turn.created_at)
-    return _listed(Kind.TURN, Turn, at, Turn.error).join(Conversation).where(NO_ANSWER)
+    return _listed(Kind.TURN, Turn, at, Turn.error).where(NO_ANSWER)
 
 
 def _messages(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            literal(Kind.MESSAGE.value).label("kind"),
-            Message.id,
-            Message.conversation_id,
-            Conversation.phone,
-            func.coalesce(Message.settled_at, Message.created_at).label("at"),
-            Message.error,
-            Message.error_code,
-            Message.delivery,
-            Message.resend_at,
-        )
-        .join(Conversation)
-        .where(which)
-    )
+    return select(
+        literal(Kind.MESSAGE.value).label("kind"),
+        Message.id,
+        Message.conversation_id,
+        func.coalesce(Message.settled_at, Message.created_at).label("at"),
+        Message.error,
+        Message.error_code,
+        Message.delivery,
+        Message.resend_at,
+    ).where(which)
 
 
 def _tasks(now: datetime) -> Select[*tuple[Any, ...]]:
@@ -221,12 +218,12 @@ def _silent(settings: Settings) -> Select[*tuple[Any, ...]]:
 def _contacts() -> Select[*tuple[Any, ...]]:
     at = func.coalesce(ContactUpdate.given_up_at, ContactUpdate.wished_at)
     error = "do_not_call is not written: " + ContactUpdate.error
-    return _listed(Kind.CONTACT, ContactUpdate, at, error).join(Conversation).where(_NOT_WRITTEN)
+    return _listed(Kind.CONTACT, ContactUpdate, at, error).where(_NOT_WRITTEN)
 
 
 def _notices() -> Select[*tuple[Any, ...]]:
     error = "the team is not told: " + HandoffNotice.error
-    return _listed(Kind.NOTICE, HandoffNotice, HandoffNotice.given_up_at, error).join(Conversation).where(NOT_TOLD)
+    return _listed(Kind.NOTICE, HandoffNotice, HandoffNotice.given_up_at, error).where(NOT_TOLD)
 
 
 def _listed(kind: Kind, table: type[Base], at: Any, error: Any) -> Select[*tuple[Any, ...]]:
@@ -237,7 +234,6 @@ def _listed(kind: Kind, table: type[Base], at: Any, error: Any) -> Select[*tuple
         literal(kind.value).label("kind"),
         columns.id,
         conversation_id.label("conversation_id"),
-        Conversation.phone,
         at.label("at"),
         error.label("error"),
         null().label("error_code"),
@@ -264,9 +260,15 @@ def _cursor(last: Failure) -> str:
     return write_cursor((last.at - EPOCH) // timedelta(microseconds=1), last.kind.value, last.id)
 
 
-def _failure(rt: Runtime, row: Row[*tuple[Any, ...]]) -> Failure:
+def _phones(session: Session, conversation_ids: Iterable[int]) -> dict[int, str]:
+    """Return the phones of one page. A join would read them for every failure there is."""
+    rows = session.execute(select(Conversation.id, Conversation.phone).where(Conversation.id.in_(conversation_ids)))
+    return {row.id: row.phone for row in rows}
+
+
+def _failure(rt: Runtime, row: Row[*tuple[Any, ...]], phone: str) -> Failure:
     kind = Kind(row.kind)
-    failure = Failure(**{**row._mapping, "kind": kind, "meaning": REMEDIES.get(kind)})
+    failure = Failure(**{**row._mapping, "phone": phone, "kind": kind, "meaning": REMEDIES.get(kind)})
     if failure.error_code is None and failure.delivery is None:
         return failure
     meaning = rt.carrier.meaning(failure.error_code)

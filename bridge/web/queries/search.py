@@ -55,6 +55,8 @@ class Words:
     q: str
     before: int | None
     limit: int
+    read: int | None = None
+    """How many of the newest texts are read one after the other; ``None``: as many as usual."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class _Search:
 
     def in_all(self) -> Found:
         """Read the newest texts. If they have too few hits, ask the index."""
-        read = READ if self._indexed else READ_WITHOUT_INDEX
+        read = self._words.read or (READ if self._indexed else READ_WITHOUT_INDEX)
         hits = self._hits(self._newest(read))
         if self._is_enough(hits):
             return self._found(hits)
