@@ -33,6 +33,8 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     @guarded
     def overview_figures() -> str:
         shown = figures.read()
+        if shown is None:
+            return render_template("console/parts/counting.html")
         plots = (plot(HOURS, shown.hours), plot(DAYS, shown.days))
         return render_template("console/parts/figures.html", shown=shown, plots=plots)
 

@@ -74,3 +74,24 @@ def test_the_first_text_since_a_moment_is_found_by_halving(house) -> None:
             found = first_id(session, row.created_at)
             assert found == min(each.id for each in rows if each.created_at >= row.created_at)
         assert first_id(session, house.scene.clock() + timedelta(days=1)) == rows[-1].id + 1
+
+
+def test_a_text_of_this_minute_may_still_get_its_answer_in_time(house) -> None:
+    read = figures.Figures(house.scene.rt)
+    house.scene.text("And now?", ANN)
+    assert read.read().share.asked == 3
+    house.scene.clock.tick(60)
+    assert (read.read().share.asked, read.read().share.fast) == (4, 3)
+
+
+def test_a_long_history_is_counted_in_small_statements(house, monkeypatch) -> None:
+    whole = figures.Figures(house.scene.rt).read()
+    monkeypatch.setattr(figures, "WINDOW", 1)
+    assert figures.Figures(house.scene.rt).read() == whole
+
+
+def test_of_two_who_ask_at_once_one_counts(house) -> None:
+    read = figures.Figures(house.scene.rt)
+    with read._lock:
+        assert read.read() is None
+    assert read.read() is not None
