@@ -81,6 +81,7 @@ def memory(running: Running) -> Figures:
     found = running.memory()
     return {
         **{f"memory: {name}, RSS MB": used.rss for name, used in found.items()},
+        **{f"memory: {name}, PSS MB": used.pss for name, used in found.items()},
         "memory: all, RSS MB": sum(used.rss for used in found.values()),
         "memory: all, with shared pages once, PSS MB": sum(used.pss for used in found.values()),
     }
