@@ -184,7 +184,7 @@ def cases(place: Place, words: list[str]) -> Iterator[tuple[str, Callable[[rando
     )
     yield "words, common, holder waiting", lambda rng: f"{lists}?holder=waiting&q={words[rng.randrange(50, 200)]}"
     yield (
-        "words, common, second page",
+        "words, common, a page in the middle",
         lambda rng: f"{lists}?q={words[rng.randrange(200)]}&cursor={write_cursor(texts // 2)}",
     )
     yield "one conversation", lambda rng: f"{lists}/{rng.randrange(1, many)}"
