@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
+from functools import partial
 
 import click
 from sqlalchemy.exc import DBAPIError
 
 from bridge import __version__
 from bridge.chats import end_task, ending
-from bridge.config import DatabaseSettings, Settings, or_exit, parse_duration
+from bridge.config import DatabaseSettings, Settings, SettingsError, or_exit, parse_duration
 from bridge.db import migrate
 from bridge.db.engine import must_fit
+from bridge.doctor import report
+from bridge.doctor.context import Context
+from bridge.doctor.findings import Mark, fault
+from bridge.doctor.run import examine
 from bridge.lib import log as logs
 from bridge.operators import chats
 from bridge.operators.audit import COMMAND
 from bridge.processes import embedded
+from bridge.processes.ping import ask_worker
 from bridge.providers.agents.registry import AGENTS
 from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
@@ -136,3 +143,25 @@ def _end_stale(rt: Runtime, idle: timedelta, dry_run: bool) -> None:
             end_task.end_chat(rt, chat_id)
     left = sum(ending.ending(rt, chat_id) is not None for chat_id in stale.chat_ids)
     click.echo(f"{stale.matched - left} chats ended." + (f" {left} are left to the running bridge." if left else ""))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check everything that the bridge needs. Each fault comes with its remedy.
+
+    The exit code is 1 for a fault, and 2 for wrong settings. Warnings do not count.
+    """
+    shown = report.as_json if as_json else report.as_text
+    try:
+        settings = Settings.load()
+        must_fit(settings.database_url)
+    except SettingsError as error:
+        click.echo(shown([fault("settings", each, "") for each in error.faults]))
+        ctx.exit(2)
+    logs.configure(level=logging.CRITICAL, secrets=logs.secrets_in(settings))
+    ping = partial(ask_worker, settings.broker_url, settings.redis_tls_verify) if settings.broker_url else None
+    found = examine(Context.build(settings, ping))
+    click.echo(shown(found))
+    ctx.exit(1 if report.count(found, Mark.FAULT) else 0)

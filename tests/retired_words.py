@@ -78,6 +78,7 @@ KEPT = (
     ),
     # the others
     Kept(r"Finding", "what a search of the transcript finds", ("providers/agents/transcript.py",)),
+    Kept(r"Finding", "what a check has found", ("doctor/",)),
     Kept(r"hear from you", "a greeting", ("simulator/receptionist.py",)),
     Kept(r"booked|booking|door", "at a restaurant", ("simulator/receptionist.py", "inbound/reactions.py")),
     Kept(

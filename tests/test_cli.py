@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -73,6 +74,28 @@ def test_every_fault_of_the_settings_is_told_at_once(
     assert told.returncode == 2
     assert sorted(line.split(" ")[0] for line in told.stdout.splitlines()) == sorted(FAULTS + more_faults)
     assert "not-to-be-shown" not in told.stdout
+
+
+# -- doctor --------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_tells_every_fault_of_the_settings_and_ends_with_2(tmp_path: Path) -> None:
+    told = run([*BRIDGE, "doctor"], tmp_path, FAULTY)
+    assert told.returncode == 2
+    rows = [line.split() for line in told.stdout.splitlines() if "settings" in line]
+    assert sorted(name for _, _, name, *_ in rows) == sorted(FAULTS)
+    assert "not-to-be-shown" not in told.stdout
+
+
+def test_the_doctor_ends_with_1_after_a_fault(tmp_path: Path) -> None:
+    away = {"PUBLIC_URL": "http://127.0.0.1:1", "TWILIO_API_BASE_URL": "http://127.0.0.1:1"}
+    told = run([*BRIDGE, "doctor", "--json"], tmp_path, {**ENOUGH, **away, "RETELL_BASE_URL": "http://127.0.0.1:1"})
+    assert told.returncode == 1
+    read = json.loads(told.stdout)
+    faults = [each for each in read["findings"] if each["mark"] == "fault"]
+    assert {"database", "PUBLIC_URL"} <= {each["subject"] for each in faults}
+    assert read["faults"] == len(faults)
+    assert all(each["remedy"] for each in faults)
 
 
 # -- the database --------------------------------------------------------------------------------------------------
@@ -278,7 +301,7 @@ def test_a_duration_that_is_none_is_refused_with_an_example(tmp_path: Path, dura
 def test_help_names_every_command(tmp_path: Path) -> None:
     told = run([*BRIDGE, "--help"], tmp_path, {})
     assert told.returncode == 0
-    for command in ("db", "demo", "end-stale", "up"):
+    for command in ("db", "demo", "doctor", "end-stale", "up"):
         assert re.search(rf"^  {command} +[A-Z]", told.stdout, re.MULTILINE)
 
 

@@ -23,6 +23,7 @@ from bridge.lib import log as logs
 from bridge.lib.garbage import collect_less
 from bridge.processes.broker import FETCH, QUEUE_TASKS, CeleryNotifier, build_consumer, queues, tell_of_no_check
 from bridge.processes.dispatcher import Dispatcher
+from bridge.processes.ping import PING, answering
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time, run_task, tick
 from bridge.queues.conversation_queue import TURNS
 from bridge.runtime import Runtime
@@ -93,6 +94,7 @@ def build_worker() -> Celery:
         task_queues=queues([FETCH, *BY_ID]),
     )
     app.task(name=FETCH)(_fetch)
+    app.task(name=PING)(answering(settings.broker_url, settings.redis_tls_verify))
     for task in BY_ID:
         app.task(name=task)(_task_by_id(task))
     for name in SCHEDULE:

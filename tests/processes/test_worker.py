@@ -23,6 +23,7 @@ from bridge.db.engine import Sessions
 from bridge.operators import draft_requests
 from bridge.outbound import notices
 from bridge.processes.broker import CLOCK_QUEUE, FETCH, queue_name
+from bridge.processes.ping import PING
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time
 from bridge.queues import conversation_queue
 from bridge.queues.timing import RENOTIFY_AFTER
@@ -94,7 +95,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_there_is_a_celery_task_for_every_wake_up_and_for_every_job_of_the_clock(worker: dict[str, Any]) -> None:
-    assert sorted(worker["tasks"]) == sorted([FETCH, *BY_ROW, *SCHEDULE])
+    assert sorted(worker["tasks"]) == sorted([FETCH, PING, *BY_ROW, *SCHEDULE])
 
 
 def test_the_clock_calls_for_each_part_of_the_upkeep_at_its_own_pace(worker: dict[str, Any]) -> None:

@@ -1,0 +1,60 @@
+"""The database: whether it is there, and at the newest migration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import make_url
+
+from bridge.db.engine import AWAY, unfit
+from bridge.db.migrate import at_head, head
+from bridge.doctor.clocks import judged
+from bridge.doctor.context import Context
+from bridge.doctor.findings import Finding, fault, ok
+
+SUBJECT = "database"
+UPGRADE = "Run: bridge db upgrade (bridge up does so itself)."
+
+
+def database(context: Context) -> Sequence[Finding]:
+    """Check that it can be reached, is at the newest migration, and has our time."""
+    if name := missing_file(context.settings.database_url):
+        return [fault(SUBJECT, f"the file {name} is not there yet", UPGRADE)]
+    try:
+        with context.engine.connect() as connection:
+            kind, current = connection.dialect.name, at_head(connection)
+            clock = _clock(context, connection)
+    except AWAY as error:
+        return [_away(error)]
+    if not current:
+        return [fault(SUBJECT, f"is not at the newest migration, which is {head()}", UPGRADE), *clock]
+    return [ok(SUBJECT, f"{kind} answers, and is at the newest migration"), *clock]
+
+
+def missing_file(url: str) -> str:
+    """Return the name of the SQLite file that is not there. To connect would make an empty one."""
+    its = make_url(url)
+    if its.get_backend_name() != "sqlite" or not its.database or its.database == ":memory:":
+        return ""
+    path = Path(its.database)
+    return "" if path.exists() else path.name
+
+
+def _away(error: Exception) -> Finding:
+    if misfit := unfit(error):
+        return fault(SUBJECT, misfit, "Make another database and set DATABASE_URL.")
+    cause = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines() or [type(error).__name__]
+    return fault(SUBJECT, f"can't be used: {cause[0]}", "Check DATABASE_URL, and whether the server runs.")
+
+
+def _clock(context: Context, connection: Connection) -> list[Finding]:
+    """Compare the clocks. SQLite has none of its own."""
+    if connection.dialect.name != "postgresql":
+        return []
+    before = context.now()
+    at = connection.scalar(select(func.clock_timestamp()))
+    assert at is not None
+    took = context.now() - before
+    return [judged("the database", at - (before + took / 2), unsure=took / 2)]

@@ -1,0 +1,69 @@
+"""Run all checks side by side, each with a time limit, and return what they find in a fixed order."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from bridge.doctor.address import address
+from bridge.doctor.broker import broker
+from bridge.doctor.clocks import providers
+from bridge.doctor.context import Check, Context
+from bridge.doctor.database import database
+from bridge.doctor.findings import Finding, fault
+from bridge.doctor.processes import clock, workers
+from bridge.doctor.settings import settings
+
+log = logging.getLogger(__name__)
+
+LIMIT = 30.0
+"""Seconds for all of them. Each call has a shorter limit of its own."""
+
+CHECKS: Mapping[str, Check] = {
+    "settings": settings,
+    "database": database,
+    "broker": broker,
+    "worker": workers,
+    "clock": clock,
+    "time": providers,
+    "PUBLIC_URL": address,
+}
+"""The checks by subject, in the order of the output."""
+
+Done = queue.SimpleQueue[tuple[str, Sequence[Finding]]]
+
+
+def examine(context: Context, checks: Mapping[str, Check] = CHECKS, limit: float = LIMIT) -> list[Finding]:
+    """Run the checks. A check that is not done in time is a fault, and its thread is left behind."""
+    done: Done = queue.SimpleQueue()
+    for subject, check in checks.items():
+        threading.Thread(target=_run, args=(subject, check, context, done), name=subject, daemon=True).start()
+    found = dict(_collected(done, len(checks), time.monotonic() + limit))
+    late = f"no result within {limit:g} s"
+    return [
+        finding
+        for subject in checks
+        for finding in found.get(subject, [fault(subject, late, "Check the network, then try again.")])
+    ]
+
+
+def _collected(done: Done, count: int, until: float) -> list[tuple[str, Sequence[Finding]]]:
+    collected: list[tuple[str, Sequence[Finding]]] = []
+    while len(collected) < count:
+        try:
+            collected.append(done.get(timeout=max(0.0, until - time.monotonic())))
+        except queue.Empty:
+            break
+    return collected
+
+
+def _run(subject: str, check: Check, context: Context, done: Done) -> None:
+    try:
+        found = check(context)
+    except Exception as error:
+        log.exception("the check of %s failed", subject)
+        found = [fault(subject, f"its check has failed: {type(error).__name__}", "This is a bug of the bridge.")]
+    done.put((subject, found))

@@ -1,0 +1,45 @@
+"""The settings. A wrong one ends the doctor before any check, so here they are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from bridge.config import Settings
+from bridge.doctor.context import Context
+from bridge.doctor.findings import Finding, ok, warning
+
+SUBJECT = "settings"
+
+
+def settings(context: Context) -> Sequence[Finding]:
+    return [*_advice(context.settings)] or [ok(SUBJECT, "are complete")]
+
+
+def _advice(its: Settings) -> Iterator[Finding]:
+    if _is_local(urlsplit(its.public_url).hostname or ""):
+        yield warning(
+            SUBJECT,
+            "PUBLIC_URL is an address of this machine or its network, which Twilio can't reach",
+            "Set it to the public https address; on your own machine, to that of a tunnel.",
+        )
+    elif not its.public_url.startswith("https://"):
+        yield warning(
+            SUBJECT, "PUBLIC_URL has no https, so texts cross the network in the clear", "Set an https address."
+        )
+    if not its.twilio_numbers:
+        yield warning(
+            SUBJECT,
+            "TWILIO_NUMBERS is empty: texts that came while the bridge was away are not fetched, no number is checked",
+            "Set it to the numbers of this bridge.",
+        )
+    if not its.operators:
+        yield warning(SUBJECT, "no ADMIN_TOKEN is set, so /admin and /console are closed", "Set ADMIN_TOKEN.")
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
