@@ -18,7 +18,9 @@ from bridge.web.console import (
     conversation,
     export,
     failures,
+    holding,
     inbox,
+    labels,
     layout,
     login,
     new,
@@ -37,7 +39,23 @@ from bridge.web.queries.paging import BadCursor
 MAX_BYTES = 256 * 1024
 """Bytes of a form. A long text in emoji has twelve bytes for each character in a form."""
 
-PARTS = (layout, login, overview, inbox, conversation, writing, new, replies, export, failures, audit, stale, pause)
+PARTS = (
+    layout,
+    login,
+    overview,
+    inbox,
+    conversation,
+    holding,
+    writing,
+    labels,
+    new,
+    replies,
+    export,
+    failures,
+    audit,
+    stale,
+    pause,
+)
 
 OLD_FORM = "This form is from before you logged in, or of another login. Go back, reload the page, and try again."
 AWAY_WORDS = "The database does not answer. Try again soon."

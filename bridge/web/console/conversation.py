@@ -98,6 +98,7 @@ def show(rt: Runtime, id_: int, form: Form) -> Response:
         mine=is_mine(view),
         earlier=whole.earlier,
         sent="sent" in request.args,
+        suggests=rt.settings.drafts,
     )
     return make_response(page, form.status)
 

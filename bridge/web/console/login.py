@@ -107,7 +107,7 @@ def _left() -> Answer:
     session.clear()
     answer = redirect(url_for("console.log_in"), 303)
     answer.delete_cookie(COOKIE, path="/console")
-    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
+    answer.headers["Clear-Site-Data"] = '"storage"'
     return answer
 
 

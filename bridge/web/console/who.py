@@ -35,3 +35,8 @@ def holder_kind(holder: Any, me: str) -> str:
     if holder.kind is Holder.PERSON:
         return "mine" if holder.name == me else "other"
     return {Holder.WAITING: "warn", Holder.OUTSIDE: "outside"}.get(holder.kind, "agent")
+
+
+def was_first(holder: Any, me: str) -> str:
+    """Return who has the conversation, for somebody who came second."""
+    return f"{holder_words(holder, me, timed=True)} Nothing was changed."

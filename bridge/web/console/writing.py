@@ -1,4 +1,4 @@
-"""The forms in a conversation: who has it, texts, drafts, notes and tags.
+"""The forms for texts in a conversation: exact ones, what the agent is told, and its drafts.
 
 A text that is refused stays in its form. Each form for a text has a key of its own, so a second click sends nothing
 again. If somebody else was first, the answer says who.
@@ -12,10 +12,10 @@ from flask import Blueprint, render_template, request
 from werkzeug.wrappers import Response as Answer
 
 from bridge.lib.errors import BridgeError
-from bridge.operators import drafts, holding, idempotency, instructions, labels, texts
-from bridge.operators.conversations import HeldBy, HolderNow
+from bridge.operators import draft_requests, drafts, idempotency, instructions, texts
+from bridge.operators.conversations import HeldBy
+from bridge.operators.draft_requests import DraftNow
 from bridge.operators.drafts import DraftGone
-from bridge.operators.holding import HandBack
 from bridge.operators.idempotency import Asked, KeyReused
 from bridge.operators.texts import OptedOut, Unfit
 from bridge.runtime import Runtime
@@ -23,62 +23,18 @@ from bridge.web.auth import operator
 from bridge.web.console.access import Guard
 from bridge.web.console.acts import done, field, refused
 from bridge.web.console.conversation import NONE, Form, address, show
-from bridge.web.console.who import holder_words
+from bridge.web.console.who import holder_words, was_first
 from bridge.web.operator_models import MAX_BODY
 from bridge.web.reading import row_id
 
 OPTED_OUT = "This person has opted out, and gets no texts."
 SENT_BEFORE = "This form was sent already with other words. Read what came of it, then send this one again."
-REASON = 200
-TAG = 40
-NOTE = 10_000
-"""Characters."""
 
 
 def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
-    _holder(pages, guarded, rt)
     _texts(pages, guarded, rt)
     _drafts(pages, guarded, rt)
-    _labels(pages, guarded, rt)
-
-
-def was_first(holder: HolderNow) -> str:
-    """Return who has the conversation, for somebody who came second."""
-    return f"{holder_words(holder, operator(), timed=True)} Nothing was changed."
-
-
-def _holder(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
-    @pages.post("/conversations/<id_>/take-over")
-    @guarded
-    def take_over(id_: str) -> Answer:
-        to = address(row := row_id(id_, NONE))
-        try:
-            holding.take_over(rt, operator(), row, force=field("from_other") == "yes")
-        except HeldBy as error:
-            return refused(was_first(error.holder), to)
-        return done("You have this conversation now. The agent keeps still.", to)
-
-    @pages.post("/conversations/<id_>/hand-to-team")
-    @guarded
-    def hand_to_team(id_: str) -> Answer:
-        to = address(row := row_id(id_, NONE))
-        reason = field("reason", REASON)
-        try:
-            holding.hand_to_team(rt, operator(), row, reason or f"{operator()} wants somebody of the team")
-        except HeldBy as error:
-            return refused(was_first(error.holder), to)
-        return done("The conversation waits for somebody of the team.", to)
-
-    @pages.post("/conversations/<id_>/hand-back")
-    @guarded
-    def hand_back(id_: str) -> Answer:
-        to = address(row := row_id(id_, NONE))
-        how = HandBack(field("note", 1000) or None, answer=field("answer") == "yes")
-        try:
-            holding.hand_back(rt, operator(), row, how)
-        except HeldBy as error:
-            return refused(was_first(error.holder), to)
-        return done("The agent answers again.", to)
+    _suggestions(pages, guarded, rt)
 
 
 def _texts(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
@@ -131,57 +87,34 @@ def _drafts(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
         try:
             drafts.discard(rt, operator(), row_id(draft_id, NONE))
         except HeldBy as error:
-            return refused(was_first(error.holder), to)
+            return refused(was_first(error.holder, operator()), to)
         except DraftGone as error:
             return refused(str(error), to)
         return done("The draft is discarded.", to)
 
 
-def _labels(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
-    @pages.post("/conversations/<id_>/notes")
+def _suggestions(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
+    @pages.post("/conversations/<id_>/suggest")
     @guarded
-    def add_note(id_: str) -> Answer:
-        to = address(row := row_id(id_, NONE))
-        body = typed()[:NOTE]
-        if not body.strip():
-            return refused("A note needs words.", to)
-        labels.add_note(rt, operator(), row, body)
-        return done("", to)
-
-    @pages.post("/conversations/<id_>/notes/<note_id>/delete")
-    @guarded
-    def delete_note(id_: str, note_id: str) -> Answer:
-        to = address(row := row_id(id_, NONE))
+    def suggest(id_: str) -> str:
+        row = row_id(id_, NONE)
         try:
-            labels.delete_note(rt, operator(), row, row_id(note_id, NONE))
-        except labels.SomebodyElses as error:
-            return refused(str(error), to)
-        except labels.UnknownLabel:
-            return refused("This note is gone already.", to)
-        return done("", to)
+            request_id = draft_requests.request(rt, Asked(operator()), row)
+        except BridgeError as error:
+            return _suggestion(None, str(error) or OPTED_OUT)
+        return _suggestion(draft_requests.read(rt, request_id))
 
-    @pages.post("/conversations/<id_>/tags")
+    @pages.get("/suggestions/<request_id>")
     @guarded
-    def add_tag(id_: str) -> Answer:
-        to = address(row := row_id(id_, NONE))
-        name = " ".join(field("name", TAG).split())
-        if not name:
-            return refused("A tag needs a name.", to)
-        try:
-            labels.add_tag(rt, operator(), row, name)
-        except labels.TooMany as error:
-            return refused(str(error), to)
-        return done("", to)
+    def suggestion(request_id: str) -> str:
+        return _suggestion(draft_requests.read(rt, row_id(request_id, NONE)))
 
-    @pages.post("/conversations/<id_>/tags/remove")
-    @guarded
-    def remove_tag(id_: str) -> Answer:
-        to = address(row := row_id(id_, NONE))
-        try:
-            labels.remove_tag(rt, operator(), row, field("name", TAG))
-        except labels.UnknownLabel:
-            return done("", to)
-        return done("", to)
+
+def _suggestion(draft: DraftNow | None, fault: str = "") -> str:
+    """Return the draft on demand, or an element that asks for it again."""
+    words = "\n\n".join(str(message["body"]) for message in (draft.messages or []) if draft) if draft else ""
+    gone = "" if draft else fault or "There is no such draft any more."
+    return render_template("console/parts/suggestion.html", draft=draft, words=words, fault=gone)
 
 
 def typed() -> str:

@@ -49,7 +49,7 @@ def at_a_glance(rt: Runtime) -> Glance:
         return Glance(
             holders={each: _count(session, each) for each in Holder if each is not Holder.AGENT},
             waiting_since=session.scalar(select(func.min(Conversation.holder_since)).where(*_held_by(Holder.WAITING))),
-            failures=counts.turns + counts.not_sent + counts.not_delivered + counts.ignored,
+            failures=counts.turns + counts.not_sent + counts.not_delivered + counts.ignored + counts.notices,
             circuits=circuit_breakers.open_circuits(session),
             paused=paused,
             oldest_due=conversation_queue.oldest_due(session, rt.now(), (DELIVERIES,) if paused else QUEUES),

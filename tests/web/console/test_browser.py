@@ -70,7 +70,8 @@ def address(scene) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium; set BRIDGE_TEST_CHROMIUM")
+        why = "Chromium is not there; BRIDGE_TEST_CHROMIUM names it"
+        pytest.fail(why) if os.environ.get("BRIDGE_TEST_SERVICES") == "required" else pytest.skip(why)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

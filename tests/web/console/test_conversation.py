@@ -236,6 +236,42 @@ class TestAsking:
         assert "The text has no words" in ana.then(ana.post(f"{HERE_1}/ask", body=" ", send="yes", key="k1")).text
 
 
+class TestSuggestion:
+    @pytest.fixture
+    def house(self, sessions) -> House:
+        house = House(sessions, drafts=True)
+        house.scene.text("Hello?", ANN)
+        house.scene.work_until_idle()
+        return house
+
+    def test_the_agent_suggests_an_answer_and_nothing_is_sent(self, house, ana) -> None:
+        ana.post(f"{HERE_1}/take-over")
+        assert "Suggest" in ana.get(HERE_1).text
+        answer = ana.post(f"{HERE_1}/suggest")
+        [again] = re.findall(r'hx-get="/console([^"]+)"', answer.text)
+        assert "The agent writes" in ana.get(again).text
+        house.scene.work()
+        answer = ana.get(again)
+        assert "data-use=" in answer.text
+        assert "hx-get" not in answer.text
+        assert len(house.scene.got()) == 1
+
+    def test_why_there_is_none_is_told(self, house, ana) -> None:
+        ana.post("/pause")
+        assert "The agents are paused" in ana.post(f"{HERE_1}/suggest").text
+        assert "no such draft" in ana.get("/suggestions/999").text
+        house.scene.text("STOP", ANN)
+        assert "opted out" in ana.post(f"{HERE_1}/suggest").text
+
+    def test_where_drafts_are_off_there_is_no_button(self, sessions) -> None:
+        house = House(sessions)
+        house.scene.text("Hello?", ANN)
+        ana = house.desk()
+        ana.post(f"{HERE_1}/take-over")
+        assert "Suggest" not in ana.get(HERE_1).text
+        assert "Drafts are off" in ana.post(f"{HERE_1}/suggest").text
+
+
 class TestLabels:
     def test_a_note_is_between_the_texts_and_is_deleted_by_its_author(self, house, ana, ben) -> None:
         ana.post(f"{HERE_1}/notes", body="A regular guest")

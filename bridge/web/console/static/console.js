@@ -206,6 +206,13 @@
   document.addEventListener("click", (event) => {
     const option = event.target.closest && event.target.closest("#canned-list [role=option]");
     if (option) put(document.querySelector("textarea[data-canned]"), option);
+    const use = event.target.closest && event.target.closest("[data-use]");
+    if (use) {
+      const area = document.getElementById("text");
+      area.value = use.dataset.use;
+      area.dispatchEvent(new Event("input", { bubbles: true }));
+      area.focus();
+    }
     if (event.target.closest && event.target.closest("[data-print]")) window.print();
   });
 
