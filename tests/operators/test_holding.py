@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 
 from bridge.db.engine import Sessions, build_engine, build_sessions
-from bridge.db.models import Audit, Chat, Conversation, Direction, Holder, Message, MessageStatus, Turn, TurnStatus
-from bridge.inbound import holder
-from bridge.maintenance import handoffs
-from bridge.operators import holding, texts
-from bridge.operators.conversations import HeldBy, HolderNow, UnknownConversation
-from bridge.operators.holding import HandBack
-from bridge.operators.idempotency import Asked
-from bridge.operators.texts import Queued
+from bridge.db.models import Audit, Chat, Holder, MessageStatus, Turn, TurnStatus
+from bridge.operators import holding
+from bridge.operators.conversations import HeldBy, UnknownConversation
 from bridge.providers.errors import OutcomeUnknown, Refused
 from bridge.turns.process import process_turns
 from tests.fakes import FakeAgent
+from tests.operators.holders import HERE, asked, drafts, hand_back, inbound, kind, outside, take_over, wait, write
 from tests.scene import Scene
-
-HERE = 1
-"""The id of the only conversation."""
 
 
 @pytest.fixture
@@ -32,44 +24,6 @@ def scene(sessions: Sessions) -> Scene:
     scene.text("hello")
     scene.work_until_idle()
     return scene
-
-
-def take_over(scene: Scene, operator: str = "ana", *, force: bool = False) -> HolderNow:
-    return holding.take_over(scene.rt, operator, HERE, force=force)
-
-
-def hand_back(scene: Scene, operator: str = "ana", note: str | None = None, *, answer: bool = False) -> HolderNow:
-    return holding.hand_back(scene.rt, operator, HERE, HandBack(note, answer))
-
-
-def write(scene: Scene, body: str, operator: str = "ana") -> Queued:
-    queued = texts.write_in(scene.rt, Asked(operator), HERE, body)
-    scene.work_until_idle()
-    return queued
-
-
-def kind(scene: Scene) -> Holder:
-    return Holder(scene.rows(Conversation)[0].holder)
-
-
-def inbound(scene: Scene) -> list[tuple[str, MessageStatus]]:
-    return [(row.body, row.status) for row in scene.rows(Message) if row.direction is Direction.IN]
-
-
-def drafts(scene: Scene) -> list[str]:
-    return [row.body for row in scene.rows(Message) if row.status is MessageStatus.DRAFT]
-
-
-def asked(scene: Scene) -> list[str]:
-    return [what for chat in scene.agent.chats.values() for what in chat.received]
-
-
-def wait(scene: Scene, **how: float) -> None:
-    """Let time pass, with the clock's job for conversations that are due to change hands."""
-    scene.clock.tick(timedelta(**how).total_seconds())
-    scene.rt.heartbeat.beat()
-    handoffs.end_waits(scene.rt)
-    scene.work_until_idle()
 
 
 # -- take over ------------------------------------------------------------------------------------------------------
@@ -348,15 +302,6 @@ def test_the_agent_gets_the_conversation_back_if_nobody_comes_and_the_setting_sa
 
 
 # -- somebody outside -----------------------------------------------------------------------------------------------
-
-
-def outside(scene: Scene, body: str, minutes: float = 30) -> None:
-    """Somebody texts the person from another tool; the carrier's list shows it."""
-    with scene.rt.database.transaction() as tx:
-        shown = {"direction": Direction.OUT, "status": MessageStatus.OUTSIDE, "body": body, "created_at": tx.now}
-        tx.session.get_one(Conversation, HERE, with_for_update=True)
-        tx.session.add(Message(conversation_id=HERE, **shown))
-        holder.hold_outside(tx, HERE, tx.now + timedelta(minutes=minutes))
 
 
 def test_the_agent_keeps_still_while_somebody_outside_texts(scene: Scene) -> None:
