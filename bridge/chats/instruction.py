@@ -29,3 +29,9 @@ class Instruction:
 def of_row(row: Mapping[str, Any] | None) -> Instruction | None:
     """Read it from a row. ``None``: the words are the person's."""
     return None if row is None else Instruction(**row)
+
+
+def is_draft(row: Mapping[str, Any] | None) -> bool:
+    """Return whether an operator says it, and wants only a draft."""
+    wishes = of_row(row)
+    return wishes is not None and not wishes.send

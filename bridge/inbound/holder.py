@@ -25,9 +25,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import aliased
 
-from bridge.chats import rows
+from bridge.chats import instruction, rows
 from bridge.db.models import (
     OPEN_TURN,
+    Chat,
     Conversation,
     Direction,
     Holder,
@@ -130,9 +131,13 @@ def report(rt: Runtime, tx: Transaction, conversation_id: int, provider: str) ->
 
 
 def give_back(tx: Transaction, conversation_id: int) -> None:
-    """Record that the human at the provider has given the chat back. Another holder stays."""
+    """Record that the human at the provider has given the chat back. Another holder stays.
+
+    If the agent does not know everything that the team has written meanwhile, its next text goes to a new chat.
+    """
     pair = tx.session.get_one(Conversation, conversation_id)
     if is_at_provider(pair):
+        _leave_behind(tx, pair)
         _set(tx, pair, Holder.AGENT)
         log.info("conversation %s: the agent answers again", pair.id)
 
@@ -160,7 +165,7 @@ def ask_for_team(rt: Runtime, tx: Transaction, conversation_id: int, why: str) -
     if from_agent:
         pair.handoff_told_at = tx.now
         outbox.put_notice(rt, tx, conversation_id, rt.settings.handoff_reply)
-    log.warning("conversation %s waits for the team: %s", conversation_id, why)
+    log.warning("conversation %s waits for the team", conversation_id)  # an operator may have written why
 
 
 def assign(tx: Transaction, conversation_id: int, operator: str) -> None:
@@ -203,8 +208,10 @@ def hand_back(rt: Runtime, tx: Transaction, conversation_id: int, how: Return) -
     """
     pair = tx.session.get_one(Conversation, conversation_id)
     human_at = pair.human_at
-    if not human_at and (how.note or _team_has_written(tx, pair)):
-        rows.retire(tx, conversation_id, rows.PERSON_ANSWERED)
+    if how.note:
+        pair.agent_note, pair.agent_note_at = how.note, tx.now
+    if not human_at:
+        _leave_behind(tx, pair)
     if how.handled_until:
         _handle_turn(tx, conversation_id, how.handled_until)
         _handle_texts(tx, Message.conversation_id == conversation_id, how.handled_until)
@@ -212,8 +219,6 @@ def hand_back(rt: Runtime, tx: Transaction, conversation_id: int, how: Return) -
     _set(tx, pair, Holder.WAITING if human_at else Holder.AGENT, human_at)
     if human_at:
         pair.holder_reason, pair.handoff_told_at = reason(human_at), tx.now
-    if how.note:
-        pair.agent_note, pair.agent_note_at = how.note, tx.now
     tx.session.flush()
     conversation_queue.make_due(tx, TURNS, conversation_id)
     log.info("conversation %s: the agent answers again", conversation_id)
@@ -259,25 +264,39 @@ def _keep_agent_still(tx: Transaction, conversation_id: int) -> None:
     tx.session.execute(update(Message).where(*unsent).values(draft), execution_options={"synchronize_session": False})
 
 
-def return_texts(tx: Transaction, conversation_id: int) -> None:
-    """Cancel an open turn that the agent has surely not received. Its texts wait again, as if there had been none."""
+def return_texts(tx: Transaction, conversation_id: int) -> bool:
+    """Cancel an open turn that the agent has surely not received. Its texts wait again, as if there had been none.
+
+    What an operator says to the agent waits again as the turn that it is. A draft goes on: return False.
+    """
     turn = _open_turn(tx, conversation_id)
-    if turn is None or turn.instruction is not None:
-        return
-    texts = (Message.turn_id == turn.id, Message.direction == Direction.IN)
-    tx.session.execute(update(Message).where(*texts).values(turn_id=None, status=MessageStatus.WAITING))
-    turn.status, turn.settled_at, turn.error = TurnStatus.CANCELED, tx.now, HELD
+    if turn is None or instruction.is_draft(turn.instruction):
+        return False
+    texts = update(Message).where(Message.turn_id == turn.id, Message.direction == Direction.IN)
+    if turn.instruction is None:
+        tx.session.execute(texts.values(turn_id=None, status=MessageStatus.WAITING))
+        turn.status, turn.settled_at, turn.error = TurnStatus.CANCELED, tx.now, HELD
+    else:
+        tx.session.execute(texts.values(status=MessageStatus.WAITING))
+        turn.status, turn.draft = TurnStatus.QUEUED, False
     tx.session.flush()
+    return True
 
 
-def _team_has_written(tx: Transaction, pair: Conversation) -> bool:
+def _leave_behind(tx: Transaction, pair: Conversation) -> None:
+    """Retire the chat if people have written since it began, or have left a note: its agent does not know of it."""
+    began = tx.session.scalar(select(Chat.started_at).where(rows.ongoing(pair.id)))
+    if began is None:
+        return
     theirs = (
         Message.conversation_id == pair.id,
         Message.direction == Direction.OUT,
         or_(Message.operator.is_not(None), Message.status == MessageStatus.OUTSIDE),
-        Message.created_at >= pair.holder_since,
+        Message.created_at >= began,
     )
-    return bool(tx.session.scalar(select(exists().where(*theirs))))
+    noted = pair.agent_note_at is not None and pair.agent_note_at >= began
+    if noted or tx.session.scalar(select(exists().where(*theirs))):
+        rows.retire(tx, pair.id, rows.PERSON_ANSWERED)
 
 
 def _handle_turn(tx: Transaction, conversation_id: int, until: datetime) -> None:
@@ -306,10 +325,13 @@ def _handle_texts(tx: Transaction, which: ColumnElement[bool], until: datetime) 
 
 
 def _reopen_turn(rt: Runtime, tx: Transaction, conversation_id: int) -> None:
-    """Give the open turn as much time as a new text has, and let its answer be sent."""
+    """Let the answer to the open turn be sent. Give a person's turn as much time as a new text has."""
     turn = _open_turn(tx, conversation_id)
-    if turn is not None and turn.instruction is None:
-        turn.draft, turn.expires_at = False, max(turn.expires_at, tx.now + rt.settings.answer_within)
+    if turn is None:
+        return
+    turn.draft = False
+    if turn.instruction is None:
+        turn.expires_at = max(turn.expires_at, tx.now + rt.settings.answer_within)
 
 
 def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:

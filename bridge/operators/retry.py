@@ -74,9 +74,8 @@ def retry_turn(rt: Runtime, operator: str, turn_id: int) -> None:
 
 def _listens(tx: Transaction, turn: Turn, operator: str) -> bool:
     """Return whether the agent may be asked. Who has the conversation may have a draft of theirs tried again."""
-    pair, wishes = tx.session.get_one(Conversation, turn.conversation_id), instruction.of_row(turn.instruction)
-    wants_draft = wishes is not None and not wishes.send
-    return pair.holder is Holder.AGENT or (wants_draft and conversations.has(pair, operator))
+    pair = tx.session.get_one(Conversation, turn.conversation_id)
+    return pair.holder is Holder.AGENT or (instruction.is_draft(turn.instruction) and conversations.has(pair, operator))
 
 
 def retry_message(rt: Runtime, operator: str, message_id: int) -> None:
@@ -145,7 +144,7 @@ def _reopen_turn(rt: Runtime, tx: Transaction, turn: Turn) -> None:
     turn.status = TurnStatus.ASKING if turn.asked_at else TurnStatus.WAITING
     turn.reopened, turn.expires_at, turn.attempts = True, tx.now + rt.settings.answer_within, 0
     turn.failures, turn.failed_at, turn.items_at_last_check = 0, None, None
-    turn.settled_at, turn.error, turn.dismissed_at = None, None, None
+    turn.settled_at, turn.error, turn.dismissed_at, turn.draft = None, None, None, False
     merged = (Message.turn_id == turn.id, Message.direction == Direction.IN)
     tx.session.execute(update(Message).where(*merged).values(status=MessageStatus.IN_TURN, settled_at=None))
     tx.session.flush()

@@ -10,6 +10,8 @@ from bridge.chats.recap import note_of, recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import Conversation, Turn, TurnStatus
+from bridge.db.transaction import Transaction
+from bridge.inbound import holder
 from bridge.providers.agents.contract import ChatState, NewChat, RemoteChat
 from bridge.providers.agents.transcript import Bookmark, advance, at_the_end, bookmark, find_turn, unread_handoff
 from bridge.providers.errors import ChatEnded, RemoteError, WithHuman
@@ -20,7 +22,7 @@ from bridge.turns import store
 from bridge.turns.claim import begin_asking
 from bridge.turns.requested import requested_chat
 from bridge.turns.store import NewChatRow
-from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, NotReceived, Outcome, RetryAt
+from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, NotAsked, NotReceived, Outcome, RetryAt
 
 NEW_CHATS = 8
 """Attempts after which the turn is given up if each new chat ends immediately. Each new chat costs money."""
@@ -111,9 +113,11 @@ def escalated(rt: Runtime, chat: OpenChat) -> Escalated:
     return Escalated(chat, at_the_end(items, chat.bookmark), unread_handoff(items, chat.bookmark))
 
 
-def _create(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> RemoteChat | NotReceived:
+def _create(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> RemoteChat | NotReceived | NotAsked:
     """Open a chat. An error that leaves open whether there is one now is raised: the turn's row says so already."""
     about = claimed.about if claimed.about and not ended else _about(rt, claimed, ended)
+    if about is None:
+        return NotAsked()
     _check_heartbeat(rt, claimed)
     try:
         return rt.agents.of(rt.agents.route(claimed.bridge_number).provider).create_chat(about)
@@ -170,17 +174,25 @@ def _record_end(rt: Runtime, claimed: ClaimedTurn, chat: OpenChat) -> None:
         rows.end(tx, chat, rows.AT_PROVIDER)
 
 
-def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat:
+def is_held(tx: Transaction, claimed: ClaimedTurn) -> bool:
+    """Return whether a person has got the conversation, so that this turn must not be asked. Its row is locked."""
+    return claimed.sends and holder.is_held(tx.session.get_one(Conversation, claimed.lease.conversation_id))
+
+
+def _about(rt: Runtime, claimed: ClaimedTurn, ended: OpenChat | None) -> NewChat | None:
     """Record that the agent has not received the turn, that a new chat is being requested, and the old chat's end.
 
-    Return what the provider needs for a new chat.
+    Return what the provider needs for a new chat; ``None``: a person has got the conversation meanwhile.
     """
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
         turn = tx.session.get_one(Turn, claimed.turn_id)
-        turn.status, turn.chat_requested_at, turn.response_received = TurnStatus.WAITING, tx.now, False
+        turn.status = TurnStatus.WAITING
         if ended:
             rows.end(tx, ended, rows.AT_PROVIDER)
+        if is_held(tx, claimed):
+            return None
+        turn.chat_requested_at, turn.response_received = tx.now, False
         conversation = tx.session.get_one(Conversation, claimed.lease.conversation_id)
         route = rt.agents.route(conversation.bridge_number)
         return NewChat(

@@ -63,7 +63,7 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
         route = rt.agents.route(pair.bridge_number)
         turn = _open_turn(tx, conversation_id)
         if holder.is_held(pair):
-            turn = turn or _wanted_draft(tx, conversation_id)
+            turn = _while_held(tx, conversation_id, turn)
             if turn is None:
                 conversation_queue.postpone(tx, lease, None)
                 return None
@@ -201,11 +201,11 @@ def _check(rt: Runtime, tx: Transaction, queue: _Queue, turn: Turn | None) -> Cl
 
 def first_expiry(rt: Runtime, tx: Transaction, conversation_id: int) -> datetime | None:
     """Return when the first of the texts that wait for the agent expires. ``None``: none waits."""
-    turn = _open_turn(tx, conversation_id)
+    if turn := _open_turn(tx, conversation_id):
+        return turn.expires_at  # what waits behind it comes after it
+    pair = tx.session.get_one(Conversation, conversation_id)
     oldest = tx.session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
-    moments = [turn.expires_at] if turn else []
-    moments += [oldest + rt.settings.answer_within] if oldest else []
-    return min(moments, default=None)
+    return oldest and rules.waits_since(oldest, pair.holder_since) + rt.settings.answer_within
 
 
 def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
@@ -237,12 +237,24 @@ def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -
     return _merge(rt, tx, pair, list(takewhile(lambda text: text.instruction is None, texts)))
 
 
+def _while_held(tx: Transaction, conversation_id: int, turn: Turn | None) -> Turn | None:
+    """Return the turn that goes on while a person has the conversation.
+
+    ``turn``: the open one. It goes on if the agent may have received it. If not, its texts wait again. The next draft
+    that an operator wants goes on in any case.
+    """
+    if turn and turn.status is TurnStatus.WAITING and holder.return_texts(tx, conversation_id):
+        turn = None
+    return turn or _wanted_draft(tx, conversation_id)
+
+
 def _wanted_draft(tx: Transaction, conversation_id: int) -> Turn | None:
     """Return the turn of a draft that an operator has asked for. A person who has the conversation may do that."""
     instructed = (*_waiting(conversation_id), Message.instruction.is_not(None))
-    text = tx.session.scalar(select(Message).where(*instructed).order_by(*AS_SENT).limit(1))
-    wish = text and instruction.of_row(text.instruction)
-    return _instructed(tx, text) if text and wish and not wish.send else None
+    for text in tx.session.scalars(select(Message).where(*instructed).order_by(*AS_SENT)):
+        if instruction.is_draft(text.instruction):
+            return _instructed(tx, text)
+    return None
 
 
 def _instructed(tx: Transaction, text: Message) -> Turn:
@@ -359,7 +371,7 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         agent=(chat.provider, chat.agent_id) if chat else (found.route.provider, found.route.agent_id),
         chat=chat,
         with_human=holder.is_at_provider(found.pair),
-        held=holder.is_held(found.pair) and turn.instruction is None,
+        held=holder.is_held(found.pair) and not instruction.is_draft(turn.instruction),
         instruction=instruction.of_row(turn.instruction),
         chat_requested_at=turn.chat_requested_at,
     )

@@ -5,16 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from bridge.chats import rows
-from bridge.db.models import Chat, ChatStatus, Conversation
-from bridge.db.transaction import Transaction
-from bridge.inbound import holder
+from bridge.db.models import Chat, ChatStatus
 from bridge.providers.agents import transcript
 from bridge.providers.agents.contract import ChatState, RemoteChat
 from bridge.providers.agents.transcript import advance, at_the_end, find_turn, unread_handoff
 from bridge.providers.errors import ChatEnded, RemoteError
 from bridge.queues import conversation_queue
 from bridge.runtime import Runtime
-from bridge.turns.ask import ask, ask_in_new_chat, leave, poison
+from bridge.turns.ask import ask, ask_in_new_chat, is_held, leave, poison
 from bridge.turns.claim import begin_asking
 from bridge.turns.values import (
     NOT_RECEIVED_AFTER,
@@ -102,10 +100,6 @@ def _arrived_by(claimed: ClaimedTurn) -> datetime:
     return claimed.asked_at + (NOT_RECEIVED_AFTER if claimed.response_received else STILL_ON_ITS_WAY)
 
 
-def _is_held(tx: Transaction, claimed: ClaimedTurn) -> bool:
-    return holder.is_held(tx.session.get_one(Conversation, claimed.lease.conversation_id))
-
-
 def _ask_anew(rt: Runtime, claimed: ClaimedTurn, *, ended: bool) -> Outcome:
     """Ask in a new chat, unless a person has the conversation. ``ended``: the old chat has ended at its provider."""
     if claimed.held:
@@ -130,7 +124,7 @@ def _ask_again(rt: Runtime, claimed: ClaimedTurn, ended: bool) -> Outcome:
         return ask_in_new_chat(rt, claimed)
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
-        if claimed.instruction is None and _is_held(tx, claimed):
+        if is_held(tx, claimed):
             return NotAsked()
         still_open = tx.session.get_one(Chat, claimed.chat.id, with_for_update=True).status is ChatStatus.ONGOING
         if still_open:

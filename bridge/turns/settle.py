@@ -255,17 +255,12 @@ def wait_for_agent(rt: Runtime, claimed: ClaimedTurn, outcome: Escalated) -> boo
 
 @patient
 def wait_for_person(rt: Runtime, claimed: ClaimedTurn) -> bool:
-    """Let the texts of a turn wait until a person gives the conversation back, if that has not happened meanwhile."""
-    conversation_id = claimed.lease.conversation_id
+    """Let the turn wait, and the queue be due. The next claim sees who has the conversation by then."""
     with rt.database.transaction() as tx:
-        conversation_queue.verify_lease(tx, claimed.lease)
-        held = holder.is_held(tx.session.get_one(Conversation, conversation_id))
-        conversation_queue.postpone(tx, claimed.lease, None if held else tx.now - MAX_CLOCK_SKEW)
+        conversation_queue.postpone(tx, claimed.lease, tx.now - MAX_CLOCK_SKEW)
         tx.session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
         _close_circuits(tx, claimed)
-        if held:
-            holder.return_texts(tx, conversation_id)
-    return False
+    return True
 
 
 def failed(rt: Runtime, claimed: ClaimedTurn, error: RemoteError, status: TurnStatus | None = None) -> bool:
@@ -328,9 +323,10 @@ def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> boo
 def _tell_person(rt: Runtime, tx: Transaction, claimed: ClaimedTurn) -> None:
     """Send FALLBACK_REPLY, or ask for the team, which tells the person. A person who has the conversation does it."""
     conversation_id = claimed.lease.conversation_id
-    if holder.is_held(tx.session.get_one(Conversation, conversation_id)):
+    pair = tx.session.get_one(Conversation, conversation_id)
+    if holder.is_held(pair):
         return
-    if "failure" in rt.settings.handoff_on:
+    if "failure" in rt.settings.handoff_on and not holder.is_at_provider(pair):
         holder.ask_for_team(rt, tx, conversation_id, "a text could not be answered")
     else:
         outbox.put_notice(rt, tx, conversation_id, rt.settings.fallback_reply)
