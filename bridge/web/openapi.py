@@ -427,7 +427,7 @@ def _headers(operation: Operation) -> Iterator[dict[str, Any]]:
 
     if operation.resumable:
         about = "the id of the last event that the client has got"
-        schema = {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,18}-[0-9]{1,16}$"}
+        schema = {"type": "string", "pattern": "^(?:[0-9]{1,16}-[0-9]{1,18}-[0-9]{1,16})?$"}
         yield {"name": "Last-Event-ID", "in": "header", "required": False, "schema": schema, "description": about}
 
 
