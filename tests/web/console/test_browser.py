@@ -189,9 +189,13 @@ def test_a_day_of_an_operator(scene, windows) -> None:
     scene.work_until_idle()
     ana.shot("day-3-draft")
 
-    # She hands it back, and the agent answers what came meanwhile.
+    # She hands it back, and the agent answers what came meanwhile. What she types for the agent is not lost either.
     page.click("summary >> text=Hand back")
-    page.fill("#hand-back textarea", "Saturday is offered.")
+    page.type("#hand-back textarea", "Saturday is")
+    scene.text("I wait", BOB)
+    page.wait_for_selector("#transcript >> text=I wait")
+    page.type("#hand-back textarea", " offered.")
+    assert page.input_value("#hand-back textarea") == "Saturday is offered."
     page.check("#hand-back input[type=checkbox]")
     page.click("button >> text=Hand back to the agent")
     page.wait_for_selector(".notice >> text=The agent answers again")

@@ -35,9 +35,25 @@
   const toBottom = (box) => { box.scrollTop = box.scrollHeight; };
 
   let stick = false;
+  let kept = false;
   const open = new Set();
 
+  // A part in which somebody types stays as it is, and so does its poller: it asks again until the part is free.
+  const FIELDS = "textarea, select, input:not([type=hidden])";
+  const typed = (field) => field === document.activeElement || field.value !== field.defaultValue
+    || field.checked !== field.defaultChecked;
+  const inUse = (part) => [...part.querySelectorAll(FIELDS)].some((field) => field.localName !== "select" && typed(field));
+
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { target } = event.detail;
+    if (target.classList.contains("poller") ? kept : inUse(target)) {
+      event.detail.shouldSwap = false;
+      kept = true;
+    }
+  });
+
   document.addEventListener("htmx:beforeSwap", () => {
+    kept = false;
     const box = scroller();
     stick = Boolean(box && atBottom(box));
     open.clear();
