@@ -26,8 +26,10 @@ from flask.testing import FlaskClient
 from bridge.config import Settings
 from bridge.db.engine import build_engine
 from bridge.db.models import Base
+from bridge.operators import sessions
 from bridge.runtime import Runtime
 from bridge.web.app import build_web
+from bridge.web.console.security import COOKIE, PATH
 from bridge.web.queries import changes
 from bridge.web.queries.changes import Position
 from bridge.web.queries.paging import write_cursor
@@ -197,6 +199,10 @@ def cases(place: Place, words: list[str]) -> Iterator[tuple[str, Callable[[rando
     yield "audit, first page", lambda rng: "/admin/audit"
     yield "audit, of a conversation", lambda rng: f"/admin/audit?conversation_id={rng.randrange(1, many)}"
     yield "audit, of a rare operator", lambda rng: "/admin/audit?operator=rare"
+    for page in ("", "inbox", "inbox?holder=waiting", "failures", "audit", "live?v=x", "overview/figures"):
+        yield f"console, {page or 'overview'}", lambda rng, page=page: f"/console/{page}"
+    yield "console, inbox, last 4 digits", lambda rng: f"/console/inbox?q={phone(rng)[-4:]}"
+    yield "console, a conversation", lambda rng: f"/console/conversations/{rng.randrange(1, many)}"
 
 
 def ask(place: Place, which: str) -> None:
@@ -212,6 +218,7 @@ def ask(place: Place, which: str) -> None:
     )
     rt = Runtime.build(settings, _NoNotifier(), pool_size=4)
     client = build_web(rt).test_client()
+    client.set_cookie(COOKIE, sessions.begin(rt, "ana") or "", path=PATH)
     with psycopg.connect(place.url) as database:
         words = [word for (word,) in database.execute("SELECT word FROM bench_words ORDER BY n")]
     print(f"\n| {place.conversations:,} conversations, {place.texts:,} texts | p50, ms | p95, ms | slowest, ms |")
