@@ -12,18 +12,24 @@ from sqlalchemy.exc import DBAPIError
 from bridge import __version__
 from bridge.chats import end_task, ending
 from bridge.config import DatabaseSettings, Settings, SettingsError, or_exit, parse_duration
+from bridge.config.numbers import our_address
 from bridge.db import migrate
 from bridge.db.engine import must_fit
+from bridge.doctor import connect as connecting
 from bridge.doctor import report
+from bridge.doctor.connect import CannotConnect
 from bridge.doctor.context import Context
 from bridge.doctor.findings import Mark, fault
 from bridge.doctor.run import examine
+from bridge.doctor.webhooks import shown
 from bridge.lib import log as logs
+from bridge.lib.phone import masked
 from bridge.operators import chats
 from bridge.operators.audit import COMMAND
 from bridge.processes import embedded
 from bridge.processes.ping import ask_worker
 from bridge.providers.agents.registry import AGENTS
+from bridge.providers.errors import RemoteError
 from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
 
@@ -42,6 +48,16 @@ class Duration(click.ParamType[timedelta]):
             return parse_duration(value)
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
+
+
+class Number(click.ParamType[str]):
+    name = "number"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return our_address(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Commands(click.Group):
@@ -165,3 +181,32 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     found = examine(Context.build(settings, ping))
     click.echo(shown(found))
     ctx.exit(1 if report.count(found, Mark.FAULT) else 0)
+
+
+@main.command()
+@click.argument("numbers", nargs=-1, required=True, metavar="NUMBER...", type=Number())
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option("--restore", is_flag=True, help="Put back what was there before the last connect.")
+def connect(numbers: tuple[str, ...], dry_run: bool, restore: bool) -> None:
+    """Let Twilio bring the texts of your numbers to PUBLIC_URL."""
+    settings = _settings()
+    logs.configure(level=logging.WARNING, secrets=logs.secrets_in(settings))
+    with connecting.Site.of(settings) as site:
+        made = [_connect(site, number, dry_run=dry_run, restore=restore) for number in numbers]
+    raise SystemExit(0 if all(made) else 1)
+
+
+def _connect(site: connecting.Site, number: str, *, dry_run: bool, restore: bool) -> bool:
+    """Show the change before it is made. Return False if it can't be made."""
+    try:
+        change = connecting.plan_restore(site, number) if restore else connecting.plan(site, number)
+        click.echo(f"{masked(number)}\n  before  {shown(change.before)}")
+        if change.after == change.before:
+            click.echo("  Nothing is to be done.")
+            return True
+        after = change.after if dry_run else connecting.carry_out(site, change)
+        click.echo(f"  after   {shown(after)}" + ("  (not done)" if dry_run else ""))
+    except (CannotConnect, RemoteError) as error:
+        click.echo(f"{masked(number)}: {error}", err=True)
+        return False
+    return True

@@ -568,6 +568,19 @@ class InboundCursor(Base):
     """Every text that the carrier had by this moment of its clock is stored."""
 
 
+class ReplacedWebhook(Base):
+    """The webhook that a number had before ``bridge connect``, for its ``--restore``."""
+
+    __tablename__ = "replaced_webhooks"
+
+    number_sid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """The carrier's id of the number."""
+    url: Mapped[str]
+    method: Mapped[str] = mapped_column(String(16))
+    application_sid: Mapped[str] = mapped_column(String(64))
+    replaced_at: Mapped[datetime]
+
+
 class OptOut(Base):
     """A person who wants no texts any more. The row stays after an opt-in: that moment counts too."""
 

@@ -12,6 +12,7 @@ from bridge.config import Settings
 from bridge.db.engine import build_engine
 from bridge.doctor.findings import Finding
 from bridge.lib.errors import BridgeError
+from bridge.providers.carriers.twilio.account import TwilioAccount
 from bridge.providers.carriers.twilio.own_address import OwnAddress
 
 SILENCE = 5.0
@@ -43,6 +44,7 @@ class Context:
     settings: Settings
     engine: Engine
     address: OwnAddress
+    twilio: TwilioAccount
     ping: Ping | None
     """``None``: no broker is set."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -53,12 +55,14 @@ class Context:
             settings=settings,
             engine=build_engine(settings.database_url, pool_size=4, silence=SILENCE),
             address=OwnAddress.from_settings(settings),
+            twilio=TwilioAccount.from_settings(settings),
             ping=ping,
         )
 
     def close(self) -> None:
         """Close every connection."""
         self.address.close()
+        self.twilio.close()
         self.engine.dispose()
 
 

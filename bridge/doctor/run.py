@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from bridge.config import Settings
 from bridge.doctor.address import address
 from bridge.doctor.broker import broker
 from bridge.doctor.clocks import providers
@@ -16,6 +17,7 @@ from bridge.doctor.database import database
 from bridge.doctor.findings import Finding, fault
 from bridge.doctor.processes import clock, workers
 from bridge.doctor.settings import settings
+from bridge.doctor.twilio import credentials, number, services
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +33,21 @@ CHECKS: Mapping[str, Check] = {
     "time": providers,
     "PUBLIC_URL": address,
 }
-"""The checks by subject, in the order of the output."""
+"""The checks of every bridge by subject, in the order of the output."""
+
+
+def checks_of(its: Settings) -> dict[str, Check]:
+    """Return all checks of a bridge with these settings, in the order of the output."""
+    numbers = {f"number {place}": number(each) for place, each in enumerate(its.twilio_numbers, start=1)}
+    return {**CHECKS, "twilio": credentials, **numbers, "services": services}
+
 
 Done = queue.SimpleQueue[tuple[str, Sequence[Finding]]]
 
 
-def examine(context: Context, checks: Mapping[str, Check] = CHECKS, limit: float = LIMIT) -> list[Finding]:
+def examine(context: Context, checks: Mapping[str, Check] | None = None, limit: float = LIMIT) -> list[Finding]:
     """Run the checks. A check that is not done in time is a fault, and its thread is left behind."""
+    checks = checks_of(context.settings) if checks is None else checks
     done: Done = queue.SimpleQueue()
     for subject, check in checks.items():
         threading.Thread(target=_run, args=(subject, check, context, done), name=subject, daemon=True).start()

@@ -47,6 +47,7 @@ class Action(StrEnum):
     LOGIN = "login"
     LOGOUT = "logout"
     LOGIN_REFUSED = "login_refused"
+    CONNECT = "connect"
 
 
 @dataclass(frozen=True)

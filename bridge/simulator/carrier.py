@@ -128,6 +128,9 @@ class Number:
     settings: dict[str, str] = field(default_factory=dict)
     """``sms_url``, ``sms_method``, ``sms_fallback_url``, ``sms_fallback_method``, ``friendly_name``."""
 
+    sms: bool = True
+    """Whether the number can text."""
+
     @property
     def sms_url(self) -> str:
         return self.settings.get("sms_url", "")
@@ -150,7 +153,7 @@ class Number:
             "sms_application_sid": "",
             "status_callback": "",
             "voice_url": None,
-            "capabilities": {"voice": True, "sms": True, "mms": True, "fax": False},
+            "capabilities": {"voice": True, "sms": self.sms, "mms": True, "fax": False},
             "status": "in-use",
             "uri": f"{API}/{account}/IncomingPhoneNumbers/{self.sid}.json",
             **self.settings,

@@ -28,7 +28,7 @@ class Group(StrEnum):
 
 CONTACT_CALLS = ("contact_get", "contact_create", "contact_update")
 AGENT_CALLS = ("create", "completion", "get", "list", "update", "end", "delete", "playground", *CONTACT_CALLS)
-CARRIER_CALLS = ("send", "list", "get", "numbers", "account")
+CARRIER_CALLS = ("send", "list", "get", "numbers", "set_number", "account")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from werkzeug import Response
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from bridge.simulator.control import Control
+from bridge.simulator.messaging_api import MessagingApi
 from bridge.simulator.retell_api import RetellApi
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.team import Team
@@ -32,6 +33,7 @@ def build_app(simulator: Simulator) -> Flask:
     app.before_request(_for_this_machine)
     settings, faults, changes = simulator.settings, simulator.faults, simulator.changes
     app.register_blueprint(TwilioApi(settings, simulator.carrier, faults, changes, simulator.dispatch).blueprint())
+    app.register_blueprint(MessagingApi(settings).blueprint())
     app.register_blueprint(RetellApi(settings, simulator.agent, simulator.contacts, faults, changes).blueprint())
     app.register_blueprint(UponAIApi(settings, simulator.agent, faults, changes).blueprint())
     app.register_blueprint(Team(settings, simulator.ledger).blueprint())

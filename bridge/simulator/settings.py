@@ -21,9 +21,15 @@ class SimulatorSettings:
     api_key: str | None = None
     """``SK…``: accepted for sending besides the token."""
     api_secret: str | None = None
+    account_status: str = "active"
+    account_type: str = "Full"
     number: str = "+15550001111"
     more_numbers: tuple[str, ...] = ()
     messaging_service_sid: str | None = None
+    service_defers: bool = True
+    """The service calls the webhook of the number. Otherwise its own, which is not set."""
+    campaign_status: str = "VERIFIED"
+    """Of the service's campaign for texts to the US. Empty: it has none."""
     advanced_opt_out: bool = False
     """Send ``OptOutType`` in the webhook, as Twilio does if that product is on."""
     whatsapp_opt_out: bool = False

@@ -28,6 +28,7 @@ _NUMBER_SETTINGS = {
     "SmsMethod": "sms_method",
     "SmsFallbackUrl": "sms_fallback_url",
     "SmsFallbackMethod": "sms_fallback_method",
+    "SmsApplicationSid": "sms_application_sid",
     "FriendlyName": "friendly_name",
 }
 
@@ -57,7 +58,7 @@ class TwilioApi:
             ("/<account>/Messages/<sid>.json", "GET", "message", "get", self._get),
             ("/<account>/IncomingPhoneNumbers.json", "GET", "numbers", "numbers", self._numbers),
             ("/<account>/IncomingPhoneNumbers/<sid>.json", "GET", "number", "numbers", self._number),
-            ("/<account>/IncomingPhoneNumbers/<sid>.json", "POST", "set_number", "numbers", self._set_number),
+            ("/<account>/IncomingPhoneNumbers/<sid>.json", "POST", "set_number", "set_number", self._set_number),
         ):
             api.add_url_rule(rule, name, self._guarded(call, work), methods=[method])
         api.add_url_rule("/<account>/Messages/<sid>/Media/<media>", "media", self._media)
@@ -181,8 +182,8 @@ class TwilioApi:
         shown: dict[str, Any] = {
             "sid": self._settings.account_sid,
             "friendly_name": "Simulated account",
-            "status": "active",
-            "type": "Full",
+            "status": self._settings.account_status,
+            "type": self._settings.account_type,
             "owner_account_sid": self._settings.account_sid,
             "date_created": rfc2822(datetime(2026, 1, 1, tzinfo=UTC)),
             "date_updated": rfc2822(datetime(2026, 1, 1, tzinfo=UTC)),

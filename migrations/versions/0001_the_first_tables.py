@@ -38,10 +38,12 @@ def upgrade() -> None:
     _canned_replies()
     _read_marks()
     _logins()
+    _replaced_webhooks()
 
 
 def downgrade() -> None:
     for table in (
+        "replaced_webhooks",
         "login_limits",
         "console_sessions",
         "read_marks",
@@ -479,6 +481,17 @@ def _logins() -> None:
         sa.Column("last_at", MOMENT, nullable=False),
     )
     _index("ix_login_limits_last_at", "last_at", table="login_limits")
+
+
+def _replaced_webhooks() -> None:
+    op.create_table(
+        "replaced_webhooks",
+        sa.Column("number_sid", sa.String(64), primary_key=True),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("method", sa.String(16), nullable=False),
+        sa.Column("application_sid", sa.String(64), nullable=False),
+        sa.Column("replaced_at", MOMENT, nullable=False),
+    )
 
 
 def _index(name: str, *columns: str, table: str | None = None, where: str | None = None) -> None:
