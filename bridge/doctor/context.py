@@ -12,6 +12,8 @@ from bridge.config import Settings
 from bridge.db.engine import build_engine
 from bridge.doctor.findings import Finding
 from bridge.lib.errors import BridgeError
+from bridge.providers.agents.retell.account import RetellAccount
+from bridge.providers.agents.uponai.account import UponAIAccount
 from bridge.providers.carriers.twilio.account import TwilioAccount
 from bridge.providers.carriers.twilio.own_address import OwnAddress
 
@@ -45,6 +47,8 @@ class Context:
     engine: Engine
     address: OwnAddress
     twilio: TwilioAccount
+    retell: RetellAccount | None
+    uponai: UponAIAccount | None
     ping: Ping | None
     """``None``: no broker is set."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -56,13 +60,16 @@ class Context:
             engine=build_engine(settings.database_url, pool_size=4, silence=SILENCE),
             address=OwnAddress.from_settings(settings),
             twilio=TwilioAccount.from_settings(settings),
+            retell=RetellAccount.from_settings(settings),
+            uponai=UponAIAccount.from_settings(settings),
             ping=ping,
         )
 
     def close(self) -> None:
         """Close every connection."""
-        self.address.close()
-        self.twilio.close()
+        for api in (self.address, self.twilio, self.retell, self.uponai):
+            if api:
+                api.close()
         self.engine.dispose()
 
 

@@ -27,12 +27,17 @@ class Finding:
 
 
 def ok(subject: str, words: str) -> Finding:
-    return Finding(subject, Mark.OK, words)
+    return Finding(subject, Mark.OK, _open(words))
 
 
 def warning(subject: str, words: str, remedy: str) -> Finding:
-    return Finding(subject, Mark.WARNING, words, remedy)
+    return Finding(subject, Mark.WARNING, _open(words), remedy)
 
 
 def fault(subject: str, words: str, remedy: str) -> Finding:
-    return Finding(subject, Mark.FAULT, words, remedy)
+    return Finding(subject, Mark.FAULT, _open(words), remedy)
+
+
+def _open(words: str) -> str:
+    """Return the words without a period at their end. They may end with a provider's own sentence."""
+    return words.rstrip(". ")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from bridge.config import Settings
 from bridge.doctor.address import address
+from bridge.doctor.agents import retell, uponai
 from bridge.doctor.broker import broker
 from bridge.doctor.clocks import providers
 from bridge.doctor.context import Check, Context
@@ -39,7 +40,7 @@ CHECKS: Mapping[str, Check] = {
 def checks_of(its: Settings) -> dict[str, Check]:
     """Return all checks of a bridge with these settings, in the order of the output."""
     numbers = {f"number {place}": number(each) for place, each in enumerate(its.twilio_numbers, start=1)}
-    return {**CHECKS, "twilio": credentials, **numbers, "services": services}
+    return {**CHECKS, "twilio": credentials, **numbers, "services": services, "retell": retell, "uponai": uponai}
 
 
 Done = queue.SimpleQueue[tuple[str, Sequence[Finding]]]

@@ -27,7 +27,12 @@ class Group(StrEnum):
 
 
 CONTACT_CALLS = ("contact_get", "contact_create", "contact_update")
-AGENT_CALLS = ("create", "completion", "get", "list", "update", "end", "delete", "playground", *CONTACT_CALLS)
+ACCOUNT_CALLS = ("key_info", "chat_agent", "voice_agent")
+AGENT_CALLS = (
+    *("create", "completion", "get", "list", "update", "end", "delete", "playground"),
+    *CONTACT_CALLS,
+    *ACCOUNT_CALLS,
+)
 CARRIER_CALLS = ("send", "list", "get", "numbers", "set_number", "account")
 
 

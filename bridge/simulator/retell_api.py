@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from bridge.simulator.agent import Agent, Chat
 from bridge.simulator.changes import Changes
@@ -55,6 +55,9 @@ class RetellApi(ChatApi):
             ("/delete-chat/<chat_id>", "DELETE", "delete", self._delete),
             ("/agent-playground-completion/<agent_id>", "POST", "playground", self._playground),
             ("/get-contact-by-phone/<phone>", "GET", "contact_get", self._get_contact),
+            ("/get-api-key-info", "GET", "key_info", self._key_info),
+            ("/get-chat-agent/<agent_id>", "GET", "chat_agent", self._chat_agent),
+            ("/get-agent/<agent_id>", "GET", "voice_agent", self._voice_agent),
             ("/create-contact", "POST", "contact_create", self._create_contact),
             ("/update-contact/<contact_id>", "PATCH", "contact_update", self._update_contact),
         ):
@@ -107,6 +110,32 @@ class RetellApi(ChatApi):
         if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
             raise Refusal(400, "messages must be an array of messages")
         return answer({"messages": self.agent.rehearse(messages, variables)}, 201)
+
+    def _key_info(self) -> Response:
+        return answer({"org_id": "org_simulated", "org_name": "Harbour Table", "api_key_name": "bridge"}, 200)
+
+    def _chat_agent(self, agent_id: str) -> Response:
+        its = self.settings
+        version = request.args.get("version")
+        unpublished = version == "latest_published" and not its.agent_published
+        unknown = version is not None and version not in {"0", "latest", "latest_published"}
+        if agent_id != self.agent_id or its.agent_is_voice or unpublished or unknown:
+            raise Refusal(422, UNKNOWN_ASSET)
+        shown = {
+            "agent_id": agent_id,
+            "version": its.agent_version,
+            "is_published": its.agent_published,
+            "last_modification_timestamp": 0,
+            "response_engine": {"type": "retell-llm", "llm_id": "llm_simulated"},
+            "end_chat_after_silence_ms": int(its.silence_seconds * 1000),
+            "data_storage_setting": its.agent_stores,
+        }
+        return answer(shown, 200)
+
+    def _voice_agent(self, agent_id: str) -> Response:
+        if agent_id != self.agent_id or not self.settings.agent_is_voice:
+            raise Refusal(422, UNKNOWN_ASSET)
+        return answer({"agent_id": agent_id, "version": 0, "is_published": True}, 200)
 
     def _get_contact(self, phone: str) -> Response:
         contact = self._contacts.find(phone)

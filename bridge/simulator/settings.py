@@ -58,6 +58,13 @@ class SimulatorSettings:
 
     retell_api_key: str = "key_simulated"
     agent_id: str = "agent_simulated"
+    agent_is_voice: bool = False
+    """The agent is a voice agent, which has no chats."""
+    agent_published: bool = True
+    agent_version: int = 0
+    """Its newest version."""
+    agent_stores: str = "everything"
+    """The setting ``data_storage_setting`` of the agent."""
     uponai_api_key: str = "token_simulated"
     uponai_workspace_id: int = 42
     uponai_agent_id: str = "agent_at_uponai"

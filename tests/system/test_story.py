@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -26,8 +27,13 @@ from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
 from bridge.chats import ending
+from bridge.config import ServerSettings
 from bridge.db.models import Conversation, Turn, TurnStatus
+from bridge.doctor.context import Context
+from bridge.doctor.findings import Mark
+from bridge.doctor.run import examine
 from bridge.processes.broker import FETCH, queue_name
+from bridge.processes.ping import ask_worker
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, ConversationQueue
 from bridge.simulator.ledger import FaultStruck
 from testkit.procfile import ROOT, Process
@@ -94,6 +100,15 @@ def bridge(standing: Standing) -> Standing:
 
 def test_every_text_is_heard_once_and_every_answer_reaches_its_phone_once(bridge: Standing) -> None:
     bridge.must_have_answered(bridge.text(bridge.people(40), times=5))
+
+
+def test_the_doctor_finds_no_fault_in_a_bridge_that_works(bridge: Standing) -> None:
+    settings = ServerSettings.load(bridge.settings)
+    context = Context.build(settings, partial(ask_worker, settings.broker_url, within=PATIENCE))
+    found = examine(context)
+    context.close()
+    assert [each for each in found if each.mark is Mark.FAULT] == []
+    assert {each.subject for each in found if each.mark is Mark.OK} >= {"broker", "database", "PUBLIC_URL", "worker"}
 
 
 def test_ten_people_who_text_one_number_at_once_get_their_own_answers(bridge: Standing) -> None:
