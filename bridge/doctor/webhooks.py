@@ -47,7 +47,7 @@ def shown(webhook: Webhook) -> str:
     if webhook.application_sid:
         return f"the TwiML app {webhook.application_sid}"
     if not webhook.url:
-        return "nobody"
+        return "no webhook"
     parts = urlsplit(webhook.url)
     host = parts.netloc.rpartition("@")[2]
     hidden = parts._replace(netloc=f"***@{host}" if host != parts.netloc else host)

@@ -1,7 +1,7 @@
 """A ping: a call that goes through the broker to any worker, and an answer that comes back the same way.
 
-The one who asks reads a queue of its own, which ends with its connection. The call expires before it stops waiting, so
-no answer is left behind. Neither carries more than a clock and a version.
+The one who asks reads a queue of its own. The call and an answer that comes too late expire. An answer carries no more
+than a clock and a version.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ PING = "ping"
 
 WITHIN = 5.0
 """Seconds to wait for the answer. An idle worker needs some milliseconds."""
+
+EXPIRES = 30
+"""Seconds until a call expires. Clocks may differ by seconds, and a worker whose clock is ahead must answer too."""
 
 PAUSE = 0.02
 """Seconds between two reads of the answer."""
@@ -57,7 +60,7 @@ def _asked(app: Celery, connection: Any, within: float) -> Pong | None:
         # Exclusive: RabbitMQ deletes it with the connection, too. On Redis, the queue is a list, and none if empty.
         channel.queue_declare(name, durable=False, exclusive=True)
         try:
-            app.send_task(PING, args=(name,), queue=CLOCK_QUEUE, expires=within, retry=False, connection=connection)
+            app.send_task(PING, args=(name,), queue=CLOCK_QUEUE, expires=EXPIRES, retry=False, connection=connection)
             return _pong(_first(channel, name, time.monotonic() + within))
         finally:
             channel.queue_delete(name)
@@ -93,7 +96,15 @@ def answering(url: str, verify: bool | str = False) -> Callable[[str], None]:
         try:
             with app.producer_or_acquire() as producer:
                 producer.publish(pong, exchange="", routing_key=name, serializer="json", retry=False, delivery_mode=1)
+                _let_expire(producer.channel, name)
         except AWAY as error:
             log.warning("a ping could not be answered: %s", type(error).__name__)
 
     return answer
+
+
+def _let_expire(channel: Any, name: str) -> None:
+    """Let Redis forget an answer that nobody reads. RabbitMQ has dropped it, because the queue is gone."""
+    client = getattr(channel, "client", None)
+    if client is not None:
+        client.expire(name, EXPIRES)

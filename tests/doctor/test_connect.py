@@ -91,6 +91,13 @@ def test_a_restore_puts_back_all_that_was_there(operator: Operator) -> None:
     assert deeds == [("a command", "connect", "+1555…11")] * 2
 
 
+def test_a_number_without_a_webhook_gets_one_and_loses_it_again(operator: Operator) -> None:
+    operator.has(sms_url="")
+    assert operator.connects(NUMBER).output.splitlines()[1] == "  before  no webhook"
+    assert operator.connects(NUMBER, "--restore").output.splitlines()[-1] == "  after   no webhook"
+    assert operator.webhook()[0] == ""
+
+
 def test_to_connect_twice_does_not_forget_what_was_there(operator: Operator) -> None:
     operator.connects(NUMBER)
     told = operator.connects(NUMBER)

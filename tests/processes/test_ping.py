@@ -16,7 +16,7 @@ from kombu import Connection as Broker
 from bridge import __version__
 from bridge.doctor.context import BrokerAway
 from bridge.processes.broker import CLOCK_QUEUE
-from bridge.processes.ping import PING, answering, ask_worker
+from bridge.processes.ping import EXPIRES, PING, answering, ask_worker
 from testkit.waiting import PATIENCE
 from tests.vendor import closed_port
 
@@ -72,6 +72,20 @@ def test_nothing_is_left_at_redis(redis_url: str) -> None:
         assert ask_worker(redis_url, within=PATIENCE)
     left = redis.Redis.from_url(redis_url).keys("*bridge.ping*")
     assert left == []
+
+
+def test_an_answer_that_nobody_reads_expires(redis_url: str) -> None:
+    name = "bridge.ping." + "a" * 32
+    answering(redis_url)(name)
+    client = redis.Redis.from_url(redis_url)
+    assert client.llen(name) == 1
+    assert 0 < client.ttl(name) <= EXPIRES
+
+
+def test_a_late_answer_is_no_trouble_to_rabbitmq(rabbitmq_url: str) -> None:
+    answering(rabbitmq_url)("bridge.ping." + "a" * 32)
+    with OneWorker(rabbitmq_url):
+        assert ask_worker(rabbitmq_url, within=PATIENCE)
 
 
 def test_a_worker_answers_to_no_queue_of_another_name(redis_url: str) -> None:
