@@ -99,13 +99,14 @@ def escalate(rt: Runtime, tx: Transaction, conversation_id: int, provider: str, 
 
     ``words``: what the person must still read. Empty: HANDOFF_REPLY. ``None``: nothing.
     """
-    report(rt, tx, conversation_id, provider)
     pair = tx.session.get_one(Conversation, conversation_id)
-    if not is_at_provider(pair) or pair.handoff_told_at is not None:
-        return
-    pair.handoff_told_at = tx.now
-    if words is not None:
-        _tell(rt, tx, pair, words)
+    is_new = _is_reported(rt, tx, pair, provider)
+    if is_at_provider(pair) and pair.handoff_told_at is None:
+        pair.handoff_told_at = tx.now
+        if words is not None:
+            _tell(rt, tx, pair, words)
+    if is_new:
+        notices.put(rt, tx, pair.id, reason(provider))
 
 
 def _tell(rt: Runtime, tx: Transaction, pair: Conversation, words: str) -> None:
@@ -122,12 +123,19 @@ def report(rt: Runtime, tx: Transaction, conversation_id: int, provider: str) ->
 
     Whoever of the team has the conversation keeps it.
     """
-    pair = tx.session.get_one(Conversation, conversation_id)
+    if _is_reported(rt, tx, tx.session.get_one(Conversation, conversation_id), provider):
+        notices.put(rt, tx, conversation_id, reason(provider))
+
+
+def _is_reported(rt: Runtime, tx: Transaction, pair: Conversation, provider: str) -> bool:
+    """Record the same. Return whether the person waits from now on. A notice to the team is the caller's last lock."""
     if is_held(pair):
         pair.human_at = provider
-    elif pair.holder is Holder.AGENT:
-        _wait(rt, tx, pair, reason(provider), provider)
-        log.warning("conversation %s: %s; the agent is not asked until it is back", pair.id, reason(provider))
+    if pair.holder is not Holder.AGENT:
+        return False
+    _wait(rt, tx, pair, reason(provider), provider)
+    log.warning("conversation %s: %s; the agent is not asked until it is back", pair.id, reason(provider))
+    return True
 
 
 def give_back(tx: Transaction, conversation_id: int) -> None:
@@ -165,6 +173,7 @@ def ask_for_team(rt: Runtime, tx: Transaction, conversation_id: int, why: str) -
     if from_agent:
         pair.handoff_told_at = tx.now
         outbox.put_notice(rt, tx, conversation_id, rt.settings.handoff_reply)
+    notices.put(rt, tx, conversation_id, why)
     log.warning("conversation %s waits for the team", conversation_id)  # an operator may have written why
 
 
@@ -228,7 +237,6 @@ def _wait(rt: Runtime, tx: Transaction, pair: Conversation, why: str, provider: 
     _set(tx, pair, Holder.WAITING, provider)
     pair.holder_reason = why
     pair.holder_until = tx.now + rt.settings.handoff_within if rt.settings.handoff_within else None
-    notices.put(rt, tx, pair.id, why)
 
 
 def _set(tx: Transaction, pair: Conversation, holder: Holder, name: str | None = None) -> None:
@@ -254,8 +262,7 @@ def _keep_agent_still(tx: Transaction, conversation_id: int) -> None:
     unsent = (
         Message.conversation_id == conversation_id,
         Message.status == MessageStatus.QUEUED,
-        Message.turn_id.is_not(None),
-        Message.operator.is_(None),
+        Message.turn_id.is_not(None),  # not the bridge's own texts, nor those of an operator
         Message.attempts == 0,
         ~begun,
     )

@@ -56,10 +56,11 @@ def wait(scene: Scene, **how: float) -> None:
     scene.work_until_idle()
 
 
-def outside(scene: Scene, body: str, minutes: float = 30) -> None:
-    """Somebody texts the person from another tool; the carrier's list shows it."""
+def outside(scene: Scene, body: str, minutes: float = 30, *, ago: float = 0) -> None:
+    """Somebody texts the person from another tool; the carrier's list shows it, some seconds later."""
     with scene.rt.database.transaction() as tx:
-        shown = {"direction": Direction.OUT, "status": MessageStatus.OUTSIDE, "body": body, "created_at": tx.now}
+        at = tx.now - timedelta(seconds=ago)
+        shown = {"direction": Direction.OUT, "status": MessageStatus.OUTSIDE, "body": body, "created_at": at}
         tx.session.get_one(Conversation, HERE, with_for_update=True)
         tx.session.add(Message(conversation_id=HERE, **shown))
         holder.hold_outside(tx, HERE, tx.now + timedelta(minutes=minutes))

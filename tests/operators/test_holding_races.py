@@ -7,16 +7,18 @@ from collections.abc import Callable
 import pytest
 
 from bridge.db.engine import Sessions
-from bridge.db.models import Conversation, Holder, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.models import Audit, Conversation, Holder, Message, MessageStatus, Turn, TurnStatus
 from bridge.inbound import agent_events
 from bridge.maintenance import handoffs
-from bridge.operators import holding, instructions, retry
+from bridge.operators import drafts as kept
+from bridge.operators import holding, instructions, retry, texts
+from bridge.operators.conversations import HeldBy
 from bridge.operators.idempotency import Asked
 from bridge.providers.agents.contract import ChatState, Item
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.errors import ChatEnded, OutcomeUnknown, RateLimited, Refused, RemoteError, WithHuman
 from tests.fakes import FakeAgent
-from tests.operators.holders import HERE, asked, drafts, hand_back, inbound, kind, take_over, write
+from tests.operators.holders import HERE, asked, drafts, hand_back, inbound, kind, outside, take_over, write
 from tests.scene import Scene
 
 BUSY = RateLimited("busy", provider="retell", status=429)
@@ -125,6 +127,45 @@ def test_a_draft_does_not_wait_behind_what_waits_for_the_agent(scene: Scene) -> 
     assert scene.got()[1:] == ["You said: offer a table"]
 
 
+# -- texts of ours that wait to be sent -------------------------------------------------------------------------------
+
+
+def test_what_is_not_the_agents_is_sent_after_a_take_over(scene: Scene) -> None:
+    """The word gets HANDOFF_REPLY, and an operator has written; a worker has sent neither."""
+    scene.text("human")
+    texts.write_in(scene.rt, Asked("ana"), HERE, "I am here.")
+    take_over(scene)
+    scene.work_until_idle()
+    assert scene.got()[1:] == [scene.rt.settings.handoff_reply, "I am here."]
+
+
+def test_a_text_that_the_carrier_has_put_off_is_sent_after_a_take_over(scene: Scene) -> None:
+    """It was begun, so the person gets it."""
+    scene.carrier.fail("send", RateLimited("busy", provider="twilio", status=429))
+    scene.text("second")
+    scene.wake()
+    take_over(scene)
+    scene.work_until_idle()
+    assert (scene.got()[1:], drafts(scene)) == (["You said: second"], [])
+
+
+# -- limits
+
+
+def test_texts_over_a_limit_that_a_person_held_wait_as_long_as_new_ones(sessions: Sessions) -> None:
+    scene = Scene(sessions, turns_per_hour=1, answer_within="30m", rate_limit_reply="")
+    scene.text("hello")
+    scene.work_until_idle()
+    scene.text("one")
+    scene.work(seconds=60)
+    take_over(scene)
+    scene.clock.tick(3600 - 300)  # longer than ANSWER_WITHIN, and still within the hour
+    scene.rt.heartbeat.beat()
+    hand_back(scene, answer=True)
+    scene.work_until_idle()
+    assert (inbound(scene)[1], scene.got()[-1]) == (("one", MessageStatus.ANSWERED), "You said: one")
+
+
 # -- hand back --------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +210,79 @@ def test_a_chat_that_begins_after_a_persons_words_goes_on_after_the_next_hold(sc
     assert [chat.received for chat in scene.agent.chats.values()] == [["hello"], ["thanks", "bye"]]
 
 
+def test_an_answer_that_comes_after_a_person_has_answered_is_thrown_away(scene: Scene) -> None:
+    """Its chat has received it, so the next text goes to a new one."""
+
+    def answer() -> None:
+        take_over(scene)
+        hand_back(scene)
+
+    scene.agent.in_next_call(answer)
+    scene.text("second")
+    scene.work_until_idle()
+    assert (scene.got()[1:], drafts(scene), inbound(scene)[1][1]) == ([], [], MessageStatus.HANDLED)
+    scene.text("third")
+    scene.work_until_idle()
+    assert [chat.received for chat in scene.agent.chats.values()] == [["hello", "second"], ["third"]]
+    assert scene.got()[1:] == ["You said: third"]
+
+
+def test_a_turn_with_a_newer_text_than_the_one_from_outside_is_answered(scene: Scene) -> None:
+    scene.clock.tick(120)
+    scene.agent.thinks = True
+    scene.text("second")
+    scene.wake()
+    outside(scene, "I call you.", minutes=1, ago=60)
+    scene.clock.tick(61)
+    handoffs.end_waits(scene.rt)
+    scene.agent.thinks = False
+    scene.agent.finish("chat_1")
+    scene.work_until_idle()
+    assert (scene.got()[1:], drafts(scene)) == (["You said: second"], [])
+
+
+def test_a_note_reaches_the_first_chat_of_a_person(sessions: Sessions) -> None:
+    scene = Scene(sessions, handoff_words="human")
+    scene.text("human")
+    take_over(scene)
+    hand_back(scene, note="Be kind.")
+    scene.text("hello")
+    scene.work_until_idle()
+    assert [chat.about.team_note for chat in scene.agent.chats.values()] == ["Be kind."]
+
+
+def test_the_audit_has_each_change_of_hands_and_no_words(scene: Scene) -> None:
+    take_over(scene)
+    holding.hand_to_team(scene.rt, "ana", HERE, "secret")
+    hand_back(scene, "ben", "secret", answer=True)
+    rows = [(row.operator, row.action, row.details) for row in scene.rows(Audit)]
+    assert [row[:2] for row in rows] == [("ana", "take_over"), ("ana", "hand_to_team"), ("ben", "hand_back")]
+    assert "secret" not in str(rows)
+
+
+def test_nobody_leaves_to_the_team_what_another_person_has(scene: Scene) -> None:
+    take_over(scene)
+    with pytest.raises(HeldBy):
+        holding.hand_to_team(scene.rt, "ben", HERE, "why")
+
+
+def test_what_the_agent_has_can_not_be_handed_back(scene: Scene) -> None:
+    assert hand_back(scene, note="Be kind.").since is None
+    assert (scene.rows(Audit), scene.rows(Conversation)[0].agent_note) == ([], None)
+
+
+def test_nobody_discards_a_draft_of_a_conversation_that_another_person_has(scene: Scene) -> None:
+    scene.agent.in_next_call(lambda: take_over(scene))
+    scene.text("second")
+    scene.work_until_idle()
+    [draft] = [row for row in scene.rows(Message) if row.status is MessageStatus.DRAFT]
+    with pytest.raises(HeldBy):
+        kept.discard(scene.rt, "ben", draft.id)
+    kept.discard(scene.rt, "ana", draft.id)
+    acts = [(row.operator, row.action, row.subject) for row in scene.rows(Audit)]
+    assert acts[1:] == [("ana", "dismiss", f"draft {draft.id}")]
+
+
 # -- a human at the agent's provider, and an operator -----------------------------------------------------------------
 
 
@@ -207,6 +321,7 @@ def test_no_text_is_lost_after_an_escalation_under_a_person(
     received = "\n".join(asked(scene)[2:]).split("\n")
     assert received == ([*("one", "two", "three"), "later"] if waits and answer else ["later"])
     assert (lost(scene), kind(scene), scene.agent.asked_beside_a_human) == ([], Holder.AGENT, [])
+    assert scene.rows(Conversation)[0].human_at is None
     abouts = [chat.about.team_note for chat in scene.agent.chats.values()]
     assert (note in abouts) is (note is not None) or note is None
 
@@ -224,7 +339,10 @@ def test_the_agent_is_not_asked_beside_a_human_after_a_long_hold(scene: Scene) -
     assert scene.got()[1:] == ["You said: one"]
 
 
-def test_a_text_that_came_before_the_humans_turn_is_given_up_and_not_asked_beside_them(scene: Scene) -> None:
+def test_a_text_that_came_before_the_humans_turn_is_given_up_and_not_asked_beside_them(sessions: Sessions) -> None:
+    scene = Scene(sessions, answer_within="5m")
+    scene.text("hello")
+    scene.work_until_idle()
     scene.text("one")
     scene.clock.tick(60)
     scene.agent.hand_over("chat_1")
@@ -249,14 +367,14 @@ def test_the_agent_learns_what_the_team_wrote_when_the_human_gives_the_chat_back
 
 
 def test_a_person_whose_text_is_given_up_beside_a_human_is_told(sessions: Sessions) -> None:
-    scene = Scene(sessions, handoff_on="failure")
+    scene = Scene(sessions, handoff_on="failure", answer_within="5m")
     scene.text("hello")
     scene.work_until_idle()
     scene.agent.hand_over("chat_1")
     scene.text("are you there?")
     scene.work(seconds=30)
     assert kind(scene) is Holder.WAITING
-    scene.work(seconds=5 * 3600)
+    scene.work(seconds=400)
     assert scene.got()[1:] == [scene.rt.settings.handoff_reply, scene.rt.settings.fallback_reply]
 
 

@@ -16,15 +16,16 @@ from sqlalchemy import event, select
 
 from bridge.chats import ending
 from bridge.db.engine import build_engine, build_sessions
-from bridge.db.models import Chat, ChatStatus, Message, MessageStatus, OptOut, Turn, TurnStatus
+from bridge.db.models import Chat, ChatStatus, Conversation, Holder, Message, MessageStatus, OptOut, Turn, TurnStatus
 from bridge.inbound import agent_events
-from bridge.maintenance import status_poll
+from bridge.maintenance import handoffs, status_poll
 from bridge.maintenance.outside_texts import SETTLED_AFTER, hold_for_outside_texts
-from bridge.operators import failures, pausing, retry, texts
+from bridge.operators import drafts, failures, holding, pausing, retry, texts
+from bridge.operators.holding import HandBack
 from bridge.operators.idempotency import Asked
 from bridge.operators.texts import Pair
 from bridge.outbound import notices, outbox, receipts
-from bridge.providers.agents.contract import Item, Speaker
+from bridge.providers.agents.contract import ChatState, Item, Speaker
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, OutcomeUnknown, QueueFull, Refused
@@ -126,6 +127,8 @@ def scene(postgresql_url: str, recorder: Recorder) -> Iterator[Scene]:
         twilio_numbers=f"{NUMBER}, {ANOTHER_NUMBER}",
         send_auto_close_message=True,
         retell_contacts="write",
+        handoff_within="30m",
+        handoff_give_back=True,
         handoff_number=TEAM_PHONE,
         **TEAM,
     )
@@ -271,6 +274,47 @@ def another_tool_texts(scene: Scene) -> None:
     assert MessageStatus.OUTSIDE in {message.status for message in scene.rows(Message)}
 
 
+def operators_hold_conversations(scene: Scene) -> None:
+    """With an answer that is being given, a draft that is sent, a human at the provider, and nobody who comes."""
+    scene.agent.in_next_call(lambda: _take_over_all(scene))
+    for phone in (BOB, ANN):
+        scene.text("sixteen", phone)
+    scene.work_until_idle()
+    draft = next(row for row in scene.rows(Message) if row.status is MessageStatus.DRAFT)
+    drafts.send(scene.rt, Asked("ana", "draft", "r"), draft.id, "sixteen, by Ana")
+    held = [row for row in scene.rows(Conversation) if row.holder is Holder.PERSON]
+    for n, row in enumerate(held):
+        scene.agent.hand_over(_chat_of(scene, row.id)) if n else None
+        holding.hand_back(scene.rt, "ana", row.id, HandBack("seventeen", answer=bool(n)))
+    scene.work(seconds=60)
+    for row in held:
+        holding.hand_to_team(scene.rt, "ben", row.id, "why")
+    scene.work(seconds=5)
+    scene.clock.tick(3600)
+    scene.rt.heartbeat.beat()
+    handoffs.end_waits(scene.rt)
+    for chat in scene.agent.chats.values():
+        scene.agent.hand_back(chat.id) if chat.state is ChatState.WITH_HUMAN else None
+    handoffs.check_again(scene.rt)
+    scene.work_until_idle()
+    assert {row.holder for row in scene.rows(Conversation)} == {Holder.AGENT}
+
+
+def _take_over_all(scene: Scene) -> None:
+    for row in scene.rows(Conversation):
+        if row.phone in (ANN, BOB) and row.bridge_number == NUMBER:
+            holding.take_over(scene.rt, "ana", row.id)
+
+
+def _chat_of(scene: Scene, conversation_id: int) -> str:
+    [chat] = [
+        row.provider_chat_id
+        for row in scene.rows(Chat)
+        if row.conversation_id == conversation_id and row.status is ChatStatus.ONGOING
+    ]
+    return str(chat)
+
+
 def the_team_is_told(scene: Scene) -> None:
     for phone in (DAVE, ANN):
         with scene.rt.database.transaction() as tx:
@@ -295,6 +339,7 @@ def test_every_transaction_locks_opt_outs_then_conversations_then_the_rest(scene
     chats_end_at_their_provider(scene)
     operators_act(scene)
     the_team_is_told(scene)
+    operators_hold_conversations(scene)
     another_tool_texts(scene)
     orders = {tuple(lock.table for lock in locks) for locks in recorder.transactions}
     assert {table for order in orders for table in order} == PLACES.keys()
