@@ -162,6 +162,8 @@ def test_texts_over_a_limit_that_a_person_held_wait_as_long_as_new_ones(sessions
     scene.clock.tick(3600 - 300)  # longer than ANSWER_WITHIN, and still within the hour
     scene.rt.heartbeat.beat()
     hand_back(scene, answer=True)
+    scene.wake()
+    assert scene.rows(Conversation)[0].turn_due_at > scene.clock()  # it waits for the limit, and is not claimed again
     scene.work_until_idle()
     assert (inbound(scene)[1], scene.got()[-1]) == (("one", MessageStatus.ANSWERED), "You said: one")
 
