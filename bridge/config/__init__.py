@@ -110,6 +110,11 @@ NEEDED_BY = {
 }
 """The settings that must be set if ``AGENT_PROVIDER`` is this provider."""
 
+WEBHOOKS = ("/twilio/inbound", "/twilio/status", "/twilio", "/retell/events", "/uponai/events")
+"""Addresses below ``PUBLIC_URL``, which is often set to one of them by mistake."""
+
+KEYWORDS = frozenset(map(letters_of, STOP_WORDS | START_WORDS | HELP_WORDS))
+
 ADMIN = "admin"
 """The name of the operator with the ADMIN_TOKEN."""
 
@@ -377,6 +382,34 @@ class Settings(DatabaseSettings):
         if contacts and "retell_api_key" in info.data and info.data["retell_api_key"] is None:
             raise ValueError("needs RETELL_API_KEY; set both, or neither")
         return contacts
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_the_base(cls, address: str) -> str:
+        if path := next((path for path in WEBHOOKS if address.endswith(path)), None):
+            raise ValueError(f"ends with {path}, which the bridge adds itself; leave it out")
+        return address
+
+    @field_validator("handoff_words")
+    @classmethod
+    def _are_no_keywords(cls, words: frozenset[str]) -> frozenset[str]:
+        if twice := len(words & KEYWORDS):
+            raise ValueError(f"has {twice} words that opt out or in, or ask for help; choose others")
+        return words
+
+    @field_validator("handoff_give_back")
+    @classmethod
+    def _has_its_time(cls, gives_back: bool, info: ValidationInfo) -> bool:
+        if gives_back and info.data.get("handoff_within", LONGEST) is None:
+            raise ValueError("needs HANDOFF_WITHIN; set both, or leave it out")
+        return gives_back
+
+    @field_validator("silent_turns")
+    @classmethod
+    def _counts_what_hands_off(cls, turns: int | None, info: ValidationInfo) -> int | None:
+        if turns is None and "silence" in info.data.get("handoff_on", ()):
+            raise ValueError("is off, and HANDOFF_ON has silence; set a number, or leave silence out")
+        return turns
 
     @field_validator("admin_tokens")
     @classmethod

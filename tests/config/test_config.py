@@ -261,6 +261,20 @@ def test_our_numbers_are_those_of_all_settings() -> None:
     assert settings.our_numbers == {"+15550001111", "+15550003333"}
 
 
+@pytest.mark.parametrize("off", ["", "0"])
+def test_a_silent_agent_that_calls_the_team_must_be_counted(off: str) -> None:
+    wrong = ENOUGH | {"HANDOFF_ON": "silence,failure", "SILENT_TURNS": off}
+    assert faults_of(wrong) == ["SILENT_TURNS is off, and HANDOFF_ON has silence; set a number, or leave silence out"]
+    assert Settings.load(ENOUGH | {"HANDOFF_ON": "failure", "SILENT_TURNS": off}).silent_turns is None
+
+
+def test_what_asks_for_a_human_is_read_as_it_is_written() -> None:
+    wishes = {"HANDOFF_WORDS": "Human, a person!", "HANDOFF_ON": " Failure ,silence", "HANDOFF_GIVE_BACK": "true"}
+    settings = Settings.load(ENOUGH | wishes | {"HANDOFF_WITHIN": "10m"})
+    assert settings.handoff_words == {"human", "aperson"}
+    assert (settings.handoff_on, settings.handoff_give_back) == ({"failure", "silence"}, True)
+
+
 def test_a_web_address_loses_its_last_slash() -> None:
     assert Settings.load(ENOUGH | {"PUBLIC_URL": "https://x.example/sms/"}).public_url == "https://x.example/sms"
 
@@ -296,6 +310,13 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
             "postgres://h/d?schema=public",
             "has a parameter after the ? that PostgreSQL does not know; remove it",
         ),
+        (
+            "PUBLIC_URL",
+            "https://x.example/twilio/inbound/",
+            "ends with /twilio/inbound, which the bridge adds itself; leave it out",
+        ),
+        ("HANDOFF_WORDS", "human, Stop, YES", "has 2 words that opt out or in, or ask for help; choose others"),
+        ("HANDOFF_GIVE_BACK", "true", "needs HANDOFF_WITHIN; set both, or leave it out"),
         ("PUBLIC_URL", "https://[::1", NO_ADDRESS),
         ("PUBLIC_URL", "https://x.example:0", NO_ADDRESS),
         ("RETELL_BASE_URL", "https://api..retellai.com", NO_ADDRESS),
