@@ -54,6 +54,12 @@ def has(pair: Conversation, operator: str) -> bool:
     return pair.holder is Holder.PERSON and pair.holder_name == operator
 
 
+def must_have(pair: Conversation, operator: str) -> None:
+    """Raise :class:`HeldBy` unless this operator has the conversation."""
+    if not has(pair, operator):
+        raise HeldBy(holder_now(pair))
+
+
 def must_be_free(pair: Conversation, operator: str) -> None:
     """Raise :class:`HeldBy` if another operator has the conversation."""
     if pair.holder is Holder.PERSON and not has(pair, operator):

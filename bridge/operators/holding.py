@@ -6,8 +6,12 @@ Of two operators who take a conversation over at once, one has it. The other one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from bridge.db.models import Conversation, Holder
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from bridge.db.models import OPEN_TURN, Conversation, Direction, Holder, Message, MessageStatus, Turn, one_of
 from bridge.db.transaction import Transaction
 from bridge.inbound import holder
 from bridge.inbound.holder import Return
@@ -25,6 +29,8 @@ class HandBack:
     """A sentence for the agent."""
     answer: bool = False
     """The agent answers what came meanwhile. Else that counts as answered."""
+    since_our_text: bool = False
+    """With ``answer``: only what came after the newest text by a person of the business. They have seen the rest."""
 
 
 def take_over(rt: Runtime, operator: str, conversation_id: int, *, force: bool = False) -> HolderNow:
@@ -65,9 +71,34 @@ def hand_back(rt: Runtime, operator: str, conversation_id: int, how: HandBack) -
         if holder.is_at_provider(pair):
             raise HeldBy(holder_now(pair))
         if pair.holder is not Holder.AGENT:
-            holder.hand_back(rt, tx, conversation_id, Return(None if how.answer else tx.now, how.note))
+            holder.hand_back(rt, tx, conversation_id, Return(_handled_until(tx, pair, how), how.note))
             _record(tx, Action.HAND_BACK, operator, pair, {"answer": how.answer, "note": bool(how.note)})
         return holder_now(pair)
+
+
+def count_unanswered(rt: Runtime, conversation_id: int) -> int:
+    """Count the texts that ``HandBack(answer=True, since_our_text=True)`` gives to the agent."""
+    turn = select(Turn.id).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN))
+    here = (Message.conversation_id == conversation_id, Message.direction == Direction.IN, Message.operator.is_(None))
+    with rt.database.read() as session:
+        since = _our_newest(session, conversation_id)
+        new = (*here, Message.created_at > since) if since else here
+        waiting = select(func.count()).where(*new, one_of(Message.status, (MessageStatus.WAITING,)))
+        asked = select(func.count()).where(*new, Message.turn_id.in_(turn), Message.status == MessageStatus.IN_TURN)
+        return (session.scalar(waiting) or 0) + (session.scalar(asked) or 0)
+
+
+def _handled_until(tx: Transaction, pair: Conversation, how: HandBack) -> datetime | None:
+    if not how.answer:
+        return tx.now
+    return _our_newest(tx.session, pair.id) if how.since_our_text else None
+
+
+def _our_newest(session: Session, conversation_id: int) -> datetime | None:
+    """Return when a person of the business has last written here, at the bridge or with another tool."""
+    ours = or_(Message.operator.is_not(None), Message.status == MessageStatus.OUTSIDE)
+    here = (Message.conversation_id == conversation_id, Message.direction == Direction.OUT, ours)
+    return session.scalar(select(Message.created_at).where(*here).order_by(Message.id.desc()).limit(1))
 
 
 def _record(tx: Transaction, action: Action, operator: str, pair: Conversation, details: dict[str, object]) -> None:

@@ -82,15 +82,24 @@ def write(rt: Runtime, asked: Asked, pair: Pair, body: str) -> Queued:
         return once(tx, asked, lambda: put(rt, tx, asked, opened(tx, pair), whole))
 
 
-def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str) -> Queued:
-    """Write in this conversation. Raise the same errors, or ``UnknownConversation``."""
+def write_in(rt: Runtime, asked: Asked, conversation_id: int, body: str, *, as_holder: bool = False) -> Queued:
+    """Write in this conversation. Raise the same errors, or ``UnknownConversation``.
+
+    ``as_holder``: only if this operator has it. Else it may be the agent's too.
+    """
     with rt.database.read() as session:
         phone = session.scalar(select(Conversation.phone).where(Conversation.id == conversation_id))
     if phone is None:
         raise UnknownConversation
     whole = shaped(rt, phone, body)
+
+    def put_here(tx: Transaction) -> Queued:
+        if as_holder:
+            conversations.must_have(conversations.lock(tx, conversation_id), asked.operator)
+        return put(rt, tx, asked, conversation_id, whole)
+
     with rt.database.transaction() as tx:
-        return once(tx, asked, lambda: put(rt, tx, asked, conversation_id, whole))
+        return once(tx, asked, lambda: put_here(tx))
 
 
 def count(rt: Runtime, conversation_id: int, body: str) -> Counted:

@@ -29,17 +29,24 @@ def session_required(rt: Runtime) -> Guard:
         @declares(OPERATOR)
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-            found = sessions.find(rt, request.cookies.get(COOKIE, ""))
+            found = recognise(rt)
             if found is None:
                 return _log_in_first()
             if not is_live():
                 sessions.touch(rt, found)
-            g.operator, g.console_session = found.operator, found
             return view(*args, **kwargs)
 
         return checked
 
     return decorate
+
+
+def recognise(rt: Runtime) -> Session | None:
+    """Return the session of the caller, and remember it for this request. ``None``: a stranger."""
+    found = sessions.find(rt, request.cookies.get(COOKIE, ""))
+    if found:
+        g.operator, g.console_session = found.operator, found
+    return found
 
 
 def current() -> Session:

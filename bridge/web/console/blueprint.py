@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, abort, make_response, render_template, request
+from flask import Blueprint, Response, abort, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
@@ -32,7 +32,7 @@ from bridge.web.console import (
     statics,
     writing,
 )
-from bridge.web.console.access import session_required
+from bridge.web.console.access import is_live, recognise, session_required
 from bridge.web.console.security import PATH
 from bridge.web.queries.paging import BadCursor
 
@@ -82,7 +82,8 @@ def blueprint(rt: Runtime) -> Blueprint:
     @pages.route("/<path:other>")
     @declares(PUBLIC)
     def unknown(other: str) -> ResponseReturnValue:
-        abort(404)
+        recognise(rt)
+        abort(404, "The console has no such page.")
 
     _add_errors(pages)
     return pages
@@ -95,11 +96,11 @@ def _add_errors(pages: Blueprint) -> None:
 
     @pages.errorhandler(UnknownConversation)
     def unknown_conversation(error: UnknownConversation) -> Response:
-        return error_page(404, conversation.NONE)
+        return not_here(conversation.NONE)
 
     @pages.errorhandler(BadCursor)
     def bad_cursor(error: BadCursor) -> Response:
-        return error_page(404, "There is no such page of this list.")
+        return not_here("There is no such page of this list.")
 
     @pages.errorhandler(HTTPException)
     def refused(error: HTTPException) -> ResponseReturnValue:
@@ -107,7 +108,7 @@ def _add_errors(pages: Blueprint) -> None:
             return error
         unexpected = getattr(error, "original_exception", None) is not None
         words = "An unexpected error. The log has the details." if unexpected else error.description or error.name
-        return error_page(error.code, words)
+        return not_here(words) if error.code == 404 else error_page(error.code, words)
 
     def away(error: Any) -> Response:
         answer = error_page(503, AWAY_WORDS)
@@ -116,6 +117,16 @@ def _add_errors(pages: Blueprint) -> None:
 
     for kind in AWAY:
         pages.register_error_handler(kind, away)
+
+
+def not_here(words: str) -> Response:
+    """Return a page with the menu, for an operator who has followed an old link. A stranger gets none."""
+    if is_live() or "operator" not in g:
+        return error_page(404, words)
+    try:
+        return make_response(render_template("console/not_here.html", words=words), 404)
+    except AWAY:
+        return error_page(404, words)
 
 
 def error_page(status: int, words: str) -> Response:

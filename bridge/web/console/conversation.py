@@ -16,7 +16,7 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 from bridge.chats.ending import Outcome
 from bridge.db.models import ChatStatus, Holder, MessageStatus
 from bridge.operators import chats as chat_acts
-from bridge.operators import labels
+from bridge.operators import holding, labels
 from bridge.runtime import Runtime
 from bridge.web.auth import operator
 from bridge.web.console import inbox, live, transcript
@@ -84,7 +84,7 @@ def show(rt: Runtime, id_: int, form: Form) -> Response:
     asked = replace(inbox.wanted(), cursor=None)
     whole = _window(rt, id_, "")
     parts = {**inbox.list_parts(rt, asked, id_), **_parts(rt, whole, asked)}
-    view, form = whole.conversation, form if form.fault else _edited(whole)
+    view, form = whole.conversation, form if form.fault or form.body else _edited(whole)
     page = render_template(
         "console/conversation.html",
         whole=whole,
@@ -149,7 +149,7 @@ def _address(whole: WholeConversation) -> str:
 def _parts(rt: Runtime, whole: WholeConversation, asked: Wanted) -> dict[str, str]:
     """Return the live parts of the conversation. The list beside it has a poller of its own on the inbox page only."""
     about = {"whole": whole, "view": whole.conversation, "mine": is_mine(whole.conversation)}
-    about |= {"me": operator(), "chat": _open_chat(whole), "wanted": asked}
+    about |= {"me": operator(), "chat": _open_chat(whole), "wanted": asked, "unanswered": _unanswered(rt, whole)}
     parts = inbox.list_parts(rt, asked, whole.conversation.id) if live.is_asking() else {}
     return {
         **parts,
@@ -157,6 +157,12 @@ def _parts(rt: Runtime, whole: WholeConversation, asked: Wanted) -> dict[str, st
         "transcript": render_template("console/parts/transcript.html", **{**about, **_shown(whole, to_the_end=True)}),
         "newest": render_template("console/parts/newest.html", **about),
     }
+
+
+def _unanswered(rt: Runtime, whole: WholeConversation) -> int:
+    """Return how many texts the agent would answer if it got the conversation back."""
+    view = whole.conversation
+    return 0 if view.holder.kind is Holder.AGENT else holding.count_unanswered(rt, view.id)
 
 
 def _shown(whole: WholeConversation, *, to_the_end: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bridge.web.auth import operator
 from bridge.web.console.access import Guard
 from bridge.web.console.acts import counted, done, refused
 from bridge.web.queries import failures
+from bridge.web.queries.failures import IN_THE_INBOX
 from bridge.web.queries.failures import Kind as Listed
 from bridge.web.reading import row_id
 
@@ -30,8 +31,6 @@ NAMES = {
     Listed.MESSAGE: "Not sent or not delivered",
     Listed.TASK: "A task fails",
     Listed.SILENT: "The agent gives no word",
-    Listed.WITH_HUMAN: "A human has the chat",
-    Listed.WAITING: "Waits for the team",
     Listed.CONTACT: "A contact is not written",
     Listed.NOTICE: "The team is not told",
 }
@@ -45,7 +44,7 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     @pages.get("/failures")
     @guarded
     def list_failures() -> str:
-        page = failures.list_failures(rt, limit=PAGE, cursor=request.args.get("cursor"))
+        page = failures.list_failures(rt, limit=PAGE, cursor=request.args.get("cursor"), without=IN_THE_INBOX)
         return render_template("console/failures.html", page=page, names=NAMES, kinds=Kind)
 
     @pages.post("/failures/<kind>/<id_>/retry")

@@ -7,7 +7,7 @@ http or https only, and shows the address to which it leads. A long text is show
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import phonenumbers
@@ -34,6 +34,9 @@ HUES = 8
 _LINK = regex.compile(r"(?i)\bhttps?://[^\s<>\"'`\\\p{Cc}\p{Cf}]{1,2000}")
 _BEHIND = ".,;:!?)]}»”’…"
 """Signs at the end of an address that belong to the sentence."""
+
+_MOMENT = regex.compile(r"\b([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}) UTC\b")
+"""A moment in a sentence of ``bridge.web.queries.unanswered``."""
 
 CHANNELS = {WHATSAPP: "WhatsApp", RCS: "RCS"}
 
@@ -117,6 +120,23 @@ def moment(at: datetime | None, shown: str = "full") -> Markup:
     return Markup('<time datetime="{}" data-as="{}">{}</time>').format(at.isoformat(), shown, f"{at:{pattern}}")
 
 
+def timed(sentence: str) -> Markup:
+    """Return a sentence with its moments as all others are shown."""
+    return Markup("").join(_timed(sentence))
+
+
+def _timed(sentence: str) -> Iterator[Markup]:
+    end = 0
+    for found in _MOMENT.finditer(sentence):
+        try:
+            at = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+        except ValueError:  # foreign words may have a month 13
+            continue
+        yield escape(sentence[end : found.start()]) + moment(at)
+        end = found.end()
+    yield escape(sentence[end:])
+
+
 def duration(seconds: float) -> str:
     """Return a length of time in its largest unit."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -143,5 +163,6 @@ ALL = {
     "number": number,
     "plain_word": plain_word,
     "snippet": snippet,
+    "timed": timed,
     "words": words,
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from typing import Any
+
+from flask import Blueprint, flash
 from werkzeug.wrappers import Response as Answer
 
 from bridge.operators import holding
@@ -11,25 +13,31 @@ from bridge.operators.holding import HandBack
 from bridge.runtime import Runtime
 from bridge.web.auth import operator
 from bridge.web.console.access import Guard
-from bridge.web.console.acts import done, field, refused
-from bridge.web.console.conversation import NONE, address
+from bridge.web.console.acts import DONE, done, field, refused
+from bridge.web.console.conversation import NONE, Form, address, show
 from bridge.web.console.who import was_first
+from bridge.web.console.writing import typed
 from bridge.web.reading import row_id
 
 REASON = 200
 NOTE = 1000
 """Characters of the reason for the team, and of the sentence for the agent."""
 
+HANDLED = " What came meanwhile counts as answered."
+
 
 def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     @pages.post("/conversations/<id_>/take-over")
     @guarded
-    def take_over(id_: str) -> Answer:
+    def take_over(id_: str) -> Any:
         to = address(row := row_id(id_, NONE))
         try:
             holding.take_over(rt, operator(), row, force=field("from_other") == "yes")
         except HeldBy as error:
             return refused(was_first(error.holder, operator()), to)
+        if body := typed():  # from a form that was refused
+            flash("You have this conversation now. Your text is not sent yet.", DONE)
+            return show(rt, row, Form(body))
         return done("You have this conversation now. The agent keeps still.", to)
 
     @pages.post("/conversations/<id_>/hand-to-team")
@@ -47,9 +55,10 @@ def add_views(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     @guarded
     def hand_back(id_: str) -> Answer:
         to = address(row := row_id(id_, NONE))
-        how = HandBack(field("note", NOTE) or None, answer=field("answer") == "yes")
+        answer = field("answer") == "yes"
+        how = HandBack(field("note", NOTE) or None, answer=answer, since_our_text=True)
         try:
             holding.hand_back(rt, operator(), row, how)
         except HeldBy as error:
             return refused(was_first(error.holder, operator()), to)
-        return done("The agent answers again.", to)
+        return done("The agent answers again." + ("" if answer else HANDLED), to)

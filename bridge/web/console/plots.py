@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from bridge.web.queries.figures import Count
 
@@ -27,7 +28,7 @@ class Bar:
 @dataclass(frozen=True)
 class Label:
     x: float
-    text: str
+    at: datetime
     anchor: str = "middle"
 
 
@@ -43,7 +44,11 @@ class Plot:
     """What a bar of full height stands for."""
     counts: Sequence[Count]
     pattern: str
-    """How the time of a count is written."""
+    """How the time of a count is written, until the script writes a clock's in the reader's own time."""
+
+    @property
+    def clock(self) -> bool:
+        return "%H" in self.pattern
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,7 @@ def plot(about: About, counts: Sequence[Count]) -> Plot:
     bars = [bar for n, count in enumerate(counts) for bar in _pair(n * place, place, count, most)]
     last = len(counts) - 1
     labels = [
-        Label(WIDTH, f"{count.at:{about.pattern}}", "end")
-        if n == last
-        else Label(round((n + 0.5) * place, 1), f"{count.at:{about.pattern}}")
+        Label(WIDTH, count.at, "end") if n == last else Label(round((n + 0.5) * place, 1), count.at)
         for n, count in enumerate(counts)
         if (last - n) % about.every == 0 and n
     ]

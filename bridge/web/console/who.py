@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.db.models import Holder
+from bridge.web.queries import unanswered
 
 
 def holder_words(holder: Any, me: str, *, timed: bool = False) -> str:
     """Return a sentence, with its moment if the page has no place for that."""
-    since = f" since {holder.since:%H:%M} UTC" if timed and holder.since else ""
+    since = f" since {unanswered.moment(holder.since)}" if timed and holder.since else ""
     match holder.kind:
         case Holder.PERSON:
             return f"{'You have' if holder.name == me else f'{holder.name} has'} this conversation{since}."
@@ -20,7 +21,7 @@ def holder_words(holder: Any, me: str, *, timed: bool = False) -> str:
         case Holder.OUTSIDE:
             return f"Somebody texts with another tool{since}."
         case _:
-            return "The agent answers."
+            return f"The agent has this conversation{since}." if timed else "The agent answers."
 
 
 def holder_label(holder: Any, me: str) -> str:

@@ -43,7 +43,7 @@ def _texts(pages: Blueprint, guarded: Guard, rt: Runtime) -> None:
     def send_text(id_: str) -> Any:
         row, body = row_id(id_, NONE), typed()
         try:
-            texts.write_in(rt, asked("text", row, body), row, body)
+            texts.write_in(rt, asked("text", row, body), row, body, as_holder=True)
         except BridgeError as error:
             return show(rt, row, Form(body, why_refused(error), 409))
         return done("", address(row, sent=1))

@@ -16,7 +16,7 @@ attempt is listed, if it failed too. What an operator has dismissed is not liste
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -66,6 +66,9 @@ class Kind(StrEnum):
     WAITING = "waiting"
     WITH_HUMAN = "with_human"
 
+
+IN_THE_INBOX = frozenset({Kind.WAITING, Kind.WITH_HUMAN})
+"""No failures for the console: nothing is broken, and the person is in the inbox already, with a count of their own."""
 
 REMEDIES = {
     Kind.NOTICE: "A person waits for somebody of the team, and HANDOFF_WEBHOOK does not know. Answer the person, and "
@@ -121,10 +124,11 @@ class Page:
     """Pass it as ``cursor`` to get the next page. ``None`` on the last page."""
 
 
-def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None) -> Page:
+def list_failures(rt: Runtime, *, limit: int = 50, cursor: str | None = None, without: Collection[Kind] = ()) -> Page:
     """Return one page of failures, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
     messages = map(_messages, (NOT_SENT, UNDELIVERED, IGNORED, UNANSWERABLE))
-    conversations = (_waiting(), _with_human(), _silent(rt.settings))
+    by_holder = {Kind.WAITING: _waiting(), Kind.WITH_HUMAN: _with_human(), Kind.SILENT: _silent(rt.settings)}
+    conversations = [query for kind, query in by_holder.items() if kind not in without]
     every = union_all(_turns(), *messages, _tasks(rt.now()), _contacts(), _notices(), *conversations).subquery()
     query = select(every).order_by(every.c.at.desc(), every.c.kind.desc(), every.c.id.desc()).limit(limit + 1)
     if cursor:
@@ -147,6 +151,20 @@ def count(session: Session) -> Counts:
         contacts=_count(session, ContactUpdate, _NOT_WRITTEN),
         notices=_count(session, HandoffNotice, NOT_TOLD),
     )
+
+
+def count_shown(rt: Runtime, session: Session) -> int:
+    """Count what the console lists: all but :data:`IN_THE_INBOX`."""
+    counts = count(session)
+    messages = counts.not_sent + counts.not_delivered + counts.ignored + counts.unanswerable
+    conversations = count_silent(session, rt.settings) + _count_tasks(session, rt.now())
+    return counts.turns + messages + counts.contacts + counts.notices + conversations
+
+
+def _count_tasks(session: Session, now: datetime) -> int:
+    listed = select(func.count()).select_from(TaskError)
+    listed = listed.join(Conversation, Conversation.id == TaskError.conversation_id)
+    return session.scalar(listed.where(task_errors.standing(now))) or 0
 
 
 def count_with_human(session: Session) -> int:

@@ -31,6 +31,7 @@ class Glance:
     waiting_since: datetime | None
     """Since when a person has waited longest for the team."""
     failures: int
+    """As many as the page of failures lists."""
     circuits: Sequence[OpenCircuit]
     paused: Pause | None
     oldest_due: datetime | None
@@ -45,11 +46,10 @@ def at_a_glance(rt: Runtime) -> Glance:
     """Read the numbers. Each comes from a small partial index."""
     with rt.database.read() as session:
         paused = pause.read(session)
-        counts = failures.count(session)
         return Glance(
             holders={each: _count(session, each) for each in Holder if each is not Holder.AGENT},
             waiting_since=session.scalar(select(func.min(Conversation.holder_since)).where(*_held_by(Holder.WAITING))),
-            failures=counts.turns + counts.not_sent + counts.not_delivered + counts.ignored + counts.notices,
+            failures=failures.count_shown(rt, session),
             circuits=circuit_breakers.open_circuits(session),
             paused=paused,
             oldest_due=conversation_queue.oldest_due(session, rt.now(), (DELIVERIES,) if paused else QUEUES),

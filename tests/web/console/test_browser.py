@@ -192,16 +192,16 @@ def test_a_day_of_an_operator(scene, windows) -> None:
     # She hands it back, and the agent answers what came meanwhile. What she types for the agent is not lost either.
     page.click("summary >> text=Hand back")
     page.type("#hand-back textarea", "Saturday is")
+    scene.clock.tick(1)
     scene.text("I wait", BOB)
     page.wait_for_selector("#transcript >> text=I wait")
     page.type("#hand-back textarea", " offered.")
     assert page.input_value("#hand-back textarea") == "Saturday is offered."
-    page.check("#hand-back input[type=checkbox]")
     page.click("button >> text=Hand back to the agent")
     page.wait_for_selector(".notice >> text=The agent answers again")
     scene.work_until_idle()
     assert scene.rows(Conversation)[1].holder is Holder.AGENT
-    page.wait_for_selector(".bubble.agent >> text=Are you there?")
+    page.wait_for_selector(".bubble.agent >> text=I wait")
     assert [row.body for row in scene.rows(Message) if row.operator == "ana" and row.direction == "out"] == [
         "Hello, this is Ana",
         "Would Saturday do?",
@@ -242,6 +242,21 @@ def give_up_turn(scene: Scene) -> None:
     with scene.rt.database.transaction() as tx:
         turn = tx.session.get_one(Turn, 1)
         turn.status, turn.settled_at, turn.error = "given_up", tx.now, "retell (500): it fails again and again"
+
+
+def test_who_has_the_conversation_is_chosen_on_one_line(scene, windows) -> None:
+    with scene.rt.database.transaction() as tx:
+        for id_, holder in enumerate((Holder.WAITING, Holder.PERSON, Holder.OUTSIDE), start=1):
+            pair = tx.session.get_one(Conversation, id_)
+            pair.holder, pair.holder_since = holder, tx.now
+            pair.holder_name = "ana" if holder is Holder.PERSON else None
+    ana = windows(viewport=DESKTOP)
+    ana.log_in()
+    for path in ("/inbox", "/conversations/1"):
+        ana.page.goto(ana.address + path)
+        assert ana.page.locator(".choices b").count() == 3
+        tops = ana.page.locator(".choices a").evaluate_all("all => all.map(each => each.offsetTop)")
+        assert (len(tops), len(set(tops))) == (6, 1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

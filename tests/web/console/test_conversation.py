@@ -82,6 +82,31 @@ class TestHolder:
         house.scene.work_until_idle()
         assert house.scene.agent.received == ["Hello?", "And on Sunday?"]
 
+    def test_what_waits_is_answered_on_hand_back_unless_the_operator_says_no(self, house, ana) -> None:
+        ana.post(f"{HERE_1}/take-over")
+        assert 'type="hidden" name="answer" value="yes"' in ana.get(HERE_1).text
+        house.scene.text("And on Sunday?", ANN)
+        page = ana.get(HERE_1).text
+        assert re.search(r'type="checkbox" name="answer" value="yes" checked[^>]*>1 text waits: let the agent', page)
+        assert "Not ticked: it counts as answered" in page
+        assert "What came meanwhile counts as answered" in ana.then(ana.post(f"{HERE_1}/hand-back")).text
+        house.scene.work_until_idle()
+        assert house.scene.agent.received == ["Hello?"]
+
+    def test_what_an_operator_has_answered_does_not_go_to_the_agent(self, house, ana) -> None:
+        ana.post(f"{HERE_1}/take-over")
+        house.scene.text("And on Sunday?", ANN)
+        house.scene.clock.tick(1)
+        ana.post(f"{HERE_1}/texts", body="Closed", key="k1")
+        house.scene.clock.tick(1)
+        assert "text waits" not in ana.get(HERE_1).text
+        house.scene.text("And on Monday?", ANN)
+        house.scene.text("At eight?", ANN)
+        assert "2 texts wait: let the agent answer them" in ana.get(HERE_1).text
+        ana.post(f"{HERE_1}/hand-back", answer="yes")
+        house.scene.work_until_idle()
+        assert house.scene.agent.received[1:] == ["And on Monday?\nAt eight?"]
+
     @pytest.mark.parametrize("act", ["take-over", "hand-to-team", "hand-back", "texts", "notes", "tags", "count"])
     def test_an_unknown_conversation_is_not_here(self, ana, act: str) -> None:
         for id_ in ("999", "0", "x", "9" * 40):
@@ -132,6 +157,21 @@ class TestText:
         assert "ben has this conversation since" in answer.text
         assert "&lt;b&gt;Ana&lt;/b&gt; here</textarea>" in answer.text
         assert by_operators(house) == [("ben", "Ben here")]
+
+    def test_a_page_that_does_not_know_of_a_hand_back_sends_nothing_and_keeps_the_words(self, house, ana, ben) -> None:
+        ana.post(f"{HERE_1}/take-over")
+        ben.post(f"{HERE_1}/take-over", from_other="yes")
+        ben.post(f"{HERE_1}/hand-back")
+        answer = ana.post(f"{HERE_1}/texts", body="Come at eight", key="k1")
+        assert answer.status_code == 409
+        assert "The agent has this conversation since" in answer.text
+        assert ">Come at eight</textarea>" in answer.text
+        assert by_operators(house) == []
+        answer = ana.post(f"{HERE_1}/take-over", body="Come at eight", key="k2")
+        assert (answer.status_code, pair(house).holder_name) == (200, "ana")
+        assert ">Come at eight</textarea>" in answer.text
+        assert ana.post(f"{HERE_1}/texts", body="Come at eight", key="k2").status_code == 303
+        assert by_operators(house) == [("ana", "Come at eight")]
 
     def test_to_somebody_who_has_opted_out_nothing_is_sent(self, house, ana) -> None:
         ana.post(f"{HERE_1}/take-over")
@@ -379,9 +419,23 @@ class TestPrint:
 
 class TestNewText:
     def test_it_opens_a_conversation(self, house, ana) -> None:
-        answer = ana.post("/new", to="+1 (555) 123-0009", sender="+15550001111", body="Your table is ready", key="k1")
+        answer = ana.post(
+            "/new", to="+1 (555) 123-0009", sender="+1 555 000 1111", body="Your table is ready", key="k1"
+        )
         assert answer.headers["Location"] == "/console/conversations/2"
         assert by_operators(house) == [("ana", "Your table is ready")]
+
+    @pytest.mark.parametrize(
+        "to", ["5551230009", "12345", "Bob", "", "+0123", "+1555", "tel:555 123", "rcs:bot", "+" * 80]
+    )
+    @pytest.mark.parametrize("who", ["me", "agent"])
+    def test_a_number_without_its_country_is_refused_as_by_the_api(self, house, ana, who: str, to: str) -> None:
+        answer = ana.post("/new", to=to, sender="+15550001111", who=who, body="Your table", key="k1")
+        assert answer.status_code == 422
+        assert "write it with + and the country code, like +15551230001" in answer.text
+        assert re.search(rf'name="to"[^>]+value="{re.escape(to)}"[^>]+aria-invalid="true"', answer.text)
+        assert ">Your table</textarea>" in answer.text
+        assert len(house.scene.rows(Conversation)) == 1
 
     def test_what_is_wrong_is_told_and_what_was_typed_is_kept(self, house, ana) -> None:
         answer = ana.post("/new", to="+15551230009", sender="whatsapp:+15550001111", body="<b>", key="k1")
@@ -404,6 +458,31 @@ class TestNewText:
         assert answer.status_code == 409
         assert "active" in answer.text
         assert re.search(r'value="agent" checked', answer.text)
+
+
+def test_a_screen_reader_is_told_who_wrote_the_newest_text(house, ana) -> None:
+    def told() -> str:
+        return " ".join(re.findall(r'<div id="newest"[^>]*>([^<]*)<', ana.get(HERE_1).text))
+
+    assert told() == "The agent wrote: You said: Hello?"
+    house.scene.text("And on Sunday?", ANN)
+    assert told() == "The person wrote: And on Sunday?"
+    ana.post(f"{HERE_1}/take-over")
+    ana.post(f"{HERE_1}/texts", body="Closed", key="k")
+    assert told() == "ana wrote: Closed"
+    with house.scene.rt.database.transaction() as tx:
+        newest = tx.session.scalars(select(Message).order_by(Message.id.desc())).first()
+        assert newest
+        newest.operator = newest.turn_id = None
+    assert told() == "The bridge, by itself, wrote: Closed"
+
+
+def test_every_moment_has_the_same_form(house, ana) -> None:
+    ana.post(f"{HERE_1}/take-over")
+    house.scene.text("And on Sunday?", ANN)
+    page = ana.get(HERE_1).text
+    assert re.search(r"ana has the conversation since <time datetime=[^>]+>", page)
+    assert not re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
 
 
 def test_an_operators_text_is_shown_with_the_name(house, ana) -> None:

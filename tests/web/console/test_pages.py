@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
-from bridge.db.models import Audit, CannedReply, Chat, ChatStatus, Conversation, Holder, Message, Turn, TurnStatus
+from bridge.db.models import (
+    Audit,
+    CannedReply,
+    Chat,
+    ChatStatus,
+    Conversation,
+    Holder,
+    Message,
+    MessageStatus,
+    TaskError,
+    Turn,
+    TurnStatus,
+)
 from bridge.operators.failures import Kind
 from bridge.providers.carriers.contract import Delivery
 from bridge.providers.errors import Refused
 from bridge.web.console import failures, statics
 from bridge.web.queries import changes
+from bridge.web.queries.failures import IN_THE_INBOX
 from bridge.web.queries.failures import Kind as Listed
 from tests.fakes import TEAM
 from tests.scene import ANN, BOB
@@ -151,7 +165,7 @@ class TestFailures:
         assert "The team is not told" not in ana.get("/failures").text
 
     def test_every_kind_has_its_words(self) -> None:
-        assert failures.NAMES.keys() == set(Listed)
+        assert failures.NAMES.keys() == set(Listed) - IN_THE_INBOX
         assert failures.WORDS.keys() == set(Kind)
 
     def test_one_is_dismissed_once(self, house, ana) -> None:
@@ -162,6 +176,34 @@ class TestFailures:
     @pytest.mark.parametrize("path", ["/failures/cat/1/retry", "/failures/turn/x/retry", "/failures/turn/0x1/dismiss"])
     def test_an_odd_address_is_not_here(self, ana, path: str) -> None:
         assert ana.post(path).status_code == 404
+
+    def test_the_tile_the_badge_and_the_page_count_alike(self, house, ana) -> None:
+        give_up(house)
+        ana.post("/conversations/3/hand-to-team", reason="A complaint")
+        with house.scene.rt.database.transaction() as tx:
+            error = {"task": "ask", "row_id": 1, "conversation_id": 1, "error": "ValueError at a.py:1", "times": 3}
+            later = tx.now + timedelta(hours=1)
+            tx.session.add(TaskError(**error, since=tx.now, last_at=tx.now, stands_until=later))
+            text = tx.session.scalars(select(Message).where(Message.conversation_id == 3).order_by(Message.id)).first()
+            assert text
+            text.status, text.settled_at = MessageStatus.UNANSWERABLE, tx.now
+            tx.session.execute(
+                update(Conversation).where(Conversation.id == 1).values(silent_turns=99, silent_since=tx.now)
+            )
+        page = ana.get("/failures").text
+        assert page.count('class="row failure"') == 5
+        assert "A complaint" not in page
+        assert "A complaint" in ana.get("/conversations/3").text
+        assert re.search(r'id="badge-failures"[^>]*>5<', page)
+        assert re.search(r'id="badge-waiting"[^>]*>1<', page)
+        assert re.search(r'<p class="value">5</p><p class="name"><a [^>]+>failures', ana.get("/").text)
+
+    def test_what_will_be_sent_again_is_told_as_the_future(self, house, ana) -> None:
+        give_up(house)
+        with house.scene.rt.database.transaction() as tx:
+            sent = tx.session.scalars(select(Message).where(Message.delivery == Delivery.UNDELIVERED)).one()
+            sent.resend_at = tx.now + timedelta(minutes=5)
+        assert "Will be sent again at <time" in ana.get("/failures").text
 
     def test_the_form_leads_back_to_where_it_was(self, house, ana) -> None:
         give_up(house)
@@ -232,6 +274,12 @@ class TestAudit:
         assert "Nothing of that kind" in ana.get("/audit?operator=ben").text
         assert ana.get("/audit?action=cat&conversation=x&operator=%00").status_code == 200
 
+    def test_a_conversation_is_named_once(self, ana) -> None:
+        ana.post("/conversations/1/take-over")
+        page = ana.get("/audit?action=take_over").text
+        assert page.count("conversation 1") == 1
+        assert ">conversation 1</a>" in page
+
     def test_it_has_pages(self, house, ana) -> None:
         for _ in range(60):
             ana.post("/pause")
@@ -240,6 +288,16 @@ class TestAudit:
         [more] = re.findall(r'class="pager"><a class="button" href="/console([^"]+)"', page)
         assert ana.get(more).text.count('<td class="when">') == 50
         assert len(house.scene.rows(Audit)) == 121
+
+
+class TestNotHere:
+    @pytest.mark.parametrize("path", ["/nowhere", "/conversations/999", "/failures?cursor=x", "/conversations/x"])
+    def test_an_operator_gets_the_menu_and_a_stranger_does_not(self, house, ana, path: str) -> None:
+        answer = ana.get(path)
+        assert answer.status_code == 404
+        assert "Not here" in answer.text
+        assert 'aria-label="Console"' in answer.text
+        assert 'aria-label="Console"' not in house.stranger().get(path).text
 
 
 class TestExport:

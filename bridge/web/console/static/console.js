@@ -21,8 +21,8 @@
 
   const WRITE = { age, clock: (at) => clock.format(at), full: (at) => full.format(at), day: (at) => weekday.format(at) };
 
-  const times = (root) => each(root, "time[data-as]", (time) => {
-    const at = new Date(time.dateTime);
+  const times = (root) => each(root, "[data-as]", (time) => {
+    const at = new Date(time.dateTime || time.dataset.at);
     const words = WRITE[time.dataset.as](at);
     if (time.textContent !== words) time.textContent = words;
     if (!time.title) time.title = full.format(at);
