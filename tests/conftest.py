@@ -51,7 +51,7 @@ REQUIRED = os.environ.get("BRIDGE_TEST_SERVICES") == "required"
 DATABASES = ["sqlite", "postgresql"]
 BROKERS = ["redis", "rabbitmq"]
 
-NUMBERED = {"audit", "conversations", "chats", "turns", "messages", "handoff_notices", "draft_requests"}
+NUMBERED = {"audit", "conversations", "chats", "turns", "messages", "handoff_notices", "draft_requests", "notes"}
 """Tables whose rows are numbered, from 1 in every test."""
 
 LEASE = "bridge-test:lease"

@@ -70,9 +70,9 @@ EXAMPLES = int(os.environ.get("BRIDGE_TEST_EXAMPLES", "5000"))
 """Of all tests here together."""
 
 SHARES = {
-    "inbound": {"sqlite": 1900, "postgresql": 100},
+    "inbound": {"sqlite": 1250, "postgresql": 100},
     "status": {"sqlite": 800, "postgresql": 100},
-    "events": {"sqlite": 650, "postgresql": 50},
+    "events": {"sqlite": 1300, "postgresql": 50},
     "retell": {"none": 1400},
     "uponai": {"none": 600},
     "twilio": {"none": 1900},

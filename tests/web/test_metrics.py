@@ -137,6 +137,7 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_ignored": {"": 0},
         "bridge_unanswerable": {"": 0},
         "bridge_with_human": {"": 0},
+        "bridge_waiting_for_team": {"": 0},
         "bridge_silent": {"": 0},
         "bridge_failing_tasks": {},
         "bridge_circuit_open": {},
@@ -597,7 +598,7 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 17
+    assert len(plans) == 18
     assert whole <= {"senders", "circuit_breakers", "task_errors"}
 
 
