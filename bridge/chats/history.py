@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bridge.chats.recap import TEXTS
 from bridge.config import Settings
-from bridge.db.models import Direction, Message, MessageStatus
+from bridge.db.models import WRITTEN_BY_PEOPLE, Direction, Message, MessageStatus
 from bridge.providers.agents.contract import Item, Speaker
 
 WITHOUT_RECAP = timedelta(days=1)
@@ -34,7 +34,7 @@ SPEAKERS = {Direction.IN: Speaker.USER, Direction.OUT: Speaker.AGENT}
 def history(session: Session, settings: Settings, conversation_id: int, now: datetime) -> tuple[Item, ...]:
     """Return the messages of this conversation, the oldest first."""
     theirs = (Message.direction == Direction.IN) & Message.status.in_(THEIRS) & Message.instruction.is_(None)
-    by_whom = or_(Message.turn_id.is_not(None), Message.operator.is_not(None), Message.status == MessageStatus.OUTSIDE)
+    by_whom = Message.turn_id.is_not(None) | WRITTEN_BY_PEOPLE
     ours = (Message.direction == Direction.OUT) & Message.status.in_(OURS) & by_whom
     part_of_it = (
         Message.conversation_id == conversation_id,

@@ -450,6 +450,9 @@ class Message(Base):
     )
 
 
+WRITTEN_BY_PEOPLE = Message.operator.is_not(None) | (Message.status == MessageStatus.OUTSIDE)
+"""Out: a person of the business wrote it, here or with another tool."""
+
 Index("uq_messages_carrier_id", Message.carrier_id, unique=True)
 Index("uq_messages_reference", Message.reference, unique=True)
 Index("ix_messages_conversation_id", Message.conversation_id, Message.id)
@@ -480,7 +483,7 @@ _partial(
     "ix_messages_operator",
     Message.conversation_id,
     Message.id,
-    where=Message.operator.is_not(None) | (Message.status == MessageStatus.OUTSIDE),
+    where=WRITTEN_BY_PEOPLE,
 )
 _partial("uq_messages_resent_as", Message.resent_as, where=Message.resent_as.is_not(None), unique=True)
 

@@ -22,12 +22,13 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, literal, select, update
 from sqlalchemy.orm import aliased
 
 from bridge.chats import instruction, rows
 from bridge.db.models import (
     OPEN_TURN,
+    WRITTEN_BY_PEOPLE,
     Chat,
     Conversation,
     Direction,
@@ -89,6 +90,10 @@ def at_provider() -> ColumnElement[bool]:
 def for_team() -> ColumnElement[bool]:
     """Return the condition for a conversation that waits for the team."""
     return and_(not_with_agent(), Conversation.holder == Holder.WAITING, Conversation.holder_name.is_(None))
+
+
+def open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
+    return tx.session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
 
 
 # -- a human at the agent's provider --------------------------------------------------------------------------------
@@ -230,7 +235,8 @@ def hand_back(rt: Runtime, tx: Transaction, conversation_id: int, how: Return) -
         pair.holder_reason, pair.handoff_told_at = reason(human_at), tx.now
     tx.session.flush()
     conversation_queue.make_due(tx, TURNS, conversation_id)
-    log.info("conversation %s: the agent answers again", conversation_id)
+    if not human_at:  # else the check of the chat says so
+        log.info("conversation %s: the agent answers again", conversation_id)
 
 
 def _wait(rt: Runtime, tx: Transaction, pair: Conversation, why: str, provider: str | None = None) -> None:
@@ -276,7 +282,7 @@ def return_texts(tx: Transaction, conversation_id: int) -> bool:
 
     What an operator says to the agent waits again as the turn that it is. A draft goes on: return False.
     """
-    turn = _open_turn(tx, conversation_id)
+    turn = open_turn(tx, conversation_id)
     if turn is None or instruction.is_draft(turn.instruction):
         return False
     texts = update(Message).where(Message.turn_id == turn.id, Message.direction == Direction.IN)
@@ -298,7 +304,7 @@ def _leave_behind(tx: Transaction, pair: Conversation) -> None:
     theirs = (
         Message.conversation_id == pair.id,
         Message.direction == Direction.OUT,
-        or_(Message.operator.is_not(None), Message.status == MessageStatus.OUTSIDE),
+        WRITTEN_BY_PEOPLE,
         Message.created_at >= began,
     )
     noted = pair.agent_note_at is not None and pair.agent_note_at >= began
@@ -308,7 +314,7 @@ def _leave_behind(tx: Transaction, pair: Conversation) -> None:
 
 def _handle_turn(tx: Transaction, conversation_id: int, until: datetime) -> None:
     """Cancel the open turn if people have answered all its texts. A chat that may have received it gets no more."""
-    turn = _open_turn(tx, conversation_id)
+    turn = open_turn(tx, conversation_id)
     if turn is None or turn.instruction is not None:
         return
     texts = (Message.turn_id == turn.id, Message.direction == Direction.IN)
@@ -333,13 +339,9 @@ def _handle_texts(tx: Transaction, which: ColumnElement[bool], until: datetime) 
 
 def _reopen_turn(rt: Runtime, tx: Transaction, conversation_id: int) -> None:
     """Let the answer to the open turn be sent. Give a person's turn as much time as a new text has."""
-    turn = _open_turn(tx, conversation_id)
+    turn = open_turn(tx, conversation_id)
     if turn is None:
         return
     turn.draft = False
     if turn.instruction is None:
         turn.expires_at = max(turn.expires_at, tx.now + rt.settings.answer_within)
-
-
-def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
-    return tx.session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))

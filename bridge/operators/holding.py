@@ -8,10 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bridge.db.models import OPEN_TURN, Conversation, Direction, Holder, Message, MessageStatus, Turn, one_of
+from bridge.db.models import (
+    OPEN_TURN,
+    WRITTEN_BY_PEOPLE,
+    Conversation,
+    Direction,
+    Holder,
+    Message,
+    MessageStatus,
+    Turn,
+    one_of,
+)
 from bridge.db.transaction import Transaction
 from bridge.inbound import holder
 from bridge.inbound.holder import Return
@@ -96,8 +106,7 @@ def _handled_until(tx: Transaction, pair: Conversation, how: HandBack) -> dateti
 
 def _our_newest(session: Session, conversation_id: int) -> datetime | None:
     """Return when a person of the business has last written here, at the bridge or with another tool."""
-    ours = or_(Message.operator.is_not(None), Message.status == MessageStatus.OUTSIDE)
-    here = (Message.conversation_id == conversation_id, Message.direction == Direction.OUT, ours)
+    here = (Message.conversation_id == conversation_id, Message.direction == Direction.OUT, WRITTEN_BY_PEOPLE)
     return session.scalar(select(Message.created_at).where(*here).order_by(Message.id.desc()).limit(1))
 
 

@@ -23,7 +23,7 @@ from bridge.inbound.readable import readable
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit, idempotency, texts
 from bridge.operators.audit import Action, Entry
-from bridge.operators.conversations import HolderNow, UnknownConversation, has, holder_now
+from bridge.operators.conversations import HolderNow, has, holder_now, lock
 from bridge.operators.idempotency import Asked
 from bridge.operators.texts import EMPTY, OptedOut, Pair, Unfit
 from bridge.outbound import opt_outs
@@ -144,9 +144,7 @@ def _check(wish: Start) -> None:
 
 def _locked(tx: Transaction, conversation_id: int) -> Conversation:
     """Return the conversation, locked. Raise :class:`UnknownConversation`, or :class:`OptedOut`."""
-    pair = tx.session.get(Conversation, conversation_id, with_for_update=True)
-    if pair is None:
-        raise UnknownConversation
+    pair = lock(tx, conversation_id)
     if opt_outs.has_opted_out(tx, conversation_id):
         raise OptedOut
     return pair

@@ -130,7 +130,7 @@ def _locked(tx: Transaction, table: type[Row], id_: int) -> Row:
     conversation_id = tx.session.scalar(select(table.conversation_id).where(table.id == id_))
     if conversation_id is None:
         raise Unknown
-    tx.session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
+    conversations.lock(tx, conversation_id)
     return tx.session.get_one(table, id_, with_for_update=True)
 
 

@@ -15,7 +15,6 @@ from bridge.chats.recap import note_of, recap
 from bridge.chats.rows import OpenChat
 from bridge.config import Route
 from bridge.db.models import (
-    OPEN_TURN,
     Chat,
     Conversation,
     Direction,
@@ -61,7 +60,7 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
             return None
         pair = tx.session.get_one(Conversation, conversation_id)
         route = rt.agents.route(pair.bridge_number)
-        turn = _open_turn(tx, conversation_id)
+        turn = holder.open_turn(tx, conversation_id)
         if holder.is_held(pair):
             turn = _while_held(tx, conversation_id, turn)
             if turn is None:
@@ -201,15 +200,11 @@ def _check(rt: Runtime, tx: Transaction, queue: _Queue, turn: Turn | None) -> Cl
 
 def first_expiry(rt: Runtime, tx: Transaction, conversation_id: int) -> datetime | None:
     """Return when the first of the texts that wait for the agent expires. ``None``: none waits."""
-    if turn := _open_turn(tx, conversation_id):
+    if turn := holder.open_turn(tx, conversation_id):
         return turn.expires_at  # what waits behind it comes after it
     pair = tx.session.get_one(Conversation, conversation_id)
     oldest = tx.session.scalar(select(func.min(Message.created_at)).where(*_waiting(conversation_id)))
     return oldest and rules.waits_since(oldest, pair.holder_since) + rt.settings.answer_within
-
-
-def _open_turn(tx: Transaction, conversation_id: int) -> Turn | None:
-    return tx.session.scalar(select(Turn).where(Turn.conversation_id == conversation_id, Turn.status.in_(OPEN_TURN)))
 
 
 def _next_turn(rt: Runtime, tx: Transaction, lease: Lease, pair: Conversation) -> Turn | None:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from bridge.db.models import Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn
+from bridge.db.models import WRITTEN_BY_PEOPLE, Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn
 from bridge.providers.carriers.contract import Delivery
 from bridge.runtime import Runtime
 from bridge.web.queries.paging import read_cursor, write_cursor
@@ -170,9 +170,7 @@ def _with_analysis(row: Row[*tuple[Any, ...]]) -> ChatWithAnalysis:
 def _part_of(chat: Row[*tuple[Any, ...]]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Select the texts of the chat's turns, and what operators wrote while the chat was open."""
     until = chat.ended_at or datetime.max.replace(tzinfo=UTC)
-    by_operators = (
-        Message.operator.is_not(None) | (Message.status == MessageStatus.OUTSIDE)
-    ) & Message.created_at.between(chat.started_at, until)
+    by_operators = WRITTEN_BY_PEOPLE & Message.created_at.between(chat.started_at, until)
     return Message.conversation_id == chat.conversation_id, or_(Turn.chat_id == chat.id, by_operators)
 
 

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from bridge.db.models import Audit
 from bridge.db.transaction import Sessions
 from bridge.web.app import build_web
 from tests.scene import Scene
@@ -63,3 +64,7 @@ class House:
         desk = Desk(self.app)
         assert desk.log_in(TOKENS[name]).status_code == 303
         return desk
+
+    def audit(self) -> list[tuple[str, str]]:
+        """Who has done what, in order."""
+        return [(row.operator, row.action) for row in self.scene.rows(Audit)]

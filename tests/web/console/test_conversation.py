@@ -24,11 +24,6 @@ def house(sessions) -> House:
 
 
 @pytest.fixture
-def ana(house) -> Desk:
-    return house.desk()
-
-
-@pytest.fixture
 def ben(house) -> Desk:
     return house.desk("ben")
 

@@ -16,7 +16,7 @@ from bridge.operators import labels
 from bridge.providers.carriers.contract import Delivery
 from bridge.web.console import filters, statics
 from tests.scene import ANN
-from tests.web.console.desk import Desk, House
+from tests.web.console.desk import House
 
 FAMILY = "👨‍👩‍👧‍👦"
 
@@ -104,11 +104,6 @@ def house(sessions) -> House:
         labels.save_reply(house.scene.rt, "ana", f"r{HOSTILE.index(words)}", words[:1000])
     labels.add_tag(house.scene.rt, "ana", 1, "<b onclick=x>")
     return house
-
-
-@pytest.fixture
-def ana(house) -> Desk:
-    return house.desk()
 
 
 class TestPages:

@@ -7,27 +7,10 @@ import re
 
 import pytest
 
-from bridge.db.models import Audit, ConsoleSession, LoginLimit
+from bridge.db.models import ConsoleSession, LoginLimit
 from bridge.operators import login_limits, sessions
 from bridge.web.app import build_web
-from tests.web.console.desk import TOKENS, Desk, House
-
-PAGES = ("/", "/failures", "/audit", "/stale-chats", "/sessions", "/overview/figures", "/live", "/overview/now")
-FORMS = ("/pause", "/resume", "/logout", "/logout-everywhere", "/failures/retry", "/stale-chats/end")
-
-
-@pytest.fixture
-def house(sessions) -> House:
-    return House(sessions)
-
-
-@pytest.fixture
-def ana(house) -> Desk:
-    return house.desk()
-
-
-def audit(house: House) -> list[tuple[str, str]]:
-    return [(row.operator, row.action) for row in house.scene.rows(Audit)]
+from tests.web.console.desk import TOKENS, House
 
 
 class TestLogin:
@@ -37,7 +20,7 @@ class TestLogin:
         assert row.operator == "ana"
         assert row.token == hashlib.sha256(cookie.value.encode()).hexdigest()
         assert TOKENS["ana"] not in repr(vars(row))
-        assert audit(house) == [("ana", "login")]
+        assert house.audit() == [("ana", "login")]
 
     def test_the_cookie_is_for_this_site_and_no_script(self, house) -> None:
         cookies = house.stranger().log_in(TOKENS["ana"]).headers.getlist("Set-Cookie")
@@ -55,7 +38,7 @@ class TestLogin:
         assert answer.status_code == 401
         assert "no operator" in answer.text
         assert "token-of-nobody" not in answer.text
-        assert audit(house) == [("-", "login_refused")]
+        assert house.audit() == [("-", "login_refused")]
         assert house.scene.rows_of(ConsoleSession) == []
 
     def test_an_empty_form_says_what_is_missing(self, house) -> None:
@@ -122,7 +105,7 @@ class TestSession:
         thief = house.stranger()
         thief.client.set_cookie("bridge_console", copied, path="/console", domain="bridge.example.com")
         assert thief.get("/").status_code == 303
-        assert audit(house)[-1] == ("ana", "logout")
+        assert house.audit()[-1] == ("ana", "logout")
 
     def test_logout_everywhere_ends_all_of_this_operator_and_no_other(self, house, ana) -> None:
         phone, ben = house.desk(), house.desk("ben")

@@ -31,7 +31,7 @@ from bridge.web.queries.failures import IN_THE_INBOX
 from bridge.web.queries.failures import Kind as Listed
 from tests.fakes import TEAM
 from tests.scene import ANN, BOB
-from tests.web.console.desk import HERE, Desk, House
+from tests.web.console.desk import HERE, House
 
 CAT = "+15551230003"
 
@@ -50,11 +50,6 @@ def house(sessions) -> House:
         house.scene.work_until_idle()
         house.scene.clock.tick(60)
     return house
-
-
-@pytest.fixture
-def ana(house) -> Desk:
-    return house.desk()
 
 
 def give_up(house: House) -> None:

@@ -7,10 +7,9 @@ import re
 
 import pytest
 
-from bridge.db.models import Audit
 from bridge.web.auth import undeclared
 from bridge.web.console import login, statics
-from tests.web.console.desk import HERE, TOKENS, Desk, House
+from tests.web.console.desk import HERE, TOKENS, House
 
 PAGES = (
     "/",
@@ -33,20 +32,6 @@ FORMS = ("/pause", "/resume", "/logout", "/logout-everywhere", "/failures/retry"
 def database_url(sqlite_url: str) -> str:
     """One database is enough here."""
     return sqlite_url
-
-
-@pytest.fixture
-def house(sessions) -> House:
-    return House(sessions)
-
-
-@pytest.fixture
-def ana(house) -> Desk:
-    return house.desk()
-
-
-def audit(house: House) -> list[tuple[str, str]]:
-    return [(row.operator, row.action) for row in house.scene.rows(Audit)]
 
 
 class TestWhoGetsIn:
@@ -107,12 +92,12 @@ class TestWhoGetsIn:
 class TestForms:
     @pytest.mark.parametrize("path", FORMS)
     def test_a_form_without_its_token_changes_nothing(self, house, ana, path: str) -> None:
-        before = len(audit(house))
+        before = len(house.audit())
         for data in ({}, {"csrf_token": "made-up"}):
             answer = ana.client.post(f"/console{path}", base_url=HERE, data=data)
             assert answer.status_code == 400
             assert "reload" in answer.text
-        assert len(audit(house)) == before
+        assert len(house.audit()) == before
         assert ana.get("/").status_code == 200
 
     def test_the_token_of_another_browser_does_not_count(self, house, ana) -> None:
