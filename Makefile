@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format chaos chaos-long side-by-side second-opinion requirements clean
+.PHONY: help demo test check format docs chaos chaos-long side-by-side second-opinion requirements clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: $(VENV)/installed-dev  ## lint, format, types, and who may import whom
 format: $(VENV)/installed-dev  ## mend what can be mended by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/installed-dev  ## these documents as a site, in site/; every link must lead somewhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 SETUP ?= postgres-redis
 SEED ?= 1
@@ -57,7 +60,7 @@ requirements: $(VENV)/installed-dev  ## pin the newest versions that pyproject.t
 		--no-emit-index-url --no-emit-find-links --output-file requirements.txt
 
 clean:  ## remove the environment and what the tools left behind
-	rm -rf $(VENV) $(SECOND) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SECOND) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # What runs in production is installed first, pinned and checked by its hash; the tools come on top of it.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -67,7 +70,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install --editable '.[dev]'
+	$(PIP) install --editable '.[dev,docs]'
 	@touch $@
 
 # Twilio's command line is there for the OpenAPI document that it carries along; its hash is in the tests. What these

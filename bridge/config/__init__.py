@@ -1,7 +1,7 @@
 """The settings, read once from the environment and from ``.env``, and checked before anything starts.
 
-``Settings.load()`` reports all faults together. A test keeps README's table of settings equal to this class. ``values``
-reads a value. ``faults`` finds it in the environment, and has the words for a wrong one.
+``Settings.load()`` reports all faults together. A test keeps the table of ``docs/settings.md`` equal to this class.
+``values`` reads a value. ``faults`` finds it in the environment, and has the words for a wrong one.
 """
 
 from __future__ import annotations
