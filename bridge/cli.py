@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -12,7 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from bridge import __version__
 from bridge.chats import end_task, ending
 from bridge.config import DatabaseSettings, Settings, SettingsError, or_exit, parse_duration
+from bridge.config.faults import environment
 from bridge.config.numbers import our_address
+from bridge.config.values import is_secret
 from bridge.db import migrate
 from bridge.db.engine import must_fit
 from bridge.doctor import connect as connecting
@@ -32,6 +36,8 @@ from bridge.providers.agents.registry import AGENTS
 from bridge.providers.errors import RemoteError
 from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
+from bridge.setup import dotenv_file, first_run
+from bridge.setup.parts import ALL_PARTS
 
 DEFAULT_PORT = 8000
 PORT = click.IntRange(1, 65535)
@@ -159,6 +165,44 @@ def _end_stale(rt: Runtime, idle: timedelta, dry_run: bool) -> None:
             end_task.end_chat(rt, chat_id)
     left = sum(ending.ending(rt, chat_id) is not None for chat_id in stale.chat_ids)
     click.echo(f"{stale.matched - left} chats ended." + (f" {left} are left to the running bridge." if left else ""))
+
+
+def _settings_as_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command an option for each setting that is no secret. A list of processes shows options to everybody."""
+    names = [name for part in ALL_PARTS for name in part.names]
+    for name in reversed(names):
+        field = Settings.model_fields[name.lower()]
+        if not is_secret(field):
+            option = click.option(f"--{name.lower().replace('_', '-')}", name.lower(), help=f"{field.description}.")
+            command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Ask nothing: options, the environment and .env have the values.")
+@click.option("--offline", is_flag=True, help="Do not check the answers at the providers.")
+@_settings_as_options
+@click.pass_context
+def init(ctx: click.Context, /, yes: bool, offline: bool, **options: str | None) -> None:
+    """Ask for the settings that are needed, check each at its provider, and write them into .env.
+
+    With --yes, keys and tokens come from the environment. Nothing is written after a fault: the exit code is 1 for one
+    that a provider reports, and 2 for a wrong value.
+    """
+    environ = or_exit(environment)
+    known = environ | {name.upper(): text for name, text in options.items() if text is not None}
+    try:
+        values = or_exit(lambda: (first_run.take if yes else first_run.ask)(known, offline=offline))
+        faults = first_run.write(values, os.environ)
+    except first_run.Unusable:
+        ctx.exit(1)
+    except dotenv_file.NotWritten as error:
+        raise click.ClickException(str(error)) from error
+    except (click.Abort, KeyboardInterrupt):
+        raise click.ClickException("nothing was written") from None
+    for fault_of_others in faults:
+        click.echo(fault_of_others, err=True)
+    ctx.exit(2 if faults else 0)
 
 
 @main.command()

@@ -61,6 +61,7 @@ KEPT = (
     Kept(r"_?line[ _](?:ends?|breaks?)", "of text"),
     Kept(r"lines?", "of text", ("outbound/formatting/", "chats/recap.py", "lib/log.py", "providers/")),
     Kept(r"lines?", "of a setting's value or of its faults", ("config/",)),
+    Kept(r"lines", "of a file", ("setup/",)),
     Kept(r"line", "a line that ends with the wrong characters", ("processes/http_server.py",)),
     Kept(r"line", "of code, in a traceback", ("processes/task_errors.py",)),
     Kept(r"lines?", "a phone's line, and lines of text", ("simulator/",)),
@@ -78,7 +79,7 @@ KEPT = (
     ),
     # the others
     Kept(r"Finding", "what a search of the transcript finds", ("providers/agents/transcript.py",)),
-    Kept(r"Finding", "what a check has found", ("doctor/",)),
+    Kept(r"Finding", "what a check has found", ("doctor/", "setup/")),
     Kept(r"hear from you", "a greeting", ("simulator/receptionist.py",)),
     Kept(r"booked|booking|door", "at a restaurant", ("simulator/receptionist.py", "inbound/reactions.py")),
     Kept(

@@ -23,6 +23,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -280,6 +281,11 @@ def _fault_of_operator(name: str, token: str, before: Mapping[str, SecretStr]) -
     if token in {known.get_secret_value() for known in before.values()}:
         return "another operator has the same token; give each their own"
     return None
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Return whether nobody may see the value: a key or a token, or an address that may have a password."""
+    return not field.repr or SecretStr.__name__ in str(field.annotation)
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bridge.config import Route
 from bridge.doctor.context import Context
-from bridge.doctor.findings import Finding, fault, ok, warning
+from bridge.doctor.findings import Finding, Mark, fault, ok, warning
 from bridge.providers.agents.retell.account import LONGEST_SILENCE, ChatAgent, RetellAccount
 from bridge.providers.errors import AccountRefused, RemoteError
 
@@ -23,32 +23,51 @@ PUBLISH = "Publish it in Retell's dashboard, or set RETELL_AGENT_VERSION to a ve
 
 
 def retell(context: Context) -> Sequence[Finding]:
-    """Check the key, then each agent there."""
-    routes = _routes(context, RETELL)
+    """Check the key. If it is well, check each agent there."""
+    key = retell_key(context)
+    return [*key, *retell_agents(context)] if all(each.mark is Mark.OK for each in key) else key
+
+
+def retell_key(context: Context) -> Sequence[Finding]:
+    """Check whose key it is."""
     if context.retell is None:
         return []
     try:
-        owner = context.retell.owner()
-        found = [finding for route in routes for finding in _retell_agent(context.retell, route)]
+        return [ok(RETELL, f"the key is one of {context.retell.owner()}")]
     except RemoteError as error:
         return [_refused(RETELL, "RETELL_API_KEY", error)]
-    return [ok(RETELL, f"the key is one of {owner}"), *found]
+
+
+def retell_agents(context: Context) -> Sequence[Finding]:
+    """Check each agent to which a route leads."""
+    if context.retell is None:
+        return []
+    try:
+        return [each for route in _routes(context, RETELL) for each in _retell_agent(context.retell, route)]
+    except RemoteError as error:
+        return [_refused(RETELL, "RETELL_API_KEY", error)]
 
 
 def uponai(context: Context) -> Sequence[Finding]:
     """Check the token and the workspace. More can't be asked."""
+    remedy = "Compare the id with UponAI's dashboard, and send the number a text."
+    unknown = [
+        warning(each.agent_id, "UponAI's API does not tell whether it is there", remedy)
+        for each in _routes(context, UPONAI)
+    ]
+    key = uponai_key(context)
+    return [*key, *unknown] if key and all(each.mark is Mark.OK for each in key) else key
+
+
+def uponai_key(context: Context) -> Sequence[Finding]:
+    """Check whether the token fits the workspace."""
     if context.uponai is None:
         return []
     try:
         context.uponai.read_workspace()
     except RemoteError as error:
         return [_refused(UPONAI, "UPONAI_API_KEY or UPONAI_WORKSPACE_ID", error)]
-    remedy = "Compare the id with UponAI's dashboard, and send the number a text."
-    unknown = [
-        warning(each.agent_id, "UponAI's API does not tell whether it is there", remedy)
-        for each in _routes(context, UPONAI)
-    ]
-    return [ok(UPONAI, "the token fits the workspace"), *unknown]
+    return [ok(UPONAI, "the token fits the workspace")]
 
 
 def _routes(context: Context, provider: str) -> list[Route]:

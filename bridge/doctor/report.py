@@ -12,7 +12,7 @@ MARKS = {Mark.OK: "✓", Mark.WARNING: "!", Mark.FAULT: "✗"}
 
 
 def as_text(found: Sequence[Finding]) -> str:
-    return "\n".join([*_rows(found), "", _sum(found)])
+    return "\n".join([*rows(found), "", _sum(found)])
 
 
 def as_json(found: Sequence[Finding]) -> str:
@@ -24,7 +24,8 @@ def count(found: Sequence[Finding], mark: Mark) -> int:
     return sum(each.mark is mark for each in found)
 
 
-def _rows(found: Sequence[Finding]) -> Iterator[str]:
+def rows(found: Sequence[Finding]) -> Iterator[str]:
+    """Yield one sentence, or two, for each finding."""
     width = max((len(each.subject) for each in found), default=0)
     for each in found:
         words = f"{each.words}. {each.remedy}" if each.remedy else f"{each.words}."

@@ -14,10 +14,15 @@ SUBJECT = "settings"
 
 
 def settings(context: Context) -> Sequence[Finding]:
-    return [*_advice(context.settings)] or [ok(SUBJECT, "are complete")]
+    return [*public_url(context), *_advice(context.settings)] or [ok(SUBJECT, "are complete")]
 
 
-def _advice(its: Settings) -> Iterator[Finding]:
+def public_url(context: Context) -> Sequence[Finding]:
+    """Check the address by itself, without a call."""
+    return [*_unwise(context.settings)]
+
+
+def _unwise(its: Settings) -> Iterator[Finding]:
     if _is_local(urlsplit(its.public_url).hostname or ""):
         yield warning(
             SUBJECT,
@@ -28,6 +33,9 @@ def _advice(its: Settings) -> Iterator[Finding]:
         yield warning(
             SUBJECT, "PUBLIC_URL has no https, so texts cross the network in the clear", "Set an https address."
         )
+
+
+def _advice(its: Settings) -> Iterator[Finding]:
     if not its.twilio_numbers:
         yield warning(
             SUBJECT,

@@ -1,7 +1,8 @@
 """The account at Twilio as an operator has set it up: its numbers with their webhooks, and its messaging services.
 
     account      GET  /2010-04-01/Accounts/{sid}.json
-    number       GET  /2010-04-01/Accounts/{sid}/IncomingPhoneNumbers.json?PhoneNumber=…
+    numbers      GET  /2010-04-01/Accounts/{sid}/IncomingPhoneNumbers.json
+    number       GET  the same with ?PhoneNumber=…
     set_webhook  POST /2010-04-01/Accounts/{sid}/IncomingPhoneNumbers/{number}.json
     services     GET  /v1/Services, /v1/Services/{service}/PhoneNumbers and …/Compliance/Usa2p, at messaging.twilio.com
 
@@ -109,6 +110,12 @@ class TwilioAccount:
     def may_call(self) -> None:
         """Make a call with the credentials that are used for texts. Raise RemoteError if they are refused."""
         self._call(self._api, "GET", f"{self._path}/IncomingPhoneNumbers.json", self._calls, params={"PageSize": 1})
+
+    def numbers(self) -> list[str]:
+        """Return the numbers of the account that can text: the first hundred."""
+        answer = self._call(self._api, "GET", f"{self._path}/IncomingPhoneNumbers.json", self._calls, params=PAGE)
+        found = _items(answer, "incoming_phone_numbers")
+        return [_text(each, "phone_number") for each in found if _can_text(each.get("capabilities"))]
 
     def number(self, number: str) -> OwnNumber | None:
         """Return the number; ``None`` if the account does not have it."""
