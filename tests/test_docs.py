@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import pages
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
 
@@ -35,6 +37,11 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     assert {page.parent.name: loads.findall(page.read_text()) for page in site.rglob("*.html")} == {
         page.parent.name: [] for page in site.rglob("*.html")
     }
+
+
+@pytest.mark.parametrize(("page", "name"), pages.PARTS, ids=[name for _, name in pages.PARTS])
+def test_a_part_that_is_made_of_the_code_is_as_the_code(page: str, name: str) -> None:
+    assert pages.written(page, name) == pages.PARTS[page, name](), "run: .venv/bin/python -m tests.pages"
 
 
 def outside_code(text: str) -> Iterator[tuple[int, str]]:

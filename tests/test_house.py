@@ -9,17 +9,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from datetime import timedelta
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pydantic.fields import FieldInfo
 
-from bridge.config import NEEDED_BY, Settings, parse_duration, variable_names
+from bridge.config import NEEDED_BY, Settings, variable_names
 from tests.fakes import SETTINGS
 from tests.retired_words import KEPT, kept, retired, split
 
@@ -27,9 +24,6 @@ ROOT = Path(__file__).parent.parent
 BRIDGE = ROOT / "bridge"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 APP = json.loads((ROOT / "app.json").read_text())
-
-SHORT = {"d": timedelta(days=2), "h": timedelta(hours=1), "m": timedelta(minutes=5), "s": timedelta(seconds=1)}
-"""From which length on a duration is shown in a unit: 120s and 24h say more than 2m and 1d."""
 
 
 def processes() -> dict[str, str]:
@@ -60,37 +54,11 @@ def test_everybody_imports_from_below() -> None:
 # --- the settings ------------------------------------------------------------------------------------------------
 
 
-def shown(default: Any) -> str:
-    if isinstance(default, timedelta):
-        unit = next(unit for unit, least in SHORT.items() if default >= least and not default % one(unit))
-        return f"`{default // one(unit)}{unit}`"
-    return f"`{default}`" if default not in (None, "", (), {}, frozenset()) else ""
-
-
-def one(unit: str) -> timedelta:
-    return parse_duration(f"1{unit}")
-
-
-def row(name: str, field: FieldInfo) -> str:
-    names = ", else ".join(f"`{variable}`" for variable in variable_names(name))
-    default = "**must be set**" if field.is_required() else shown(field.default)
-    if name in NEEDED_BY:
-        default = f"**must be set** for `{NEEDED_BY[name]}`"
-    return f"| {names} | {default} | {field.description} |"
-
-
 def needed() -> set[str]:
     """What must be set where all other settings have their defaults."""
     provider = Settings.model_fields["agent_provider"].default
     of_the_provider = {name for name, owner in NEEDED_BY.items() if owner == provider}
     return of_the_provider | {name for name, field in Settings.model_fields.items() if field.is_required()}
-
-
-def test_the_page_of_the_settings_tells_every_one_as_it_is() -> None:
-    _, table, _ = re.split(r"<!-- /?settings -->\n", (ROOT / "docs" / "settings.md").read_text())
-    head = ["| name | default | meaning |", "|---|---|---|"]
-    expected = [*head, *(row(name, field) for name, field in Settings.model_fields.items())]
-    assert table.strip() == "\n".join(expected), "paste into docs/settings.md:\n" + "\n".join(expected)
 
 
 def test_the_example_of_a_dotenv_file_names_every_setting_and_nothing_else() -> None:
