@@ -13,6 +13,7 @@ from bridge.config import Settings
 from bridge.db.engine import SILENCE, build_engine
 from bridge.db.group_commit import GroupCommit
 from bridge.db.transaction import Database
+from bridge.db.write_behind import WriteBehind
 from bridge.providers.agents.registry import build_agents
 from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import Carrier
@@ -44,9 +45,19 @@ class Runtime:
     """HANDOFF_WEBHOOK; ``None`` if it is not set."""
     _commits: dict[Callable[..., Any], GroupCommit[Any, Any]] = field(default_factory=dict, repr=False)
     """The group commits of this process, one for each stage."""
+    _behind: dict[Callable[..., Any], WriteBehind[Any]] | None = field(default=None, repr=False)
+    """What this process writes behind its requests, one for each stage; ``None``: nothing."""
 
     @classmethod
-    def build(cls, settings: Settings, notifier: Notifier, *, pool_size: int, silence: float = SILENCE) -> Runtime:
+    def build(
+        cls,
+        settings: Settings,
+        notifier: Notifier,
+        *,
+        pool_size: int,
+        silence: float = SILENCE,
+        write_behind: bool = False,
+    ) -> Runtime:
         """Build it from the settings. It opens no connection and starts no thread, so it is safe before a fork."""
         engine = build_engine(settings.database_url, pool_size=pool_size, silence=silence)
         database = Database(engine, notifier.wake, utc_now)
@@ -58,6 +69,7 @@ class Runtime:
             notifier=notifier,
             heartbeat=Heartbeat(database),
             team=build_team(settings),
+            _behind={} if write_behind else None,
         )
 
     def together(self, stage: Callable[[Runtime, Sequence[Q]], Sequence[R | None]], request: Q) -> R | None:
@@ -68,8 +80,27 @@ class Runtime:
         commits = self._commits.setdefault(stage, GroupCommit(f"{stage.__module__}.{stage.__name__}"))
         return commits.submit(request, lambda requests: stage(self, requests))
 
+    def later(self, stage: Callable[[Runtime, Sequence[Q]], object], request: Q) -> bool:
+        """Run the stage for this request soon, with all that come in the same moment. Nobody learns the result.
+
+        Return False if this process can't do it: then the caller must. If it is killed, the request is lost.
+        """
+        if self._behind is None:
+            return False
+        name = f"{stage.__module__}.{stage.__name__}"
+        behind = self._behind.get(stage) or self._behind.setdefault(
+            stage, WriteBehind(name, lambda requests: stage(self, requests))
+        )
+        return behind.add(request)
+
+    def write_rest(self) -> None:
+        """Write what is still to be written, and accept no more of it. A process calls this at its end."""
+        for behind in (self._behind or {}).values():
+            behind.close()
+
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, after the rest is written."""
+        self.write_rest()
         self.notifier.close()
         self.agents.close()
         self.carrier.close()

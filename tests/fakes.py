@@ -114,7 +114,8 @@ class FakeNotifier:
             assert done < at_most, f"still wake-ups after {at_most} tasks"
             task, row = self.wakeups.pop(0)
             queue = next((each for each in QUEUES if each.task == task), None)
-            found = find(rt, queue, 100) if queue else [Work(task, row, partial(TASKS[task], rt, row))]
+            due = find(rt, queue, 100) if queue else [Work(task, row, partial(TASKS[task], rt, row))]
+            found = due or []
             for work in found:
                 run(work)
             done += len(found)

@@ -97,9 +97,20 @@ class Standing:
     def announce(self, sid: str) -> int:
         """Call the webhook for a text, as Twilio does. Return the status of the answer."""
         [told] = [event for event in self.simulator.ledger.of(Text) if event.sid == sid]
-        account = self.settings["TWILIO_ACCOUNT_SID"]
-        form = {"MessageSid": sid, "AccountSid": account, "From": told.phone, "To": told.number, "Body": told.body}
-        url = f"{self.settings['PUBLIC_URL']}/twilio/inbound"
+        form = {"MessageSid": sid, "From": told.phone, "To": told.number, "Body": told.body}
+        return self._call("/twilio/inbound", form)
+
+    def report(self, phone: str, status: str) -> int:
+        """Call the callback of the newest text to this phone, as Twilio does. Return the status of the answer."""
+        theirs = select(Message.reference).join(Conversation).where(Conversation.phone == phone)
+        reference = self.rows(theirs.where(Message.reference.is_not(None)).order_by(Message.id.desc()).limit(1))[0]
+        told = [event for event in self.simulator.ledger.about(phone) if isinstance(event, Sent)][-1]
+        form = {"MessageSid": told.sid, "MessageStatus": status, "From": told.sender, "To": phone}
+        return self._call(f"/twilio/status?message={reference}", form)
+
+    def _call(self, path: str, form: dict[str, str]) -> int:
+        form = form | {"AccountSid": self.settings["TWILIO_ACCOUNT_SID"]}
+        url = f"{self.settings['PUBLIC_URL']}{path}"
         signature = RequestValidator(self.settings["TWILIO_AUTH_TOKEN"]).compute_signature(url, form)
         return self.web.post(url, data=form, headers={"X-Twilio-Signature": signature}).status_code
 

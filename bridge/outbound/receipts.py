@@ -8,7 +8,7 @@ row, and decides the treatment of an undelivered text. Missing reports: ``bridge
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, select, update
@@ -44,15 +44,36 @@ POLL_STATUS_AFTER = timedelta(hours=12)
 """How long after the send the carrier is asked for the status of a text without a final one."""
 
 
+def report_later(rt: Runtime, reported: StatusReport) -> bool:
+    """Record a report of progress a moment later, with all others of that moment. Return False for any other report.
+
+    If the process is killed before, the carrier is asked for the text's status after :data:`POLL_STATUS_AFTER`.
+    """
+    return _is_progress(reported) and rt.later(report_each, reported)
+
+
+def report_each(rt: Runtime, reports: Sequence[StatusReport]) -> None:
+    """Record reports of progress: together, and those that may change more than their text alone."""
+    for reported, news in zip(reports, report_many(rt, reports), strict=True):
+        if news is None:
+            _report_alone(rt, reported)
+
+
 def report(rt: Runtime, reported: StatusReport) -> bool:
     """Record the carrier's report on a text. Return False if it has nothing new. Late and repeated reports do no harm.
 
     A report with our reference also settles a text whose outcome was unknown.
     """
-    if reported.reference and reported.error_code is None and reported.status not in NOT_DELIVERED:
-        news = rt.together(report_many, reported)
-        if news is not None:
-            return news
+    news = rt.together(report_many, reported) if _is_progress(reported) else None
+    return _report_alone(rt, reported) if news is None else news
+
+
+def _is_progress(reported: StatusReport) -> bool:
+    """Return whether the report may be of the common kind, as far as one sees without its text."""
+    return bool(reported.reference) and reported.error_code is None and reported.status not in NOT_DELIVERED
+
+
+def _report_alone(rt: Runtime, reported: StatusReport) -> bool:
     if reported.error_code in opt_outs.UNSUBSCRIBED:
         unsubscribed(rt, *_named(reported), recipient=reported.recipient)
     try:
@@ -69,13 +90,21 @@ def report_many(rt: Runtime, reports: Sequence[StatusReport]) -> Sequence[bool |
     with rt.database.transaction() as tx:
         found = store.find(tx, reports)
         known = {n for n, text in found.items() if _is_plain(reports[n], text) and _is_old(reports[n], text)}
-        ahead: dict[int, int] = {}
-        for n, text in found.items():
-            if n not in known and _is_plain(reports[n], text):
-                ahead.setdefault(text.id, n)  # another report of the same text comes after this one
+        plain = {n: text for n, text in found.items() if n not in known and _is_plain(reports[n], text)}
+        ahead = _furthest(reports, plain)
         advanced = store.advance(tx, [_progress(reports[n], found[n]) for n in ahead.values()])
     recorded = {ahead[text_id] for text_id in advanced}
+    known |= {n for n, text in plain.items() if text.id in advanced}
     return [True if n in recorded else False if n in known else None for n in range(len(reports))]
+
+
+def _furthest(reports: Sequence[StatusReport], plain: Mapping[int, ReportedText]) -> dict[int, int]:
+    """Return the report that brings each text furthest, the first of equal ones, by the text's id."""
+    ahead: dict[int, int] = {}
+    for n, text in plain.items():
+        if RANK[reports[n].status] > RANK[reports[ahead.setdefault(text.id, n)].status]:
+            ahead[text.id] = n
+    return ahead
 
 
 def _is_plain(reported: StatusReport, text: ReportedText) -> bool:

@@ -43,7 +43,7 @@ LINGER = 0.6
 """Seconds for which it goes on fetching. Wake-ups that come through a broker are less frequent than this."""
 
 SHORT_LINGER = 0.03
-"""The same where every wake-up comes from this process. A row that is locked for a moment is not found at first."""
+"""The same where every wake-up comes from this process. A delivery that is locked for a moment is not found."""
 
 AFTER_AN_ERROR = 1.0
 """Seconds until the next fetch if the database is away."""
@@ -70,15 +70,18 @@ class Work:
     run: Callable[[], None]
 
 
-def find(rt: Runtime, queue: ConversationQueue, most: int) -> list[Work]:
-    """Claim or take over at most so many queues that are due.
+def find(rt: Runtime, queue: ConversationQueue, most: int) -> list[Work] | None:
+    """Claim or take over at most so many queues that are due. Return ``None`` if nothing is due.
 
-    A turn in the common state is claimed here. Everything else is handed over by its id, and claimed alone.
+    A turn in the common state is claimed here. Everything else is handed over by its id, and claimed alone. The list is
+    empty if all that is due is locked at this moment.
     """
     if queue is not TURNS:
-        return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most))
+        return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most)) or None
     try:
-        claimed, others = claim_due(rt, most) if any_due(rt.engine, rt.now()) else ([], [])
+        if not any_due(rt.engine, rt.now()):
+            return None
+        claimed, others = claim_due(rt, most)
     except AWAY:
         raise
     except Exception:  # one row is at fault: alone, it delays nobody else
@@ -119,6 +122,8 @@ class Dispatcher:
         self._waiting: set[tuple[str, int]] = set()
         self._asked: set[ConversationQueue] = set()
         self._event = threading.Event()
+        self._hurry = threading.Event()
+        """Ends a pause between two fetches."""
         self._rt: Runtime | None = None
         self._thread: threading.Thread | None = None
 
@@ -130,9 +135,13 @@ class Dispatcher:
         self.fetch()
 
     def fetch(self) -> None:
-        """Fetch all kinds of due work soon. Returns immediately and never raises."""
+        """Fetch all kinds of due work at once, for another process. Returns immediately and never raises.
+
+        Wake-ups of this process end no pause: there is one for nearly every text, and a pause lets them come together.
+        """
         for queue in QUEUES:
             self._ask(queue)
+        self._hurry.set()
 
     def wake(self, task: str, row: int) -> None:
         for queue in QUEUES:
@@ -152,6 +161,7 @@ class Dispatcher:
         """Claim nothing more. Running work goes on."""
         self._rt = None
         self._event.set()
+        self._hurry.set()
         if self._thread:
             self._thread.join()
 
@@ -183,7 +193,6 @@ class Dispatcher:
     def _run(self, rt: Runtime) -> None:
         until, found_at = dict.fromkeys(QUEUES, 0.0), 0.0
         while self._rt:
-            self._event.clear()
             began = time.monotonic()
             asked = set(self._asked)
             self._asked -= asked
@@ -191,9 +200,11 @@ class Dispatcher:
                 if (queue in asked or until[queue] > began) and (self._fetch(rt, queue) or queue in asked):
                     until[queue], found_at = began + self._linger[queue], began
             if any(moment > began for moment in until.values()):
-                time.sleep(PAUSE if began < found_at + BUSY_FOR else 2 * PAUSE)
+                self._hurry.wait(PAUSE if began < found_at + BUSY_FOR else 2 * PAUSE)
             else:
                 self._event.wait()
+                self._event.clear()
+            self._hurry.clear()
 
     def _fetch(self, rt: Runtime, queue: ConversationQueue) -> bool:
         """Return whether there was something to do, or may be more."""
@@ -213,11 +224,11 @@ class Dispatcher:
             self._ask(queue)
             time.sleep(AFTER_AN_ERROR)
             return True
-        for work in found:
+        for work in found or ():
             self._submit(rt, work)
-        if len(found) == free:
+        if found is not None and len(found) in (0, free):  # what is locked now, or did not fit, is left
             self._ask(queue)
-        return bool(found)
+        return found is not None
 
     def _pass_on(self, queue: ConversationQueue) -> bool:
         """Wake another process, at most once a second, and try again as soon as a thread is free."""

@@ -78,7 +78,7 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
     with _alone(settings.database_url):
         migrate.upgrade(settings.database_url)
         dispatcher = Dispatcher(settings.worker_concurrency, linger=SHORT_LINGER)
-        rt = Runtime.build(settings, dispatcher, pool_size=MAX_CONNECTIONS)
+        rt = Runtime.build(settings, dispatcher, pool_size=MAX_CONNECTIONS, write_behind=True)
         server = _listen(rt, host, port)
         _take_over(rt)
         clock = Clock(rt)

@@ -12,6 +12,7 @@ from typing import Any
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
 from bridge.processes.http_server import WebServer
+from bridge.processes.web import AT_END
 
 BEFORE_THE_END = 2.0
 """Seconds between the end of the requests under way and gunicorn's kill."""
@@ -28,6 +29,7 @@ class WebWorker(Worker):  # type: ignore[misc]  # it has no types
         if not self.alive:  # the signal came during the start
             self._server.stop()
         self._server.run(self._beat, grace=self.cfg.graceful_timeout - BEFORE_THE_END)
+        self.wsgi.extensions[AT_END]()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.alive = False

@@ -15,6 +15,9 @@ MAX_CONNECTIONS = 4
 """Database connections of one web process; a webhook holds one for a few milliseconds."""
 
 
+AT_END = "at end"
+"""What the server must call at the end of a process, among the app's extensions."""
+
 SILENCE = 1.5
 """Seconds that a webhook waits for the database. Then Twilio gets 503; it tries again, or catch-up fetches the text."""
 
@@ -26,4 +29,7 @@ def create_app() -> Flask:
     logs.configure(secrets=logs.secrets_in(settings))
     tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
     notifier = CeleryNotifier(settings.broker_url, settings.redis_tls_verify)
-    return build_web(Runtime.build(settings, notifier, pool_size=MAX_CONNECTIONS, silence=SILENCE))
+    rt = Runtime.build(settings, notifier, pool_size=MAX_CONNECTIONS, silence=SILENCE, write_behind=True)
+    app = build_web(rt)
+    app.extensions[AT_END] = rt.write_rest
+    return app

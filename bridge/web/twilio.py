@@ -44,7 +44,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @signed
     def status() -> Response:
         report = webhooks.parse_status(_form(), request.args.get("message"))
-        if report:
+        if report and not receipts.report_later(rt, report):
             in_time(lambda: receipts.report(rt, report))
         return Response(status=204)
 

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 from bridge.chats import ending
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation
+from bridge.processes import dispatcher as dispatching
 from bridge.processes.dispatcher import LINGER, SHORT_LINGER, Dispatcher
 from bridge.providers.agents.contract import Item
 from bridge.queues.conversation_queue import TURNS
@@ -132,6 +133,18 @@ def test_with_a_linger_a_text_is_found_without_a_wake_up(scene: Scene, start: St
     scene.rt = replace(replaced, database=database(scene.sessions, scene.clock))
     scene.text("one")
     until(lambda: scene.got(), "it is answered")
+    dispatcher.close()
+
+
+def test_a_wake_up_of_another_process_ends_a_pause(scene: Scene, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "PAUSE", 10 * PATIENCE)
+    dispatcher = start(linger=100 * PATIENCE)
+    replaced = replace(scene.rt, notifier=scene.notifier)
+    scene.rt = replace(replaced, database=database(scene.sessions, scene.clock))
+    for n, phone in enumerate((ANN, BOB, ANN)):
+        scene.text(f"text {n}", phone)
+        dispatcher.fetch()
+        until(lambda phone=phone, n=n: f"You said: text {n}" in scene.got(phone), "it is answered")
     dispatcher.close()
 
 

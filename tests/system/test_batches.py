@@ -180,7 +180,7 @@ def test_a_row_that_somebody_has_locked_holds_up_nobody_else(postgresql_sessions
         assert store_many(scene.rt, texts) == [True, None, True]
         ended = settle_many(scene.rt, [answered(turn, scene) for turn in turns])
         assert [bool(each) for each in ended] == [True, False, True]
-        assert [work.row for work in find(scene.rt, TURNS, 10)] == [1, 3]
+        assert [work.row for work in find(scene.rt, TURNS, 10) or ()] == [1, 3]
     assert store_many(scene.rt, texts) == [None, True, None]
 
 
@@ -351,5 +351,5 @@ def test_reports_that_may_change_more_are_left_to_their_callers(scene: Scene) ->
         StatusReport(third.reference, third.carrier_id or "", Delivery.SENT, PEOPLE[0]),
         StatusReport("no such text", "SM1", Delivery.SENT, PEOPLE[2]),
     ]
-    assert report_many(scene.rt, reports) == [True, None, None, None, None]
+    assert report_many(scene.rt, reports) == [True, False, None, None, None]
     assert [row.delivery for row in outbound(scene)] == [Delivery.DELIVERED, Delivery.QUEUED, Delivery.QUEUED]

@@ -28,12 +28,13 @@ from sqlalchemy.engine import make_url
 
 from bridge.chats import ending
 from bridge.config import ServerSettings
-from bridge.db.models import Conversation, Turn, TurnStatus
+from bridge.db.models import Conversation, Direction, Message, Turn, TurnStatus
 from bridge.doctor.context import Context
 from bridge.doctor.findings import Mark
 from bridge.doctor.run import examine
 from bridge.processes.broker import FETCH, queue_name
 from bridge.processes.ping import ask_worker
+from bridge.providers.carriers.contract import Delivery
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, ConversationQueue
 from bridge.simulator.ledger import FaultStruck
 from testkit.procfile import ROOT, Process
@@ -161,6 +162,15 @@ def test_a_web_that_stops_answers_its_requests_first(bridge: Standing) -> None:
         assert asked.result() == 200
     assert web.wait(25) == 0
     until(lambda: len(bridge.got(person)) == 2, "the text is answered")
+
+
+def test_a_web_that_stops_stores_the_reports_that_it_has_acknowledged(bridge: Standing) -> None:
+    people = bridge.people(20)
+    bridge.must_have_answered(bridge.text(people))
+    assert [bridge.report(person, "read") for person in people] == [204] * 20
+    assert bridge.only("web").stop() == 0
+    theirs = select(Message.delivery).join(Conversation).where(Conversation.phone.in_(people))
+    assert bridge.rows(theirs.where(Message.direction == Direction.OUT)) == [Delivery.READ] * 20
 
 
 # -- the worst day -------------------------------------------------------------------------------------------------
