@@ -23,7 +23,7 @@ from bridge.doctor import connect as connecting
 from bridge.doctor import report
 from bridge.doctor.connect import CannotConnect
 from bridge.doctor.context import Context
-from bridge.doctor.findings import Mark, fault
+from bridge.doctor.findings import fault
 from bridge.doctor.run import examine
 from bridge.doctor.webhooks import shown
 from bridge.lib import log as logs
@@ -218,13 +218,13 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         settings = Settings.load()
         must_fit(settings.database_url)
     except SettingsError as error:
-        click.echo(shown([fault("settings", each, "") for each in error.faults]))
+        click.echo(shown([fault("settings", each, "", code="settings-wrong") for each in error.faults]))
         ctx.exit(2)
     logs.configure(level=logging.CRITICAL, secrets=logs.secrets_in(settings))
     ping = partial(ask_worker, settings.broker_url, settings.redis_tls_verify) if settings.broker_url else None
     found = examine(Context.build(settings, ping))
     click.echo(shown(found))
-    ctx.exit(1 if report.count(found, Mark.FAULT) else 0)
+    ctx.exit(report.exit_code(found))
 
 
 @main.command()

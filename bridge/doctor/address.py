@@ -30,7 +30,7 @@ def address(context: Context) -> Sequence[Finding]:
             return [found]
         return [found, _identity(context.address), *_readiness(context.address)]
     except RemoteError as error:
-        return [fault(SUBJECT, f"can't be called: {error.reason}", START)]
+        return [fault(SUBJECT, f"can't be called: {error.reason}", START, code="url-away")]
 
 
 def _health(address: OwnAddress) -> Finding:
@@ -42,21 +42,23 @@ def _health(address: OwnAddress) -> Finding:
 
 def _foreign(answer: Answer, path: str) -> Finding:
     if 300 <= answer.status < 400:
-        return fault(SUBJECT, f"is redirected ({answer.status})", REDIRECTED)
+        return fault(SUBJECT, f"is redirected ({answer.status})", REDIRECTED, code="url-redirected")
     if answer.status >= 502:
-        return fault(SUBJECT, f"a proxy answers {answer.status} at {path}, because it finds no bridge", START)
-    return fault(SUBJECT, f"something else than a bridge answers {answer.status} at {path}", OTHER)
+        words = f"a proxy answers {answer.status} at {path}, because it finds no bridge"
+        return fault(SUBJECT, words, START, code="url-no-bridge")
+    return fault(SUBJECT, f"something else than a bridge answers {answer.status} at {path}", OTHER, code="url-foreign")
 
 
 def _identity(address: OwnAddress) -> Finding:
     """Tell by a signed call whether the bridge there is this one."""
     answer = address.webhook(signed=True)
     if answer.status == 403:
-        return fault(SUBJECT, "the bridge there refuses webhooks that are signed with our token", REFUSED)
+        words = "the bridge there refuses webhooks that are signed with our token"
+        return fault(SUBJECT, words, REFUSED, code="url-other-bridge")
     if answer.status != 400 or b"MessageSid" not in answer.body:
         return _foreign(answer, "/twilio/inbound")
     if address.webhook(signed=False).status != 403:
-        return fault(SUBJECT, "the bridge there accepts webhooks without a signature", OTHER)
+        return fault(SUBJECT, "the bridge there accepts webhooks without a signature", OTHER, code="url-unsigned")
     return ok(SUBJECT, "the bridge there is this one: it accepts our signature and no other")
 
 
@@ -70,4 +72,4 @@ def _readiness(address: OwnAddress) -> list[Finding]:
 
 def _reported(its: dict[str, Any]) -> Finding:
     words = safe_words(f"the bridge there reports: {its.get('part')} {its.get('state')}")
-    return warning(SUBJECT, words, "GET /readyz with an operator's token has the cause.")
+    return warning(SUBJECT, words, "GET /readyz with an operator's token has the cause.", code="url-reports")

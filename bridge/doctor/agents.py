@@ -52,7 +52,7 @@ def uponai(context: Context) -> Sequence[Finding]:
     """Check the token and the workspace. More can't be asked."""
     remedy = "Compare the id with UponAI's dashboard, and send the number a text."
     unknown = [
-        warning(each.agent_id, "UponAI's API does not tell whether it is there", remedy)
+        warning(each.agent_id, "UponAI's API does not tell whether it is there", remedy, code="agent-unread")
         for each in _routes(context, UPONAI)
     ]
     key = uponai_key(context)
@@ -79,8 +79,10 @@ def _routes(context: Context, provider: str) -> list[Route]:
 
 def _refused(subject: str, setting: str, error: RemoteError) -> Finding:
     if isinstance(error, AccountRefused):
-        return fault(subject, f"{setting} is refused: {error.reason}", f"Copy {setting} again from the dashboard.")
-    return fault(subject, f"can't be asked: {error.reason}", f"Check the network and {subject.upper()}_BASE_URL.")
+        remedy = f"Copy {setting} again from the dashboard."
+        return fault(subject, f"{setting} is refused: {error.reason}", remedy, code="agent-key-refused")
+    remedy = f"Check the network and {subject.upper()}_BASE_URL."
+    return fault(subject, f"can't be asked: {error.reason}", remedy, code="agent-away")
 
 
 def _retell_agent(account: RetellAccount, route: Route) -> Iterator[Finding]:
@@ -102,15 +104,17 @@ def _version(route: Route, newest: ChatAgent, used: ChatAgent | None) -> Finding
     if name == LATEST_PUBLISHED and published:
         return ok(route.agent_id, "is a chat agent, and its newest version is published")
     if is_named and not used and not newest.is_first:
-        return warning(route.agent_id, f"its version {name} can't be read, and its newest one is a draft", PUBLISH)
-    return fault(route.agent_id, f"has no version {name}", PUBLISH)
+        words = f"its version {name} can't be read, and its newest one is a draft"
+        return warning(route.agent_id, words, PUBLISH, code="agent-version-unread")
+    return fault(route.agent_id, f"has no version {name}", PUBLISH, code="agent-version-missing")
 
 
 def _missing(account: RetellAccount, route: Route) -> Finding:
     if account.is_voice(route.agent_id):
-        return fault(route.agent_id, "is a voice agent, which can't text", "Make a chat agent and set its id.")
+        remedy = "Make a chat agent and set its id."
+        return fault(route.agent_id, "is a voice agent, which can't text", remedy, code="agent-voice")
     remedy = "Copy the id again from Retell's dashboard; the key must be of the same workspace."
-    return fault(route.agent_id, "is not there", remedy)
+    return fault(route.agent_id, "is not there", remedy, code="agent-missing")
 
 
 def _advice(agent_id: str, its: ChatAgent) -> Iterator[Finding]:
@@ -120,12 +124,14 @@ def _advice(agent_id: str, its: ChatAgent) -> Iterator[Finding]:
             agent_id,
             f"ends a chat after {_length(its.closes_after)} of silence, which is short for texting",
             f"Set end_chat_after_silence_ms to {longest} (72 h) and publish.",
+            code="agent-silence-short",
         )
     if not its.stores_transcripts:
         yield warning(
             agent_id,
             "stores no transcripts, so after a lost answer the bridge can't tell whether the agent has answered",
             "Set data_storage_setting to everything.",
+            code="agent-no-transcripts",
         )
 
 

@@ -20,10 +20,12 @@ def broker(context: Context) -> Sequence[Finding]:
     try:
         pong = context.ping()
     except BrokerAway as error:
-        return [fault(SUBJECT, f"can't be used: {error}", "Check CELERY_BROKER_URL and whether the broker runs.")]
+        remedy = "Check CELERY_BROKER_URL and whether the broker runs."
+        return [fault(SUBJECT, f"can't be used: {error}", remedy, code="broker-away")]
     if pong is None:
         words = "takes a call, but no worker has answered it in time"
-        return [fault(SUBJECT, words, "Start a worker with this broker: see worker in the Procfile.")]
+        remedy = "Start a worker with this broker: see worker in the Procfile."
+        return [fault(SUBJECT, words, remedy, code="broker-unanswered")]
     took = context.now() - before
     middle = before + took / 2
     return [_answered(pong.version, took), judged("a worker", pong.at - middle, unsure=took / 2)]
@@ -32,5 +34,5 @@ def broker(context: Context) -> Sequence[Finding]:
 def _answered(version: str, took: timedelta) -> Finding:
     if version != __version__:
         words = f"a worker answers, of version {version}; this is {__version__}"
-        return warning(SUBJECT, words, "Restart the processes with one version.")
+        return warning(SUBJECT, words, "Restart the processes with one version.", code="worker-version")
     return ok(SUBJECT, f"a call has reached a worker and come back in {took.total_seconds():.1f} s")

@@ -32,9 +32,9 @@ def judged(whose: str, ahead: timedelta, unsure: timedelta) -> Finding:
     direction = "ahead of" if ahead > _NONE else "behind"
     words = f"the clock of {whose} is {abs(ahead).total_seconds():.1f} s {direction} ours"
     if surely > HARMFUL:
-        return fault(SUBJECT, words, SYNCHRONIZE)
+        return fault(SUBJECT, words, SYNCHRONIZE, code="time-off")
     if surely > MAX_CLOCK_SKEW:
-        return warning(SUBJECT, words, SYNCHRONIZE)
+        return warning(SUBJECT, words, SYNCHRONIZE, code="time-differs")
     return ok(SUBJECT, f"the clock of {whose} agrees with ours")
 
 

@@ -21,7 +21,7 @@ UPGRADE = "Run: bridge db upgrade (bridge up does so itself)."
 def database(context: Context) -> Sequence[Finding]:
     """Check that it can be reached, is at the newest migration, and has our time."""
     if name := missing_file(context.settings.database_url):
-        return [fault(SUBJECT, f"the file {name} is not there yet", UPGRADE)]
+        return [fault(SUBJECT, f"the file {name} is not there yet", UPGRADE, code="database-missing")]
     try:
         with context.engine.connect() as connection:
             kind, current = connection.dialect.name, at_head(connection)
@@ -29,7 +29,8 @@ def database(context: Context) -> Sequence[Finding]:
     except AWAY as error:
         return [_away(error)]
     if not current:
-        return [fault(SUBJECT, f"is not at the newest migration, which is {head()}", UPGRADE), *clock]
+        words = f"is not at the newest migration, which is {head()}"
+        return [fault(SUBJECT, words, UPGRADE, code="database-old"), *clock]
     return [ok(SUBJECT, f"{kind} answers, and is at the newest migration"), *clock]
 
 
@@ -44,9 +45,10 @@ def missing_file(url: str) -> str:
 
 def _away(error: Exception) -> Finding:
     if misfit := unfit(error):
-        return fault(SUBJECT, misfit, "Make another database and set DATABASE_URL.")
+        return fault(SUBJECT, misfit, "Make another database and set DATABASE_URL.", code="database-unfit")
     cause = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines() or [type(error).__name__]
-    return fault(SUBJECT, f"can't be used: {cause[0]}", "Check DATABASE_URL, and whether the server runs.")
+    remedy = "Check DATABASE_URL, and whether the server runs."
+    return fault(SUBJECT, f"can't be used: {cause[0]}", remedy, code="database-away")
 
 
 def _clock(context: Context, connection: Connection) -> list[Finding]:

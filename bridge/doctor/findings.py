@@ -24,18 +24,20 @@ class Finding:
     mark: Mark
     words: str
     remedy: str = ""
+    code: str = ""
+    """The name of this kind of finding, for programs. It stays when the words change. Empty for what is well."""
 
 
 def ok(subject: str, words: str) -> Finding:
     return Finding(subject, Mark.OK, _open(words))
 
 
-def warning(subject: str, words: str, remedy: str) -> Finding:
-    return Finding(subject, Mark.WARNING, _open(words), remedy)
+def warning(subject: str, words: str, remedy: str, *, code: str) -> Finding:
+    return Finding(subject, Mark.WARNING, _open(words), remedy, code)
 
 
-def fault(subject: str, words: str, remedy: str) -> Finding:
-    return Finding(subject, Mark.FAULT, _open(words), remedy)
+def fault(subject: str, words: str, remedy: str, *, code: str) -> Finding:
+    return Finding(subject, Mark.FAULT, _open(words), remedy, code)
 
 
 def _open(words: str) -> str:

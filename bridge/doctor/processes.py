@@ -37,9 +37,9 @@ def workers(context: Context) -> Sequence[Finding]:
     """Check that a worker has written its heartbeat lately."""
     traces = _traces(context)
     if traces is None:
-        return [warning(WORKER, "its heartbeat can't be read", NO_DATABASE)]
+        return [warning(WORKER, "its heartbeat can't be read", NO_DATABASE, code="worker-unread")]
     if not traces.workers:
-        return [fault(WORKER, "none is alive, so no text is answered", START)]
+        return [fault(WORKER, "none is alive, so no text is answered", START, code="worker-none")]
     return [ok(WORKER, f"{traces.workers} alive")]
 
 
@@ -47,13 +47,15 @@ def clock(context: Context) -> Sequence[Finding]:
     """Check the trace of one of its jobs: catch-up moves the cursor of every number."""
     traces = _traces(context)
     if traces is None:
-        return [warning(CLOCK, "its traces can't be read", NO_DATABASE)]
+        return [warning(CLOCK, "its traces can't be read", NO_DATABASE, code="clock-unread")]
     if not context.settings.twilio_numbers:
-        return [warning(CLOCK, "leaves no trace without TWILIO_NUMBERS", "Set TWILIO_NUMBERS.")]
+        words = "leaves no trace without TWILIO_NUMBERS"
+        return [warning(CLOCK, words, "Set TWILIO_NUMBERS.", code="clock-no-trace")]
     silent = None if traces.last_catch_up is None else context.now() - traces.last_catch_up
     if silent is None or silent > SILENT_AFTER:
         since = "has never read Twilio's list of texts" if silent is None else f"has read nothing for {_length(silent)}"
-        return [fault(CLOCK, f"catch-up, a job of the clock, {since}", f"{START} If it runs, Twilio refuses the list.")]
+        remedy = f"{START} If it runs, Twilio refuses the list."
+        return [fault(CLOCK, f"catch-up, a job of the clock, {since}", remedy, code="clock-silent")]
     return [ok(CLOCK, "catch-up, one of its jobs, has run within the last minutes")]
 
 

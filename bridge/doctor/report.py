@@ -20,6 +20,11 @@ def as_json(found: Sequence[Finding]) -> str:
     return json.dumps({**counts, "findings": [asdict(each) for each in found]}, ensure_ascii=False, indent=2)
 
 
+def exit_code(found: Sequence[Finding]) -> int:
+    """Return 1 after a fault. Warnings do not count."""
+    return 1 if count(found, Mark.FAULT) else 0
+
+
 def count(found: Sequence[Finding], mark: Mark) -> int:
     return sum(each.mark is mark for each in found)
 

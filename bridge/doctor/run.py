@@ -18,7 +18,7 @@ from bridge.doctor.database import database
 from bridge.doctor.findings import Finding, fault
 from bridge.doctor.processes import clock, workers
 from bridge.doctor.settings import settings
-from bridge.doctor.twilio import credentials, number, services
+from bridge.doctor.twilio import countries, credentials, number, services
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ CHECKS: Mapping[str, Check] = {
 def checks_of(its: Settings) -> dict[str, Check]:
     """Return all checks of a bridge with these settings, in the order of the output."""
     numbers = {f"number {place}": number(each) for place, each in enumerate(its.twilio_numbers, start=1)}
-    return {**CHECKS, "twilio": credentials, **numbers, "services": services, "retell": retell, "uponai": uponai}
+    at_twilio = {"twilio": credentials, **numbers, "services": services, "countries": countries}
+    return {**CHECKS, **at_twilio, "retell": retell, "uponai": uponai}
 
 
 Done = queue.SimpleQueue[tuple[str, Sequence[Finding]]]
@@ -53,11 +54,11 @@ def examine(context: Context, checks: Mapping[str, Check] | None = None, limit: 
     for subject, check in checks.items():
         threading.Thread(target=_run, args=(subject, check, context, done), name=subject, daemon=True).start()
     found = dict(_collected(done, len(checks), time.monotonic() + limit))
-    late = f"no result within {limit:g} s"
+    remedy = "Check the network, then try again."
     return [
         finding
         for subject in checks
-        for finding in found.get(subject, [fault(subject, late, "Check the network, then try again.")])
+        for finding in found.get(subject, [fault(subject, f"no result within {limit:g} s", remedy, code="check-late")])
     ]
 
 
@@ -76,5 +77,6 @@ def _run(subject: str, check: Check, context: Context, done: Done) -> None:
         found = check(context)
     except Exception as error:
         log.exception("the check of %s failed", subject)
-        found = [fault(subject, f"its check has failed: {type(error).__name__}", "This is a bug of the bridge.")]
+        words = f"its check has failed: {type(error).__name__}"
+        found = [fault(subject, words, "This is a bug of the bridge.", code="check-failed")]
     done.put((subject, found))

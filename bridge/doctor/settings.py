@@ -28,10 +28,14 @@ def _unwise(its: Settings) -> Iterator[Finding]:
             SUBJECT,
             "PUBLIC_URL is an address of this machine or its network, which Twilio can't reach",
             "Set it to the public https address; on your own machine, to that of a tunnel.",
+            code="url-local",
         )
     elif not its.public_url.startswith("https://"):
         yield warning(
-            SUBJECT, "PUBLIC_URL has no https, so texts cross the network in the clear", "Set an https address."
+            SUBJECT,
+            "PUBLIC_URL has no https, so texts cross the network in the clear",
+            "Set an https address.",
+            code="url-no-https",
         )
 
 
@@ -41,9 +45,11 @@ def _advice(its: Settings) -> Iterator[Finding]:
             SUBJECT,
             "TWILIO_NUMBERS is empty: texts that came while the bridge was away are not fetched, no number is checked",
             "Set it to the numbers of this bridge.",
+            code="no-numbers",
         )
     if not its.operators:
-        yield warning(SUBJECT, "no ADMIN_TOKEN is set, so /admin and /console are closed", "Set ADMIN_TOKEN.")
+        words = "no ADMIN_TOKEN is set, so /admin and /console are closed"
+        yield warning(SUBJECT, words, "Set ADMIN_TOKEN.", code="no-operator")
 
 
 def _is_local(host: str) -> bool:

@@ -25,16 +25,17 @@ def judged(subject: str, webhook: Webhook, public_url: str, remedy: str) -> Find
     """Judge whether texts come to this bridge, and whether Twilio repeats its call."""
     url, _, overrides = webhook.url.partition("#")
     if webhook.application_sid:
-        return fault(subject, "a TwiML app gets its texts", remedy)
+        return fault(subject, "a TwiML app gets its texts", remedy, code="webhook-app")
     if not url:
-        return fault(subject, "has no webhook, so nobody gets its texts", remedy)
+        return fault(subject, "has no webhook, so nobody gets its texts", remedy, code="webhook-none")
     if url != public_url + INBOUND_PATH:
-        return fault(subject, f"its texts go to {shown(webhook)}", remedy)
+        return fault(subject, f"its texts go to {shown(webhook)}", remedy, code="webhook-elsewhere")
     if webhook.method.upper() != "POST":
-        return fault(subject, f"its webhook is called by {webhook.method}, and not by POST", remedy)
+        words = f"its webhook is called by {webhook.method}, and not by POST"
+        return fault(subject, words, remedy, code="webhook-method")
     if not _repeats(overrides):
         words = "its webhook has no connection overrides that repeat a failed call"
-        return warning(subject, words, remedy)
+        return warning(subject, words, remedy, code="webhook-not-repeated")
     return ok(subject, "its texts come here, and a failed call is repeated")
 
 

@@ -84,7 +84,8 @@ def checked(part: Part, values: Mapping[str, str], *, offline: bool) -> list[Fin
         with context_of(values) as context:
             return examine(context, {", ".join(part.names): part.check})
     except SettingsError as error:
-        return [fault("settings", each, "Correct it in .env, or in the environment.") for each in error.faults]
+        remedy = "Correct it in .env, or in the environment."
+        return [fault("settings", each, remedy, code="settings-wrong") for each in error.faults]
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Twilio's API for messaging services: the one service of the account, if it has one. At Twilio it has its own host."""
+"""Twilio's API for messaging services: the one service of the account, if it has one; and the countries it may text.
+
+At Twilio each of the two has its own host.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from bridge.simulator.transport import answer
 
 
 class MessagingApi:
-    """The routes below ``/v1/Services``. They only read."""
+    """The routes below ``/v1``. They only read."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
 
     def blueprint(self) -> Blueprint:
-        api = Blueprint("messaging", __name__, url_prefix="/v1/Services")
-        api.add_url_rule("", "services", self._guarded(self._services))
-        api.add_url_rule("/<service>/PhoneNumbers", "service_numbers", self._guarded(self._numbers))
-        api.add_url_rule("/<service>/Compliance/Usa2p", "campaigns", self._guarded(self._campaigns))
+        api = Blueprint("messaging", __name__, url_prefix="/v1")
+        api.add_url_rule("/Services", "services", self._guarded(self._services))
+        api.add_url_rule("/Services/<service>/PhoneNumbers", "service_numbers", self._guarded(self._numbers))
+        api.add_url_rule("/Services/<service>/Compliance/Usa2p", "campaigns", self._guarded(self._campaigns))
+        api.add_url_rule("/Messaging/GeoPermissions", "countries", self._guarded(self._countries))
         return api
 
     def _guarded(self, work: Callable[[], Response]) -> Callable[..., Response]:
@@ -61,6 +65,14 @@ class MessagingApi:
     def _campaigns(self) -> Response:
         status = self._settings.campaign_status
         return _page("compliance", [{"campaign_status": status}] if status else [])
+
+    def _countries(self) -> Response:
+        closed = self._settings.closed_countries
+        permissions = [
+            {"country_code": country, "type": "country", "enabled": country not in closed}
+            for country in sorted({"US", "CA", "GB", *closed})
+        ]
+        return answer({"permissions": permissions}, 200)
 
 
 def _page(key: str, items: list[dict[str, Any]]) -> Response:

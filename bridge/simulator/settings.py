@@ -30,6 +30,8 @@ class SimulatorSettings:
     """The service calls the webhook of the number. Otherwise its own, which is not set."""
     campaign_status: str = "VERIFIED"
     """Of the service's campaign for texts to the US. Empty: it has none."""
+    closed_countries: tuple[str, ...] = ()
+    """The countries that the account may not text: two letters each."""
     advanced_opt_out: bool = False
     """Send ``OptOutType`` in the webhook, as Twilio does if that product is on."""
     whatsapp_opt_out: bool = False

@@ -260,7 +260,7 @@ def test_a_check_that_is_not_done_in_time_is_a_fault_and_does_not_stop_the_other
     found = examine(doctor().context, {"hangs": hangs, "fast": lambda _: [ok("fast", "is done")]}, limit=0.2)
     never.set()
     assert found == [
-        fault("hangs", "no result within 0.2 s", "Check the network, then try again."),
+        fault("hangs", "no result within 0.2 s", "Check the network, then try again.", code="check-late"),
         ok("fast", "is done"),
     ]
 
@@ -279,8 +279,8 @@ def test_every_subject_has_its_check() -> None:
 
 FOUND = [
     ok("settings", "are complete"),
-    warning("clock", "is late", "Start it."),
-    fault("PUBLIC_URL", "is away", "Set it."),
+    warning("clock", "is late", "Start it.", code="c"),
+    fault("PUBLIC_URL", "is away", "Set it.", code="u"),
 ]
 
 
@@ -303,4 +303,5 @@ def test_a_report_for_programs_has_the_same() -> None:
         "mark": "fault",
         "words": "is away",
         "remedy": "Set it.",
+        "code": "u",
     }

@@ -5,6 +5,7 @@
     number       GET  the same with ?PhoneNumber=…
     set_webhook  POST /2010-04-01/Accounts/{sid}/IncomingPhoneNumbers/{number}.json
     services     GET  /v1/Services, /v1/Services/{service}/PhoneNumbers and …/Compliance/Usa2p, at messaging.twilio.com
+    closed_countries  GET  /v1/Messaging/GeoPermissions, at accounts.twilio.com
 
 Only ``set_webhook`` changes something. No text is sent and none is read.
 """
@@ -22,6 +23,7 @@ from bridge.providers.redaction import storable
 
 ACCOUNTS = "/2010-04-01/Accounts"
 SERVICES = "/v1/Services"
+COUNTRIES = "/v1/Messaging/GeoPermissions"
 
 TIMEOUT = 15.0
 """Seconds for each question."""
@@ -92,7 +94,8 @@ class TwilioAccount:
         self._token = token
         self._calls = calls
         self._api = Api(PROVIDER, base_url)
-        self._messaging = Api(PROVIDER, _messaging_url(base_url))
+        self._messaging = Api(PROVIDER, _other_host(base_url, "messaging"))
+        self._accounts = Api(PROVIDER, _other_host(base_url, "accounts"))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TwilioAccount:
@@ -136,9 +139,14 @@ class TwilioAccount:
         found = _items(self._call(self._messaging, "GET", SERVICES, self._calls, params=PAGE), "services")
         return [self._service(each) for each in found[:MOST_SERVICES]]
 
+    def closed_countries(self) -> frozenset[str]:
+        """Return the countries that Twilio does not text for this account (21408)."""
+        listed = _items(self._call(self._accounts, "GET", COUNTRIES, self._token), "permissions")
+        return frozenset(_text(each, "country_code") for each in listed if each.get("enabled") is False)
+
     def close(self) -> None:
-        self._api.close()
-        self._messaging.close()
+        for api in (self._api, self._messaging, self._accounts):
+            api.close()
 
     def _service(self, its: dict[str, Any]) -> MessagingService:
         sid = _text(its, "sid")
@@ -164,9 +172,9 @@ class TwilioAccount:
         return answer
 
 
-def _messaging_url(base_url: str) -> str:
-    """Return the address of the API for messaging services. A server that is not Twilio's serves both."""
-    return base_url.replace("://api.", "://messaging.", 1)
+def _other_host(base_url: str, name: str) -> str:
+    """Return the address of another API of Twilio's. A server that is not Twilio's serves them all."""
+    return base_url.replace("://api.", f"://{name}.", 1)
 
 
 def _payload(answer: Answer) -> dict[str, Any]:
