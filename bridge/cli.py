@@ -11,11 +11,11 @@ from functools import partial
 import click
 from sqlalchemy.exc import DBAPIError
 
-from bridge import __version__
+from bridge import __version__, privacy_commands
+from bridge.arguments import Duration, Number, usable_settings
 from bridge.chats import end_task, ending
-from bridge.config import DatabaseSettings, Settings, SettingsError, or_exit, parse_duration
+from bridge.config import DatabaseSettings, Settings, SettingsError, or_exit
 from bridge.config.faults import environment
-from bridge.config.numbers import our_address
 from bridge.config.values import is_secret
 from bridge.db import migrate
 from bridge.db.engine import must_fit
@@ -46,26 +46,6 @@ AT_ONCE = 100_000
 """Chats that one call of ``end-stale`` ends; a number that its progress bar can still show."""
 
 
-class Duration(click.ParamType[timedelta]):
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
-
-
-class Number(click.ParamType[str]):
-    name = "number"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return our_address(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 class Commands(click.Group):
     """The commands. They explain a database that is away or has no tables: a traceback does not help to repair it."""
 
@@ -77,13 +57,6 @@ class Commands(click.Group):
                 f"the database says: {str(error.orig).strip()}\n"
                 "Look at DATABASE_URL; a new database is made ready by: bridge db upgrade"
             ) from error
-
-
-def _settings() -> Settings:
-    """Both the settings and the database that they lead to are good, or the process ends."""
-    settings = or_exit(Settings.load)
-    or_exit(lambda: must_fit(settings.database_url))
-    return settings
 
 
 @click.group(cls=Commands)
@@ -111,7 +84,7 @@ def upgrade() -> None:
 @click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, envvar="PORT", help="Where to listen.")
 def up(host: str, port: int) -> None:
     """Run everything in one process, with your Twilio number and your agent."""
-    settings = _settings()
+    settings = usable_settings()
     logs.configure(secrets=logs.secrets_in(settings))
     try:
         with embedded.running(settings, host, port) as (_, server):
@@ -145,7 +118,7 @@ def demo(port: int, agent: str, browser: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count.")
 def end_stale(idle: timedelta | None, dry_run: bool) -> None:
     """End the chats that nobody uses any more."""
-    settings = _settings()
+    settings = usable_settings()
     logs.configure(secrets=logs.secrets_in(settings))
     rt = Runtime.build(settings, NullNotifier(), pool_size=1)
     try:
@@ -205,6 +178,10 @@ def init(ctx: click.Context, /, yes: bool, offline: bool, **options: str | None)
     ctx.exit(2 if faults else 0)
 
 
+main.add_command(privacy_commands.purge)
+main.add_command(privacy_commands.export)
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
@@ -233,7 +210,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 @click.option("--restore", is_flag=True, help="Put back what was there before the last connect.")
 def connect(numbers: tuple[str, ...], dry_run: bool, restore: bool) -> None:
     """Let Twilio bring the texts of your numbers to PUBLIC_URL."""
-    settings = _settings()
+    settings = usable_settings()
     logs.configure(level=logging.WARNING, secrets=logs.secrets_in(settings))
     with connecting.Site.of(settings) as site:
         made = [_connect(site, number, dry_run=dry_run, restore=restore) for number in numbers]

@@ -161,13 +161,13 @@ class Restaurant:
         self._vendors = vendors
         self._sessions = sessions
 
-    def has_chat(self, idle: timedelta) -> str:
+    def has_chat(self, idle: timedelta, phone: str = "") -> str:
         """A person whose chat is idle for so long."""
         agent = self._simulator.settings.agent_id
         chat_id = self._simulator.agent.create(agent, 0, {}, {}).id
         then = datetime.now(UTC) - idle
         with self._sessions.begin() as session:
-            person = Conversation(bridge_number="+15550001111", phone=f"+1555{chat_id}", created_at=then)
+            person = Conversation(bridge_number="+15550001111", phone=phone or f"+1555{chat_id}", created_at=then)
             session.add(person)
             session.flush()
             session.add(
@@ -287,6 +287,52 @@ def read(terminal: int) -> bytes:
         return b""  # nobody writes there any more
 
 
+# -- purge ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_purge_counts_first_and_then_deletes(restaurant: Restaurant, tmp_path: Path) -> None:
+    restaurant.has_chat(timedelta(days=100))
+    counted = run([*BRIDGE, "purge", "--older-than", "90d", "--dry-run"], tmp_path, restaurant.settings)
+    assert counted.returncode == 0, counted.stdout
+    assert "Nothing was deleted." in counted.stdout
+    told = run([*BRIDGE, "purge", "--older-than", "90d"], tmp_path, restaurant.settings)
+    assert told.returncode == 0, told.stdout
+    assert "Purging" in told.stdout
+    assert "0  messages" in told.stdout
+    assert restaurant.audit() == [("a command", "purge", "old texts")]
+
+
+@pytest.mark.parametrize("age", ["23h", "soon"])
+def test_an_age_that_is_too_young_is_refused(tmp_path: Path, age: str) -> None:
+    told = run([*BRIDGE, "purge", "--older-than", age], tmp_path, {})
+    assert told.returncode == 2
+    assert "Invalid value for '--older-than'" in told.stdout
+
+
+# -- export --------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_is_a_file_that_only_its_owner_reads(restaurant: Restaurant, tmp_path: Path) -> None:
+    phone, output = "+15551230001", tmp_path / "person.json"
+    restaurant.has_chat(timedelta(hours=1), phone)
+    command = [*BRIDGE, "export", phone, "--output", str(output)]
+    told = run(command, tmp_path, restaurant.settings)
+    assert told.returncode == 0, told.stdout
+    assert phone not in told.stdout
+    assert output.stat().st_mode & 0o777 == 0o600
+    [conversation] = json.loads(output.read_text())["conversations"]
+    assert (conversation["phone"], len(conversation["chats"])) == (phone, 1)
+    again = run(command, tmp_path, restaurant.settings)
+    assert again.returncode == 1
+    assert "name a new file" in again.stdout
+
+
+def test_an_export_of_a_stranger_says_so(restaurant: Restaurant, tmp_path: Path) -> None:
+    told = run([*BRIDGE, "export", "+15559998888"], tmp_path, restaurant.settings)
+    assert told.returncode == 1
+    assert "nothing is stored about +1555…88" in told.stdout
+
+
 # -- how it is asked -----------------------------------------------------------------------------------------------
 
 
@@ -301,7 +347,7 @@ def test_a_duration_that_is_none_is_refused_with_an_example(tmp_path: Path, dura
 def test_help_names_every_command(tmp_path: Path) -> None:
     told = run([*BRIDGE, "--help"], tmp_path, {})
     assert told.returncode == 0
-    for command in ("connect", "db", "demo", "doctor", "end-stale", "init", "up"):
+    for command in ("connect", "db", "demo", "doctor", "end-stale", "export", "init", "purge", "up"):
         assert re.search(rf"^  {command} +[A-Z]", told.stdout, re.MULTILINE)
 
 

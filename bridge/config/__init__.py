@@ -23,6 +23,7 @@ from bridge.config.values import (
     LONGEST,
     AccountSid,
     AgentId,
+    AgeOrNever,
     BrokerUrl,
     Countries,
     DatabaseUrl,
@@ -48,6 +49,7 @@ from bridge.config.values import (
     TlsVerify,
     Version,
     WebhookAddress,
+    parse_age,
     parse_duration,
     providers_named,
 )
@@ -77,6 +79,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "or_exit",
+    "parse_age",
     "parse_duration",
     "variable_names",
 ]
@@ -329,6 +332,11 @@ class Settings(DatabaseSettings):
     )
     too_long_reply: Reply = Field(
         DEFAULT_TOO_LONG_REPLY, description="answers a text that is too long, at most once an hour; empty: no reply"
+    )
+    retention: AgeOrNever = Field(
+        None,
+        description="texts and all that belongs to them are deleted when they are older than this, at least 1d; "
+        "empty: never",
     )
     admin_token: Secret | None = Field(
         None, description="opens /admin, /console and /metrics; without it and ADMIN_TOKENS they answer 503"

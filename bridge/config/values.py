@@ -42,6 +42,9 @@ LONGEST = timedelta(days=3650)
 FOREIGN = ("pgbouncer", "connection_limit", "pool_timeout", "supa", "prepareThreshold", "prepared_statements")
 """Parameters for other libraries that hosted databases write into the addresses of their poolers."""
 
+SHORTEST_AGE = timedelta(days=1)
+"""What is younger is never purged: limits, idempotency keys and the carrier's queues count in hours."""
+
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -62,6 +65,14 @@ def parse_duration(text: object) -> timedelta:
     if duration > LONGEST:
         raise ValueError(f"is too long; the most is {LONGEST.days}d")
     return duration
+
+
+def parse_age(text: object) -> timedelta:
+    """Read how old something must be to be purged. Raise ValueError if that is too young."""
+    age = parse_duration(text)
+    if age < SHORTEST_AGE:
+        raise ValueError(f"is too short; the least is {SHORTEST_AGE.days}d")
+    return age
 
 
 def _http_address(text: str) -> str:
@@ -293,6 +304,7 @@ DurationOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_du
 DurationOrNone = Annotated[
     timedelta | None, BeforeValidator(lambda v: None if not v or _NO_DURATION.fullmatch(str(v)) else parse_duration(v))
 ]
+AgeOrNever = Annotated[timedelta | None, BeforeValidator(lambda v: parse_age(v) if v else None), EMPTY_COUNTS]
 Visible = BeforeValidator(visible)
 HttpAddress = Annotated[str, Visible, AfterValidator(_http_address)]
 WebhookAddress = Annotated[str, Visible, AfterValidator(_webhook_address)]

@@ -22,6 +22,7 @@
     read_marks        how far each operator has read each conversation
     console_sessions  who is logged in to the console
     login_limits      addresses from which too many logins have failed
+    purged            up to when old texts were purged, so that the carrier's lists don't bring them back
 
 States and their arrows::
 
@@ -197,6 +198,11 @@ WORDS = "to_tsvector('simple'::regconfig, body)"
 """What the search of ``bridge.web.queries.search`` compares. They are written as PostgreSQL shows them."""
 
 
+NEVER_AGAIN = {"sqlite_autoincrement": True}
+"""For tables whose rows are deleted. SQLite would give the number of a deleted row to the next one, and what still
+names the old row would then mean another person's."""
+
+
 def _on_postgresql(name: str, expression: str, **more: Any) -> Index:
     """Make an index for the search of operators. SQLite does without."""
     return Index(name, text(expression), **more).ddl_if(dialect="postgresql")
@@ -260,6 +266,7 @@ class Conversation(Base):
         Index("ix_conversations_phone", "phone"),
         Index("ix_conversations_changed_at", "changed_at", "id"),
         _on_postgresql("ix_conversations_backwards", BACKWARDS),
+        NEVER_AGAIN,
     )
 
 
@@ -282,6 +289,7 @@ _partial(
     where=Conversation.holder != Holder.AGENT,
 )
 _partial("ix_conversations_holder_until", Conversation.holder_until, where=Conversation.holder_until.is_not(None))
+_partial("ix_conversations_agent_note_at", Conversation.agent_note_at, where=Conversation.agent_note_at.is_not(None))
 _partial("ix_conversations_silent", Conversation.silent_since, where=Conversation.silent_since.is_not(None))
 _partial(
     "ix_conversations_delivery_leased_by",
@@ -294,6 +302,7 @@ class Chat(Base):
     """A session at the agent's provider."""
 
     __tablename__ = "chats"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
@@ -329,6 +338,7 @@ Index("ix_chats_conversation_id", Chat.conversation_id)
 Index("uq_chats_provider_chat_id", Chat.provider, Chat.provider_chat_id, unique=True)
 _partial("uq_chats_ongoing", Chat.conversation_id, where=Chat.status == ChatStatus.ONGOING, unique=True)
 _partial("ix_chats_idle", Chat.last_activity_at, where=Chat.status == ChatStatus.ONGOING)
+_partial("ix_chats_ended_at", Chat.ended_at, where=Chat.ended_at.is_not(None))
 _partial("ix_chats_due_at", Chat.due_at, where=Chat.due_at.is_not(None))
 
 
@@ -336,6 +346,7 @@ class Turn(Base):
     """The text that the agent gets in one request: one message, or several that waited, joined by newlines."""
 
     __tablename__ = "turns"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
@@ -447,6 +458,7 @@ class Message(Base):
             postgresql_using="gin",
             postgresql_where=text("status NOT IN ('waiting', 'in_turn', 'queued', 'sending')"),
         ),
+        NEVER_AGAIN,
     )
 
 
@@ -604,6 +616,7 @@ class ContactUpdate(Base):
     """A person's newest wish, which the contact at the agent's provider must say. See ``bridge.chats.do_not_call``."""
 
     __tablename__ = "contact_updates"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     provider: Mapped[str] = mapped_column(String(16))
@@ -627,6 +640,8 @@ class ContactUpdate(Base):
 
 
 Index("uq_contact_updates_person", ContactUpdate.provider, ContactUpdate.phone, unique=True)
+Index("ix_contact_updates_conversation_id", ContactUpdate.conversation_id)
+Index("ix_contact_updates_wished_at", ContactUpdate.wished_at)
 _partial("ix_contact_updates_due_at", ContactUpdate.due_at, where=ContactUpdate.due_at.is_not(None))
 _partial("ix_contact_updates_error", ContactUpdate.wished_at, where=ContactUpdate.error.is_not(None))
 
@@ -675,6 +690,7 @@ class HandoffNotice(Base):
     """A person waits for somebody of the team, and the team must be told. See ``bridge.outbound.notices``."""
 
     __tablename__ = "handoff_notices"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
@@ -710,6 +726,7 @@ class DraftRequest(Base):
     """A draft that an operator has asked for, kept for some minutes. See ``bridge.operators.draft_requests``."""
 
     __tablename__ = "draft_requests"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
@@ -741,6 +758,7 @@ class Note(Base):
     """What an operator writes about a conversation. Only operators read it."""
 
     __tablename__ = "notes"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
@@ -822,3 +840,13 @@ class LoginLimit(Base):
 
 
 Index("ix_login_limits_last_at", LoginLimit.last_at)
+
+
+class Purged(Base):
+    """Up to when old rows were purged. See ``bridge.maintenance.purge_mark``."""
+
+    __tablename__ = "purged"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    before: Mapped[datetime]
+    """Rows from before this moment may be gone."""

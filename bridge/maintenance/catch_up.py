@@ -27,6 +27,7 @@ from bridge.maintenance.carrier_lists import (
     patiently,
     read_until,
 )
+from bridge.maintenance.purge_mark import RECEIVED_AROUND, may_be_purged
 from bridge.providers.carriers.contract import InboundText
 from bridge.providers.errors import RemoteError
 from bridge.runtime import Runtime
@@ -81,10 +82,14 @@ def _store_all(rt: Runtime, unknown: Sequence[InboundText]) -> None:
 
 @patient
 def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
-    """Return the texts that are not stored yet: mostly none, at the cost of one query for the page."""
+    """Return the texts that are not stored yet: mostly none, at the cost of one query for the page.
+
+    What may have been purged is left out.
+    """
     if not texts:
         return []
     with rt.database.transaction() as tx:
         asked = Message.carrier_id.in_([text.carrier_id for text in texts])
         known = set(tx.session.scalars(select(Message.carrier_id).where(asked)))
-    return [text for text in texts if text.carrier_id not in known]
+        unknown = [text for text in texts if text.carrier_id not in known]
+        return [text for text in unknown if not may_be_purged(tx, text.sent_at, RECEIVED_AROUND)]

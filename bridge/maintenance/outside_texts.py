@@ -19,6 +19,7 @@ from bridge.db.transaction import Transaction
 from bridge.inbound import holder
 from bridge.maintenance.carrier_lists import FIRST_ROUND, OVERLAP, PAUSES, advance, each_number, next_page, read_until
 from bridge.maintenance.outside_rules import MAY_BE_OURS, Attempted, Verdict, answers_keyword, judge, made
+from bridge.maintenance.purge_mark import SENT_AROUND, may_be_purged
 from bridge.outbound import outbox
 from bridge.providers.carriers.contract import SentText
 from bridge.providers.carriers.spellings import spellings
@@ -57,12 +58,16 @@ def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
 
 @patient
 def _unknown(rt: Runtime, texts: Sequence[SentText]) -> list[SentText]:
-    """Return the texts that no row has: mostly none, at the cost of one query for the page."""
+    """Return the texts that no row has: mostly none, at the cost of one query for the page.
+
+    What may have been purged is left out.
+    """
     if not texts:
         return []
     with rt.database.transaction() as tx:
         known = _owned(tx, [text.carried.id for text in texts])
-    return [text for text in texts if text.carried.id not in known]
+        unknown = [text for text in texts if text.carried.id not in known]
+        return [text for text in unknown if not may_be_purged(tx, text.sent_at, SENT_AROUND)]
 
 
 def _owned(tx: Transaction, ids: Sequence[str]) -> set[str]:

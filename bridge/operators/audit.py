@@ -20,6 +20,9 @@ from bridge.db.transaction import Transaction
 COMMAND = "a command"
 """Who has used the command ``bridge``. No operator has this name, because a name has no blank."""
 
+CLOCK = "the clock"
+"""Who has done what no operator asks for. No operator has this name either."""
+
 NOBODY = "-"
 """Who has failed to log in."""
 
@@ -48,6 +51,7 @@ class Action(StrEnum):
     LOGOUT = "logout"
     LOGIN_REFUSED = "login_refused"
     CONNECT = "connect"
+    PURGE = "purge"
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,11 @@ class Draft:
 
 def opened(tx: Transaction, *, phone: str, bridge_number: str) -> int:
     """Return the conversation of this pair, locked. It is inserted if it is new."""
-    row = insert_if_new(tx.session, Conversation).values(phone=phone, bridge_number=bridge_number, created_at=tx.now)
-    tx.session.execute(row.on_conflict_do_nothing())
-    pair = select(Conversation.id).filter_by(phone=phone, bridge_number=bridge_number)
-    return tx.session.scalars(pair.with_for_update()).one()
+    pair = {"phone": phone, "bridge_number": bridge_number}
+    row = insert_if_new(tx.session, Conversation).values(**pair, created_at=tx.now)
+    # It locks the row that is there. One that is deleted just now is inserted anew.
+    row = row.on_conflict_do_update(index_elements=list(pair), set_={"phone": phone})
+    return tx.session.scalars(row.returning(Conversation.id)).one()
 
 
 def put(tx: Transaction, conversation_id: int, draft: Draft) -> int:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from bridge.chats import do_not_call_task, end_task
-from bridge.maintenance import catch_up, handoffs, outside_texts, stale_chats, status_poll, sweep
+from bridge.maintenance import catch_up, handoffs, outside_texts, purge, stale_chats, status_poll, sweep
 from bridge.operators import draft_requests, draft_task, idempotency
 from bridge.outbound import notices_task
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
@@ -51,6 +51,7 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "end_waits": (handoffs.end_waits, timedelta(seconds=15)),
     "forget_keys": (idempotency.forget_expired, timedelta(minutes=5)),
     "forget_drafts": (draft_requests.forget_old, timedelta(minutes=5)),
+    "purge_old": (purge.purge_old, timedelta(minutes=1)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "hold_for_outside_texts": (outside_texts.hold_for_outside_texts, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),

@@ -297,6 +297,8 @@ BOTH = "TWILIO_API_SECRET and TWILIO_API_KEY belong together; set both, or neith
         ("AGENT_TIMEOUT", "-5s", NO_DURATION),
         ("ANSWER_WITHIN", "4 hours", NO_DURATION),
         ("STALE_AFTER", "never", NO_DURATION),
+        ("RETENTION", "90", NO_DURATION),
+        ("RETENTION", "23h", "is too short; the least is 1d"),
         ("STALE_AFTER", "4000d", "is too long; the most is 3650d"),
         ("STALE_AFTER", "9" * 5000 + "s", NO_DURATION),
         ("PUBLIC_URL", "bridge.example.com", NO_ADDRESS),

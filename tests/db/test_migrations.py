@@ -126,7 +126,7 @@ def test_two_releases_at_once_do_no_harm(bare_database_url: str) -> None:
 
     def release(_: int) -> subprocess.CompletedProcess[str]:
         arguments = [sys.executable, "-c", code, bare_database_url]
-        return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=30)
+        return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     with ThreadPoolExecutor() as pool:
         releases = list(pool.map(release, range(4)))

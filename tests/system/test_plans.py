@@ -126,7 +126,7 @@ def postgresql_engine(postgresql_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def scene(postgresql_engine: Engine) -> Scene:
     """A bridge with a long history, of which nothing waits."""
-    scene = Scene(build_sessions(postgresql_engine), twilio_numbers=NUMBER)
+    scene = Scene(build_sessions(postgresql_engine), twilio_numbers=NUMBER, retention="1d")
     values = {
         "number": NUMBER,
         "then": scene.clock() - timedelta(hours=23),
