@@ -20,7 +20,7 @@ from bridge.operators import draft_requests
 from bridge.outbound.formatting.segments import segments
 from bridge.processes.dispatcher import Work, find
 from bridge.processes.tasks import TASKS
-from bridge.providers.agents.contract import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker
+from bridge.providers.agents.contract import Agent, ChatPage, ChatState, Item, NewChat, RemoteChat, Speaker, Step
 from bridge.providers.agents.opening import metadata
 from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText, SentText
@@ -240,6 +240,8 @@ class FakeAgent:
         """Texts after whose answer the agent ends the chat."""
         self.hands_over_on: dict[str, str] = {}
         """Texts after whose answer a human has the chat, and the message to the person beside the answer."""
+        self.uses_tools_on: dict[str, tuple[Step, ...]] = {}
+        """Texts before whose answer the agent calls tools, and what it does then."""
         self.thinks = False
         """While it is set, a text is received and its answer does not come before :meth:`finish`."""
         self.poison: set[str] = set()
@@ -404,7 +406,8 @@ class FakeAgent:
         return RemoteChat(chat.id, chat.state, items, chat.started_at)
 
     def _answer(self, text: str) -> list[Item]:
-        items = [self._item(Speaker.AGENT, answer) for answer in self.answer(text)]
+        used = [replace(self._item(Speaker.OTHER, ""), steps=(step,)) for step in self.uses_tools_on.get(text, ())]
+        items = used + [self._item(Speaker.AGENT, answer) for answer in self.answer(text)]
         if text in self.hangs_up_on:
             items.append(replace(self._item(Speaker.OTHER, ""), ends_chat=True))
         if text in self.hands_over_on:

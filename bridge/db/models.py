@@ -379,6 +379,9 @@ class Turn(Base):
     """An operator wants it asked again, also if its chat has received it. It has not been asked since."""
     dismissed_at: Mapped[datetime | None]
     """When an operator took it off the list of failures."""
+    steps: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
+    """Tools that the agent has called, and moves in its flow: personal, and only for operators. NULL: there are none.
+    See ``bridge.chats.steps``."""
 
 
 Index("ix_turns_chat_id", Turn.chat_id)

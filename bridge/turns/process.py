@@ -91,8 +91,8 @@ def _attempt(rt: Runtime, claimed: ClaimedTurn | ClaimedCheck, deliver: Deliver)
             return wait_for_agent(rt, claimed, outcome)
         case NotAsked():
             return wait_for_person(rt, claimed)
-        case GiveUp(reason):
-            return give_up(rt, claimed, reason, retire=_may_answer_late(claimed))
+        case GiveUp():
+            return give_up(rt, claimed, outcome, retire=_may_answer_late(claimed))
         case NotReceived(refusal):
             return failed(rt, claimed, refusal, TurnStatus.WAITING)
 

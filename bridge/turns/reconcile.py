@@ -67,9 +67,9 @@ def reconcile(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
     if claimed.reopened and (ended or no_more):
         return _ask_anew(rt, claimed, ended=ended)
     if found.received and ended:
-        return GiveUp("the agent received it, and the chat ended before there was an answer")
+        return GiveUp("the agent received it, and the chat ended before there was an answer", found.answer)
     if no_more:
-        return GiveUp("the agent received it and did not answer")
+        return GiveUp("the agent received it and did not answer", found.answer)
     recheck_at = min(claimed.next_try(rt.now()), rt.now() + RECHECK_ANSWER_AFTER)
     return RetryAt("the agent received it and has not answered yet", recheck_at, items_at_last_check=items)
 

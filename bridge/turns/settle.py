@@ -12,6 +12,7 @@ from functools import partial
 from sqlalchemy import update
 
 from bridge.chats import rows
+from bridge.chats.steps import record
 from bridge.db.engine import patient
 from bridge.db.models import Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.db.transaction import Transaction
@@ -22,6 +23,7 @@ from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.outbound.formatting import shape
 from bridge.outbound.formatting.shape import Shaped
 from bridge.outbound.outbox import Draft
+from bridge.providers.agents.contract import Item
 from bridge.providers.agents.transcript import handoff
 from bridge.providers.carriers.contract import OutgoingText
 from bridge.providers.errors import RemoteError
@@ -31,7 +33,7 @@ from bridge.queues.timing import DELIVERY_LEASE, MAX_CLOCK_SKEW
 from bridge.runtime import Runtime
 from bridge.turns import poison, rules, store
 from bridge.turns.store import LeasedText, OutboundText, Outlook, Settlement
-from bridge.turns.values import Answer, ClaimedTurn, Escalated, RetryAt
+from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, RetryAt
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +155,7 @@ def _settlement(tx: Transaction, each: Answered, outlook: Outlook, slot: datetim
         texts=tuple(texts),
         deliver_at=(tx.now + DELIVERY_LEASE if now else waits_until) if texts else None,
         leases_delivery=now,
+        steps=record(each.answer.items),
     )
 
 
@@ -191,6 +194,7 @@ def _settle(rt: Runtime, claimed: ClaimedTurn, answer: Answer, shaped: Shaped) -
         more = conversation_queue.settle(tx, claimed.lease, rt.settings.reply_debounce)
         _close_circuits(tx, claimed)
         _close_turn(tx, claimed, TurnStatus.ANSWERED, MessageStatus.ANSWERED)
+        _keep_steps(tx, claimed, answer.items)
         rows.advance(tx, answer.chat, answer.bookmark, answer.ended)
         draft = Draft(shaped, expires_at=claimed.expires_at, turn_id=claimed.turn_id)
         pair = tx.session.get_one(Conversation, claimed.lease.conversation_id)
@@ -266,7 +270,7 @@ def wait_for_person(rt: Runtime, claimed: ClaimedTurn) -> bool:
 def failed(rt: Runtime, claimed: ClaimedTurn, error: RemoteError, status: TurnStatus | None = None) -> bool:
     """End the attempt with the provider's error: the turn comes due again, or is given up if no retry can help."""
     if not error.worth_retry:
-        return give_up(rt, claimed, str(error), retire=True)
+        return give_up(rt, claimed, GiveUp(str(error)), retire=True)
     due_at = claimed.next_try(rt.now(), error.retry_after)
     retry = RetryAt(str(error), due_at, error=error, response_received=error.response_received)
     return postpone(rt, claimed, retry, status)
@@ -301,7 +305,7 @@ def _record_error(tx: Transaction, claimed: ClaimedTurn, turn: Turn, error: Remo
 
 
 @patient
-def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> bool:
+def give_up(rt: Runtime, claimed: ClaimedTurn, outcome: GiveUp, *, retire: bool) -> bool:
     """Give the turn up, in the table and in the log, and notify the person once. Return whether another turn is due.
 
     The person does not know of what an operator says to the agent, and gets no notice of it.
@@ -311,12 +315,13 @@ def give_up(rt: Runtime, claimed: ClaimedTurn, why: str, *, retire: bool) -> boo
         more = conversation_queue.settle(tx, claimed.lease, rt.settings.reply_debounce)
         _close_circuits(tx, claimed)
         _close_turn(tx, claimed, TurnStatus.GIVEN_UP, MessageStatus.GIVEN_UP)
-        tx.session.get_one(Turn, claimed.turn_id).error = why
+        _keep_steps(tx, claimed, outcome.items)
+        tx.session.get_one(Turn, claimed.turn_id).error = outcome.reason
         if retire:
             rows.retire(tx, claimed.lease.conversation_id, rows.GIVEN_UP)
         if claimed.instruction is None:
             _tell_person(rt, tx, claimed)
-    log.error("turn %s given up after %s attempts: %s", claimed.turn_id, claimed.attempts, why)
+    log.error("turn %s given up after %s attempts: %s", claimed.turn_id, claimed.attempts, outcome.reason)
     return more
 
 
@@ -342,3 +347,9 @@ def _close_turn(tx: Transaction, claimed: ClaimedTurn, turn: TurnStatus, texts: 
     row.status, row.settled_at, row.items_at_last_check = turn, tx.now, None
     merged = (Message.turn_id == claimed.turn_id, Message.direction == Direction.IN)
     tx.session.execute(update(Message).where(*merged).values(status=texts, settled_at=tx.now))
+
+
+def _keep_steps(tx: Transaction, claimed: ClaimedTurn, items: Sequence[Item]) -> None:
+    """Record the tools that the agent has called. What an earlier attempt has recorded stays if there are none."""
+    if steps := record(items):
+        tx.session.get_one(Turn, claimed.turn_id).steps = steps

@@ -403,6 +403,8 @@ class Settlement:
     """When the deliveries are due; ``None``: there are none."""
     leases_delivery: bool
     """The first text is leased, until ``deliver_at``."""
+    steps: dict[str, Any] | None = None
+    """What the agent has done beside writing; see ``bridge.chats.steps``."""
 
 
 _OUTLOOK = Statement(
@@ -434,10 +436,11 @@ _SETTLED = {
 
 _CLOSE_TURNS = Statement(
     """
-    UPDATE turns SET status = 'answered', settled_at = :now, items_at_last_check = NULL
+    UPDATE turns SET status = 'answered', settled_at = :now, items_at_last_check = NULL,
+        steps = COALESCE(settled.steps, turns.steps)
     FROM {settled} WHERE turns.id = settled.turn
     """,
-    settled=_SETTLED,
+    settled={**_SETTLED, "steps": "json"},
 )
 
 _CLOSE_TEXTS = Statement(
@@ -562,6 +565,7 @@ def _settled(each: Settlement) -> dict[str, Any]:
         "deliver_at": each.deliver_at,
         "leased": each.leases_delivery,
         "worker": each.lease.worker,
+        "steps": each.steps,
     }
 
 

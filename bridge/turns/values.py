@@ -142,6 +142,8 @@ class GiveUp:
     """No further attempt makes sense."""
 
     reason: str
+    items: tuple[Item, ...] = ()
+    """What the agent has done about it all the same."""
 
 
 @dataclass(frozen=True)

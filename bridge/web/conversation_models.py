@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 
+from bridge.chats.steps import StepKind
 from bridge.db.models import ChatStatus, Direction, Holder, MessageStatus
 from bridge.providers.carriers.contract import Delivery
 from bridge.web.models import Cursor, Id, Phone, RequestModel, ResponseModel, digits
@@ -119,6 +120,17 @@ class TextReaction(ResponseModel):
     created_at: datetime
 
 
+class AgentStep(ResponseModel):
+    kind: StepKind
+    name: str = Field(description="the tool; of a transition: where in its flow the agent goes on")
+    origin: str | None = Field(description="of a transition: where the agent was")
+    arguments: str | None = Field(description="of a tool call, as the provider writes them: mostly JSON")
+    arguments_cut: int = Field(description="how many more characters they had; they are not stored")
+    result: str | None = Field(description="of a tool call; null: the provider has shown none")
+    result_cut: int = Field(description="how many more characters it had; they are not stored")
+    successful: bool | None = Field(description="of a tool call; null: the provider does not tell")
+
+
 class ConversationText(ResponseModel):
     id: int
     direction: Direction
@@ -143,6 +155,11 @@ class ConversationText(ResponseModel):
     extras: dict[str, str] | None = Field(description="other facts from the carrier, under its names")
     reactions: list[TextReaction] = Field(description="the person's reactions to it, such as a like or a heart")
     unanswered_because: str | None = Field(description="why it has no answer, or was not sent, and what helps")
+    steps: list[AgentStep] = Field(
+        description="the tools that the agent has called, and its moves from place to place in its flow, in order. "
+        "They are at the last text of a turn, and were never sent to the person"
+    )
+    steps_left_out: int = Field(description="how many more there were; they are not stored")
 
 
 class ChatAnalysis(ResponseModel):

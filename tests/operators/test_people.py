@@ -12,6 +12,7 @@ from bridge.db.transaction import Sessions
 from bridge.operators import labels, people_exports, texts
 from bridge.operators.idempotency import Asked
 from bridge.operators.people import AUDIT, BY_NUMBER, CONVERSATIONS, OF_CONVERSATIONS, Person
+from bridge.providers.agents.contract import ToolCall, ToolResult
 from tests.scene import ANN, BOB, NUMBER, Scene
 
 IMPERSONAL = {
@@ -80,6 +81,15 @@ def test_the_export_has_the_rows_of_every_table(scene: Scene) -> None:
         "STOP",
     ]
     assert {row["action"] for row in whole["audit"]} == {"note", "tag"}
+
+
+def test_the_export_has_what_the_agents_tools_were_told(scene: Scene) -> None:
+    scene.agent.uses_tools_on = {"book": (ToolCall("find table", '{"name": "Ann"}', "c1"), ToolResult("c1", "free"))}
+    scene.text("book")
+    scene.work_until_idle()
+    [whole] = people_exports.export(scene.rt, "ana", Person(ANN))["conversations"]
+    [step] = whole["turns"][0]["steps"]["steps"]
+    assert (step["name"], step["arguments"], step["result"]) == ("find table", '{"name": "Ann"}', "free")
 
 
 @pytest.mark.parametrize("written", [ANN, f"whatsapp:{ANN}", f"rcs:{ANN}"])

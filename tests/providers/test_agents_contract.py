@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,17 @@ from typing import Any, Protocol
 
 import pytest
 
-from bridge.providers.agents.contract import Agent, ChatState, Item, NewChat, Speaker
+from bridge.providers.agents.contract import (
+    Agent,
+    ChatState,
+    Item,
+    NewChat,
+    Speaker,
+    Step,
+    ToolCall,
+    ToolResult,
+    Transition,
+)
 from bridge.providers.agents.registry import AGENTS
 from bridge.providers.agents.retell.client import Retell
 from bridge.providers.agents.transcript import NOT_RECEIVED, advance, bookmark, find_turn, handoff
@@ -35,6 +46,9 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 BYE = "bye"
 GREETING = "Welcome!"
 HUMAN = "a human, please"
+BOOK = "Book a table on Friday at 8 pm for two"
+WISH = '{"day": "Friday", "time": "8.00 pm", "people": 2}'
+"""What the agent tells its tools about that."""
 
 
 class Stage(Protocol):
@@ -71,6 +85,13 @@ class FakeStage:
     def __init__(self, greeting: str = "", *, item_ids: bool = True) -> None:
         self._agent = FakeAgent(greeting=greeting, item_ids=item_ids)
         self._agent.hangs_up_on = {BYE}
+        self._agent.uses_tools_on = {
+            BOOK: (
+                Transition("welcome", "booking"),
+                *(ToolCall("find table", WISH, "c1"), ToolResult("c1", '{"free": 2}', True)),
+                *(ToolCall("book table", WISH, "c2"), ToolResult("c2", '{"booked": true}', True)),
+            )
+        }
         self.agent: Agent = self._agent
 
     def end(self, chat_id: str) -> None:
@@ -183,6 +204,8 @@ ADAPTERS: dict[str, tuple[Callable[[Simulator, str], Agent], dict[str, Any]]] = 
 }
 
 WITH_IDS = ["fake", "retell"]
+WITH_RESULTS = [*FAKES, "retell", "uponai with the roles of the provider below"]
+"""Those that show what tools return, and the moves in the agent's flow."""
 WITH_CONTACTS = ["fake", "retell"]
 WITH_DRAFTS = ["fake", "retell"]
 HISTORY = (
@@ -337,6 +360,44 @@ def test_a_chat_that_a_human_has_can_be_ended(stage: Stage) -> None:
     stage.hand_over(chat.id, flagged=True)
     stage.agent.end_chat(chat.id)
     assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+
+
+def steps_in(items: Iterable[Item]) -> list[Step]:
+    return [step for item in items for step in item.steps]
+
+
+def test_the_tools_of_an_answer_are_told_and_the_chat_shows_the_same(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    before = bookmark(chat.items or ())
+    items = stage.agent.complete(chat.id, BOOK)
+    calls = [step for step in steps_in(items) if isinstance(step, ToolCall)]
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [
+        ("find table", json.loads(WISH)),
+        ("book table", json.loads(WISH)),
+    ]
+    shown = find_turn(stage.agent.get_chat(chat.id).items, before, BOOK).answer
+    assert steps_in(shown) == steps_in(items)
+
+
+def test_no_word_of_a_tool_is_among_the_agents_messages(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    words = [item.content for item in stage.agent.complete(chat.id, BOOK) if item.speaker is Speaker.AGENT]
+    assert words
+    assert not [each for each in words if "free" in each or "{" in each]
+    assert steps_in(stage.agent.complete(chat.id, "hello")) == []
+
+
+@pytest.mark.parametrize("new_stage", WITH_RESULTS, indirect=True)
+def test_each_result_belongs_to_its_call_and_moves_in_the_flow_are_told_too(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    steps = steps_in(stage.agent.complete(chat.id, BOOK))
+    names = {step.id: step.name for step in steps if isinstance(step, ToolCall)}
+    results = [step for step in steps if isinstance(step, ToolResult)]
+    assert [(names[each.call_id], json.loads(each.content), each.successful) for each in results] == [
+        ("find table", {"free": 2}, True),
+        ("book table", {"booked": True}, True),
+    ]
+    assert next(step for step in steps if isinstance(step, Transition)) == Transition("welcome", "booking")
 
 
 def test_an_agent_that_hands_over_says_so_and_the_chat_shows_it(stage: Stage) -> None:

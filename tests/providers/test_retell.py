@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.config import Route
-from bridge.providers.agents.contract import ChatState, Item, NewChat, Speaker
+from bridge.providers.agents.contract import ChatState, Item, NewChat, Speaker, Step, ToolCall, ToolResult, Transition
 from bridge.providers.agents.registry import build_agents
 from bridge.providers.agents.retell import parse
 from bridge.providers.agents.retell.client import Retell
@@ -626,9 +626,9 @@ def test_the_documented_example_gives_two_texts_in_order() -> None:
         ]
     )
     assert items == (
-        Item(Speaker.OTHER, "", "m41"),
-        Item(Speaker.OTHER, '{"free":2}', "m42"),
-        Item(Speaker.OTHER, "", "m43"),
+        Item(Speaker.OTHER, "", "m41", steps=(ToolCall("find", '{"day":"Fri"}', "c9"),)),
+        Item(Speaker.OTHER, '{"free":2}', "m42", steps=(ToolResult("c9", '{"free":2}'),)),
+        Item(Speaker.OTHER, "", "m43", steps=(Transition("search", "offer"),)),
         Item(Speaker.AGENT, "Yes, two are left.", "m44"),
         Item(Speaker.AGENT, "Shall I hold one for you?", "m45"),
     )
@@ -669,6 +669,38 @@ def test_an_item_says_who_spoke(entry: object, item: Item) -> None:
 
 def call(**fields: object) -> dict[str, object]:
     return {"role": "tool_call_invocation", **fields}
+
+
+def result(**fields: object) -> dict[str, object]:
+    return {"role": "tool_call_result", **fields}
+
+
+STEPS: list[tuple[str, dict[str, object], tuple[Step, ...]]] = [
+    ("call", call(name="find", arguments='{"a":1}', tool_call_id="c1"), (ToolCall("find", '{"a":1}', "c1"),)),
+    ("call by its type", call(type="end_call"), (ToolCall("end_call"),)),
+    ("call without a name", call(name=["x"]), (ToolCall("a tool"),)),
+    ("arguments as an object", call(name="a", arguments={"ü": [1]}), (ToolCall("a", '{"ü": [1]}'),)),
+    ("half a pair in them", call(name="a", arguments={"x": "\ud83d"}), (ToolCall("a", '{"x": "\ufffd"}'),)),
+    ("NUL in them", call(name="a\x00", arguments="\x00"), (ToolCall("a\ufffd", "\ufffd"),)),
+    ("result", result(tool_call_id="c1", content="free", successful=False), (ToolResult("c1", "free", False),)),
+    ("odd result", result(tool_call_id={}, content=[1], successful="yes"), (ToolResult(None, "[1]"),)),
+    ("node", {"role": "node_transition", "former_node_name": "a", "new_node_name": "b"}, (Transition("a", "b"),)),
+    ("state", {"role": "state_transition", "new_state_name": "b"}, (Transition("", "b"),)),
+    ("the same node", {"role": "node_transition", "former_node_name": "a", "new_node_name": "a"}, ()),
+    ("nameless node", {"role": "node_transition", "new_node_id": "n1"}, ()),
+    ("message", {"role": "agent", "content": "hi", "name": "find"}, ()),
+]
+
+
+@pytest.mark.parametrize(("entry", "steps"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
+def test_an_item_tells_what_the_agent_did(entry: dict[str, object], steps: tuple[Step, ...]) -> None:
+    [item] = parse.items([entry])
+    assert item.steps == steps
+
+
+def test_an_item_is_shown_without_the_words_of_tools() -> None:
+    items = parse.items([call(name="find", arguments="secret"), result(content="secret")])
+    assert "secret" not in repr([item.steps for item in items])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.config import Route
-from bridge.providers.agents.contract import ChatState, Item, NewChat, Speaker
+from bridge.providers.agents.contract import ChatState, Item, NewChat, Speaker, Step, ToolCall, ToolResult, Transition
 from bridge.providers.agents.registry import build_agents
 from bridge.providers.agents.uponai import parse
 from bridge.providers.agents.uponai.client import Account, UponAI
@@ -485,7 +485,7 @@ ITEMS: list[tuple[str, object, Item]] = [
     ("blank", {"role": "assistant", "content": " \n"}, Item(Speaker.OTHER, " \n")),
     ("content list", {"role": "assistant", "content": [{"text": "hi"}]}, Item(Speaker.OTHER)),
     ("payload", {"role": "assistant", "content": ' {"a": 1}\n'}, Item(Speaker.OTHER, ' {"a": 1}\n')),
-    ("tool", {"role": "tool", "content": "hi"}, Item(Speaker.OTHER, "hi")),
+    ("tool", {"role": "tool", "content": "hi"}, Item(Speaker.OTHER, "hi", steps=(ToolResult(None, "hi"),))),
     ("system", {"role": "system", "content": "hi"}, Item(Speaker.OTHER, "hi")),
     ("transition", {"role": "node_transition"}, Item(Speaker.OTHER)),
     ("new role", {"role": "oracle", "content": "hi"}, Item(Speaker.OTHER, "hi")),
@@ -496,7 +496,11 @@ ITEMS: list[tuple[str, object, Item]] = [
     ("an id that is there all the same", {"role": "user", "content": "a", "id": "m1"}, Item(Speaker.USER, "a")),
     ("NUL", {"role": "assistant", "content": "a\x00b"}, Item(Speaker.AGENT, "a\ufffdb")),
     ("odd tool calls", {"role": "assistant", "content": "a", "tool_calls": "x"}, Item(Speaker.AGENT, "a")),
-    ("private arguments", {"role": "tool_call_invocation", "content": "x"}, Item(Speaker.OTHER, "", pending=True)),
+    (
+        "private arguments",
+        {"role": "tool_call_invocation", "content": "x"},
+        Item(Speaker.OTHER, "", pending=True, steps=(ToolCall("a tool"),)),
+    ),
 ]
 
 
@@ -507,6 +511,36 @@ def test_an_item_says_who_spoke(entry: object, item: Item) -> None:
 
 def calling(*calls: object, **fields: object) -> dict[str, object]:
     return {"role": "assistant", "content": "", "tool_calls": list(calls), **fields}
+
+
+FOUND = {"name": "find", "arguments": '{"a":1}'}
+
+STEPS: list[tuple[str, dict[str, object], tuple[Step, ...]]] = [
+    ("flat", calling({"id": "c1", "type": "custom", **FOUND}), (ToolCall("find", '{"a":1}', "c1"),)),
+    (
+        "in a function",
+        calling({"id": "c1", "type": "function", "function": FOUND}),
+        (ToolCall("find", '{"a":1}', "c1"),),
+    ),
+    ("two", calling({"name": "a"}, {"name": "b", "arguments": {"x": 1}}), (ToolCall("a"), ToolCall("b", '{"x": 1}'))),
+    ("by its type", calling({"type": "end_call"}), (ToolCall("end_call"),)),
+    ("nameless", calling({}), (ToolCall("a tool"),)),
+    ("of a person", calling(FOUND, role="user"), ()),
+    ("below", {"role": "tool_call_invocation", "tool_call_id": "c1", **FOUND}, (ToolCall("find", '{"a":1}', "c1"),)),
+    ("result", {"role": "tool", "tool_call_id": "c1", "content": "free"}, (ToolResult("c1", "free"),)),
+    (
+        "result below",
+        {"role": "tool_call_result", "tool_call_id": "c1", "successful": True},
+        (ToolResult("c1", "", True),),
+    ),
+    ("move", {"role": "node_transition", "former_node_name": "a", "new_node_name": "b"}, (Transition("a", "b"),)),
+]
+
+
+@pytest.mark.parametrize(("entry", "steps"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
+def test_an_item_tells_what_the_agent_did(entry: dict[str, object], steps: tuple[Step, ...]) -> None:
+    [item] = parse.items([entry])
+    assert item.steps == steps
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from bridge.outbound.outbox import recipient
 from bridge.outbound.receipts import report_many
 from bridge.processes.dispatcher import find
 from bridge.processes.tasks import TASKS
-from bridge.providers.agents.contract import Item, Speaker
+from bridge.providers.agents.contract import Item, Speaker, ToolCall
 from bridge.providers.agents.transcript import Bookmark, advance
 from bridge.providers.carriers.contract import Delivery, InboundText, StatusReport
 from bridge.queues.conversation_queue import TURNS, Lease
@@ -87,10 +87,14 @@ def claimed(scene: Scene, people: Sequence[str], body: str = "hello") -> list[Cl
 
 # -- the same as one by one ----------------------------------------------------------------------------------------
 
+BOOK = "book a table"
+"""A text at which the agent calls a tool."""
+CALL = ToolCall("find table", "{}", "c1")
+
 STORIES = st.lists(
     st.tuples(
         st.sampled_from(PEOPLE[:4]),
-        st.sampled_from(["hello", "again", "STOP", "START", "Loved an image", "   ", "x" * 30]),
+        st.sampled_from(["hello", BOOK, "again", "STOP", "START", "Loved an image", "   ", "x" * 30]),
         st.booleans(),
     ),
     min_size=1,
@@ -102,7 +106,7 @@ STORIES = st.lists(
 def told(scene: Scene) -> dict[str, list[tuple[Any, ...]]]:
     """What the rows say of each person, in order, without names that are drawn by lot and numbers of rows."""
     text = (Message.direction, Message.status, Message.body, Message.segments, Message.delivery, Message.attempts)
-    turn = (Turn.status, Turn.attempts, Turn.expires_at, Turn.error)
+    turn = (Turn.status, Turn.attempts, Turn.expires_at, Turn.error, Turn.steps)
     chat = (Chat.status, Chat.user_items, Chat.end_reason)
     queue = (Conversation.turn_due_at, Conversation.delivery_due_at, Conversation.turn_leased_by)
     found: dict[str, list[tuple[Any, ...]]] = {}
@@ -133,6 +137,7 @@ class AloneScene(Scene):
 
 
 def play(scene: Scene, story: Sequence[tuple[str, str, bool]]) -> tuple[Any, ...]:
+    scene.agent.uses_tools_on = {BOOK: (CALL,)}
     for phone, body, works in story:
         scene.text(body, phone)
         if works:
@@ -301,6 +306,17 @@ def settle_all(scene: Scene, turns: list[ClaimedTurn]) -> None:
     assert settle_deliveries(scene.rt, [accepted(each) for each in ended]) == [False] * len(turns)
     scene.clock.tick(timedelta(minutes=2).total_seconds())
     scene.rt.heartbeat.beat()  # type: ignore[attr-defined]
+
+
+def test_an_answer_that_has_used_tools_costs_no_statement_more(scene: Scene, engine: Engine) -> None:
+    settle_all(scene, claimed(scene, PEOPLE[:2]))
+    assert all(store_many(scene.rt, [inbound(scene, BOOK, phone) for phone in PEOPLE[:2]]))
+    plain, with_tools = (answered(turn, scene) for turn in claim_due(scene.rt, 2)[0])
+    items = (Item(Speaker.OTHER, steps=(CALL,)), *with_tools.answer.items)
+    with counted(engine) as spent:
+        assert all(settle_many(scene.rt, [plain, replace(with_tools, answer=replace(with_tools.answer, items=items))]))
+    place = 0 if engine.dialect.name == "postgresql" else 1
+    assert (spent.statements - begins(engine), spent.transactions) == (STAGES["settle"][place], 1)
 
 
 def test_a_text_in_a_new_chat_and_one_in_an_open_chat_cost_so_much_in_all(

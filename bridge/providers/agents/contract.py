@@ -31,6 +31,38 @@ class ChatState(StrEnum):
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """The agent calls one of its tools. Its words are private, so no log may have them."""
+
+    name: str
+    arguments: str = field(default="", repr=False)
+    """As the provider writes them, mostly JSON."""
+    id: str | None = None
+    """The name by which the result tells which call it belongs to."""
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool has returned."""
+
+    call_id: str | None
+    content: str = field(default="", repr=False)
+    successful: bool | None = None
+    """``None``: the provider does not tell."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The agent goes on at another place of its flow: a node, or a state."""
+
+    origin: str
+    target: str
+
+
+Step = ToolCall | ToolResult | Transition
+
+
+@dataclass(frozen=True)
 class Item:
     """One entry of a chat: a message, a tool call, a transition, or an unknown kind."""
 
@@ -46,6 +78,8 @@ class Item:
     """The agent hands the chat to a human with this item."""
     handoff: str = ""
     """The message to the person about that, if the item has it beside its content."""
+    steps: tuple[Step, ...] = ()
+    """What the agent has done with this item beside writing. Only operators see it; it is never sent."""
 
 
 @dataclass(frozen=True)

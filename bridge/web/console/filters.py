@@ -15,6 +15,7 @@ import regex
 from markupsafe import Markup, escape
 
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
+from bridge.web.console.steps import fields, steps_heading
 from bridge.web.console.who import holder_kind, holder_label, holder_words
 
 LONG_FROM = 1_500
@@ -156,6 +157,7 @@ ALL = {
     "holder_words": holder_words,
     "channel": channel,
     "duration": duration,
+    "fields": fields,
     "hue": hue,
     "initials": initials,
     "linked": linked,
@@ -163,6 +165,7 @@ ALL = {
     "number": number,
     "plain_word": plain_word,
     "snippet": snippet,
+    "steps_heading": steps_heading,
     "timed": timed,
     "words": words,
 }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from bridge.chats import steps
+from bridge.chats.steps import RecordedStep, TurnSteps
 from bridge.db.models import Conversation, Direction, Message, MessageStatus, Turn
 from bridge.providers.carriers.contract import Delivery
 from bridge.runtime import Runtime
@@ -61,6 +64,10 @@ class TextView:
     extras: dict[str, str] | None
     reactions: list[ReactionView]
     unanswered_because: str | None
+    steps: tuple[RecordedStep, ...] = ()
+    """What the agent has done in its turn beside writing. Of several texts of a turn, the last one that it got has it.
+    """
+    steps_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,10 @@ def all_of(rt: Runtime, conversation_id: int, size: int) -> Iterator[list[TextVi
 
 def _views(rt: Runtime, session: Session, conversation: Conversation, shown: Sequence[Message]) -> list[TextView]:
     why = unanswered_rows.reasons(rt, session, conversation, shown)
-    reactions, chat_ids = _reactions(session, shown), _chat_ids(session, shown)
-    return [
-        _view(rt, text, chat_ids.get(text.turn_id or 0), reactions.get(text.id, []), why[text.id]) for text in shown
-    ]
+    reactions, turns = _reactions(session, shown), _turns(session, shown)
+    did = _steps(session, [turn for turn in turns.values() if turn.steps])
+    views = [_view(rt, text, turns.get(text.turn_id or 0), reactions.get(text.id, []), why[text.id]) for text in shown]
+    return [_with_steps(view, did[view.id]) if view.id in did else view for view in views]
 
 
 def author_of(text: Message) -> Author:
@@ -113,7 +120,9 @@ def author_of(text: Message) -> Author:
     return Author.BRIDGE if text.turn_id is None else Author.AGENT
 
 
-def _view(rt: Runtime, text: Message, chat_id: int | None, reactions: list[ReactionView], why: str | None) -> TextView:
+def _view(
+    rt: Runtime, text: Message, turn: Row[Any] | None, reactions: list[ReactionView], why: str | None
+) -> TextView:
     return TextView(
         id=text.id,
         direction=text.direction,
@@ -127,7 +136,7 @@ def _view(rt: Runtime, text: Message, chat_id: int | None, reactions: list[React
         attempted_at=text.attempted_at,
         settled_at=text.settled_at,
         turn_id=text.turn_id,
-        chat_id=chat_id,
+        chat_id=turn.chat_id if turn else None,
         carrier_id=text.carrier_id,
         delivery=text.delivery,
         error_code=text.error_code,
@@ -142,11 +151,25 @@ def _view(rt: Runtime, text: Message, chat_id: int | None, reactions: list[React
     )
 
 
-def _chat_ids(session: Session, texts: Sequence[Message]) -> dict[int, int | None]:
-    """Return the chat of each turn of these texts."""
+def _turns(session: Session, texts: Sequence[Message]) -> dict[int, Row[Any]]:
+    """Return the chat and the steps of each turn of these texts."""
     turns = sorted({text.turn_id for text in texts if text.turn_id})
-    rows = session.execute(select(Turn.id, Turn.chat_id).where(Turn.id.in_(turns)))
-    return {row.id: row.chat_id for row in rows}
+    rows = session.execute(select(Turn.id, Turn.chat_id, Turn.steps).where(Turn.id.in_(turns)))
+    return {row.id: row for row in rows}
+
+
+def _steps(session: Session, turns: Sequence[Row[Any]]) -> dict[int, TurnSteps]:
+    """Return the steps of these turns, each by the last text that the agent got in it. It may be on another page."""
+    if not turns:
+        return {}
+    stored = {turn.id: turn.steps for turn in turns}
+    asked = (Message.turn_id.in_(stored), Message.direction == Direction.IN)
+    last = select(Message.turn_id, func.max(Message.id)).where(*asked).group_by(Message.turn_id)
+    return {text_id: steps.read(stored[turn_id]) for turn_id, text_id in session.execute(last)}
+
+
+def _with_steps(view: TextView, did: TurnSteps) -> TextView:
+    return replace(view, steps=did.steps, steps_left_out=did.left_out)
 
 
 def _reactions(session: Session, texts: Sequence[Message]) -> dict[int, list[ReactionView]]:

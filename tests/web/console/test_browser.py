@@ -18,6 +18,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from bridge.db.models import Conversation, Holder, Message, Turn
+from bridge.providers.agents.contract import ToolCall, ToolResult, Transition
 from bridge.web.app import build_web
 from tests.scene import ANN, BOB, Scene
 from tests.web.console.desk import TOKENS
@@ -244,6 +245,39 @@ def give_up_turn(scene: Scene) -> None:
         turn.status, turn.settled_at, turn.error = "given_up", tx.now, "retell (500): it fails again and again"
 
 
+USED = (
+    Transition("welcome", "booking"),
+    ToolCall("find table", '{"day": "Friday", "time": "8.00 pm", "people": 2}', "c1"),
+    ToolResult("c1", '{"free": 2}', True),
+    ToolCall("book table", "W" * 900, "c2"),
+    ToolResult("c2", "<img src=x onerror=alert(1)> no such day", False),
+)
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_tools_of_an_answer_are_unfolded_and_stay_so_when_the_page_changes(scene, windows, size) -> None:
+    window = windows(viewport=size)
+    page = window.log_in()
+    page.goto(f"{window.address}/conversations/1")
+    assert page.locator(".steps").count() == 0
+    scene.agent.uses_tools_on = {"Two, on Friday": USED}
+    scene.text("Two, on Friday", ANN)
+    scene.work_until_idle()
+    folded = page.locator(".steps")
+    folded.locator("summary >> text=find table, book table (1 failed)").wait_for()
+    assert not folded.locator("text=8.00 pm").is_visible()
+    folded.locator("summary").click()
+    assert folded.locator("text=8.00 pm").is_visible()
+    assert folded.locator("text=<img src=x").is_visible()
+    scene.text("Thanks", ANN)
+    page.wait_for_selector("#transcript >> text=Thanks")
+    assert folded.locator("text=8.00 pm").is_visible(), "it was open"
+    box = folded.bounding_box()
+    assert box["x"] + box["width"] <= page.viewport_size["width"]
+    assert folded.evaluate("each => each.scrollWidth <= each.clientWidth")
+    assert page.locator("img").count() == 0
+
+
 def test_who_has_the_conversation_is_chosen_on_one_line(scene, windows) -> None:
     with scene.rt.database.transaction() as tx:
         for id_, holder in enumerate((Holder.WAITING, Holder.PERSON, Holder.OUTSIDE), start=1):
@@ -262,6 +296,7 @@ def test_who_has_the_conversation_is_chosen_on_one_line(scene, windows) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_no_page_keeps_anybody_out(scene, windows, scheme: str, size: str) -> None:
+    scene.agent.uses_tools_on = {"One more? https://example.com": USED}
     scene.text("One more? https://example.com", ANN)
     scene.work_until_idle()
     window = windows(viewport=DESKTOP if size == "desktop" else PHONE, color_scheme=scheme)
@@ -277,6 +312,8 @@ def test_no_page_keeps_anybody_out(scene, windows, scheme: str, size: str) -> No
             page.wait_for_selector("svg.plot >> nth=1")
         for menu in page.locator("details.menu > summary:visible").all()[-1:]:
             menu.click()
+        for folded in page.locator("details.steps > summary").all():
+            folded.click()
         found[path] = axe.run(page).response["violations"]
         window.shot(f"{path.strip('/').replace('/', '-').partition('?')[0] or 'overview'}-{size}-{scheme}")
         assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"], path

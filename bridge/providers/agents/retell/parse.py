@@ -12,6 +12,7 @@ from typing import Any
 from bridge.providers.agents import reading
 from bridge.providers.agents.contract import ChatState, Item, RemoteChat, Speaker
 from bridge.providers.agents.reading import HANGS_UP, content, identifier, is_for_the_phone, note_role
+from bridge.providers.agents.steps import steps_of, tool_call
 
 SPEAKERS = {"agent": Speaker.AGENT, "user": Speaker.USER}
 TOOL_CALL = "tool_call_invocation"
@@ -47,11 +48,12 @@ def items(messages: Sequence[Any]) -> tuple[Item, ...]:
 
 def _item(entry: dict[str, Any]) -> Item:
     words = content(entry.get("content"))
-    return Item(_speaker(entry.get("role"), words), words, identifier(entry.get("message_id")))
+    name = identifier(entry.get("message_id"))
+    return Item(_speaker(entry.get("role"), words), words, name, steps=steps_of(entry))
 
 
 def _tool_call(entry: dict[str, Any], answered: set[str | None]) -> Item:
-    """Read a tool call without its content: the arguments are private, but for the message of a handoff."""
+    """Read a tool call. Its item has no content: the arguments are private, but for the message of a handoff."""
     call, kind = identifier(entry.get("tool_call_id")), entry.get("type") or entry.get("name")
     hangs_up, message = kind == HANGS_UP, reading.handoff(kind, entry.get("arguments"))
     pending = call is not None and call not in answered and not hangs_up and message is None
@@ -62,6 +64,7 @@ def _tool_call(entry: dict[str, Any], answered: set[str | None]) -> Item:
         pending=pending,
         escalates=message is not None,
         handoff=message or "",
+        steps=(tool_call(entry.get("name") or entry.get("type"), entry.get("arguments"), call),),
     )
 
 

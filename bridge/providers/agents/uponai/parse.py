@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.providers.agents import reading
-from bridge.providers.agents.contract import ChatState, Item, RemoteChat, Speaker
+from bridge.providers.agents.contract import ChatState, Item, RemoteChat, Speaker, ToolCall
 from bridge.providers.agents.reading import HANGS_UP, content, identifier, is_for_the_phone, note_role
+from bridge.providers.agents.steps import NAMELESS, steps_of, tool_call
 
 SPEAKERS = {"assistant": Speaker.AGENT, "agent": Speaker.AGENT, "user": Speaker.USER}
 """``assistant`` is documented. ``agent`` is the word of the provider below."""
@@ -26,6 +27,15 @@ SILENT_ROLES = frozenset(
 
 UponAI documents two roles. These are the ones that the provider below may add.
 """
+
+
+class Call(NamedTuple):
+    """A tool call of an item."""
+
+    kind: str
+    """The tool's own kind, else its name."""
+    arguments: object
+    step: ToolCall
 
 
 def chat(payload: dict[str, Any]) -> RemoteChat | None:
@@ -62,8 +72,9 @@ def items(messages: Sequence[Any]) -> tuple[Item, ...]:
 def _item(entry: dict[str, Any]) -> Item:
     words = content(entry.get("content"))
     calls = list(_tool_calls(entry))
-    hangs_up = any(kind == HANGS_UP for kind, _ in calls)
-    message = next((found for call in calls if (found := reading.handoff(*call)) is not None), None)
+    hangs_up = any(call.kind == HANGS_UP for call in calls)
+    handoffs = (reading.handoff(call.kind, call.arguments) for call in calls)
+    message = next((found for found in handoffs if found is not None), None)
     shown = "" if entry.get("role") == TOOL_CALL else words  # the arguments are private
     return Item(
         _speaker(entry.get("role"), words),
@@ -72,6 +83,7 @@ def _item(entry: dict[str, Any]) -> Item:
         pending=bool(calls) and not hangs_up and message is None,
         escalates=message is not None,
         handoff=message or "",
+        steps=tuple(call.step for call in calls) + steps_of(entry),
     )
 
 
@@ -85,10 +97,10 @@ def _speaker(role: object, words: str) -> Speaker:
     return SPEAKERS[role]
 
 
-def _tool_calls(entry: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """Yield the kind, else the name, and the arguments of each tool that the item calls. A person's item calls none.
+def _tool_calls(entry: dict[str, Any]) -> Iterator[Call]:
+    """Yield each tool call of the item. A person's item has none.
 
-    The form of a call is not documented: it may have both in an object ``function``.
+    The form of a call is not documented: its name and its arguments may be in an object ``function``.
     """
     if entry.get("role") == "user":
         return
@@ -98,11 +110,10 @@ def _tool_calls(entry: dict[str, Any]) -> Iterator[tuple[str, object]]:
         function = call.get("function")
         inner = function if isinstance(function, dict) else {}
         kind = call.get("type") if call.get("type") != "function" else None
-        names = (kind, inner.get("name"), call.get("name"))
-        yield (
-            next((name for name in names if isinstance(name, str) and name), "a tool"),
-            inner.get("arguments", call.get("arguments")),
-        )
+        names = [name for name in (inner.get("name"), call.get("name"), kind) if isinstance(name, str) and name]
+        name, arguments = names[0] if names else NAMELESS, inner.get("arguments", call.get("arguments"))
+        step = tool_call(name, arguments, call.get("id") or call.get("tool_call_id"))
+        yield Call(kind if isinstance(kind, str) and kind else name, arguments, step)
 
 
 def _moment(text: object) -> datetime | None:
