@@ -60,7 +60,7 @@ LEASE_SECONDS = 3600
 """A run that was killed gives its Redis database back after this time."""
 
 
-def _not_there(service: str, why: object) -> NoReturn:
+def not_there(service: str, why: object) -> NoReturn:
     reason = f"{service} is not there: {str(why).strip().splitlines()[0]}"
     if REQUIRED:
         pytest.fail(f"{reason} (and BRIDGE_TEST_SERVICES=required)", pytrace=False)
@@ -86,7 +86,16 @@ hypothesis.settings.register_profile("bridge", deadline=None)
 hypothesis.settings.load_profile("bridge")
 
 
-LONG = ("test_story", "test_outages", "test_crash", "test_bad_input", "test_embedded", "test_strangers", "test_broker")
+LONG = (
+    "test_story",
+    "test_outages",
+    "test_crash",
+    "test_bad_input",
+    "test_embedded",
+    "test_strangers",
+    "test_broker",
+    "test_package",
+)
 """Files that take minutes. They run first, so that no process has one left at the end: at first those that wait most of
 the time in one process, beside those that need the processor."""
 
@@ -95,7 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
-STANDING = ("test_story", "test_outages", "test_worker", "test_pooler", "test_broker_tls")
+STANDING = ("test_story", "test_outages", "test_worker", "test_pooler", "test_broker_tls", "test_package")
 """Files whose tests share what takes long to be put up."""
 
 BROKER = re.compile(r"\[.*\b(redis|rabbitmq)\b")
@@ -203,7 +212,7 @@ def postgres() -> Postgres:
     try:
         server._do("SELECT 1")
     except OperationalError as error:
-        _not_there("PostgreSQL", error.orig)
+        not_there("PostgreSQL", error.orig)
     return server
 
 
@@ -330,7 +339,7 @@ def pooler_before(postgres: Postgres, **settings: str) -> Iterator[Pooler]:
         try:
             server = running.enter_context(pgbouncer(address.host or "127.0.0.1", address.port or 5432, **settings))
         except Missing as missing:
-            _not_there("PgBouncer", missing)
+            not_there("PgBouncer", missing)
         yield Pooler(postgres, server)
 
 
@@ -364,9 +373,9 @@ def _leased_redis() -> Iterator[redis.Redis]:
     try:
         client = next(filter(None, map(_lease, range(1, 16))), None)
     except redis.RedisError as error:
-        _not_there("Redis", error)
+        not_there("Redis", error)
     if client is None:
-        _not_there("Redis", "all its databases are in use")
+        not_there("Redis", "all its databases are in use")
     yield client
     client.flushdb()
     client.close()
@@ -397,7 +406,7 @@ def tls_redis(certificate: Certificate, clients: Certificate | None = None) -> I
         try:
             server = running.enter_context(redis_server(certificate, clients=clients))
         except Missing as missing:
-            _not_there("A Redis of the test's own", missing)
+            not_there("A Redis of the test's own", missing)
         yield f"rediss://127.0.0.1:{server.port}"
 
 
@@ -409,7 +418,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Certific
     try:
         return {which: Certificate.made_for(name, folder) for which, name in names.items()}
     except Missing as missing:
-        _not_there("OpenSSL's program", missing)
+        not_there("OpenSSL's program", missing)
 
 
 @pytest.fixture
@@ -445,14 +454,14 @@ def _knock(url: str) -> None:
         with Broker(url, connect_timeout=3) as broker:
             broker.connect()
     except OSError as error:
-        _not_there("RabbitMQ", error)
+        not_there("RabbitMQ", error)
 
 
 def _rabbitmqctl(*arguments: str) -> None:
     try:
         subprocess.run(["rabbitmqctl", "--quiet", *arguments], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
-        _not_there("A virtual host of RabbitMQ", f"{error}; or set BRIDGE_TEST_RABBITMQ")
+        not_there("A virtual host of RabbitMQ", f"{error}; or set BRIDGE_TEST_RABBITMQ")
 
 
 @pytest.fixture(scope="module")
@@ -462,7 +471,7 @@ def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         try:
             place = running.enter_context(postgres_redis(tmp_path_factory.mktemp("servers")))
         except Missing as missing:
-            _not_there("A server of the test's own", missing)
+            not_there("A server of the test's own", missing)
         yield place
 
 

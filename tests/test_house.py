@@ -16,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bridge import __version__
 from bridge.config import NEEDED_BY, Settings, variable_names
 from tests.fakes import SETTINGS
 from tests.retired_words import KEPT, kept, retired, split
@@ -471,3 +472,14 @@ def test_no_file_says_where_packages_come_from() -> None:
     telling = re.compile(r"-{2}(extra-)?index-url|-{2}find-links|^(extra-)?index-url *=", re.MULTILINE)
     assert [name for name, text in files() if telling.search(text)] == []
     assert "://" not in (ROOT / "requirements.txt").read_text()
+
+
+# --- the release -------------------------------------------------------------------------------------------------
+
+
+def test_the_changelog_begins_with_what_is_not_released_yet_and_then_has_this_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == ("Unreleased", "")
+    version, day = headings[1]
+    assert version == __version__
+    assert day

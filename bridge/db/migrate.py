@@ -1,6 +1,6 @@
 """Migrations: upgrade a database to the newest revision, and check whether it is there.
 
-The revisions are in ``migrations/``, beside the package.
+The revisions are in ``migrations/``: in a checkout beside the package, in an installed bridge beside this module.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-_MIGRATIONS = Path(__file__).parents[2] / "migrations"
+_INSTALLED = Path(__file__).with_name("migrations")
+_MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "migrations"
 
 
-def upgrade(url: str) -> None:
-    """Run the missing revisions in one transaction. Of two at once, the second waits and finds nothing to do."""
+def upgrade(url: str) -> bool:
+    """Run the missing revisions in one transaction. Of two at once, the second waits and finds nothing to do.
+
+    Return False if a newer release has taken the database further. Then nothing is changed: the code of the release
+    before works on it, so that a release can be taken back.
+    """
     config = _config()
     config.attributes["url"] = url
     command.upgrade(config, "head")
+    return not config.attributes.get("is_newer")
 
 
 def head() -> str:

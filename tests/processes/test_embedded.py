@@ -21,63 +21,17 @@ from bridge.processes.tasks import SCHEDULE
 from bridge.queues.conversation_queue import TURNS
 from bridge.queues.timing import STALLED_AFTER
 from bridge.runtime import Runtime
-from bridge.simulator import Simulator, SimulatorSettings, judge, serve
-from testkit.procfile import Process, Processes
+from testkit.procfile import Processes
 from testkit.waiting import until
 from tests.databases import away
 from tests.scene import ANN, Scene
-
-HERE = "127.0.0.1"
-OPERATOR = "token-of-the-operator"
-
-
-class Up:
-    """``bridge up`` between simulated providers; it may be started again on the same file."""
-
-    def __init__(self, folder: Path, simulator: Simulator, providers: str) -> None:
-        self.simulator = simulator
-        self.port = free_port(HERE)
-        self.address = f"http://{HERE}:{self.port}"
-        simulator.webhook_url = f"{self.address}/twilio/inbound#rc=5&rp=5xx,ct,rt"
-        self.processes = Processes(folder, self._settings(folder, providers))
-
-    def start(self) -> Process:
-        process = self.processes.start("up", [sys.executable, "-m", "bridge", "up", "--port", str(self.port)])
-        process.until_it_says("The bridge listens")
-        return process
-
-    def must_have_answered(self, *said: str, within: float = 30) -> None:
-        """The agent has received each of Ann's texts so far once, and each was answered once, in order."""
-        until(self.simulator.settled, "all is settled", within)
-        assert self.simulator.agent.received(ANN) == list(said)
-        assert self.simulator.phones.inbox(ANN) == [f"re: {text}" for text in said]
-        verdict = judge(self.simulator.ledger)
-        assert verdict.ok, str(verdict)
-
-    def _settings(self, folder: Path, providers: str) -> dict[str, str]:
-        settings = self.simulator.settings
-        return {
-            "DATABASE_URL": f"sqlite:///{folder / 'bridge.sqlite3'}",
-            "PUBLIC_URL": self.address,
-            "TWILIO_ACCOUNT_SID": settings.account_sid,
-            "TWILIO_AUTH_TOKEN": settings.auth_token,
-            "TWILIO_API_BASE_URL": providers,
-            "RETELL_API_KEY": settings.retell_api_key,
-            "RETELL_AGENT_ID": settings.agent_id,
-            "RETELL_BASE_URL": providers,
-            "ADMIN_TOKEN": OPERATOR,
-        }
+from tests.up import HERE, OPERATOR, Up, up_in
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    simulator = Simulator(SimulatorSettings(echo=True))
-    with serve(simulator) as providers:
-        up = Up(tmp_path, simulator, providers)
-        try:
-            yield up
-        finally:
-            up.processes.close()
+    with up_in(tmp_path) as up:
+        yield up
 
 
 # -- bridge up -----------------------------------------------------------------------------------------------------
