@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import click
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +18,7 @@ from bridge.chats import end_task, ending
 from bridge.config import DatabaseSettings, Settings, SettingsError, or_exit
 from bridge.config.faults import environment
 from bridge.config.values import is_secret
+from bridge.db import backup as backups
 from bridge.db import migrate
 from bridge.db.engine import must_fit
 from bridge.doctor import connect as connecting
@@ -111,6 +113,19 @@ def demo(port: int, agent: str, browser: bool) -> None:
 
     logs.configure()
     run(port, agent, open_browser=browser)
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def backup(file: Path, force: bool) -> None:
+    """Copy the SQLite database to FILE, also while the bridge runs."""
+    url = or_exit(DatabaseSettings.load).database_url
+    try:
+        size = backups.back_up(url, file, replace=force)
+    except backups.CannotBackUp as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{file} is a checked copy of the database, of {size:,} bytes.")
 
 
 @main.command("end-stale")
