@@ -77,8 +77,10 @@ def upgrade() -> None:
     """Bring the database to the newest migration."""
     url = or_exit(DatabaseSettings.load).database_url
     or_exit(lambda: must_fit(url))
-    migrate.upgrade(url)
-    click.echo(f"The database is at {migrate.head()}.")
+    if migrate.upgrade(url):
+        click.echo(f"The database is at {migrate.head()}.")
+    else:
+        click.echo("A newer release has upgraded this database. It stays as it is, and this release works on it.")
 
 
 @main.command()

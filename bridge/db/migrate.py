@@ -21,8 +21,8 @@ _MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] /
 def upgrade(url: str) -> bool:
     """Run the missing revisions in one transaction. Of two at once, the second waits and finds nothing to do.
 
-    Return False if a newer release has taken the database further. Then nothing is changed: the code of the release
-    before works on it, so that a release can be taken back.
+    Return False if a newer release has upgraded the database. Then nothing is changed: the code of the release before
+    works on it, so that a release can be rolled back.
     """
     config = _config()
     config.attributes["url"] = url
@@ -42,6 +42,11 @@ def at_head(connection: Connection) -> bool:
     """Return whether all revisions of this code were run. The revision of a newer release counts as well."""
     current = MigrationContext.configure(connection).get_current_heads()
     return bool(current) and all(revision == head() or revision not in _known() for revision in current)
+
+
+def is_newer(connection: Connection) -> bool:
+    """Return whether this database has a revision of a newer release, which this code does not know."""
+    return not _known().issuperset(MigrationContext.configure(connection).get_current_heads())
 
 
 @cache

@@ -121,6 +121,17 @@ def test_a_database_that_a_newer_release_took_further_is_fine(bare_database_url:
     assert at_head(bare_database_url)
 
 
+def test_an_upgrade_by_an_older_release_changes_nothing(bare_database_url: str) -> None:
+    assert migrate.upgrade(bare_database_url)
+    before = schema_of(bare_database_url)
+    with engine_of(bare_database_url) as engine, engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert not migrate.upgrade(bare_database_url)
+    assert schema_of(bare_database_url) == before
+    with engine_of(bare_database_url) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+
+
 def test_two_releases_at_once_do_no_harm(bare_database_url: str) -> None:
     code = "import sys; from bridge.db import migrate; migrate.upgrade(sys.argv[1])"
 
