@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from flask import Flask
 from sqlalchemy import Select, func, select, update
 
 from bridge.config import Settings
@@ -24,6 +25,8 @@ from bridge.providers.carriers.contract import InboundText
 from bridge.queues.conversation_queue import QUEUES, ConversationQueue
 from bridge.queues.notifier import Notifier
 from bridge.runtime import Runtime
+from bridge.web.app import build_web
+from testkit.waiting import PATIENCE
 from tests.fakes import FakeAgent, FakeCarrier, FakeClock, FakeNotifier, FakeTeam, fake_agents, fake_settings
 
 ANN = "+15551230001"
@@ -108,6 +111,7 @@ class Scene:
             now=self.clock,
             team=self._team(known),
         )
+        self._web: tuple[Runtime, Flask] | None = None
 
     def _team(self, settings: Settings) -> FakeTeam | None:
         return self.team if settings.handoff_webhook else None
@@ -117,6 +121,16 @@ class Scene:
     ) -> bool:
         """Receive a text of a person, as the webhook does."""
         return receive.receive(self.rt, InboundText(sid or next(self.sids), phone, to, body, media, **more))
+
+    @property
+    def web(self) -> Flask:
+        """The web of this process. To build one for each request takes longer than most requests do.
+
+        It waits for the database with patience: a busy machine is no reason for a 503.
+        """
+        if self._web is None or self._web[0] is not self.rt:
+            self._web = (self.rt, build_web(self.rt, within=PATIENCE))
+        return self._web[1]
 
     @property
     def alone(self) -> Alone:

@@ -17,7 +17,7 @@ from bridge.providers.agents.uponai import webhooks as uponai
 from bridge.providers.agents.webhooks import ChatEvent, Signed, verified
 from bridge.runtime import Runtime
 from bridge.web.auth import AGENT, declares
-from bridge.web.time_limit import InTime
+from bridge.web.time_limit import WITHIN, InTime
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ WEBHOOKS = (
 PATHS = frozenset(webhook.path for webhook in WEBHOOKS)
 
 
-def blueprint(rt: Runtime) -> Blueprint:
+def blueprint(rt: Runtime, within: float = WITHIN) -> Blueprint:
     """Build ``/retell/events`` and ``/uponai/events``."""
     agents = Blueprint("agents", __name__)
-    in_time = InTime()
+    in_time = InTime(within)
     for webhook in WEBHOOKS:
         view = _view(rt, webhook, in_time)
         agents.add_url_rule(webhook.path, webhook.path.strip("/").replace("/", "_"), view, methods=["POST"])

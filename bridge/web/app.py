@@ -14,6 +14,7 @@ from bridge.runtime import Runtime
 from bridge.web import admin, agents, health, methods, problems, prometheus, twilio
 from bridge.web.console import blueprint as console
 from bridge.web.console.security import PATH
+from bridge.web.time_limit import WITHIN
 
 MAX_BYTES = 64 * 1024
 """Bytes. A text has 1,600 characters at most. This is many times that, with every parameter that Twilio may add."""
@@ -36,13 +37,15 @@ class _Request(Request):
             abort(400, "The address is not in UTF-8.")
 
 
-def build_web(rt: Runtime) -> Flask:
-    """Build the app on this runtime."""
+def build_web(rt: Runtime, within: float = WITHIN) -> Flask:
+    """Build the app on this runtime. ``within``: how many seconds a machine's request waits for the database."""
     app = Flask("bridge", static_folder=None)
     app.request_class = _Request
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     problems.install(app)
     methods.install(app)
-    for part in (twilio, agents, admin, console, health, prometheus):
+    for part in (twilio, agents, prometheus):
+        app.register_blueprint(part.blueprint(rt, within))
+    for part in (admin, console, health):
         app.register_blueprint(part.blueprint(rt))
     return app

@@ -11,16 +11,16 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from bridge.runtime import Runtime
 from bridge.web.auth import PUBLIC, admin_required, declares
 from bridge.web.queries.metrics import build_registry
-from bridge.web.time_limit import InTime
+from bridge.web.time_limit import WITHIN, InTime
 
 Guard = Callable[[Callable[[], Response]], Callable[..., Any]]
 
 
-def blueprint(rt: Runtime) -> Blueprint:
+def blueprint(rt: Runtime, within: float = WITHIN) -> Blueprint:
     metrics = Blueprint("metrics", __name__)
     let_in: Guard = declares(PUBLIC) if rt.settings.metrics_open else admin_required(rt)
     registry = build_registry(rt)
-    in_time = InTime(threads=1)  # one at a time: the database connections are for the webhooks
+    in_time = InTime(within, threads=1)  # one at a time: the database connections are for the webhooks
 
     @metrics.get("/metrics")
     @let_in

@@ -15,7 +15,7 @@ from bridge.outbound import receipts
 from bridge.providers.carriers.twilio import webhooks
 from bridge.runtime import Runtime
 from bridge.web.auth import CARRIER, declares
-from bridge.web.time_limit import InTime
+from bridge.web.time_limit import WITHIN, InTime
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +27,11 @@ NOTHING_TO_SAY = "<Response/>"
 View = Callable[[], Response]
 
 
-def blueprint(rt: Runtime) -> Blueprint:
+def blueprint(rt: Runtime, within: float = WITHIN) -> Blueprint:
     """Build ``/twilio/inbound`` and ``/twilio/status``."""
     twilio = Blueprint("twilio", __name__, url_prefix="/twilio")
     signed = _signed(rt.settings)
-    in_time = InTime()
+    in_time = InTime(within)
 
     @twilio.post("/inbound")
     @signed

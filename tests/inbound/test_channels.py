@@ -12,7 +12,6 @@ from bridge.db.engine import Sessions
 from bridge.db.models import Conversation, Message, MessageStatus
 from bridge.providers.carriers.contract import Delivery
 from bridge.providers.errors import Refused
-from bridge.web.app import build_web
 from tests.scene import ANN, NUMBER, Scene
 
 PAIRS = [
@@ -32,7 +31,7 @@ def scene(request: pytest.FixtureRequest, sessions: Sessions) -> Scene:
 
 @pytest.fixture
 def web(scene: Scene) -> FlaskClient:
-    return build_web(scene.rt).test_client()
+    return scene.web.test_client()
 
 
 def post(web: FlaskClient, path: str, **form: Any) -> int:

@@ -21,7 +21,6 @@ from bridge.operators.idempotency import Asked
 from bridge.operators.logins import Cause, Refusals
 from bridge.operators.texts import Pair
 from bridge.providers.errors import Refused
-from bridge.web.app import build_web
 from tests.databases import Unsteady, database, transaction
 from tests.scene import ANN, NUMBER, Scene
 
@@ -36,7 +35,7 @@ def scene(sessions: Sessions) -> Scene:
 
 def call(scene: Scene, method: str, path: str, token: str | None = "token-of-ana", **more: Any) -> TestResponse:
     headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-    return build_web(scene.rt).test_client().open(path, method=method, headers=headers, **more)
+    return scene.web.test_client().open(path, method=method, headers=headers, **more)
 
 
 def told(scene: Scene) -> list[tuple[str, str, str]]:
@@ -144,7 +143,7 @@ def test_the_database_refuses_every_change(migrated: Sessions, change: str) -> N
 
 
 def test_refused_logins_are_one_row_a_minute_for_each_cause(scene: Scene) -> None:
-    web = build_web(scene.rt).test_client()
+    web = scene.web.test_client()
     for minute in range(3):
         for _ in range(50):
             web.get("/admin/chats")
@@ -179,7 +178,7 @@ def test_several_processes_write_one_row_a_minute_together(scene: Scene) -> None
 def test_a_refused_login_is_refused_also_while_the_database_is_away(scene: Scene) -> None:
     unsteady = Unsteady()
     object.__setattr__(scene.rt, "database", database(scene.sessions, scene.clock, commit=unsteady.commit))
-    web = build_web(scene.rt).test_client()
+    web = scene.web.test_client()
     unsteady.fails(times=1, done=False)
     assert web.get("/admin/chats").status_code == 401
     assert scene.rows(Audit) == []

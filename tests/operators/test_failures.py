@@ -18,7 +18,6 @@ from bridge.outbound import receipts
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import ChatEnded, NotReached, OutcomeUnknown
 from bridge.providers.errors import Refused as RefusedByProvider
-from bridge.web.app import build_web
 from tests.mortal import Fate, MortalScene, empty_scene
 from tests.scene import ANN, BOB, Scene
 from tests.system.test_crash import before, line_by_line, nothing_is_left
@@ -33,7 +32,7 @@ def scene(sessions: Sessions) -> Scene:
 
 
 def call(scene: Scene, method: str, path: str, **more: Any) -> TestResponse:
-    return build_web(scene.rt).test_client().open(path, method=method, headers=KEY, **more)
+    return scene.web.test_client().open(path, method=method, headers=KEY, **more)
 
 
 def listed(scene: Scene) -> list[tuple[str, int]]:

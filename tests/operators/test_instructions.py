@@ -27,7 +27,6 @@ from bridge.operators.instructions import MOST_BYTES
 from bridge.operators.texts import Pair
 from bridge.providers.errors import OutcomeUnknown, Refused
 from bridge.turns.greet import NO_GREETING
-from bridge.web.app import build_web
 from tests.scene import ANN, BOB, NUMBER, Scene
 
 TOKENS = "ana:token-of-ana,ben:token-of-ben"
@@ -43,7 +42,7 @@ def scene(sessions: Sessions) -> Scene:
 
 def call(scene: Scene, method: str, path: str, body: Any = None, *, by: str = "ana", key: str = "") -> TestResponse:
     headers = {"Authorization": f"Bearer token-of-{by}"} | ({"Idempotency-Key": key} if key else {})
-    return build_web(scene.rt).test_client().open(path, method=method, json=body, headers=headers)
+    return scene.web.test_client().open(path, method=method, json=body, headers=headers)
 
 
 def say(scene: Scene, content: str, **more: Any) -> TestResponse:

@@ -10,7 +10,6 @@ from werkzeug.test import TestResponse
 from bridge.db.engine import Sessions
 from bridge.db.models import Audit, Conversation, ReadMark
 from bridge.operators import labels
-from bridge.web.app import build_web
 from tests.scene import ANN, BOB, NUMBER, Scene
 
 
@@ -28,7 +27,7 @@ def scene(sessions: Sessions) -> Scene:
 def call(scene: Scene, method: str, path: str, body: Any = None, *, by: str = "ana") -> TestResponse:
     headers = {"Authorization": f"Bearer token-of-{by}"}
     path = path.replace("ANN", f"/admin/conversations/{ann(scene)}")
-    return build_web(scene.rt).test_client().open(path, method=method, headers=headers, json=body)
+    return scene.web.test_client().open(path, method=method, headers=headers, json=body)
 
 
 def ann(scene: Scene) -> int:

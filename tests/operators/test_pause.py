@@ -14,7 +14,6 @@ from bridge.maintenance import stale_chats
 from bridge.operators import pausing
 from bridge.providers.errors import AccountRefused, OutcomeUnknown
 from bridge.queues import circuit_breakers
-from bridge.web.app import build_web
 from tests.scene import ANN, BOB, Scene
 
 KEY = {"Authorization": "Bearer token-of-ana"}
@@ -26,7 +25,7 @@ def scene(sessions: Sessions) -> Scene:
 
 
 def call(scene: Scene, method: str, path: str, **more: Any) -> TestResponse:
-    return build_web(scene.rt).test_client().open(path, method=method, headers=KEY, **more)
+    return scene.web.test_client().open(path, method=method, headers=KEY, **more)
 
 
 def asked(scene: Scene) -> list[str]:

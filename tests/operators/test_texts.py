@@ -18,7 +18,6 @@ from bridge.operators.texts import OptedOut, Pair
 from bridge.processes.tasks import tick
 from bridge.providers.carriers.contract import Delivery
 from bridge.providers.errors import OutcomeUnknown, Refused
-from bridge.web.app import build_web
 from tests.fakes import FakeAgent
 from tests.mortal import Fate, MortalScene, empty_scene
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -36,7 +35,7 @@ def scene(sessions: Sessions) -> Scene:
 
 def post(scene: Scene, path: str, body: Any, *, by: str = "ana", key: str | None = None) -> TestResponse:
     headers = {"Authorization": f"Bearer token-of-{by}"} | ({"Idempotency-Key": key} if key is not None else {})
-    return build_web(scene.rt).test_client().post(path, json=body, headers=headers)
+    return scene.web.test_client().post(path, json=body, headers=headers)
 
 
 def write(scene: Scene, body: str = "Hi Ann", **more: Any) -> TestResponse:
@@ -68,7 +67,7 @@ def test_a_text_carries_who_wrote_it(scene: Scene) -> None:
     scene.work_until_idle()
     post(scene, "/admin/conversations/1/messages", {"body": "It's Ben"}, by="ben")
     scene.work_until_idle()
-    shown = build_web(scene.rt).test_client().get("/admin/chats/1", headers={"Authorization": "Bearer token-of-ana"})
+    shown = scene.web.test_client().get("/admin/chats/1", headers={"Authorization": "Bearer token-of-ana"})
     assert [(each["body"], each["operator"]) for each in shown.json["messages"]] == [
         ("hello", None),
         ("You said: hello", None),

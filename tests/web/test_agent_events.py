@@ -48,7 +48,7 @@ def scene(sessions: Sessions) -> Scene:
 
 @pytest.fixture
 def web(scene: Scene) -> FlaskClient:
-    return build_web(scene.rt).test_client()
+    return scene.web.test_client()
 
 
 def stamp_of(scene: Scene, seconds: float = 0) -> str:
@@ -127,7 +127,7 @@ def test_what_the_vendor_s_own_library_has_signed_is_taken_and_every_other_byte_
 ) -> None:
     scene = Scene(sessions, **{name: key})
     scene.clock.tick((THEN - scene.clock()).total_seconds())
-    web = build_web(scene.rt).test_client()
+    web = scene.web.test_client()
 
     def status(body: bytes, signature: str) -> int:
         return web.post(path, data=body, headers={"X-Retell-Signature": signature}).status_code
@@ -301,7 +301,7 @@ def test_a_turn_that_was_being_asked_when_the_chat_ended_is_neither_lost_nor_dou
 
 def test_an_event_inside_the_agent_s_answer_loses_nothing(scene: Scene, web: FlaskClient) -> None:
     scene.set(send_auto_close_message=True, uponai_webhook_key=BADGE)
-    web = build_web(scene.rt).test_client()
+    web = scene.web.test_client()
     scene.text("one")
     scene.work()
     scene.agent.in_next_call(lambda: end_at_provider(scene, web, GOODBYE))
@@ -317,7 +317,7 @@ def test_an_event_inside_the_agent_s_answer_loses_nothing(scene: Scene, web: Fla
 def sending(scene: Scene) -> FlaskClient:
     """A bridge that sends the agent's last words on."""
     scene.set(send_auto_close_message=True, uponai_webhook_key=BADGE, admin_token=OPERATOR)
-    return build_web(scene.rt).test_client()
+    return scene.web.test_client()
 
 
 def test_the_agent_s_last_words_go_to_the_phone_once(scene: Scene, sending: FlaskClient) -> None:
@@ -413,7 +413,7 @@ def test_without_message_ids_nothing_is_sent_because_it_may_be_an_answer(session
     agent.chats["chat_1"].items.append(Item(Speaker.AGENT, GOODBYE))
     items = [{"role": item.speaker.value, "content": item.content} for item in agent.chats["chat_1"].items]
     body = event("chat_ended", "chat_1", message_with_tool_calls=items)
-    assert post(build_web(scene.rt).test_client(), body, stamp_of(scene), "/uponai/events").status_code == 204
+    assert post(scene.web.test_client(), body, stamp_of(scene), "/uponai/events").status_code == 204
     scene.work()
     assert scene.got() == ["You said: one"]
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ENDED]

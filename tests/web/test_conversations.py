@@ -13,7 +13,6 @@ from bridge.db.models import Conversation, Direction, Holder, Message, MessageSt
 from bridge.operators import pausing, texts
 from bridge.operators.idempotency import Asked
 from bridge.providers.errors import AccountRefused, Refused
-from bridge.web.app import build_web
 from tests.fakes import FakeAgent
 from tests.scene import ANN, BOB, NUMBER, Scene
 
@@ -27,7 +26,7 @@ def scene(sessions: Sessions) -> Scene:
 
 def call(scene: Scene, method: str, path: str, *, by: str = "ana", **more: Any) -> TestResponse:
     headers = {"Authorization": f"Bearer token-of-{by}"}
-    return build_web(scene.rt).test_client().open(path, method=method, headers=headers, **more)
+    return scene.web.test_client().open(path, method=method, headers=headers, **more)
 
 
 def get(scene: Scene, path: str = "", **more: Any) -> Any:

@@ -15,7 +15,6 @@ from bridge.db.engine import Sessions
 from bridge.db.models import Audit, Conversation, Message
 from bridge.operators import labels
 from bridge.web import conversation_models as models
-from bridge.web.app import build_web
 from bridge.web.queries import period
 from bridge.web.queries.period import Period
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -34,7 +33,7 @@ def scene(sessions: Sessions) -> Scene:
 
 
 def get(scene: Scene, path: str) -> TestResponse:
-    return build_web(scene.rt).test_client().get(path, headers=KEY)
+    return scene.web.test_client().get(path, headers=KEY)
 
 
 def at(moment: datetime) -> str:
@@ -157,7 +156,7 @@ def transactions(engine: Engine) -> list[int]:
 
 
 def test_one_export_runs_at_a_time(scene: Scene) -> None:
-    client = build_web(scene.rt).test_client()
+    client = scene.web.test_client()
     path = f"/admin/export?since={at(scene.clock())}"
     first = client.get(path, headers=KEY)
     assert client.get(path, headers=KEY).status_code == 503

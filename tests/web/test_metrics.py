@@ -54,6 +54,7 @@ from bridge.web.app import build_web
 from bridge.web.auth import ADMIN, PUBLIC, declared
 from bridge.web.queries import failures
 from bridge.web.queries.metrics import build_registry
+from testkit.waiting import PATIENCE
 from tests.databases import away
 from tests.databases import database as database_on
 from tests.fakes import SETTINGS
@@ -86,7 +87,7 @@ def scene(sessions: Sessions) -> Scene:
 
 
 def ask(scene: Scene, **headers: str) -> TestResponse:
-    return build_web(scene.rt).test_client().get("/metrics", headers=headers)
+    return scene.web.test_client().get("/metrics", headers=headers)
 
 
 def read(scene: Scene) -> Values:
@@ -484,7 +485,7 @@ def guarded(sessions: Sessions) -> Scene:
 
 
 def may_ask(scene: Scene) -> str | None:
-    return declared(build_web(scene.rt).view_functions["metrics.show"])
+    return declared(scene.web.view_functions["metrics.show"])
 
 
 def test_the_operator_gets_in(guarded: Scene) -> None:
@@ -513,7 +514,7 @@ def test_where_it_is_open_nobody_is_asked(sessions: Sessions, token: str | None)
     scene = Scene(sessions, metrics_open=True, admin_token=token)
     assert may_ask(scene) == PUBLIC
     assert ask(scene).status_code == 200
-    assert build_web(scene.rt).test_client().get("/admin/chats").status_code == (401 if token else 503)
+    assert scene.web.test_client().get("/admin/chats").status_code == (401 if token else 503)
 
 
 @pytest.mark.parametrize(("written", "opened"), [("true", True), ("1", True), ("false", False), ("", False)])
@@ -523,7 +524,7 @@ def test_the_setting_is_read_as_it_is_written(written: str, opened: bool) -> Non
 
 
 def test_it_can_only_be_read(scene: Scene) -> None:
-    assert build_web(scene.rt).test_client().post("/metrics").status_code == 405
+    assert scene.web.test_client().post("/metrics").status_code == 405
 
 
 # -- while the database is away ------------------------------------------------------------------------------------
@@ -565,7 +566,7 @@ def test_when_it_is_back_all_is_told_again(scene: Scene) -> None:
 def test_who_asks_often_takes_no_connection_from_the_webhooks(scene: Scene, engine: Engine) -> None:
     in_use = []
     event.listen(engine, "checkout", lambda *_: in_use.append(engine.pool.checkedout()))  # type: ignore[attr-defined]
-    web = build_web(scene.rt)
+    web = scene.web
     with ThreadPoolExecutor(10) as askers:
         answers = list(askers.map(lambda _: web.test_client().get("/metrics").status_code, range(50)))
     assert set(answers) == {200}
@@ -573,7 +574,7 @@ def test_who_asks_often_takes_no_connection_from_the_webhooks(scene: Scene, engi
 
 
 def test_every_process_says_the_same(scene: Scene) -> None:
-    first, second = (build_web(scene.rt).test_client() for _ in range(2))
+    first, second = (build_web(scene.rt, PATIENCE).test_client() for _ in range(2))
     scene.text("hello")
     scene.work_until_idle()
     assert first.get("/metrics").data == second.get("/metrics").data

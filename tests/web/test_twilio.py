@@ -63,7 +63,7 @@ def scene(sessions: Sessions) -> Scene:
 
 @pytest.fixture
 def web(scene: Scene) -> FlaskClient:
-    return build_web(scene.rt).test_client()
+    return scene.web.test_client()
 
 
 def post(
