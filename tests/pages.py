@@ -133,7 +133,7 @@ GROUPS = {"/admin/": "The admin API", "/console/": "The console", "/": "Webhooks
 
 def routes() -> str:
     tables: dict[str, list[str]] = {name: [] for name in reversed(GROUPS.values())}
-    for path, row in rows(app()):
+    for path, row in sorted(rows(app())):
         tables[next(name for start, name in GROUPS.items() if path.startswith(start))].append(row)
     head = ["| route | who may call it | what for |", "|---|---|---|"]
     return "\n\n".join(f"## {name}\n\n" + "\n".join([*head, *table]) for name, table in tables.items())
