@@ -197,6 +197,7 @@ def init(ctx: click.Context, /, yes: bool, offline: bool, **options: str | None)
 
 main.add_command(privacy_commands.purge)
 main.add_command(privacy_commands.export)
+main.add_command(privacy_commands.forget)
 
 
 @main.command()

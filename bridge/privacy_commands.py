@@ -1,4 +1,4 @@
-"""The commands about the data of people: ``bridge purge`` and ``bridge export``."""
+"""The commands about the data of people: ``bridge purge``, ``bridge export`` and ``bridge forget``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from bridge.arguments import Address, Age, usable_settings
 from bridge.lib import log as logs
 from bridge.lib.phone import masked
 from bridge.maintenance import purge as purging
-from bridge.operators import people_exports
+from bridge.operators import erasures, forgetting, people_exports
 from bridge.operators.audit import COMMAND
+from bridge.operators.forgetting import Found, InWork
 from bridge.operators.people import Person
 from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
@@ -95,3 +96,52 @@ def _write_for_owner(output: Path, written: str) -> None:
         raise click.ClickException(f"{output} can't be made: {error.strerror}; name a new file") from error
     with os.fdopen(opened, "w", encoding="utf-8") as file:
         file.write(written)
+
+
+@click.command()
+@click.argument("number", type=Address())
+@click.option("--carrier", is_flag=True, help="Delete the texts at Twilio too, with pictures and files.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+def forget(number: str, carrier: bool, yes: bool, dry_run: bool) -> None:
+    """Delete everything about one person: here, and the chats at the agent's provider.
+
+    An opt-out stays, with the number, and so does the audit, without it.
+    """
+    with _runtime() as rt:
+        person = Person(number)
+        found = forgetting.find(rt, person)
+        if found.is_empty:
+            raise click.ClickException(f"nothing is stored about {masked(person.number)}")
+        click.echo("\n".join([_table(found.rows), *_at_providers(rt, found, carrier)]))
+        if dry_run:
+            click.echo("Nothing was deleted.")
+            return
+        if not yes:
+            click.confirm(f"Delete all this of {masked(person.number)} for good?", abort=True)
+        _forget(rt, person, carrier)
+
+
+def _at_providers(rt: Runtime, found: Found, carrier: bool) -> Iterator[str]:
+    """Yield what happens where, and what this command can't reach."""
+    deleting = {provider: rt.agents.can_delete(provider) for provider in found.chats}
+    for provider, chats in found.chats.items():
+        what = "are deleted there" if deleting[provider] else "are ended there, and can't be deleted by its API"
+        yield f"{chats:>9,}  chats at {provider}: they {what}"
+    what = "they are deleted there" if carrier else "they stay there, without --carrier"
+    yield f"{found.texts:>9,}  texts at {rt.carrier.provider}: {what}"
+    if found.opted_out:
+        yield "The person has opted out. That stays, with the number."
+
+
+def _forget(rt: Runtime, person: Person, carrier: bool) -> None:
+    """What a provider does not delete now is left to the running bridge."""
+    try:
+        done = forgetting.forget(rt, COMMAND, person, at_carrier=carrier)
+    except InWork as error:
+        raise click.ClickException(str(error)) from error
+    with click.progressbar(done.erasures, label="Deleting at the providers") as bar:
+        left = sum(not erasures.erase(rt, row_id) for row_id in bar)
+    click.echo(f"Everything about {masked(person.number)} is deleted here.")
+    if left:
+        click.echo(f"{left} of {len(done.erasures)} at the providers are left to the running bridge.")

@@ -25,7 +25,7 @@ from bridge.providers.agents.opening import metadata
 from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import CarriedText, Delivery, InboundText, Meaning, OutgoingText, SentText
 from bridge.providers.carriers.twilio import error_codes
-from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, RemoteError, WithHuman
+from bridge.providers.errors import AccountRefused, ChatEnded, OutcomeUnknown, Refused, RemoteError, WithHuman
 from bridge.providers.team_webhook import WaitingPerson
 from bridge.queues.conversation_queue import QUEUES
 
@@ -251,6 +251,7 @@ class FakeAgent:
         self.listed_after = timedelta(0)
         """How long after its beginning a chat is found in the list."""
         self.writes_drafts = True
+        self.deletes_chats = True
         self.drafted: list[tuple[NewChat, tuple[Item, ...]]] = []
         """The facts and the history of each draft."""
         self.do_not_call: dict[str, bool] = {}
@@ -369,6 +370,14 @@ class FakeAgent:
             with self._script.call("end_chat"):
                 if chat_id in self.chats:
                     self.chats[chat_id].state = ChatState.ENDED
+
+    def delete_chat(self, chat_id: str) -> None:
+        with self._lock:
+            self.calls.append(("delete_chat", chat_id))
+            with self._script.call("delete_chat"):
+                if not self.deletes_chats:
+                    raise Refused("it has no call that deletes a chat", provider=self.provider)
+                self.chats.pop(chat_id, None)
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
         with self._lock:
@@ -572,6 +581,14 @@ class FakeCarrier:
 
     def _listed(self, text: InboundText) -> InboundText:
         return replace(text, body="", hidden=not text.media) if self.redacts else replace(text)
+
+    def erase(self, carrier_id: str, *, with_media: bool) -> None:
+        with self._lock:
+            self.calls.append(("erase", carrier_id))
+            with self._script.call("erase"):
+                self.accepted = [each for each in self.accepted if each.carried.id != carrier_id]
+                self.received = [each for each in self.received if each.carrier_id != carrier_id]
+                self.outside = [each for each in self.outside if each.carried.id != carrier_id]
 
     def close(self) -> None:
         self.closed = True

@@ -186,6 +186,9 @@ class Restaurant:
         """The chats that are over at the provider."""
         return {chat.id for chat in self._simulator.agent.chats() if chat.ended is not None}
 
+    def at_provider(self) -> set[str]:
+        return {chat.id for chat in self._simulator.agent.chats()}
+
     def known(self) -> set[tuple[str, ChatStatus]]:
         """The chats as the bridge has them."""
         with self._sessions() as session:
@@ -333,6 +336,35 @@ def test_an_export_of_a_stranger_says_so(restaurant: Restaurant, tmp_path: Path)
     assert "nothing is stored about +1555…88" in told.stdout
 
 
+# -- forget --------------------------------------------------------------------------------------------------------
+
+PHONE = "+15551230001"
+
+
+def test_a_person_is_forgotten_here_and_at_the_provider(restaurant: Restaurant, tmp_path: Path) -> None:
+    for phone in (PHONE, "+15551230002"):
+        restaurant.has_chat(timedelta(hours=1), phone)
+    counted = run([*BRIDGE, "forget", PHONE, "--dry-run"], tmp_path, restaurant.settings)
+    assert counted.returncode == 0, counted.stdout
+    assert "1  chats at retell: they are deleted there" in counted.stdout
+    assert "Nothing was deleted." in counted.stdout
+    told = run([*BRIDGE, "forget", PHONE, "--yes"], tmp_path, restaurant.settings)
+    assert told.returncode == 0, told.stdout
+    assert "Everything about +1555…01 is deleted here." in told.stdout
+    assert PHONE not in counted.stdout + told.stdout
+    assert len(restaurant.known()) == 1
+    assert restaurant.at_provider() == {chat for chat, _ in restaurant.known()}
+    assert restaurant.audit() == [("a command", "forget", "person +1555…01")]
+
+
+def test_forgetting_asks_first(restaurant: Restaurant, tmp_path: Path) -> None:
+    restaurant.has_chat(timedelta(hours=1), PHONE)
+    told = run([*BRIDGE, "forget", PHONE], tmp_path, restaurant.settings)
+    assert told.returncode == 1
+    assert "for good?" in told.stdout
+    assert len(restaurant.known()) == 1
+
+
 # -- how it is asked -----------------------------------------------------------------------------------------------
 
 
@@ -347,7 +379,8 @@ def test_a_duration_that_is_none_is_refused_with_an_example(tmp_path: Path, dura
 def test_help_names_every_command(tmp_path: Path) -> None:
     told = run([*BRIDGE, "--help"], tmp_path, {})
     assert told.returncode == 0
-    for command in ("backup", "connect", "db", "demo", "doctor", "end-stale", "export", "init", "purge", "up"):
+    people = ("export", "forget", "purge")
+    for command in ("backup", "connect", "db", "demo", "doctor", "end-stale", "init", "up", *people):
         assert re.search(rf"^  {command} +[A-Z]", told.stdout, re.MULTILINE)
 
 

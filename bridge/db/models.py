@@ -22,6 +22,8 @@
     read_marks        how far each operator has read each conversation
     console_sessions  who is logged in to the console
     login_limits      addresses from which too many logins have failed
+    erasures          what providers still have of people who are forgotten here
+    forgotten_texts   digests of the ids of their texts, so that the carrier's lists don't bring them back
     purged            up to when old texts were purged, so that the carrier's lists don't bring them back
 
 States and their arrows::
@@ -853,3 +855,45 @@ class Purged(Base):
     name: Mapped[str] = mapped_column(String(16), primary_key=True)
     before: Mapped[datetime]
     """Rows from before this moment may be gone."""
+
+
+class Erasure(Base):
+    """Something that a provider still has of a person who is forgotten here. See ``bridge.operators.erasures``.
+
+    The row is deleted when it is done.
+    """
+
+    __tablename__ = "erasures"
+    __table_args__ = NEVER_AGAIN
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    provider: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(16))
+    """``chat``, at an agent's provider, or ``text``, at the carrier."""
+    remote_id: Mapped[str] = mapped_column(String(255))
+    """The provider's id of it."""
+    with_media: Mapped[bool] = mapped_column(server_default=false())
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    """When to delete it there, or to try that again; the end of the lease; NULL: given up."""
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    error: Mapped[str | None]
+    """Why the last attempt failed, in words that are safe to show."""
+    given_up_at: Mapped[datetime | None]
+
+
+_partial("ix_erasures_due_at", Erasure.due_at, where=Erasure.due_at.is_not(None))
+_partial("ix_erasures_given_up", Erasure.given_up_at, where=Erasure.given_up_at.is_not(None))
+
+
+class ForgottenText(Base):
+    """A text of a person who is forgotten. See ``bridge.operators.forgotten``."""
+
+    __tablename__ = "forgotten_texts"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Of the carrier's id. The id itself can't be found from it."""
+    forgotten_at: Mapped[datetime]
+
+
+Index("ix_forgotten_texts_forgotten_at", ForgottenText.forgotten_at)

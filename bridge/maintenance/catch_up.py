@@ -28,6 +28,7 @@ from bridge.maintenance.carrier_lists import (
     read_until,
 )
 from bridge.maintenance.purge_mark import RECEIVED_AROUND, may_be_purged
+from bridge.operators import forgotten
 from bridge.providers.carriers.contract import InboundText
 from bridge.providers.errors import RemoteError
 from bridge.runtime import Runtime
@@ -84,7 +85,7 @@ def _store_all(rt: Runtime, unknown: Sequence[InboundText]) -> None:
 def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
     """Return the texts that are not stored yet: mostly none, at the cost of one query for the page.
 
-    What may have been purged is left out.
+    What may have been purged is left out, and what is forgotten.
     """
     if not texts:
         return []
@@ -92,4 +93,6 @@ def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
         asked = Message.carrier_id.in_([text.carrier_id for text in texts])
         known = set(tx.session.scalars(select(Message.carrier_id).where(asked)))
         unknown = [text for text in texts if text.carrier_id not in known]
+        gone = forgotten.among(tx.session, [text.carrier_id for text in unknown])
+        unknown = [text for text in unknown if text.carrier_id not in gone]
         return [text for text in unknown if not may_be_purged(tx, text.sent_at, RECEIVED_AROUND)]

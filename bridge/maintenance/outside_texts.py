@@ -20,6 +20,7 @@ from bridge.inbound import holder
 from bridge.maintenance.carrier_lists import FIRST_ROUND, OVERLAP, PAUSES, advance, each_number, next_page, read_until
 from bridge.maintenance.outside_rules import MAY_BE_OURS, Attempted, Verdict, answers_keyword, judge, made
 from bridge.maintenance.purge_mark import SENT_AROUND, may_be_purged
+from bridge.operators import forgotten
 from bridge.outbound import outbox
 from bridge.providers.carriers.contract import SentText
 from bridge.providers.carriers.spellings import spellings
@@ -60,13 +61,15 @@ def _read(rt: Runtime, number: str, pauses: Sequence[float]) -> None:
 def _unknown(rt: Runtime, texts: Sequence[SentText]) -> list[SentText]:
     """Return the texts that no row has: mostly none, at the cost of one query for the page.
 
-    What may have been purged is left out.
+    What may have been purged is left out, and what is forgotten.
     """
     if not texts:
         return []
     with rt.database.transaction() as tx:
         known = _owned(tx, [text.carried.id for text in texts])
         unknown = [text for text in texts if text.carried.id not in known]
+        gone = forgotten.among(tx.session, [text.carried.id for text in unknown])
+        unknown = [text for text in unknown if text.carried.id not in gone]
         return [text for text in unknown if not may_be_purged(tx, text.sent_at, SENT_AROUND)]
 
 
@@ -84,7 +87,7 @@ def _settle(rt: Runtime, text: SentText) -> bool:
     """
     with rt.database.transaction() as tx:
         pairs = _locked(tx, text)
-        if _owned(tx, [text.carried.id]):
+        if _owned(tx, [text.carried.id]) or forgotten.among(tx.session, [text.carried.id]):
             return True
         verdict = _judge(tx, text, pairs)
         if verdict is Verdict.OUTSIDE:

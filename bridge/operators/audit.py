@@ -52,6 +52,7 @@ class Action(StrEnum):
     LOGIN_REFUSED = "login_refused"
     CONNECT = "connect"
     PURGE = "purge"
+    FORGET = "forget"
 
 
 @dataclass(frozen=True)

@@ -123,17 +123,18 @@ def claim(rt: Runtime, row_id: int) -> LeasedNotice | None:
 def told(rt: Runtime, notice: LeasedNotice) -> None:
     """Record that HANDOFF_WEBHOOK knows. A worker that comes late may say so too."""
     with rt.database.transaction() as tx:
-        row = tx.session.get_one(HandoffNotice, notice.id, with_for_update=True)
-        row.told_at = row.told_at or tx.now
-        row.due_at = row.error = row.given_up_at = None
+        row = tx.session.get(HandoffNotice, notice.id, with_for_update=True)
+        if row:  # else the person is forgotten
+            row.told_at = row.told_at or tx.now
+            row.due_at = row.error = row.given_up_at = None
 
 
 @patient
 def failed(rt: Runtime, notice: LeasedNotice, error: RemoteError) -> None:
     """Make the notice due again after a pause, or give it up, in the table and in the log."""
     with rt.database.transaction() as tx:
-        row = tx.session.get_one(HandoffNotice, notice.id, with_for_update=True)
-        if row.lease_token != notice.token or row.told_at:
+        row = tx.session.get(HandoffNotice, notice.id, with_for_update=True)
+        if row is None or row.lease_token != notice.token or row.told_at:
             return
         attempts = row.attempts
         given_up = not error.worth_retry or attempts >= GIVE_UP_AFTER

@@ -10,7 +10,7 @@ from functools import partial
 
 from bridge.chats import do_not_call_task, end_task
 from bridge.maintenance import catch_up, handoffs, outside_texts, purge, stale_chats, status_poll, sweep
-from bridge.operators import draft_requests, draft_task, idempotency
+from bridge.operators import draft_requests, draft_task, erasures, forgotten, idempotency
 from bridge.outbound import notices_task
 from bridge.outbound.delivery.process import deliver_claimed, process_deliveries
 from bridge.outbound.delivery.values import ClaimedDelivery
@@ -52,6 +52,8 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "forget_keys": (idempotency.forget_expired, timedelta(minutes=5)),
     "forget_drafts": (draft_requests.forget_old, timedelta(minutes=5)),
     "purge_old": (purge.purge_old, timedelta(minutes=1)),
+    "erase_rest": (erasures.erase_rest, timedelta(minutes=1)),
+    "forget_digests": (forgotten.let_expire, timedelta(hours=1)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),
     "hold_for_outside_texts": (outside_texts.hold_for_outside_texts, timedelta(seconds=30)),
     "poll_statuses": (status_poll.poll_statuses, timedelta(minutes=1)),

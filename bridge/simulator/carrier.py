@@ -215,6 +215,24 @@ class Carrier:
     def get(self, sid: str) -> Text | None:
         return self._by_sid.get(sid)
 
+    def redact(self, text: Text) -> None:
+        """Forget the words of the text."""
+        with self._lock:
+            text.body = ""
+
+    def erase_medium(self, text: Text, medium: str) -> None:
+        """Forget one picture of the text."""
+        with self._lock:
+            text.media = tuple(each for each in text.media if each != medium)
+
+    def erase(self, text: Text) -> None:
+        """Delete the text from all lists."""
+        with self._lock:
+            self._by_sid.pop(text.sid, None)
+            for texts in (self._texts, *self._by_end.values()):
+                if text in texts:
+                    texts.remove(text)
+
     def newest_first(self, sender: str | None, to: str | None) -> list[Text]:
         with self._lock:
             return list(_between(self._candidates(sender, to), sender, to))

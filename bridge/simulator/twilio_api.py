@@ -23,6 +23,7 @@ from bridge.simulator.transport import Striker, answer, cut, dawdle, striker
 
 _PAGE = 50
 _LARGEST_PAGE = 1000
+_ON_ITS_WAY = ("accepted", "queued", "sending", "scheduled")
 _NUMBER_SETTINGS = {
     "SmsUrl": "sms_url",
     "SmsMethod": "sms_method",
@@ -56,6 +57,10 @@ class TwilioApi:
             ("/<account>/Messages.json", "POST", "send", "send", self._send),
             ("/<account>/Messages.json", "GET", "messages", "list", self._list),
             ("/<account>/Messages/<sid>.json", "GET", "message", "get", self._get),
+            ("/<account>/Messages/<sid>.json", "POST", "redact", "redact", self._redact),
+            ("/<account>/Messages/<sid>.json", "DELETE", "erase", "erase", self._erase),
+            ("/<account>/Messages/<sid>/Media.json", "GET", "media_list", "media", self._list_media),
+            ("/<account>/Messages/<sid>/Media/<media>.json", "DELETE", "erase_media", "media", self._erase_medium),
             ("/<account>/IncomingPhoneNumbers.json", "GET", "numbers", "numbers", self._numbers),
             ("/<account>/IncomingPhoneNumbers/<sid>.json", "GET", "number", "numbers", self._number),
             ("/<account>/IncomingPhoneNumbers/<sid>.json", "POST", "set_number", "set_number", self._set_number),
@@ -136,10 +141,43 @@ class TwilioApi:
         )
 
     def _get(self, sid: str) -> Response:
+        return answer(self._carrier.shown(self._known(sid)), 200)
+
+    def _known(self, sid: str) -> Text:
         text = self._carrier.get(sid)
         if text is None:
             raise _not_found()
+        return text
+
+    def _redact(self, sid: str) -> Response:
+        """Empty the words. Twilio changes nothing else of a text, except that a scheduled one can be canceled."""
+        if request.form.get("Body") != "":
+            raise Refusal(20001, "Body must be empty")
+        text = self._known(sid)
+        self._carrier.redact(text)
         return answer(self._carrier.shown(text), 200)
+
+    def _erase(self, sid: str) -> Response:
+        text = self._known(sid)
+        if text.status in _ON_ITS_WAY:
+            raise Refusal(20009, "Cannot delete this resource before it is complete", 409)
+        self._carrier.erase(text)
+        return Response(status=204)
+
+    def _list_media(self, sid: str) -> Response:
+        text = self._known(sid)
+        path = f"{API}/{self._settings.account_sid}/Messages/{sid}/Media"
+        listed = [
+            {"sid": medium, "parent_sid": sid, "content_type": "image/png", "uri": f"{path}/{medium}.json"}
+            for medium in text.media
+        ]
+        return answer({"media_list": listed, "page": 0, "page_size": _PAGE, "next_page_uri": None}, 200)
+
+    def _erase_medium(self, sid: str, media: str) -> Response:
+        if media not in self._known(sid).media:
+            raise _not_found()
+        self._carrier.erase_medium(self._known(sid), media)
+        return Response(status=204)
 
     def _media(self, account: str, sid: str, media: str) -> Response:
         """Return the one picture of all phones. It is public, as Twilio's are by default."""

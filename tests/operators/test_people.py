@@ -27,6 +27,8 @@ IMPERSONAL = {
     "console_sessions": "operators",
     "login_limits": "a digest of an address, for a while",
     "purged": "a moment",
+    "erasures": "ids at providers, until these have deleted what they name",
+    "forgotten_texts": "digests of random ids",
     "idempotency_keys": "digests, and answers with ids; deleted after a day",
 }
 """Tables without anything of a person who texts, and what they have instead."""

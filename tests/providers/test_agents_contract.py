@@ -125,6 +125,7 @@ SIMULATED = {
     "complete": "completion",
     "get_chat": "get",
     "end_chat": "end",
+    "delete_chat": "delete",
     "list_chats": "list",
     "find_chats": "list",
     "set_do_not_call": "contact_create",
@@ -332,6 +333,29 @@ def test_a_chat_is_ended_once_and_ending_it_again_is_fine(stage: Stage) -> None:
     stage.agent.end_chat(chat.id)
     stage.agent.end_chat(chat.id)
     assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
+
+
+def test_a_chat_is_deleted_once_and_deleting_it_again_is_fine(stage: Stage) -> None:
+    chat = stage.agent.create_chat(ABOUT)
+    stage.agent.complete(chat.id, "hello")
+    if not stage.agent.deletes_chats:
+        with pytest.raises(Refused):
+            stage.agent.delete_chat(chat.id)
+        return
+    stage.agent.delete_chat(chat.id)
+    stage.agent.delete_chat(chat.id)
+    with pytest.raises(ChatEnded):
+        stage.agent.get_chat(chat.id)
+
+
+def test_a_deletion_whose_answer_is_lost_was_one(stage: Stage) -> None:
+    if not stage.agent.deletes_chats:
+        pytest.skip("it deletes no chats")
+    chat = stage.agent.create_chat(ABOUT)
+    stage.cut("delete_chat", received=True)
+    with pytest.raises(OutcomeUnknown):
+        stage.agent.delete_chat(chat.id)
+    stage.agent.delete_chat(chat.id)
 
 
 def test_an_agent_that_hangs_up_says_so(stage: Stage) -> None:

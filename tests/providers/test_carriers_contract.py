@@ -201,6 +201,29 @@ def test_a_text_is_found_again_as_it_was_taken(stage: Stage) -> None:
     assert (found.id, found.body, found.created_at) == (taken.id, "Hé, 10:00 ok? 👍", taken.created_at)
 
 
+def test_an_erased_text_is_in_no_list_any_more(stage: Stage) -> None:
+    ours = stage.carrier.send(text("hello")).id
+    stage.fails(ours, 30003)
+    theirs = stage.receive("a picture", media=2)
+    since = stage.clock() - timedelta(hours=1)
+    for _ in range(2):  # it may be repeated
+        stage.carrier.erase(ours, with_media=False)
+        stage.carrier.erase(theirs, with_media=True)
+    assert listed(stage) == []
+    assert [each for page in stage.carrier.received_by(NUMBER, since) for each in page] == []
+    assert stage.carrier.fetch(ours) is None
+
+
+def test_only_the_named_text_is_erased(stage: Stage) -> None:
+    stage.carrier.send(text("stays"))
+    gone = stage.receive("goes")
+    stage.receive("stays too")
+    stage.carrier.erase(gone, with_media=False)
+    since = stage.clock() - timedelta(hours=1)
+    assert [each.body for page in stage.carrier.received_by(NUMBER, since) for each in page] == ["stays too"]
+    assert listed(stage) == ["stays"]
+
+
 def test_texts_are_found_newest_first(stage: Stage) -> None:
     for body in ("one", "two", "three"):
         stage.carrier.send(text(body))

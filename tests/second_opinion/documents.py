@@ -74,7 +74,7 @@ def document(provider: str) -> Document:
 
 
 def _calls(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    return (call for method, call in item.items() if method in {"get", "post", "patch"})
+    return (call for method, call in item.items() if method in {"get", "post", "patch", "delete"})
 
 
 def _answered(response: httpx.Response) -> MockResponse:

@@ -67,7 +67,9 @@ def test_the_document_is_openapi(told: Document) -> None:
 
 
 def test_the_document_has_every_call_of_an_adapter(told: Document, provider: str) -> None:
-    more = {"find_contact", "create_contact", "update_contact", "playground"} if provider == "retell" else set()
+    more = (
+        {"delete", "find_contact", "create_contact", "update_contact", "playground"} if provider == "retell" else set()
+    )
     assert told.operations == {"create", "completion", "get", "list", "end", *more}
 
 
@@ -155,6 +157,15 @@ def test_a_draft_is_asked_for_and_given_as_the_document_says() -> None:
             assert agent.draft(replace(new, variables={"offer": "two for one"}), history)
     assert seen.faults == []
     assert seen.seen == {("playground", 201)}
+
+
+def test_a_chat_is_deleted_as_the_document_says() -> None:
+    with watched("retell") as (agent, seen, _):
+        chat = agent.create_chat(NewChat(1, ANN, NUMBER))
+        agent.delete_chat(chat.id)
+        agent.delete_chat(chat.id)
+    assert seen.faults == []
+    assert {("delete", 204), ("delete", 422)} <= seen.seen
 
 
 def test_a_chat_id_may_be_anything_that_fits_into_a_path(provider: str) -> None:
@@ -381,6 +392,7 @@ LIBRARY: dict[str, Callable[[retell.Retell], object]] = {
         sort_order="descending",
     ),
     "end": lambda sdk: sdk.chat.end("c"),
+    "delete": lambda sdk: sdk.chat.delete("c"),
     "playground": lambda sdk: sdk.playground.completion(
         "a",
         messages=[{"role": "user", "content": "hello"}, {"role": "agent", "content": "hi"}],

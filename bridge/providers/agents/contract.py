@@ -133,6 +133,8 @@ class Agent(Protocol):
     """Name as in ``AGENT_PROVIDER``."""
     writes_drafts: bool
     """It can write the next messages of a conversation without a chat; see ``draft``."""
+    deletes_chats: bool
+    """It has a call for ``delete_chat``."""
 
     def create_chat(self, about: NewChat) -> RemoteChat:
         """Open a chat. The chat may already hold a greeting."""
@@ -160,6 +162,13 @@ class Agent(Protocol):
 
     def end_chat(self, chat_id: str) -> None:
         """Close the chat. A closed or unknown chat is no error."""
+        ...
+
+    def delete_chat(self, chat_id: str) -> None:
+        """Delete the chat there, with all that it holds. An unknown chat is no error.
+
+        Raise ``Refused`` if the provider can't do that.
+        """
         ...
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:

@@ -34,6 +34,11 @@ class Agents:
             )
         return api
 
+    def can_delete(self, provider: str) -> bool:
+        """Return whether chats can be deleted there; False too if its settings are not there any more."""
+        api = self._apis.get(provider)
+        return api is not None and api.deletes_chats
+
     def close(self) -> None:
         """Close all connections."""
         for api in self._apis.values():

@@ -326,6 +326,13 @@ class Carrier(Protocol):
         """Return one text from a person as the carrier knows it now, or ``None`` if the carrier does not know it."""
         ...
 
+    def erase(self, carrier_id: str, *, with_media: bool) -> None:
+        """Delete one text there, in either direction: its words, its pictures and files, and its entry in the lists.
+
+        An unknown text is no error. It may be repeated, also after a part of it was done.
+        """
+        ...
+
     def close(self) -> None:
         """Close the connections."""
         ...

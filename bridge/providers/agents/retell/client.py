@@ -4,6 +4,7 @@
     complete      POST  /create-chat-completion    201
     get_chat      GET   /get-chat/{id}             200
     end_chat      PATCH /end-chat/{id}             204
+    delete_chat   DELETE /delete-chat/{id}         204 by the library; no document says so
     list_chats    POST  /v3/list-chats             200
     find_chats    POST  /v3/list-chats             200
     draft         POST  /agent-playground-completion/{id}    200 or 201: no document says which
@@ -34,7 +35,14 @@ from bridge.providers.agents.opening import (
 )
 from bridge.providers.agents.retell import parse
 from bridge.providers.agents.retell.contacts import Contacts
-from bridge.providers.agents.retell.errors import AT_CREATE, PROVIDER, chat_refusal, refusal, unreadable
+from bridge.providers.agents.retell.errors import (
+    AT_CREATE,
+    CHAT_UNKNOWN,
+    PROVIDER,
+    chat_refusal,
+    refusal,
+    unreadable,
+)
 from bridge.providers.errors import ChatEnded, OutcomeUnknown, Refused, RemoteError, WithHuman
 from bridge.providers.http.client import Answer, Api
 from bridge.providers.http.deadline import NewTransport
@@ -70,6 +78,7 @@ class Retell:
 
     provider = PROVIDER
     writes_drafts = True
+    deletes_chats = True
 
     def __init__(
         self,
@@ -150,6 +159,14 @@ class Retell:
         if answer.ok:
             return
         error = self._check_chat(chat_refusal(answer, [self._key]), chat_id, deadline)
+        if not isinstance(error, ChatEnded):
+            raise error
+
+    def delete_chat(self, chat_id: str) -> None:
+        answer = self._api.call("DELETE", _path("delete-chat", chat_id), deadline=self._quick())
+        if answer.ok:
+            return
+        error = refusal(answer, [self._key], CHAT_UNKNOWN)
         if not isinstance(error, ChatEnded):
             raise error
 

@@ -77,6 +77,7 @@ class UponAI:
 
     provider = PROVIDER
     writes_drafts = False
+    deletes_chats = False
 
     def __init__(self, account: Account, transport: NewTransport | None = None) -> None:
         self._account = account
@@ -140,6 +141,9 @@ class UponAI:
         error = refusal(answer, [self._key])
         if not error.maybe_done or not self._has_ended(chat_id, deadline):
             raise error
+
+    def delete_chat(self, chat_id: str) -> None:
+        raise Refused("it has no call that deletes a chat", provider=PROVIDER)
 
     def list_chats(self, *, ongoing_only: bool = False, limit: int = 50, after: str | None = None) -> ChatPage:
         """Return a page of the workspace. The API has no filters, so a page may show fewer chats than it has."""

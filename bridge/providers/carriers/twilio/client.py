@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice, product
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -59,6 +60,9 @@ MOST_LIST_PAGES = 50
 PAGE_SIZE = 200
 """Texts on one page of a long list. Twilio gives up to 1,000, but 1,000 texts of emoji would exceed the answer
 limit."""
+
+MOST_MEDIA = 50
+"""Pictures and files of one text. Twilio allows ten."""
 
 LONGEST_COUNT = 6
 """Digits. No text has a segment count of this length."""
@@ -171,6 +175,27 @@ class Twilio:
             if error.status == NOT_FOUND:
                 return None
             raise
+
+    def erase(self, carrier_id: str, *, with_media: bool) -> None:
+        """Empty the words first: Twilio does not delete a text that is still on its way."""
+        for medium in self._media_of(carrier_id) if with_media else ():
+            self._gone(partial(_delete_medium, carrier_id, medium))
+        self._gone(lambda messages: messages(carrier_id).update(body=""))
+        self._gone(lambda messages: messages(carrier_id).delete())
+
+    def _media_of(self, carrier_id: str) -> list[str]:
+        sids: list[str] = []
+        self._gone(lambda messages: sids.extend(each.sid for each in messages(carrier_id).media.list(limit=MOST_MEDIA)))
+        return sids
+
+    def _gone(self, call: Callable[[Any], Any]) -> None:
+        """Make a call about one text. That it is unknown is fine."""
+        try:
+            with self._messages() as messages:
+                call(messages)
+        except RemoteError as error:
+            if error.status != NOT_FOUND:
+                raise
 
     def meaning(self, code: int | None) -> Meaning:
         return error_codes.meaning(code)
@@ -305,6 +330,10 @@ class _Transport(HttpClient):  # type: ignore[misc]
         request = {"params": params, "data": data, "headers": headers, "auth": auth}
         self.answer = self._api.call(method, url, deadline=self._deadline, **request)
         return Response(self.answer.status, self.answer.body.decode("utf-8", "replace"), self.answer.headers)
+
+
+def _delete_medium(carrier_id: str, medium: str, messages: Any) -> None:
+    messages(carrier_id).media(medium).delete()
 
 
 def _carried(message: Any) -> CarriedText:
