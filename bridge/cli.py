@@ -198,6 +198,7 @@ def init(ctx: click.Context, /, yes: bool, offline: bool, **options: str | None)
 main.add_command(privacy_commands.purge)
 main.add_command(privacy_commands.export)
 main.add_command(privacy_commands.forget)
+main.add_command(privacy_commands.consent)
 
 
 @main.command()

@@ -1,13 +1,16 @@
-"""The commands about the data of people: ``bridge purge``, ``bridge export`` and ``bridge forget``."""
+"""The commands about the data of people: ``bridge purge``, ``bridge export``, ``bridge forget`` and
+``bridge consent``."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -16,6 +19,7 @@ from bridge.arguments import Address, Age, usable_settings
 from bridge.lib import log as logs
 from bridge.lib.phone import masked
 from bridge.maintenance import purge as purging
+from bridge.operators import consent_exports as recorded
 from bridge.operators import erasures, forgetting, people_exports
 from bridge.operators.audit import COMMAND
 from bridge.operators.forgetting import Found, InWork
@@ -145,3 +149,19 @@ def _forget(rt: Runtime, person: Person, carrier: bool) -> None:
     click.echo(f"Everything about {masked(person.number)} is deleted here.")
     if left:
         click.echo(f"{left} of {len(done.erasures)} at the providers are left to the running bridge.")
+
+
+@click.command()
+@click.option("--csv/--json", "as_csv", default=False, help="For a spreadsheet; or JSON, a row for each change.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Recorded on this day or later (UTC).")
+def consent(as_csv: bool, since: datetime | None) -> None:
+    """Write who opted out or in, when and how. The numbers are complete: it is the proof of what people wanted."""
+    with _runtime() as rt:
+        rows = recorded.export(rt, COMMAND, since and since.replace(tzinfo=UTC))
+        if as_csv:
+            writer = csv.DictWriter(sys.stdout, recorded.COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            for row in rows:
+                click.echo(json.dumps(row, ensure_ascii=False, default=_in_json))

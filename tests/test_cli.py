@@ -379,7 +379,7 @@ def test_a_duration_that_is_none_is_refused_with_an_example(tmp_path: Path, dura
 def test_help_names_every_command(tmp_path: Path) -> None:
     told = run([*BRIDGE, "--help"], tmp_path, {})
     assert told.returncode == 0
-    people = ("export", "forget", "purge")
+    people = ("consent", "export", "forget", "purge")
     for command in ("backup", "connect", "db", "demo", "doctor", "end-stale", "init", "up", *people):
         assert re.search(rf"^  {command} +[A-Z]", told.stdout, re.MULTILINE)
 

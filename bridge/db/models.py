@@ -10,6 +10,7 @@
     senders           when each of our senders may send again, so that the carrier's queues stay short
     inbound_cursors   up to when the carrier's list of texts was read, for each of our numbers
     opt_outs          people who want no texts any more, and from which of our numbers
+    consents          who opted out or in, when and by which words; rows are only ever added
     contact_updates   what the contact of a person at the agent's provider must say, and whether it says so
     audit             who has done what; rows are only ever added
     idempotency_keys  operators' requests of the last day, so that a repeated one gets the same answer
@@ -615,6 +616,35 @@ class OptOut(Base):
     cause: Mapped[str] = mapped_column(String(64))
     ended_at: Mapped[datetime | None]
     """When the person opted in again; refusals of the carrier from before that moment no longer count."""
+
+
+class Consent(Base):
+    """A person has opted out or in. No row is ever changed or deleted. See ``bridge.outbound.consents``."""
+
+    __tablename__ = "consents"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    at: Mapped[datetime]
+    """When the person wanted it so."""
+    recorded_at: Mapped[datetime]
+    phone: Mapped[str] = mapped_column(String(255))
+    """The address to which the opt-out belongs: SMS and RCS share one."""
+    bridge_number: Mapped[str] = mapped_column(String(255))
+    """Our number, to which the person wrote, or which was refused."""
+    scope: Mapped[str] = mapped_column(String(255))
+    """What it covers, as in ``opt_outs``: one of our numbers, or ``*``."""
+    service: Mapped[str | None] = mapped_column(String(64))
+    """It also covers all numbers of this messaging service."""
+    wants_texts: Mapped[bool]
+    channel: Mapped[str] = mapped_column(String(16))
+    """``sms``, ``rcs`` or ``whatsapp``."""
+    cause: Mapped[str] = mapped_column(String(64))
+    words: Mapped[str]
+    """The keyword, as the person wrote it; empty: the carrier has told it."""
+
+
+Index("ix_consents_phone", Consent.phone, Consent.id)
+Index("ix_consents_recorded_at", Consent.recorded_at, Consent.id)
 
 
 class ContactUpdate(Base):

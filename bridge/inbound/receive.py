@@ -26,8 +26,9 @@ from bridge.inbound.reactions import Reaction, reaction
 from bridge.inbound.readable import readable
 from bridge.inbound.store import WaitingText
 from bridge.lib.keywords import Keyword, bridge_answers, carrier_recognizes, keyword, letters_of
-from bridge.lib.phone import RCS, e164, masked
+from bridge.lib.phone import RCS, channel_of, e164, masked
 from bridge.outbound import opt_outs, outbox
+from bridge.outbound.consents import Evidence
 from bridge.outbound.opt_outs import Reach
 from bridge.providers.carriers.contract import Attachment, InboundText
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, ConversationQueue, with_work
@@ -247,11 +248,11 @@ def _unread(settings: Settings, text: InboundText) -> str:
 def _apply_keyword(rt: Runtime, tx: Transaction, text: InboundText) -> _KeywordEffect:
     """Opt the person out or in if the text is such a keyword. A START without an opt-out is an ordinary text."""
     word = keyword(text.body, text.bridge_number, text.opt_out, rt.settings.extra_words)
-    at = _moment(text, rt.now())
+    evidence = Evidence(opt_outs.BY_TEXT, _moment(text, rt.now()), channel_of(text.phone), text.body)
     if word is Keyword.STOP:
         overtaken = text.sent_at is not None and _started_since(rt, tx, text)
-        return _KeywordEffect(word, not overtaken and opt_outs.record(tx, _reach(rt, text), opt_outs.BY_TEXT, at))
-    if word is Keyword.START and not opt_outs.opt_in(tx, _reach(rt, text), at):
+        return _KeywordEffect(word, not overtaken and opt_outs.record(tx, _reach(rt, text), evidence))
+    if word is Keyword.START and not opt_outs.opt_in(tx, _reach(rt, text), evidence):
         return _KeywordEffect()
     return _KeywordEffect(word, word is Keyword.START)
 

@@ -90,6 +90,11 @@ def without_channel(address: str) -> str:
     return address.rpartition(":")[2]
 
 
+def channel_of(address: str) -> str:
+    """Return the name of the address's channel: ``sms`` for one without a prefix."""
+    return address.rpartition(":")[0] or "sms"
+
+
 def e164(address: str) -> str | None:
     """Return the number of an address on any channel; ``None`` if it is no complete number, such as a short code."""
     number = without_channel(address)

@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, select
 from sqlalchemy.orm import Session
 
-from bridge.db.models import Audit, Base, ContactUpdate, Conversation, OptOut, TaskError
+from bridge.db.models import Audit, Base, Consent, ContactUpdate, Conversation, OptOut, TaskError
 from bridge.lib.phone import RCS, WHATSAPP, e164
 
 CONVERSATIONS: Table = Base.metadata.tables[Conversation.__tablename__]
 AUDIT: Table = Base.metadata.tables[Audit.__tablename__]
 
-BY_NUMBER = {OptOut.__tablename__: "phone", ContactUpdate.__tablename__: "phone"}
+BY_NUMBER = {table.__tablename__: "phone" for table in (OptOut, Consent, ContactUpdate)}
 """Tables that name the person by the number, and their columns."""
 
 OF_CONVERSATIONS: Sequence[Table] = tuple(

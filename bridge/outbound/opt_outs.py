@@ -26,6 +26,7 @@ from bridge.db.models import (
     UNSETTLED_TURN,
     Chat,
     ChatStatus,
+    Consent,
     Conversation,
     Message,
     MessageStatus,
@@ -35,6 +36,8 @@ from bridge.db.models import (
 )
 from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS
+from bridge.outbound import consents
+from bridge.outbound.consents import Evidence
 from bridge.queues.conversation_queue import DELIVERIES, TURNS, resume, revoke
 
 EVERY_NUMBER = "*"
@@ -101,24 +104,46 @@ def forbid(tx: Transaction, text: Message) -> bool:
     return bool(tx.session.scalar(select(exists().where(*_of(text.conversation_id), out))))
 
 
-def record(tx: Transaction, reach: Reach, cause: str, at: datetime) -> bool:
+def record(tx: Transaction, reach: Reach, evidence: Evidence) -> bool:
     """Record an opt-out. Return False if it is known, or older than a later opt-in."""
-    opt_out = {"since": at, "cause": cause, "ended_at": None, "service": reach.service}
+    at = evidence.at
+    opt_out = {"since": at, "cause": evidence.cause, "ended_at": None, "service": reach.service}
     new = (
         insert_if_new(tx.session, OptOut)
         .values(scope=reach.scope, phone=reach.person, **opt_out)
         .on_conflict_do_update(index_elements=["scope", "phone"], set_=opt_out, where=OptOut.ended_at <= at)
         .returning(OptOut.scope)
     )
-    return tx.session.scalar(new) is not None
+    changed = tx.session.scalar(new) is not None
+    if changed:
+        consents.write(tx, _consent(reach, evidence, wants_texts=False))
+    return changed
 
 
-def opt_in(tx: Transaction, reach: Reach, at: datetime) -> bool:
+def opt_in(tx: Transaction, reach: Reach, evidence: Evidence) -> bool:
     """End the person's opt-outs within the reach. Return False if there are none, or only newer ones."""
     of_it = [OptOut.scope.in_([reach.number, EVERY_NUMBER]), *_of_service(OptOut.service, reach)]
     out = (OptOut.phone == reach.person, or_(*of_it), OptOut.ended_at.is_(None))
+    at = evidence.at
     ended = update(OptOut).where(*out, OptOut.since <= at).values(ended_at=at).returning(OptOut.scope)
-    return bool(tx.session.scalars(ended).all())
+    changed = bool(tx.session.scalars(ended).all())
+    if changed:
+        consents.write(tx, _consent(reach, evidence, wants_texts=True))
+    return changed
+
+
+def _consent(reach: Reach, evidence: Evidence, *, wants_texts: bool) -> Consent:
+    return Consent(
+        at=evidence.at,
+        phone=reach.person,
+        bridge_number=reach.number,
+        scope=reach.scope,
+        service=reach.service,
+        wants_texts=wants_texts,
+        channel=evidence.channel,
+        cause=evidence.cause,
+        words=evidence.words,
+    )
 
 
 def stands(tx: Transaction, reach: Reach) -> bool:

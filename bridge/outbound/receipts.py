@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 
 from bridge.db.models import UNSENT, Conversation, Direction, Message, MessageStatus
 from bridge.db.transaction import Transaction
-from bridge.lib.phone import masked
+from bridge.lib.phone import channel_of, masked
 from bridge.outbound import opt_outs, store
+from bridge.outbound.consents import Evidence
 from bridge.outbound.store import Progress, ReportedText
 from bridge.providers.carriers.contract import (
     ARRIVED,
@@ -135,7 +136,8 @@ def unsubscribed(rt: Runtime, *which: ColumnElement[bool], recipient: str = "") 
         if text is None or not same_phone(recipient, text.phone):
             return False
         reach = opt_outs.reach(rt.settings, text.bridge_number, text.phone, text.service)
-        new = opt_outs.record(tx, reach, opt_outs.BY_CARRIER, text.attempted_at or rt.now())
+        at, channel = text.attempted_at or rt.now(), channel_of(text.phone)
+        new = opt_outs.record(tx, reach, Evidence(opt_outs.BY_CARRIER, at, channel))
         if new:
             opt_outs.cancel(tx, reach)
         is_out = opt_outs.has_opted_out(tx, text.conversation_id)

@@ -74,6 +74,7 @@ def test_nothing_of_the_person_is_left_but_the_opt_out(scene: Scene) -> None:
     assert not (exported := people_exports.export(scene.rt, "ana", Person(ANN)))["conversations"]
     assert exported["contact_updates"] == []
     assert [row["phone"] for row in exported["opt_outs"]] == [ANN]
+    assert [row["words"] for row in exported["consents"]] == ["STOP"]
     left = {name for name, rows in everything(scene).items() if rows}
     assert left <= {"audit", "opt_outs", "workers", "erasures", "forgotten_texts", "consents", "senders"}
 

@@ -77,6 +77,7 @@ def test_the_export_has_the_rows_of_every_table(scene: Scene) -> None:
     whole = exported["conversations"][0]
     assert [name for name in names([*OF_CONVERSATIONS, AUDIT]) if not whole[name]] == []
     assert [name for name in BY_NUMBER if not exported[name]] == []
+    assert [(row["words"], row["wants_texts"]) for row in exported["consents"]] == [("STOP", False)]
     assert [row["body"] for row in whole["messages"]] == [
         f"hello from {ANN}",
         f"You said: hello from {ANN}",
