@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, bindparam, func, select
 
 from bridge.config import Settings
-from bridge.db.models import Base, Worker
+from bridge.db.models import Base
 from bridge.db.transaction import Database, Sessions
 from bridge.inbound import receive
 from bridge.maintenance import sweep
@@ -32,6 +32,10 @@ from tests.fakes import FakeAgent, FakeCarrier, FakeClock, FakeNotifier, FakeTea
 ANN = "+15551230001"
 BOB = "+15551230002"
 NUMBER = "+15550001111"
+
+
+WORKERS = Base.metadata.tables["workers"]
+BEAT = WORKERS.update().where(WORKERS.c.id == bindparam("mine"))
 
 
 class FakeHeartbeat:
@@ -61,11 +65,12 @@ class FakeHeartbeat:
         return self.may_start_work(self.worker)
 
     def beat(self) -> None:
+        """It is done at every tick, so it takes no session."""
         if not self.stopped:
-            mine = update(Worker).where(Worker.id == self.worker).values(last_heartbeat_at=self._clock())
-            with self._sessions.begin() as session:
-                if not session.connection().execute(mine).rowcount:
-                    session.add(Worker(id=self.worker, last_heartbeat_at=self._clock()))
+            beat = {"last_heartbeat_at": self._clock()}
+            with self._sessions.kw["bind"].begin() as connection:
+                if not connection.execute(BEAT, {"mine": self.worker, **beat}).rowcount:
+                    connection.execute(WORKERS.insert(), {"id": self.worker, **beat})
 
 
 class Alone(Runtime):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 
 from bridge.chats import do_not_call, ending
 from bridge.db.models import Conversation, Message, Worker
@@ -87,6 +87,10 @@ def _wakeups_left(rt: Runtime, task: str) -> int:
     return max(0, SWEEP_LIMIT - rt.notifier.backlog(task))
 
 
+_FORGOTTEN = delete(Worker).where(Worker.last_heartbeat_at < bindparam("before"))
+"""Built once, because every sweep runs it."""
+
+
 def _forget_workers(rt: Runtime) -> None:
     with rt.database.transaction() as tx:
-        tx.session.execute(delete(Worker).where(Worker.last_heartbeat_at < rt.now() - FORGET_WORKERS_AFTER))
+        tx.connection.execute(_FORGOTTEN, {"before": rt.now() - FORGET_WORKERS_AFTER})
