@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs chaos chaos-long side-by-side second-opinion requirements clean
+.PHONY: help demo test suite check format docs chaos chaos-long side-by-side second-opinion requirements clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,9 @@ help:  ## what can be made
 demo: $(VENV)/installed  ## a bridge on this machine, with a pretended Twilio and agent: needs no account
 	$(BIN)/bridge demo
 
-test: check  ## check, and run every test
+test: check suite  ## check, and run every test
+
+suite: $(VENV)/installed-dev  ## every test, without the checks
 	$(BIN)/pytest --numprocesses 5 --dist loadscope --no-loadscope-reorder
 
 check: $(VENV)/installed-dev  ## lint, format, types, and who may import whom
