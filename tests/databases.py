@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from bridge.db.models import Base
 from bridge.db.transaction import Database, Sessions, Transaction, Wake
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -25,6 +26,15 @@ def database(
     commit: Callable[[Connection], None] = Connection.commit,
 ) -> Database:
     return Database(sessions.kw["bind"], wake, now, commit=commit)
+
+
+def empty(connection: Connection, *kept: str) -> None:
+    """Delete all rows but those of the tables that are kept. SQLite's next rows are numbered from 1 again."""
+    for table in reversed(Base.metadata.sorted_tables):
+        if table.name not in kept:
+            connection.exec_driver_sql(f"DELETE FROM {table.name}")
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence")
 
 
 @contextmanager

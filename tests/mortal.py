@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from bridge.db.engine import Sessions, build_sessions
-from bridge.db.models import Base, Chat, CircuitBreaker, ContactUpdate, HandoffNotice, Message
+from bridge.db.models import Chat, CircuitBreaker, ContactUpdate, HandoffNotice, Message
 from bridge.processes.tasks import SCHEDULE
 from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
-from tests.databases import database
+from tests.databases import database, empty
 from tests.fakes import FakeAgent, fake_agents
 from tests.scene import ANN, Scene, earliest
 
@@ -149,8 +149,7 @@ class MortalScene(Scene):
 def emptied(hasty_engine: Engine) -> Sessions:
     """Return sessions on empty tables."""
     with hasty_engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
+        empty(connection)
     return build_sessions(hasty_engine)
 
 

@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import Engine
 
 from bridge.chats.recap import recap
-from bridge.db.engine import Sessions, build_sessions
-from bridge.db.models import UNSENT, Base, Conversation, Message, MessageStatus
+from bridge.db.engine import Sessions
+from bridge.db.models import UNSENT, Conversation, Message, MessageStatus
 from bridge.inbound import receive
 from bridge.maintenance import resend, status_poll, sweep
 from bridge.outbound import opt_outs, receipts
@@ -37,6 +37,7 @@ from bridge.queues import circuit_breakers
 from bridge.turns.process import process_turns
 from bridge.web.queries import failures
 from bridge.web.queries.failures import Failure
+from tests.mortal import emptied
 from tests.scene import ANN, BOB, NUMBER, Scene
 
 MINUTE = 60.0
@@ -163,10 +164,7 @@ def scene(sessions: Sessions) -> Scene:
 @pytest.fixture
 def quick(hasty_engine: Engine) -> Scene:
     """For long tables, in which the database is not what matters."""
-    with hasty_engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
-    return Scene(build_sessions(hasty_engine), answer_within="48h")
+    return Scene(emptied(hasty_engine), answer_within="48h")
 
 
 def outgoing(scene: Scene) -> list[Message]:

@@ -61,6 +61,7 @@ from bridge.simulator.server import build_app
 from bridge.web.agents import MAX_BYTES as EVENT_BYTES
 from bridge.web.app import MAX_BYTES, build_web
 from tests import nasty
+from tests.databases import empty
 from tests.fakes import fake_settings
 from tests.nasty import FORM, Post
 from tests.nasty_events import shows_human
@@ -141,9 +142,7 @@ class Place:
 
     def clear(self) -> None:
         with self.scene.rt.engine.begin() as connection:
-            for table in reversed(Base.metadata.sorted_tables):
-                if table.name != Worker.__tablename__:
-                    connection.exec_driver_sql(f"DELETE FROM {table.name}")
+            empty(connection, Worker.__tablename__)
         self.scene.notifier.wakeups.clear()
         self.scene.agent.__dict__.get("chats", {}).clear()
         self.scene.carrier.accepted.clear()

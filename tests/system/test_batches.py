@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select, text, update
 
 from bridge.db.engine import Sessions, build_engine, build_sessions
-from bridge.db.models import Base, Chat, Conversation, Message, MessageStatus, OptOut, Turn
+from bridge.db.models import Chat, Conversation, Message, MessageStatus, OptOut, Turn
 from bridge.inbound.receive import receive, store_many
 from bridge.outbound.delivery.settle import settle_many as settle_deliveries
 from bridge.outbound.delivery.store import Accepted
@@ -37,6 +37,7 @@ from bridge.turns.claim import claim_due
 from bridge.turns.settle import Answered, Settled, settle_many
 from bridge.turns.store import NewChatRow
 from bridge.turns.values import Answer, ClaimedTurn
+from tests.databases import empty as delete_all
 from tests.scene import NUMBER, Scene
 
 PEOPLE = [f"+1555123{n:04}" for n in range(50)]
@@ -151,8 +152,7 @@ def play(scene: Scene, story: Sequence[tuple[str, str, bool]]) -> tuple[Any, ...
 def emptied(engine: Engine) -> Callable[[], None]:
     def empty() -> None:
         with engine.begin() as connection:
-            for table in reversed(Base.metadata.sorted_tables):
-                connection.execute(table.delete())
+            delete_all(connection)
             for table in ("conversations", "chats", "turns", "messages"):
                 if engine.dialect.name == "postgresql":
                     connection.execute(text(f"ALTER SEQUENCE {table}_id_seq RESTART"))

@@ -28,6 +28,7 @@ from bridge.db.models import Base, Chat, ChatStatus, Conversation, Message, Mess
 from bridge.processes.http_server import Address, WebServer
 from bridge.web.agents import MAX_BYTES
 from bridge.web.app import build_web
+from tests.databases import empty
 from tests.fakes import SETTINGS, UPONAI, FakeAgent
 from tests.nasty_events import ENDED, FOREIGN, OURS, SECRET, WAYS, Nasty, bodies, event, shows_human
 from tests.scene import ANN, BOB, Scene
@@ -77,8 +78,7 @@ class Place:
 
     def clear(self) -> None:
         with self.engine.begin() as connection:
-            for table in reversed(Base.metadata.sorted_tables):
-                connection.execute(table.delete())
+            empty(connection)
 
     def headers(self, body: bytes, age: int = 0) -> dict[str, str]:
         stamp = str(int(self.scene.clock().timestamp() * 1000) - age)

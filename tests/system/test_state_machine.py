@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import Engine
 
 from bridge.db.engine import build_sessions
-from bridge.db.models import UNSENT, UNSETTLED_TURN, Base, Conversation, Message, MessageStatus, Turn
+from bridge.db.models import UNSENT, UNSETTLED_TURN, Conversation, Message, MessageStatus, Turn
 from bridge.inbound import agent_events
 from bridge.maintenance import catch_up, stale_chats
 from bridge.maintenance.catch_up import LEAVE_TO_WEBHOOK
@@ -34,6 +34,7 @@ from bridge.providers.agents.contract import ChatState
 from bridge.providers.agents.webhooks import ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, QueueFull, RateLimited, RemoteError
+from tests.databases import empty
 from tests.fakes import UPONAI, FakeAgent, fake_settings
 from tests.scene import NUMBER, Scene
 
@@ -77,8 +78,7 @@ class Bridge(RuleBasedStateMachine):
     @initialize(debounce=st.sampled_from([None, "3s"]), rate=st.sampled_from([None, "0.2"]))
     def begin(self, debounce: str | None, rate: str | None) -> None:
         with self.engine.begin() as connection:
-            for table in reversed(Base.metadata.sorted_tables):
-                connection.execute(table.delete())
+            empty(connection)
         more = MORE | self.provider
         name = more.get("agent_provider", "retell")
         agent = FakeAgent(
