@@ -13,8 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/installed  ## a bridge on this machine, with a pretended Twilio and agent: needs no account
-	$(BIN)/bridge demo
+demo: $(VENV)/installed  ## a bridge on this machine, with a pretended Twilio and agent: needs no account (PORT=8010)
+	$(BIN)/bridge demo $(if $(PORT),--port $(PORT))
 
 test: check suite  ## check, and run every test
 
