@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Stri
 from bridge.chats.steps import StepKind
 from bridge.db.models import ChatStatus, Direction, Holder, MessageStatus
 from bridge.providers.carriers.contract import Delivery
-from bridge.web.models import Cursor, Id, Phone, RequestModel, ResponseModel, digits
+from bridge.web.models import FILLED, NAME, Cursor, Id, Phone, RequestModel, ResponseModel, digits
 from bridge.web.operator_models import AuditEntry, Body
 from bridge.web.queries.texts import Author
 
@@ -40,8 +40,8 @@ def _words(text: str) -> str:
 
 
 TagName = Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(_visible)]
-ReplyName = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,40}$")]
-Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=200), AfterValidator(_words)]
+ReplyName = Annotated[str, StringConstraints(pattern=NAME)]
+Words = Annotated[str, StringConstraints(pattern=FILLED, min_length=1, max_length=200), AfterValidator(_words)]
 
 
 def _in_range(at: datetime) -> datetime:

@@ -19,7 +19,7 @@ from bridge.web.problems import problem
 from bridge.web.queries import conversations
 from bridge.web.queries.conversations import Filter, Reader
 from bridge.web.queries.period import Period
-from bridge.web.reading import body_as, json_of, query_as, row_id, unfit
+from bridge.web.reading import body_as, in_words, json_of, query_as, row_id, unfit
 
 NO_CONVERSATION = "There is no such conversation."
 NO_LABEL = "There is no such note, tag or canned reply."
@@ -134,4 +134,4 @@ def _named(kind: TypeAdapter[str], name: str) -> str:
     try:
         return kind.validate_python(name)
     except ValidationError as error:
-        abort(unfit({"name": error.errors(include_input=False, include_url=False)[0]["msg"]}))
+        abort(unfit({"name": in_words(error.errors(include_input=False, include_url=False)[0])}))

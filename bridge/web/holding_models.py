@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from bridge.web.conversation_models import HolderState
-from bridge.web.models import RequestModel, ResponseModel
+from bridge.web.models import FILLED, RequestModel, ResponseModel
 
-Sentence = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=1000)]
+Sentence = Annotated[str, StringConstraints(pattern=FILLED, min_length=1, max_length=1000)]
 
 
 class TakeOver(RequestModel):

@@ -15,6 +15,27 @@ MAX_TEXT = 255
 """Characters of an address or a cursor. The real ones are shorter."""
 
 
+ADDRESS = r"(?:whatsapp:|rcs:)?\+[1-9][0-9]{6,14}"
+PERSON = rf"^{ADDRESS}$"
+OURS = rf"^(?:{ADDRESS}|[0-9]{{3,8}}|rcs:[0-9A-Za-z_.-]{{3,64}})$"
+NAME = r"^[0-9A-Za-z_-]{1,40}$"
+VARIABLE = r"^[^\x00{}]+$"
+FILLED = r"^[^\x00]+$"
+PRINTABLE = r"^[^\x00]*$"
+
+WANTED = {
+    PERSON: "must be a number with + and the country code, such as +15551230001; on other channels with whatsapp: or "
+    "rcs: before it",
+    OURS: "must be a number with + and the country code, such as +15550001111, a short code, or an RCS sender such as "
+    "rcs:my_agent; on WhatsApp with whatsapp: before the number",
+    NAME: "must be 1 to 40 letters without accents, digits, - or _",
+    VARIABLE: "must be a name without braces",
+    FILLED: "must be a text, without the character NUL",
+    PRINTABLE: "must not have the character NUL",
+}
+"""The patterns of texts, and what a caller is told whose text does not fit. The pattern itself is of no help."""
+
+
 def _digits(text: object) -> object:
     """Accept only the digits of a number in an address. Python would accept ``5_0`` and `` 50`` too."""
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20 else text
@@ -30,7 +51,7 @@ digits = BeforeValidator(_digits)
 QueryLimit = Annotated[Limit, digits]
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 QueryId = Annotated[Id, digits]
-Phone = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=MAX_TEXT), BeforeValidator(_plus)]
+Phone = Annotated[str, StringConstraints(pattern=FILLED, max_length=MAX_TEXT), BeforeValidator(_plus)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 
 

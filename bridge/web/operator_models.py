@@ -11,21 +11,32 @@ from bridge.db.models import MessageStatus, TurnStatus
 from bridge.operators import failures
 from bridge.operators.audit import Action
 from bridge.providers.carriers.contract import Delivery
-from bridge.web.models import MAX_LIMIT, Cursor, Id, Limit, QueryId, QueryLimit, RequestModel, ResponseModel
+from bridge.web.models import (
+    FILLED,
+    MAX_LIMIT,
+    OURS,
+    PERSON,
+    PRINTABLE,
+    VARIABLE,
+    Cursor,
+    Id,
+    Limit,
+    QueryId,
+    QueryLimit,
+    RequestModel,
+    ResponseModel,
+)
 
 MAX_BODY = 16_000
 """Characters of an operator's text: ten of Twilio's longest messages."""
 
-_CHANNELS = r"(?:whatsapp:|rcs:)?"
-Person = Annotated[str, StringConstraints(pattern=rf"^{_CHANNELS}\+[1-9][0-9]{{6,14}}$")]
-OurNumber = Annotated[
-    str, StringConstraints(pattern=rf"^(?:{_CHANNELS}\+[1-9][0-9]{{6,14}}|[0-9]{{3,8}}|rcs:[0-9A-Za-z_.-]{{3,64}})$")
-]
-Body = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=MAX_BODY)]
+Person = Annotated[str, StringConstraints(pattern=PERSON)]
+OurNumber = Annotated[str, StringConstraints(pattern=OURS)]
+Body = Annotated[str, StringConstraints(pattern=FILLED, min_length=1, max_length=MAX_BODY)]
 
 
-Variable = Annotated[str, StringConstraints(pattern=r"^[^\x00{}]+$", min_length=1, max_length=64)]
-Value = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=8192)]
+Variable = Annotated[str, StringConstraints(pattern=VARIABLE, min_length=1, max_length=64)]
+Value = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=8192)]
 Variables = Annotated[dict[Variable, Value], Field(max_length=50)]
 
 
@@ -71,7 +82,7 @@ class Dismiss(RequestModel):
 
 
 class AuditQuery(RequestModel):
-    operator: Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=64)] | None = None
+    operator: Annotated[str, StringConstraints(pattern=FILLED, max_length=64)] | None = None
     action: Action | None = Field(None, strict=False)
     conversation_id: QueryId | None = None
     limit: QueryLimit = 50

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from flask import Response, abort, request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from bridge.operators import idempotency
 from bridge.operators.idempotency import Asked
 from bridge.web.auth import operator
-from bridge.web.models import RequestModel
+from bridge.web.models import WANTED, RequestModel
 from bridge.web.openapi import IDEMPOTENCY_KEY
 from bridge.web.problems import problem
 from bridge.web.queries.paging import LARGEST_ID
@@ -81,4 +82,10 @@ def json_of(model: BaseModel, status: int = 200) -> Response:
 def _faults(error: ValidationError) -> dict[str, str]:
     """Return the fault of each field, without its value."""
     faults = error.errors(include_input=False, include_url=False)[:MAX_FAULTS]
-    return {".".join(map(str, fault["loc"]))[:MAX_NAME] or "body": fault["msg"] for fault in faults}
+    return {".".join(map(str, fault["loc"]))[:MAX_NAME] or "body": in_words(fault) for fault in faults}
+
+
+def in_words(fault: ErrorDetails) -> str:
+    """Return what is wanted. A pattern is named by its meaning."""
+    pattern = str(fault.get("ctx", {}).get("pattern"))
+    return WANTED.get(pattern, fault["msg"]) if fault["type"] == "string_pattern_mismatch" else fault["msg"]
