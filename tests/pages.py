@@ -120,6 +120,7 @@ OTHERS = {
     "POST /twilio/status": "The status of a text of ours",
     "POST /retell/events": "What becomes of a chat",
     "POST /uponai/events": "What becomes of a chat",
+    "GET /": "What this is, and the way to the console",
     "GET /healthz": "Whether the process can answer",
     "GET /readyz": "What is wrong; the causes for operators only",
     "GET /metrics": "Figures for Prometheus; open to everybody with `METRICS_OPEN`",

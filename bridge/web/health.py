@@ -1,4 +1,4 @@
-"""The health checks: ``/healthz`` for the platform's router, ``/readyz`` for people and alarms.
+"""The health checks: ``/healthz`` for the platform's router, ``/readyz`` for people and alarms; and the front page.
 
 ``/readyz`` checks for overdue work, not for processes: due work that no worker takes is what people notice. It shows
 each faulty part and its state to every caller. It shows the cause only to callers with the operator's token.
@@ -21,12 +21,23 @@ from bridge.queues.task_errors import Failing
 from bridge.runtime import Runtime
 from bridge.web.auth import PUBLIC, declares, operator_of
 
+FRONT = (
+    '<!doctype html><html lang="en"><title>SMS bridge</title>'
+    '<p>This is an SMS bridge. Its operators have <a href="/console/">the console</a>.</p></html>\n'
+)
+"""What somebody sees who opens the address of the bridge. It tells strangers nothing about this bridge."""
+
 FORGOTTEN_AFTER = timedelta(seconds=60)
 """Age of due work that has been overlooked, or that finds too few workers."""
 
 
 def blueprint(rt: Runtime) -> Blueprint:
     checks = Blueprint("health", __name__)
+
+    @checks.get("/")
+    @declares(PUBLIC)
+    def front() -> Response:
+        return Response(FRONT, mimetype="text/html")
 
     @checks.get("/healthz")
     @declares(PUBLIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -53,6 +54,16 @@ def ask(rt: Runtime, path: str = "/readyz", token: str | None = None) -> tuple[i
     client: FlaskClient = build_web(rt).test_client()
     answer = client.get(path, headers={"Authorization": f"Bearer {token}"} if token else {})
     return answer.status_code, answer.json
+
+
+def test_the_front_page_tells_what_this_is_and_leads_to_the_console_and_tells_no_more(scene: Scene) -> None:
+    client = build_web(scene.rt).test_client()
+    front = client.get("/")
+    assert (front.status_code, front.mimetype) == (200, "text/html")
+    [to] = re.findall(r'href="([^"]*)"', front.text)
+    assert client.get(to).status_code != 404
+    assert "SMS bridge" in front.text
+    assert not re.search(r"\d", front.text)
 
 
 def faults(rt: Runtime) -> list[str]:
