@@ -12,7 +12,6 @@ from bridge.db.engine import Sessions
 from bridge.db.models import Turn
 from bridge.providers.agents.contract import Step, ToolCall, ToolResult, Transition
 from bridge.web import conversation_models as models
-from bridge.web.app import build_web
 from tests.scene import ANN, Scene
 
 BOOK = "book a table"
@@ -50,7 +49,7 @@ def scene(sessions: Sessions) -> Scene:
 
 
 def get(scene: Scene, path: str) -> Any:
-    answer = build_web(scene.rt).test_client().get(path, headers={"Authorization": "Bearer token-of-ana"})
+    answer = scene.web.test_client().get(path, headers={"Authorization": "Bearer token-of-ana"})
     assert answer.status_code == 200, answer.text
     return answer
 
