@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,14 @@ from sqlalchemy.exc import DBAPIError
 from bridge import __version__, privacy_commands
 from bridge.arguments import Duration, Number, usable_settings
 from bridge.chats import end_task, ending
-from bridge.config import DatabaseSettings, Settings, SettingsError, or_exit
+from bridge.config import (
+    DatabaseSettings,
+    Settings,
+    SettingsError,
+    or_exit,
+    unknown_names,
+    warn_of_unknown_names,
+)
 from bridge.config.faults import environment
 from bridge.config.values import is_secret
 from bridge.db import backup as backups
@@ -23,6 +31,7 @@ from bridge.db import migrate
 from bridge.db.engine import must_fit
 from bridge.doctor import connect as connecting
 from bridge.doctor import report
+from bridge.doctor import settings as settings_check
 from bridge.doctor.connect import CannotConnect
 from bridge.doctor.context import Context
 from bridge.doctor.findings import fault
@@ -90,6 +99,7 @@ def up(host: str, port: int) -> None:
     """Run everything in one process, with your Twilio number and your agent."""
     settings = usable_settings()
     logs.configure(secrets=logs.secrets_in(settings))
+    warn_of_unknown_names()
     try:
         with embedded.running(settings, host, port) as (_, server):
             expected = f"{settings.public_url}/twilio/inbound"
@@ -214,11 +224,12 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         settings = Settings.load()
         must_fit(settings.database_url)
     except SettingsError as error:
-        click.echo(shown([fault("settings", each, "", code="settings-wrong") for each in error.faults]))
+        wrong = [fault("settings", each, "", code="settings-wrong") for each in error.faults]
+        click.echo(shown([*wrong, *settings_check.unknown(unknown_names(environment()))]))
         ctx.exit(2)
     logs.configure(level=logging.CRITICAL, secrets=logs.secrets_in(settings))
     ping = partial(ask_worker, settings.broker_url, settings.redis_tls_verify) if settings.broker_url else None
-    found = examine(Context.build(settings, ping))
+    found = examine(replace(Context.build(settings, ping), unknown_names=unknown_names(environment())))
     click.echo(shown(found))
     ctx.exit(report.exit_code(found))
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from pydantic_core import PydanticKnownError
 
 from bridge.config.faults import SettingsError, environment, faults_of, found_in, or_exit, variable_names
+from bridge.config.files import SUFFIX, read_files
+from bridge.config.misspelt import Unknown, unknown
 from bridge.config.proxies import faults_of_proxies
 from bridge.config.tls import contradiction
 from bridge.config.values import (
@@ -52,6 +55,7 @@ from bridge.config.values import (
     parse_age,
     parse_duration,
     providers_named,
+    secret_names,
 )
 from bridge.lib.keywords import HELP_WORDS, START_WORDS, STOP_WORDS, ExtraWords, letters_of
 from bridge.lib.phone import without_channel
@@ -81,8 +85,12 @@ __all__ = [
     "or_exit",
     "parse_age",
     "parse_duration",
+    "unknown_names",
     "variable_names",
+    "warn_of_unknown_names",
 ]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MEDIA_REPLY = "Sorry, I can't read pictures or files here. Could you write it to me as text?"
 DEFAULT_FALLBACK_REPLY = "Sorry, I can't answer right now. Please try again later."
@@ -121,6 +129,9 @@ KEYWORDS = frozenset(map(letters_of, STOP_WORDS | START_WORDS | HELP_WORDS))
 ADMIN = "admin"
 """The name of the operator with the ADMIN_TOKEN."""
 
+OTHERS = frozenset({"PORT", "WEB_CONCURRENCY", "BRIDGE_URL"})
+"""Variables that the bridge reads elsewhere."""
+
 WEB_THREADS = 8
 """Threads of each process that answers requests. A webhook waits for one commit and nothing else."""
 
@@ -140,7 +151,9 @@ class DatabaseSettings(BaseModel):
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Read the environment. ``overrides`` have the names of the fields. Raise :class:`SettingsError`."""
-        found = found_in(cls, environment() if environ is None else environ)
+        known = environment() if environ is None else environ
+        files = read_files(secret_names(cls), known)
+        found = found_in(cls, {**known, **files.values})
         values = {**{name: text for name, (_, text) in found.items()}, **overrides}
         faults = faults_of_proxies(cls._called(values), os.environ if environ is None else environ)
         try:
@@ -148,8 +161,10 @@ class DatabaseSettings(BaseModel):
         except ValidationError as error:
             names = {name: variable for name, (variable, _) in found.items()}
             faults = [fault for e in error.errors(include_input=False) for fault in faults_of(cls, names, e)] + faults
-        if faults:
-            raise SettingsError(faults) from None
+        if faults or files.faults:
+            # Without its file a variable is not set. Only the fault of the file is one.
+            others = [each for each in faults if each.split(" ")[0] not in files.faults]
+            raise SettingsError([*files.faults.values(), *others], _hints(known) if environ is None else []) from None
         return loaded
 
     @classmethod
@@ -509,6 +524,22 @@ class Settings(DatabaseSettings):
         """Return the tokens whose signatures are valid. During a rotation both are in use."""
         tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
         return tuple(token.get_secret_value() for token in tokens if token)
+
+
+def unknown_names(environ: Mapping[str, str]) -> list[Unknown]:
+    """Return the names that may be settings with a typing error."""
+    names = {variable for name in Settings.model_fields for variable in variable_names(name)}
+    return unknown(environ, names | {name + SUFFIX for name in secret_names(Settings)} | OTHERS)
+
+
+def _hints(environ: Mapping[str, str]) -> list[str]:
+    return [f"{each.words}. {each.remedy}" for each in unknown_names(environ)]
+
+
+def warn_of_unknown_names() -> None:
+    """Log each name that may be a setting with a typing error. For an entry point."""
+    for each in unknown_names(environment()):
+        log.warning("%s. %s", each.words, each.remedy)
 
 
 class ServerSettings(Settings):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import BaseModel
 
+from bridge.config.files import SUFFIX, by_file
 from bridge.lib.errors import BridgeError
 
 _BROKERS = ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL")
@@ -40,11 +41,15 @@ Loaded = TypeVar("Loaded")
 
 
 class SettingsError(BridgeError):
-    """The settings are unusable. ``faults`` has one sentence with a fix for each fault, and never a value."""
+    """The settings are unusable. ``faults`` has one sentence with a fix for each fault, and never a value.
 
-    def __init__(self, faults: list[str]) -> None:
+    ``hints`` names what may be a setting with a typing error.
+    """
+
+    def __init__(self, faults: list[str], hints: Sequence[str] = ()) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.hints = hints
 
 
 def or_exit(load: Callable[[], Loaded]) -> Loaded:
@@ -52,7 +57,7 @@ def or_exit(load: Callable[[], Loaded]) -> Loaded:
     try:
         return load()
     except SettingsError as error:
-        for fault in error.faults:
+        for fault in (*error.faults, *error.hints):
             print(fault, file=sys.stderr)  # noqa: T201 - nothing else is up yet, the log included
         sys.exit(2)
 
@@ -80,7 +85,7 @@ def found_in(settings: type[BaseModel], environ: Mapping[str, str]) -> dict[str,
         for variable in variable_names(name):
             text = environ.get(variable, "").strip()
             if text or (keeps_empty and variable in environ):
-                found[name] = (variable, text)
+                found[name] = (variable + SUFFIX if by_file(variable, environ) else variable, text)
                 break
     return found
 

@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from bridge.config.faults import EMPTY_COUNTS, words
+from bridge.config.faults import EMPTY_COUNTS, variable_names, words
 from bridge.config.numbers import our_address, our_addresses
 from bridge.config.proxies import is_here, is_host
 from bridge.config.tls import fault_of_address, parse_verify
@@ -297,6 +297,12 @@ def _fault_of_operator(name: str, token: str, before: Mapping[str, SecretStr]) -
 def is_secret(field: FieldInfo) -> bool:
     """Return whether nobody may see the value: a key or a token, or an address that may have a password."""
     return not field.repr or SecretStr.__name__ in str(field.annotation)
+
+
+def secret_names(settings: type[BaseModel]) -> list[str]:
+    """Return the variables of all secret settings. A file may have the value of each."""
+    secret = [name for name, field in settings.model_fields.items() if is_secret(field)]
+    return [variable for name in secret for variable in variable_names(name)]
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 
 from bridge.config import Settings
+from bridge.config.misspelt import Unknown
 from bridge.db.engine import build_engine
 from bridge.doctor.findings import Finding
 from bridge.lib.errors import BridgeError
@@ -51,6 +52,8 @@ class Context:
     uponai: UponAIAccount | None
     ping: Ping | None
     """``None``: no broker is set."""
+    unknown_names: Sequence[Unknown] = ()
+    """Names in the environment that may be settings with a typing error."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @classmethod

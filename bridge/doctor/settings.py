@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from bridge.config import Settings
+from bridge.config.misspelt import Unknown
 from bridge.doctor.context import Context
 from bridge.doctor.findings import Finding, ok, warning
 
@@ -14,7 +15,13 @@ SUBJECT = "settings"
 
 
 def settings(context: Context) -> Sequence[Finding]:
-    return [*public_url(context), *_advice(context.settings)] or [ok(SUBJECT, "are complete")]
+    found = [*unknown(context.unknown_names), *public_url(context), *_advice(context.settings)]
+    return found or [ok(SUBJECT, "are complete")]
+
+
+def unknown(names: Sequence[Unknown]) -> list[Finding]:
+    """Tell the names that may be settings with a typing error."""
+    return [warning(SUBJECT, each.words, each.remedy, code="setting-unknown") for each in names]
 
 
 def public_url(context: Context) -> Sequence[Finding]:

@@ -32,14 +32,16 @@ def read_numbers(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
 
 def _all_settings() -> dict[str, int]:
     """Return both numbers. An error lists the faults of all other settings too."""
-    faults = []
+    faults: list[str] = []
+    hints: list[str] = []
     for load in (ServerSettings.load, read_numbers):
         try:
             load()
         except SettingsError as error:
             faults += error.faults
+            hints += error.hints
     if faults:
-        raise SettingsError(faults)
+        raise SettingsError(faults, hints)
     return read_numbers()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from bridge.config import ServerSettings, or_exit
+from bridge.config import ServerSettings, or_exit, warn_of_unknown_names
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
 from bridge.processes.broker import CeleryNotifier, tell_of_no_check
@@ -27,6 +27,7 @@ def create_app() -> Flask:
     settings = or_exit(ServerSettings.load)
     or_exit(lambda: must_fit(settings.database_url))
     logs.configure(secrets=logs.secrets_in(settings))
+    warn_of_unknown_names()
     tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
     notifier = CeleryNotifier(settings.broker_url, settings.redis_tls_verify)
     rt = Runtime.build(settings, notifier, pool_size=MAX_CONNECTIONS, silence=SILENCE, write_behind=True)

@@ -17,7 +17,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
-from bridge.config import ServerSettings, or_exit
+from bridge.config import ServerSettings, or_exit, warn_of_unknown_names
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
 from bridge.lib.garbage import collect_less
@@ -50,6 +50,7 @@ EXPIRES = 60.0
 settings = or_exit(ServerSettings.load)
 or_exit(lambda: must_fit(settings.database_url))
 logs.configure(secrets=logs.secrets_in(settings))
+warn_of_unknown_names()
 tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from bridge.config import Settings
+from bridge.config.files import by_file
 from bridge.config.values import is_secret
 from bridge.doctor import report
 from bridge.doctor.findings import Finding, Mark
@@ -33,14 +34,15 @@ class Dialog:
         for part in parts(self._values):
             self._ask(part)
             asked += part.names
-        return {name: self._values[name] for name in asked} | self._operator()
+        return {name: self._values[name] for name in asked if name in self._values} | self._operator()
 
     def _ask(self, part: Part) -> None:
         if part is NUMBERS:
             self._offer()
         while True:
             for name in part.names:
-                self._values[name] = self._answer(name)
+                if not by_file(name, self._values):  # the file stays the place of this secret
+                    self._values[name] = self._answer(name)
             found = checked(part, self._values, offline=self._offline)
             show(found)
             if not _is_bad(part, found) or click.confirm("Keep it all the same?", default=False):
@@ -89,7 +91,7 @@ def numbers_of(values: Mapping[str, str], *, offline: bool) -> list[str]:
 
 
 def has_operator(values: Mapping[str, str]) -> bool:
-    return bool(values.get("ADMIN_TOKEN") or values.get("ADMIN_TOKENS"))
+    return any(values.get(name) or by_file(name, values) for name in ("ADMIN_TOKEN", "ADMIN_TOKENS"))
 
 
 def new_operator(name: str) -> Values:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bridge.config import Settings, SettingsError
+from bridge.config.files import by_file
 from bridge.doctor.findings import Mark
 from bridge.setup import dotenv_file
 from bridge.setup.dialog import OPERATOR, Dialog, has_operator, new_operator, numbers_of, show
@@ -69,7 +70,7 @@ def _not_empty(known: Mapping[str, str]) -> Values:
 def _faults(values: Mapping[str, str]) -> Iterator[str]:
     for part in parts(values):
         for name in part.names:
-            optional = name == "TWILIO_NUMBERS" and name not in values
+            optional = by_file(name, values) or (name == "TWILIO_NUMBERS" and name not in values)
             yield from [] if optional else faults_of(name, values.get(name, ""))
 
 

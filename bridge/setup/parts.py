@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bridge.config import Settings, SettingsError
+from bridge.config.files import by_file
 from bridge.doctor import agents, settings, twilio
 from bridge.doctor.context import Check, Context
 from bridge.doctor.findings import Finding, fault
@@ -92,7 +93,8 @@ def checked(part: Part, values: Mapping[str, str], *, offline: bool) -> list[Fin
 def context_of(values: Mapping[str, str]) -> Iterator[Context]:
     """Yield the context of the doctor's checks, with the answers so far."""
     known = {name: text for name, text in values.items() if text and name.startswith(OF_CHECKS)}
-    context = Context.build(Settings.load(NOT_YET | known), ping=None)
+    not_yet = {name: text for name, text in NOT_YET.items() if not by_file(name, values)}
+    context = Context.build(Settings.load(not_yet | known), ping=None)
     try:
         yield context
     finally:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bridge.config import unknown_names
 from bridge.db.engine import Sessions
 from bridge.doctor import report
 from bridge.doctor.address import address
@@ -200,6 +201,10 @@ FAULTS: dict[str, tuple[str, Provoke]] = {
 }
 
 WARNINGS: dict[str, tuple[str, Provoke]] = {
+    "setting-unknown": (
+        "Did you mean TWILIO_NUMBERS?",
+        lambda lab: lab.alone(settings, {"unknown_names": unknown_names({"TWILIO_NUMBER": "x"})}),
+    ),
     "url-local": ("Set it to the public https", lambda lab: lab.alone(settings, public_url="http://127.0.0.1:8000")),
     "url-no-https": ("Set an https address", lambda lab: lab.alone(settings, public_url="http://sms.example.com")),
     "no-numbers": ("Set it to the numbers", lambda lab: lab.alone(settings)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +284,15 @@ def test_a_value_of_the_environment_that_counts_more_is_told(place: MakePlace) -
     told = it.script("--offline", "--public-url", "https://new.example.com", **it.known)
     assert told.exit_code == 0
     assert "The environment has other values, which count: PUBLIC_URL" in told.output
+
+
+def test_a_secret_that_a_file_has_is_neither_asked_for_nor_written(place: MakePlace) -> None:
+    it = place()
+    (it.folder / "token").write_text(it.its.auth_token)
+    others = {name: text for name, text in it.known.items() if name != "TWILIO_AUTH_TOKEN"}
+    by_file = {"TWILIO_AUTH_TOKEN_FILE": str(it.folder / "token"), "ADMIN_TOKEN": "known-to-nobody"}
+    for told in (run(**others | by_file) for run in (partial(it.asked, *ALL_KEPT), it.script)):
+        assert told.exit_code == 0, told.output
+        assert "the account is active, and its token fits" in told.output
+        assert "TWILIO_AUTH_TOKEN" not in it.written()
+        it.file.unlink()
