@@ -3,8 +3,8 @@
     put        the rows are stored in the commit that forgets the person
     erase      the lease comes before the call [commit]; then the row is deleted, or is due again after a pause [commit]
 
-The command that forgets a person erases at once, and the clock goes on with the rest. Erasing twice does no harm. After
-some days a row is given up, in the log and in the metrics.
+The command that forgets a person erases at once, and the clock goes on with the rest. Erasing twice does no harm.
+After a week a row is given up, in the table and in the log.
 """
 
 from __future__ import annotations
