@@ -62,9 +62,9 @@ class Up:
 
 
 @contextmanager
-def up_in(folder: Path, **more: str) -> Iterator[Up]:
+def up_in(folder: Path, simulator: Simulator | None = None, **more: str) -> Iterator[Up]:
     """Yield a bridge that is not started yet. ``more`` are settings."""
-    simulator = Simulator(SimulatorSettings(echo=True))
+    simulator = simulator or Simulator(SimulatorSettings(echo=True))
     with serve(simulator) as providers:
         up = Up(folder, simulator, providers, **more)
         try:
