@@ -55,6 +55,9 @@ MOST_UNREAD = 256 * 1024
 _NOT_HTTP = re.compile(rb"\A[\r\n]*[^\r\nA-Za-z!#$%&'*+.^_`|~0-9-]|[\x00]|(?<!\r)\n|\r(?![\n])(?!\Z)")
 """A head that no further bytes can make valid: a wrong end of line, NUL, or TLS on a port without TLS."""
 
+_CONTINUED = "Continued header"
+"""Servers read such a header differently, and no client of today sends one."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -86,7 +89,7 @@ class Request(HTTPRequestParser):
             super().parse_header(header_plus)
         except (ValueError, TransferEncodingNotImplemented) as error:  # an address or a length that Python can't parse
             raise ParsingError(str(error) or "Invalid head") from None
-        if fault := self._ambiguous():
+        if fault := _CONTINUED if b"\r\n " in header_plus or b"\r\n\t" in header_plus else self._ambiguous():
             raise ParsingError(fault)
         if (most := most_bytes(self.path)) != MAX_BYTES:  # type: ignore[attr-defined]
             self.adj = copy(self.adj)

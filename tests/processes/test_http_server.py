@@ -284,6 +284,11 @@ FINE = {
     "an event in chunks": (EVENT_CHUNKED + b"10001\r\n" + b"a" * 65_537 + b"\r\n0\r\n\r\n", 65_537),
     "bytes that are no ASCII in a header": (GET.replace(b": x", b": x\r\nX-Name: Jos\xc3\xa9"), 0),
     "an address in full": (GET.replace(b" / ", b" http://x/ "), 0),
+    "a wish for HTTP/2": (
+        GET.replace(b": x", b": x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"),
+        0,
+    ),
+    "a length with an underscore": (GET.replace(b": x", b": x\r\nContent_Length: 5"), 0),
     "two slashes": (GET.replace(b" / ", b" //x "), 0),
 }
 
@@ -308,6 +313,7 @@ BROKEN = {
     "a header without a colon": b"GET / HTTP/1.1\r\nAuthorization Bearer x\r\n\r\n",
     "a blank before the colon": b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
     "a header that begins with a blank": b"GET / HTTP/1.1\r\n Host: x\r\n\r\n",
+    "a folded header": b"GET / HTTP/1.1\r\nX: a\r\n b: c\r\n\r\n",
     "line feeds alone": b"GET / HTTP/1.1\nHost: x\n\n",
     "one line feed alone": b"GET / HTTP/1.1\r\nHost: x\nY: z\r\n",
     "a carriage return alone": b"GET / HTTP/1.1\r\nX: a\rb",
@@ -317,6 +323,9 @@ BROKEN = {
     "a length in other digits": POST.replace(b": 5", ": ٥".encode()),
     "a length in hexadecimal": POST.replace(b": 5", b": 0x5"),
     "two lengths": POST.replace(b": 5", b": 5\r\nContent-Length: 6"),
+    "a list of lengths": POST.replace(b": 5", b": 5, 5"),
+    "two codings": CHUNKED.replace(b"chunked", b"chunked\r\nTransfer-Encoding: identity") + b"0\r\n\r\n",
+    "a blank before the colon of a coding": CHUNKED.replace(b"Encoding:", b"Encoding :") + b"0\r\n\r\n",
     "a length of 5,000 digits": POST.replace(b": 5", b": " + b"9" * 5000),
     "a length and chunks": CHUNKED.replace(b"Host: x", b"Content-Length: 5") + b"0\r\n\r\n",
     "chunks in HTTP/1.0": CHUNKED.replace(b"1.1", b"1.0") + b"0\r\n\r\n",
@@ -355,6 +364,14 @@ def test_what_is_no_http_is_refused_at_once(words: bytes, caplog: pytest.LogCapt
         caller.settimeout(SOON)
         assert status(all_of(caller)) == 400
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("words", BROKEN.values(), ids=BROKEN.keys())
+def test_nothing_behind_a_refused_request_is_served(words: bytes) -> None:
+    """Else a proxy that reads it otherwise would smuggle a second request through."""
+    with serving() as it:
+        told = all_of(it.call(words + GET + GET))
+    assert re.findall(rb"HTTP/1\.\d (\d+)", told) == [b"400"]
 
 
 @pytest.mark.parametrize(("words", "refusal"), TOO_MUCH.values(), ids=TOO_MUCH.keys())
