@@ -56,6 +56,14 @@ PORT = click.IntRange(1, 65535)
 AT_ONCE = 100_000
 """Chats that one call of ``end-stale`` ends; a number that its progress bar can still show."""
 
+NEEDED_BY_MCP = ("mcp", "mcp_types", "uvicorn", "starlette", "anyio")
+"""The packages of the extra ``mcp`` that the command imports."""
+
+NO_MCP = (
+    "bridge mcp needs packages that are not installed. Install them where the bridge is installed: "
+    "python -m pip install 'sms-bridge[mcp]', or in a checkout: .venv/bin/python -m pip install '.[mcp]'"
+)
+
 
 class Commands(click.Group):
     """The commands. They explain a database that is away or has no tables: a traceback does not help to repair it."""
@@ -138,6 +146,32 @@ def backup(file: Path, force: bool) -> None:
     except backups.CannotBackUp as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{file} is a checked copy of the database, of {size:,} bytes.")
+
+
+@main.command()
+@click.option(
+    "--http",
+    "port",
+    type=PORT,
+    metavar="PORT",
+    help="Serve on this port, in place of the client that has started this process.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen with --http.")
+def mcp(port: int | None, host: str) -> None:
+    """Give the operators' tools to a model, over the Model Context Protocol."""
+    try:
+        from bridge.mcp import serve
+        from bridge.mcp.settings import McpSettings
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in NEEDED_BY_MCP:
+            raise
+        raise click.ClickException(NO_MCP) from None
+    settings = or_exit(McpSettings.load)
+    logs.configure(level=logging.WARNING, secrets=logs.secrets_in(settings))
+    try:
+        serve.over_http(settings, host, port) if port else serve.over_stdio(settings)
+    except serve.CannotListen as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command("end-stale")

@@ -95,6 +95,7 @@ LONG = (
     "test_strangers",
     "test_broker",
     "test_package",
+    "test_every_tool",
 )
 """Files that take minutes. They run first, so that no process has one left at the end: at first those that wait most of
 the time in one process, beside those that need the processor."""
@@ -104,7 +105,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
-STANDING = ("test_story", "test_outages", "test_worker", "test_pooler", "test_broker_tls", "test_package")
+STANDING = (
+    "test_story",
+    "test_outages",
+    "test_worker",
+    "test_pooler",
+    "test_broker_tls",
+    "test_package",
+    "test_every_tool",
+    "test_serve",
+)
 """Files whose tests share what takes long to be put up."""
 
 BROKER = re.compile(r"\[.*\b(redis|rabbitmq)\b")

@@ -380,7 +380,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     told = run([*BRIDGE, "--help"], tmp_path, {})
     assert told.returncode == 0
     people = ("consent", "export", "forget", "purge")
-    for command in ("backup", "connect", "db", "demo", "doctor", "end-stale", "init", "up", *people):
+    for command in ("backup", "connect", "db", "demo", "doctor", "end-stale", "init", "mcp", "up", *people):
         assert re.search(rf"^  {command} +[A-Z]", told.stdout, re.MULTILINE)
 
 

@@ -78,6 +78,7 @@ __all__ = [
     "NEEDED_BY",
     "WEB_THREADS",
     "DatabaseSettings",
+    "ReadSettings",
     "Route",
     "ServerSettings",
     "Settings",
@@ -139,14 +140,10 @@ DEBOUNCE_AT_MOST = 10
 """Times REPLY_DEBOUNCE. A person who keeps texting gets an answer after this time."""
 
 
-class DatabaseSettings(BaseModel):
-    """The settings that the migrations need. They must run before anything else is set."""
+class ReadSettings(BaseModel):
+    """Settings that are read from the environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    database_url: DatabaseUrl = Field(
-        "sqlite:///bridge.sqlite3", repr=False, description="PostgreSQL or SQLite, in the form of SQLAlchemy or Heroku"
-    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
@@ -169,8 +166,16 @@ class DatabaseSettings(BaseModel):
 
     @classmethod
     def _called(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return the addresses that the bridge calls through a proxy, if there is one."""
+        """Return the addresses that are called through a proxy, if there is one."""
         return []
+
+
+class DatabaseSettings(ReadSettings):
+    """The settings that the migrations need. They must run before anything else is set."""
+
+    database_url: DatabaseUrl = Field(
+        "sqlite:///bridge.sqlite3", repr=False, description="PostgreSQL or SQLite, in the form of SQLAlchemy or Heroku"
+    )
 
 
 class Settings(DatabaseSettings):

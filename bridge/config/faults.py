@@ -13,8 +13,11 @@ from pydantic import BaseModel
 from bridge.config.files import SUFFIX, by_file
 from bridge.lib.errors import BridgeError
 
-_BROKERS = ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL")
-"""The first name is ours. The platform sets the others when a broker is added there."""
+_NAMES = {
+    "broker_url": ("CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_URL"),
+    "bridge_url": ("BRIDGE_URL", "PUBLIC_URL"),
+}
+"""The variables of a field that has several. Of a broker the first name is ours; the platform sets the others."""
 
 EMPTY_COUNTS = object()
 """Marks a field with a meaning for an empty value. For all other fields, empty means not set."""
@@ -64,7 +67,7 @@ def or_exit(load: Callable[[], Loaded]) -> Loaded:
 
 def variable_names(name: str) -> tuple[str, ...]:
     """Return the environment variables of a field. The first one that is set counts."""
-    return _BROKERS if name == "broker_url" else (name.upper(),)
+    return _NAMES.get(name, (name.upper(),))
 
 
 def environment() -> dict[str, str]:

@@ -46,7 +46,10 @@ def run(port: int, agent: str, *, open_browser: bool) -> None:
             simulator.uponai_events_url = f"{settings.public_url}/uponai/events"
             simulator.watch = lambda: _watch(rt)
             simulator.console = lambda: _console(rt)
-            _greet(address, _console(rt), open_browser)
+            _greet(address, _console(rt))
+            _tell_programs(settings)
+            if open_browser:
+                webbrowser.open(address)
             embedded.serve_until_told(server)
 
 
@@ -81,8 +84,13 @@ def _console(rt: Runtime) -> str:
     return login.link(rt, ADMIN, secrets.token_hex(8))
 
 
-def _greet(address: str, console: str, open_browser: bool) -> None:
+def _greet(address: str, console: str) -> None:
     click.echo(f"\n  The phone is at  {address}\n  The operators' console is at  {console}\n")
     click.echo("  Text the agent from the phone, and step in at the console. Ctrl-C ends the demo.\n")
-    if open_browser:
-        webbrowser.open(address)
+
+
+def _tell_programs(settings: Settings) -> None:
+    """Show what a client of the admin API needs. The token opens this demo alone, and ends with it."""
+    assert settings.admin_token
+    token = settings.admin_token.get_secret_value()
+    click.echo(f"  For the admin API and bridge mcp: BRIDGE_URL={settings.public_url} ADMIN_TOKEN={token}\n")

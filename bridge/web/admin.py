@@ -18,7 +18,7 @@ from bridge.runtime import Runtime
 from bridge.web import conversations, holding, openapi, operators
 from bridge.web.auth import admin_required, operator
 from bridge.web.queries import chats, failures
-from bridge.web.queries.chats import WholeChat
+from bridge.web.queries.chats import Filter, WholeChat
 from bridge.web.queries.paging import BadCursor
 from bridge.web.reading import body_as, json_of, query_as, row_id, unfit
 
@@ -48,8 +48,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @guarded
     def list_chats() -> Response:
         query = query_as(openapi.ChatsQuery)
-        page = chats.list_chats(rt, status=query.status, phone=query.phone, limit=query.limit, cursor=query.cursor)
-        return json_of(openapi.Chats.model_validate(page))
+        return json_of(openapi.Chats.model_validate(chats.list_chats(rt, Filter(**query.model_dump()))))
 
     @admin.get("/chats/<chat_id>")
     @guarded

@@ -15,6 +15,7 @@ from flask import Flask, Request, g, request
 from flask.typing import ResponseReturnValue
 
 from bridge.config import Settings
+from bridge.lib.bearer import bears
 from bridge.operators.logins import Cause, Refusals
 from bridge.runtime import Runtime
 from bridge.web.problems import problem
@@ -106,11 +107,3 @@ def owner_of(settings: Settings, token: str) -> str | None:
         if hmac.compare_digest(given, known.get_secret_value().encode())
     ]
     return right[0] if right else None
-
-
-def bears(token: str, header: str) -> bool:
-    """Return True if an Authorization header carries this token. A wrong token takes as long as the right one."""
-    scheme, _, given = header.partition(" ")
-    # WSGI decodes header bytes as Latin-1. Non-ASCII bytes were most likely sent in UTF-8.
-    right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
-    return right and scheme.lower() == "bearer"

@@ -52,6 +52,7 @@ QueryLimit = Annotated[Limit, digits]
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 QueryId = Annotated[Id, digits]
 Phone = Annotated[str, StringConstraints(pattern=FILLED, max_length=MAX_TEXT), BeforeValidator(_plus)]
+ProviderChatId = Annotated[str, StringConstraints(pattern=FILLED, max_length=MAX_TEXT)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 
 

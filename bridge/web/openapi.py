@@ -17,7 +17,17 @@ from bridge.db.models import ChatStatus, Direction, MessageStatus
 from bridge.providers.carriers.contract import Delivery, FailureClass
 from bridge.web import conversation_models as conversations
 from bridge.web.holding_models import HandBackWish, HandToTeam, Held, TakeOver
-from bridge.web.models import MAX_LIMIT, Cursor, Limit, Phone, Problem, QueryLimit, RequestModel, ResponseModel
+from bridge.web.models import (
+    MAX_LIMIT,
+    Cursor,
+    Limit,
+    Phone,
+    Problem,
+    ProviderChatId,
+    QueryLimit,
+    RequestModel,
+    ResponseModel,
+)
 from bridge.web.operator_models import (
     AuditPage,
     AuditQuery,
@@ -63,6 +73,7 @@ class EndStale(RequestModel):
 class ChatsQuery(RequestModel):
     status: ChatStatus | None = Field(None, strict=False)
     phone: Phone | None = Field(None, description="the person's number, exactly; write + as %2B")
+    chat_id: ProviderChatId | None = Field(None, description="the provider's own id of the chat")
     limit: QueryLimit = 50
     cursor: Cursor | None = Field(None, description="`next` of the page before")
 

@@ -23,10 +23,11 @@ from bridge.db.models import (
     Turn,
     TurnStatus,
 )
+from bridge.lib.bearer import bears
 from bridge.queues.heartbeat import Heartbeat
 from bridge.runtime import Runtime
 from bridge.web import admin, openapi, problems
-from bridge.web.auth import ADMIN, PUBLIC, bears, declared, declares, undeclared
+from bridge.web.auth import ADMIN, PUBLIC, declared, declares, undeclared
 from bridge.web.queries.paging import write_cursor
 from tests.databases import database
 from tests.fakes import FakeCarrier, FakeClock, FakeNotifier, fake_agents, fake_settings
@@ -324,9 +325,16 @@ def test_chats_are_listed(call, chat) -> None:
     }
 
 
-@pytest.mark.parametrize("query", ["status=ended", "phone=%2B15551230002", "phone=1555123", "status=ending&limit=1000"])
+@pytest.mark.parametrize(
+    "query", ["status=ended", "phone=%2B15551230002", "phone=1555123", "status=ending&limit=1000", "chat_id=chat_2"]
+)
 def test_what_does_not_fit_the_filter_is_left_out(call, chat, query) -> None:
     assert call("GET", f"/admin/chats?{query}").get_json() == {"chats": [], "next": None}
+
+
+def test_a_chat_is_found_by_the_id_that_its_provider_has_for_it(call, chat) -> None:
+    [found] = call("GET", "/admin/chats?chat_id=chat_1").get_json()["chats"]
+    assert (found["id"], found["chat_id"]) == (chat, "chat_1")
 
 
 def test_a_plus_sign_that_was_not_escaped_is_understood(call, chat) -> None:

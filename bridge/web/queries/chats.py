@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from bridge.config import ACCOUNTS
 from bridge.db.models import WRITTEN_BY_PEOPLE, Chat, ChatStatus, Conversation, Direction, Message, MessageStatus, Turn
 from bridge.providers.carriers.contract import Delivery
 from bridge.runtime import Runtime
@@ -95,6 +96,18 @@ class ChatWithAnalysis:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """Which chats, and which page of them."""
+
+    status: ChatStatus | None = None
+    phone: str | None = None
+    chat_id: str | None = None
+    """The provider's own id of the chat."""
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
 class Page:
     """One page of chats, newest first, and the cursor of the next page."""
 
@@ -106,28 +119,27 @@ class Page:
 # -- show ----------------------------------------------------------------------------------------------------------
 
 
-def list_chats(
-    rt: Runtime,
-    *,
-    status: ChatStatus | None = None,
-    phone: str | None = None,
-    limit: int = 50,
-    cursor: str | None = None,
-) -> Page:
+def list_chats(rt: Runtime, wanted: Filter) -> Page:
     """Return one page of chats, newest first. Raise :class:`~bridge.web.queries.paging.BadCursor`."""
-    query = _views().order_by(Chat.id.desc()).limit(limit + 1)
-    if status:
-        query = query.where(Chat.status == status)
-    if status is ChatStatus.ENDING:
-        query = query.where(Chat.due_at.is_not(None))  # as each of them has; so an index finds the few
-    if phone:
-        query = query.where(Conversation.phone == phone)
-    if cursor:
-        query = query.where(Chat.id < read_cursor(cursor, int)[0])
+    query = _views().where(*_conditions(wanted)).order_by(Chat.id.desc()).limit(wanted.limit + 1)
     with rt.database.read() as session:
         rows = session.execute(query).all()
-    shown = [_view(row) for row in rows[:limit]]
-    return Page(shown, write_cursor(shown[-1].id) if len(rows) > limit else None)
+    shown = [_view(row) for row in rows[: wanted.limit]]
+    return Page(shown, write_cursor(shown[-1].id) if len(rows) > wanted.limit else None)
+
+
+def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    if wanted.status:
+        yield Chat.status == wanted.status
+    if wanted.status is ChatStatus.ENDING:
+        yield Chat.due_at.is_not(None)  # as each of them has; so an index finds the few
+    if wanted.phone:
+        yield Conversation.phone == wanted.phone
+    if wanted.chat_id:
+        # With the providers that there are, the unique index finds it.
+        yield Chat.provider.in_(ACCOUNTS) & (Chat.provider_chat_id == wanted.chat_id)
+    if wanted.cursor:
+        yield Chat.id < read_cursor(wanted.cursor, int)[0]
 
 
 def some(rt: Runtime, ids: Sequence[int]) -> list[ChatView]:

@@ -1,0 +1,1 @@
+"""``bridge mcp``: the operator's tools for a model, over the Model Context Protocol. A client of the admin API."""
