@@ -106,7 +106,7 @@ def upgrade() -> None:
 def up(host: str, port: int) -> None:
     """Run everything in one process, with your Twilio number and your agent."""
     settings = usable_settings()
-    logs.configure(secrets=logs.secrets_in(settings))
+    logs.configure(secrets=logs.secrets_in(settings), form=settings.log_format)
     warn_of_unknown_names()
     try:
         with embedded.running(settings, host, port) as (_, server):

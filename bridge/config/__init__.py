@@ -363,6 +363,9 @@ class Settings(DatabaseSettings):
     )
     admin_tokens: Operators = Field({}, description="the same with a name for each operator: ana:token,ben:token")
     metrics_open: bool = Field(False, description="/metrics needs no token")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="how the log is written: text for people, json for a log service"
+    )
     worker_concurrency: int = Field(
         1000,
         ge=1,

@@ -8,6 +8,7 @@ the text of ours that a reaction is about. Texts for the agent: ``bridge.turns.p
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,8 +25,9 @@ from bridge.db.transaction import Transaction
 from bridge.inbound import holder, limits, store
 from bridge.inbound.reactions import Reaction, reaction
 from bridge.inbound.readable import readable
-from bridge.inbound.store import WaitingText
+from bridge.inbound.store import Stored, WaitingText
 from bridge.lib.keywords import Keyword, bridge_answers, carrier_recognizes, keyword, letters_of
+from bridge.lib.log import fields
 from bridge.lib.phone import RCS, channel_of, e164, masked
 from bridge.outbound import opt_outs, outbox
 from bridge.outbound.consents import Evidence
@@ -91,28 +93,43 @@ def receive(rt: Runtime, text: InboundText) -> bool:
     one person in order, even if several webhooks bring them at the same time. Only an opt-out is locked before it: see
     ``bridge.outbound.opt_outs``.
     """
-    if _is_plain(rt.settings, text) and rt.together(store_many, text):
-        return True
+    began = time.perf_counter()
+    stored = rt.together(store_many, text) if _is_plain(rt.settings, text) else None
+    stored = stored or _store(rt, text)
+    if stored is None:
+        return False
+    ended = fields(
+        outcome=stored.status,
+        conversation=stored.conversation_id,
+        text=stored.text_id,
+        seconds=round(time.perf_counter() - began, 4),
+    )
+    log.info("text %s is received", stored.text_id, extra=ended)
+    return True
+
+
+def _store(rt: Runtime, text: InboundText) -> Stored | None:
+    """Store a text in a transaction of its own. ``None``: it is stored already."""
     try:
         with rt.database.transaction() as tx:
             fate = _fate(rt, tx, text)
             conversation_id = _conversation(rt, tx, text, fate.queue)
-            _insert(tx, text, conversation_id, fate)
+            stored = _insert(tx, text, conversation_id, fate)
             _follow(rt, tx, text, conversation_id, fate)
     except _Duplicate:
-        return False
+        return None
     _log(text, fate)
-    return True
+    return stored
 
 
-def store_many(rt: Runtime, texts: Sequence[InboundText]) -> Sequence[bool | None]:
+def store_many(rt: Runtime, texts: Sequence[InboundText]) -> Sequence[Stored | None]:
     """Store plain texts for the agent. ``None``: a text is known already, or its conversation is locked."""
     now = rt.now()
     with rt.database.transaction() as tx:
         stored = store.store(tx, [_waiting(text, now) for text in texts])
-        for conversation_id in filter(None, stored):
-            tx.wake(TURNS.task, conversation_id)
-    return [conversation_id is not None or None for conversation_id in stored]
+        for each in filter(None, stored):
+            tx.wake(TURNS.task, each.conversation_id)
+    return stored
 
 
 def _is_plain(settings: Settings, text: InboundText) -> bool:
@@ -317,7 +334,7 @@ def _conversation(rt: Runtime, tx: Transaction, text: InboundText, queue: Conver
     return conversation_id
 
 
-def _insert(tx: Transaction, text: InboundText, conversation_id: int, fate: _Fate) -> None:
+def _insert(tx: Transaction, text: InboundText, conversation_id: int, fate: _Fate) -> Stored:
     """Insert the text, or raise :class:`_Duplicate`. A stored text whose words were hidden gets its words."""
     out = opt_outs.is_out(conversation_id)
     row = insert_if_new(tx.session, Message).values(
@@ -338,8 +355,10 @@ def _insert(tx: Transaction, text: InboundText, conversation_id: int, fate: _Fat
         set_={name: new[name] for name in ("status", "body", "media", "extras", "reacts_to", "error")},
         where=and_(Message.error == limits.HIDDEN, literal(not text.hidden)),
     )
-    if tx.session.scalar(row.returning(Message.id)) is None:
+    inserted = tx.session.execute(row.returning(Message.id, Message.status)).one_or_none()
+    if inserted is None:
         raise _Duplicate
+    return Stored(conversation_id, inserted.id, inserted.status)
 
 
 def _notify(rt: Runtime, tx: Transaction, conversation_id: int, ignored: str) -> None:

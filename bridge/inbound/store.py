@@ -18,6 +18,15 @@ from bridge.queues.timing import MAX_CLOCK_SKEW
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A text that has been stored."""
+
+    conversation_id: int
+    text_id: int
+    status: str
+
+
+@dataclass(frozen=True)
 class WaitingText:
     """A text for the agent."""
 
@@ -82,14 +91,14 @@ _INSERT = Statement(
                             THEN 'opted_out' ELSE 'waiting' END,
         texts.body, texts.media, texts.extras, texts.carrier_id, texts.created_at
     FROM {{texts}} JOIN conversations c ON c.id = texts.conversation WHERE true ORDER BY texts.n
-    ON CONFLICT DO NOTHING RETURNING carrier_id, conversation_id
+    ON CONFLICT DO NOTHING RETURNING carrier_id, conversation_id, id, status
     """,
     texts=_TEXT,
 )
 
 
-def store(tx: Transaction, texts: Sequence[WaitingText]) -> list[int | None]:
-    """Store these texts and make their queues due. Return the conversation of each.
+def store(tx: Transaction, texts: Sequence[WaitingText]) -> list[Stored | None]:
+    """Store these texts and make their queues due.
 
     ``None``: nothing was stored. The text is known already, or another transaction has its conversation locked.
     """
@@ -104,7 +113,7 @@ def store(tx: Transaction, texts: Sequence[WaitingText]) -> list[int | None]:
         return [None] * len(texts)
     rows = [_row(texts[n], conversation) for n, conversation in sorted(places.items())]
     stored = together(tx, _MAKE_DUE, _INSERT, texts=rows, now=tx.now, due=tx.now - MAX_CLOCK_SKEW)
-    where: dict[str, int] = {row.carrier_id: row.conversation_id for row in stored}
+    where = {row.carrier_id: Stored(row.conversation_id, row.id, row.status) for row in stored}
     return [where.pop(text.carrier_id, None) for text in texts]  # the second of two equal ones is known by then
 
 

@@ -49,7 +49,7 @@ EXPIRES = 60.0
 
 settings = or_exit(ServerSettings.load)
 or_exit(lambda: must_fit(settings.database_url))
-logs.configure(secrets=logs.secrets_in(settings))
+logs.configure(secrets=logs.secrets_in(settings), form=settings.log_format)
 warn_of_unknown_names()
 tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
 

@@ -138,6 +138,8 @@ def _begun(rt: Runtime, tx: Transaction, turn: NewTurn, turn_id: int, worker: st
         bridge_number=queue.bridge_number,
         turn_id=turn_id,
         content="\n".join(text.body for text in turn.snapshot.texts),
+        texts=tuple(text.id for text in turn.snapshot.texts),
+        received_at=turn.snapshot.texts[0].created_at,
         attempts=1,
         expires_at=turn.expires_at,
         outcome_unknown=False,
@@ -345,14 +347,18 @@ class _Found:
 def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
     turn, chat = found.turn, found.chat
     received = (Message.turn_id == turn.id, Message.direction == Direction.IN)
-    bodies = tx.session.scalars(select(Message.body).where(*received).order_by(*AS_SENT))
+    texts = tx.session.execute(
+        select(Message.id, Message.created_at, Message.body).where(*received).order_by(*AS_SENT)
+    ).all()
     turn.attempts += 1
     return ClaimedTurn(
         lease=found.lease,
         phone=found.pair.phone,
         bridge_number=found.pair.bridge_number,
         turn_id=turn.id,
-        content="\n".join(bodies),
+        content="\n".join(text.body for text in texts),
+        texts=tuple(text.id for text in texts),
+        received_at=texts[0].created_at if texts else None,
         attempts=turn.attempts,
         expires_at=turn.expires_at,
         outcome_unknown=turn.status is TurnStatus.ASKING,

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable
 
 from bridge.db.models import TurnStatus
+from bridge.lib import waits
+from bridge.lib.log import fields
 from bridge.outbound.delivery.process import deliver_claimed
 from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.providers.errors import RemoteError
@@ -66,13 +68,15 @@ def _process(rt: Runtime, conversation_id: int, first: ClaimedTurn | None, deliv
         while claimed and _attempt(rt, claimed, deliver):
             claimed = claim_turn(rt, conversation_id)
     except LeaseLost as late:
-        log.warning("%s; the result of this worker is thrown away", late)
+        lost = fields(outcome="lease_lost", conversation=conversation_id)
+        log.warning("%s; the result of this worker is thrown away", late, extra=lost)
         for queue in QUEUES:  # or it was committed, and only the outcome of the commit was lost
             rt.notifier.wake(queue.task, conversation_id)
 
 
 def _attempt(rt: Runtime, claimed: ClaimedTurn | ClaimedCheck, deliver: Deliver) -> bool:
     """Make one attempt. Every way out leaves the turn settled or due again. Return whether another turn is due."""
+    waits.begin()
     if isinstance(claimed, ClaimedCheck):
         return check(rt, claimed)
     try:

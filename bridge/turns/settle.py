@@ -17,9 +17,10 @@ from bridge.db.engine import patient
 from bridge.db.models import Conversation, Direction, Message, MessageStatus, Turn, TurnStatus
 from bridge.db.transaction import Transaction
 from bridge.inbound import holder
+from bridge.lib import waits
 from bridge.outbound import outbox, rate_limiter
 from bridge.outbound.delivery.claim import STILL_ON_ITS_WAY
-from bridge.outbound.delivery.values import ClaimedDelivery
+from bridge.outbound.delivery.values import Answers, ClaimedDelivery
 from bridge.outbound.formatting import shape
 from bridge.outbound.formatting.shape import Shaped
 from bridge.outbound.outbox import Draft
@@ -32,6 +33,7 @@ from bridge.queues.conversation_queue import DELIVERIES, TURNS, Lease
 from bridge.queues.timing import DELIVERY_LEASE, MAX_CLOCK_SKEW
 from bridge.runtime import Runtime
 from bridge.turns import poison, rules, store
+from bridge.turns.record import ended
 from bridge.turns.store import LeasedText, OutboundText, Outlook, Settlement
 from bridge.turns.values import Answer, ClaimedTurn, Escalated, GiveUp, RetryAt
 
@@ -47,6 +49,8 @@ class Answered:
     shaped: Shaped
     references: tuple[str, ...]
     """The names of its texts: they show whether an earlier commit, whose outcome was lost, was carried out."""
+    waited: float = 0.0
+    """The seconds of the calls to the agent's provider."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,15 @@ def settle_answered(rt: Runtime, claimed: ClaimedTurn, answer: Answer) -> Settle
     """Close the turn, put its answers into the outbox, and lease the first of them, in one commit."""
     to = outbox.recipient(rt, claimed.phone)
     shaped = shape.answer(answer.texts, to, join=rt.settings.reply_join)  # before the transaction: it may take a second
-    if answer.texts and not shaped.messages:
-        log.info("turn %s is answered, and the answer has no text for the person", claimed.turn_id)
     special = claimed.instruction or claimed.probed or claimed.with_human
+    settled = None
     if not (special or answer.ended or answer.escalated or answer.silent):
         references = tuple(secrets.token_hex(16) for _ in shaped.messages)
-        if settled := _together(rt, Answered(claimed, answer, shaped, references)):
-            return settled
-    return Settled(_settle(rt, claimed, answer, shaped))
+        settled = _together(rt, Answered(claimed, answer, shaped, references, waits.seconds()))
+    settled = settled or Settled(_settle(rt, claimed, answer, shaped))
+    empty = ", and the answer has no text for the person" if answer.texts and not shaped.messages else ""
+    log.info("turn %s is answered%s", claimed.turn_id, empty, extra=ended(claimed, "answered"))
+    return settled
 
 
 @patient
@@ -89,7 +94,7 @@ def _committed(rt: Runtime, answered: Answered) -> Settled | None:
             return None
         rt.heartbeat.take(DELIVERIES, [claimed.lease.conversation_id])
         first = OutboundText(answered.shaped.messages[0].body, 1, answered.references[0])
-        return Settled(False, _delivery(claimed, found, first, tx.now))
+        return Settled(False, _delivery(answered, found, first, tx.now))
 
 
 def settle_many(rt: Runtime, answered: Sequence[Answered]) -> Sequence[Settled | None]:
@@ -172,10 +177,11 @@ def _settled(tx: Transaction, each: Answered, outlook: Outlook, end: Settlement,
         return Settled(more=False)
     first = end.texts[0]
     leased = LeasedText(ids[first.reference], outlook.bridge_number, outlook.delivery_token + 1)
-    return Settled(more=False, delivery=_delivery(each.claimed, leased, first, tx.now))
+    return Settled(more=False, delivery=_delivery(each, leased, first, tx.now))
 
 
-def _delivery(claimed: ClaimedTurn, leased: LeasedText, text: OutboundText, now: datetime) -> ClaimedDelivery:
+def _delivery(answered: Answered, leased: LeasedText, text: OutboundText, now: datetime) -> ClaimedDelivery:
+    claimed = answered.claimed
     return ClaimedDelivery(
         lease=Lease(DELIVERIES, claimed.lease.conversation_id, leased.token, claimed.lease.worker),
         message_id=leased.message_id,
@@ -185,7 +191,16 @@ def _delivery(claimed: ClaimedTurn, leased: LeasedText, text: OutboundText, now:
         expires_at=claimed.expires_at,
         outcome_unknown=False,
         absent_after=now + STILL_ON_ITS_WAY,
+        answers=_answers(answered),
     )
+
+
+def _answers(answered: Answered) -> Answers | None:
+    claimed = answered.claimed
+    if claimed.received_at is None:
+        return None
+    waited = answered.waited if claimed.attempts == 1 else None
+    return Answers(claimed.turn_id, min(claimed.texts), claimed.received_at, waited=waited)
 
 
 @patient
@@ -254,6 +269,7 @@ def wait_for_agent(rt: Runtime, claimed: ClaimedTurn, outcome: Escalated) -> boo
         _close_circuits(tx, claimed)
         rows.move_bookmark(tx, outcome.chat, outcome.bookmark)
         holder.escalate(rt, tx, conversation_id, provider, outcome.words)
+    log.info("turn %s waits for the agent: a human has the chat", claimed.turn_id, extra=ended(claimed, "with_human"))
     return False
 
 
@@ -264,6 +280,7 @@ def wait_for_person(rt: Runtime, claimed: ClaimedTurn) -> bool:
         conversation_queue.postpone(tx, claimed.lease, tx.now - MAX_CLOCK_SKEW)
         tx.session.get_one(Turn, claimed.turn_id).status = TurnStatus.WAITING
         _close_circuits(tx, claimed)
+    log.info("turn %s waits: a person has the conversation", claimed.turn_id, extra=ended(claimed, "held"))
     return True
 
 
@@ -292,7 +309,8 @@ def postpone(rt: Runtime, claimed: ClaimedTurn, retry: RetryAt, status: TurnStat
         turn.response_received = turn.response_received or retry.response_received
         if error:
             _record_error(tx, claimed, turn, error)
-    log.info("turn %s waits, attempt %s: %s", claimed.turn_id, claimed.attempts, retry.reason)
+    words = "turn %s waits, attempt %s: %s"
+    log.info(words, claimed.turn_id, claimed.attempts, retry.reason, extra=ended(claimed, "waits"))
     return False
 
 
@@ -321,7 +339,8 @@ def give_up(rt: Runtime, claimed: ClaimedTurn, outcome: GiveUp, *, retire: bool)
             rows.retire(tx, claimed.lease.conversation_id, rows.GIVEN_UP)
         if claimed.instruction is None:
             _tell_person(rt, tx, claimed)
-    log.error("turn %s given up after %s attempts: %s", claimed.turn_id, claimed.attempts, outcome.reason)
+    words = "turn %s given up after %s attempts: %s"
+    log.error(words, claimed.turn_id, claimed.attempts, outcome.reason, extra=ended(claimed, "given_up"))
     return more
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bridge.chats.instruction import Instruction
@@ -66,6 +67,12 @@ class ClaimedTurn:
     """An operator wants it asked again, also if the chat has received it."""
     instruction: Instruction | None = None
     """The wishes of the operator who says it; ``None``: the person does."""
+    texts: tuple[int, ...] = ()
+    """The ids of its texts."""
+    received_at: datetime | None = None
+    """When the first of them came."""
+    began: float = field(default_factory=time.perf_counter, compare=False)
+    """When the attempt began, by the clock of this process that measures lengths."""
 
     @property
     def greets(self) -> bool:

@@ -11,7 +11,7 @@ from flask import Flask, Request, abort
 from werkzeug.datastructures import MultiDict
 
 from bridge.runtime import Runtime
-from bridge.web import admin, agents, headers, health, methods, problems, prometheus, twilio
+from bridge.web import admin, agents, headers, health, methods, problems, prometheus, request_ids, twilio
 from bridge.web.console import blueprint as console
 from bridge.web.console.security import PATH
 from bridge.web.time_limit import WITHIN
@@ -43,6 +43,7 @@ def build_web(rt: Runtime, within: float = WITHIN) -> Flask:
     app.request_class = _Request
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     headers.install(app)
+    request_ids.install(app)
     problems.install(app)
     methods.install(app)
     for part in (twilio, agents, prometheus):

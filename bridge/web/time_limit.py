@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from sqlalchemy.exc import TimeoutError as DatabaseTimeout
@@ -33,7 +34,7 @@ class InTime:
 
     def __call__(self, work: Callable[[], T]) -> T:
         """Return the result of ``work``. Raise one of :data:`bridge.db.engine.AWAY` if it takes too long."""
-        done = self._pool.submit(work)
+        done = self._pool.submit(copy_context().run, work)  # what the work logs has the request's id
         try:
             return done.result(self._within)
         except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 import warnings
@@ -30,6 +31,8 @@ def lines() -> Iterator[Callable[[], list[str]]]:
     root.level, root.handlers = before
     for name in log.ONLY_WARNINGS:
         logging.getLogger(name).setLevel(logging.NOTSET)
+    for name in log.NOT_ASKED:
+        setattr(logging, name, True)
 
 
 class Fault(Exception):
@@ -154,3 +157,83 @@ def test_the_secrets_of_the_settings_are_found_by_their_type() -> None:
 
 def test_the_default_stream_is_standard_error() -> None:
     assert log._Handler(sys.stderr).stream is sys.stderr
+
+
+# -- fields, requests and JSON -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def objects(lines: Callable[[], list[str]]) -> Callable[[], list[dict[str, object]]]:
+    """The log in JSON, on a stream of its own."""
+    stream = io.StringIO()
+    log.configure(stream=stream, secrets=[SECRET], form="json")
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+ENDED = log.fields(outcome="answered", turn=7, texts=[12, 13], provider=None, seconds=0.25)
+
+
+def test_the_fields_of_a_record_are_written_beside_its_message(lines) -> None:
+    logging.getLogger("x").info("turn %s is answered", 7, extra=ENDED)
+    (line,) = lines()
+    assert line.endswith('message="turn 7 is answered" outcome=answered turn=7 texts=12,13 seconds=0.25')
+
+
+def test_in_json_a_record_is_one_object_and_numbers_are_numbers(objects) -> None:
+    logging.getLogger("x").info("turn %s is answered", 7, extra=ENDED)
+    (shown,) = objects()
+    assert str(shown.pop("time")).endswith("+00:00")
+    assert shown == {
+        "level": "info",
+        "logger": "x",
+        "message": "turn 7 is answered",
+        "outcome": "answered",
+        "turn": 7,
+        "texts": [12, 13],
+        "seconds": 0.25,
+    }
+
+
+def test_in_json_nothing_private_is_shown_either(objects) -> None:
+    words = f"{SECRET} for {NUMBER} and Bearer abc.def-123"
+    try:
+        raise Fault(words)
+    except Fault:
+        logging.getLogger("x").exception("to %s", NUMBER, extra=log.fields(why=f"no {SECRET} for {NUMBER}"))
+    (shown,) = objects()
+    assert NUMBER[1:] not in str(shown) and SECRET not in str(shown) and "abc.def" not in str(shown)
+    assert shown["message"] == f"to {SHOWN}"
+    assert shown["why"] == f"no *** for {SHOWN}"
+    assert f"Fault: *** for {SHOWN}" in str(shown["error"])
+
+
+def test_in_json_line_ends_and_half_a_character_do_no_harm() -> None:
+    words = 'a\n{"level": "error"}\r\u2028\x85 \ud800'
+    line = log.OneObject().format(logging.LogRecord("x", logging.INFO, "x.py", 1, words, (), None))
+    assert len(line.splitlines()) == 1
+    shown = json.loads(line)
+    assert shown["message"] == 'a\n{"level": "error"}\r\u2028\x85 \ud800'
+    assert "error" not in shown
+
+
+def test_what_a_library_attaches_to_its_records_stays_inside(objects) -> None:
+    logging.getLogger("celery.worker").info("received", extra={"data": {"args": [NUMBER]}, "phone": NUMBER})
+    (shown,) = objects()
+    assert shown.keys() == {"time", "level", "logger", "message"}
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_record_of_a_request_has_its_id(form: log.Format) -> None:
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "stored", (), None)
+    set_before = log.REQUEST_ID.set("0b2f6a53-0f4a-4f2b-9a53-1df0b64ad0f2")
+    try:
+        assert "0b2f6a53-0f4a-4f2b-9a53-1df0b64ad0f2" in log.FORMATTERS[form]().format(record)
+    finally:
+        log.REQUEST_ID.reset(set_before)
+    assert "request_id" not in log.FORMATTERS[form]().format(record)
+
+
+@pytest.mark.parametrize("word", ["+12345", "12345678901", "¹²³⁴⁵⁶⁷⁸⁹⁰¹²", "(555) 123-0001"])
+def test_text_with_few_digits_alone_is_not_searched_for_numbers(word: str) -> None:
+    """The short cut lets nothing through that the search would mask."""
+    assert word not in log.OneLine().format(logging.LogRecord("x", logging.INFO, "x.py", 1, f"to {word}", (), None))

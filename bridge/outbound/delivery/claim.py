@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import aliased
 
-from bridge.db.models import UNSENT, Conversation, Message, MessageStatus
+from bridge.db.models import UNSENT, Conversation, Direction, Message, MessageStatus
 from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs, rate_limiter
-from bridge.outbound.delivery.values import NOT_IN_TIME, ClaimedDelivery
+from bridge.outbound.delivery.values import NOT_IN_TIME, Answers, ClaimedDelivery
 from bridge.providers.carriers.contract import OutgoingText, scopes
 from bridge.queues import circuit_breakers, conversation_queue
 from bridge.queues.conversation_queue import DELIVERIES, Lease
@@ -37,10 +38,11 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
         lease = conversation_queue.claim(tx, DELIVERIES, conversation_id, worker=worker, lease_for=DELIVERY_LEASE)
         if lease is None:
             return None
-        message = _permitted(rt, tx, conversation_id)
-        if message is None:
+        head = _permitted(rt, tx, conversation_id)
+        if head is None:
             conversation_queue.settle(tx, lease)
             return None
+        message = head.message
         pair = tx.session.get_one(Conversation, conversation_id)
         slot = _slot(rt, tx, pair, message)
         if slot and slot > rt.now():
@@ -58,7 +60,12 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
             give_up_reason = f"{NOT_IN_TIME}: the circuit of the carrier, or of the sender, is open"
         message.not_before = slot
         message.attempts += 1
-        claimed = replace(_claimed(rt, lease, pair, message), probed=probed or (), give_up_reason=give_up_reason)
+        claimed = replace(
+            _claimed(rt, lease, pair, message),
+            probed=probed or (),
+            give_up_reason=give_up_reason,
+            answers=head.answers,
+        )
         if not claimed.outcome_unknown and not claimed.give_up_reason:
             begin_sending(rt, message)
         return claimed
@@ -86,21 +93,45 @@ def _too_old(rt: Runtime, message: Message) -> bool:
     return message.expires_at is not None and rt.now() >= message.expires_at
 
 
-def _head(tx: Transaction, conversation_id: int) -> Message | None:
+@dataclass(frozen=True)
+class _Head:
+    """The text that comes next, and what it answers."""
+
+    message: Message
+    answers: Answers | None
+
+
+_asked, _before = aliased(Message), aliased(Message)
+_ASKED = (_asked.turn_id == Message.turn_id, _asked.direction == Direction.IN, _asked.operator.is_(None))
+_TEXT = select(func.min(_asked.id)).where(*_ASKED).scalar_subquery()
+_RECEIVED_AT = select(func.min(_asked.created_at)).where(*_ASKED).scalar_subquery()
+_FOLLOWS = exists().where(
+    _before.turn_id == Message.turn_id, _before.direction == Direction.OUT, _before.id < Message.id
+)
+
+
+def _head(tx: Transaction, conversation_id: int) -> _Head | None:
     unsent = (Message.conversation_id == conversation_id, Message.status.in_(UNSENT))
-    return tx.session.scalar(select(Message).where(*unsent).order_by(Message.id).limit(1))
+    head = select(Message, _TEXT, _RECEIVED_AT, _FOLLOWS).where(*unsent).order_by(Message.id).limit(1)
+    row = tx.session.execute(head).one_or_none()
+    if row is None:
+        return None
+    message, text_id, received_at, follows = row
+    if text_id is None or message.turn_id is None or message.operator:
+        return _Head(message, None)
+    return _Head(message, Answers(message.turn_id, text_id, received_at, first=not follows))
 
 
-def _permitted(rt: Runtime, tx: Transaction, conversation_id: int) -> Message | None:
+def _permitted(rt: Runtime, tx: Transaction, conversation_id: int) -> _Head | None:
     """Return the head of the queue. Cancel the texts before it that an opt-out forbids.
 
     A text that may have been sent is not canceled here: it is reconciled first.
     """
-    message = _head(tx, conversation_id)
-    while message and message.status is MessageStatus.QUEUED and opt_outs.forbid(tx, message):
-        cancel(rt, tx, message)
-        message = _head(tx, conversation_id)
-    return message
+    head = _head(tx, conversation_id)
+    while head and head.message.status is MessageStatus.QUEUED and opt_outs.forbid(tx, head.message):
+        cancel(rt, tx, head.message)
+        head = _head(tx, conversation_id)
+    return head
 
 
 def cancel(rt: Runtime, tx: Transaction, message: Message) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 
+from bridge.lib import waits
+from bridge.lib.log import fields
 from bridge.outbound.delivery.claim import claim_delivery
 from bridge.outbound.delivery.reconcile import reconcile
 from bridge.outbound.delivery.send import send
@@ -44,12 +46,14 @@ def _process(rt: Runtime, conversation_id: int, first: ClaimedDelivery | None) -
         while claimed and _attempt(rt, claimed):
             claimed = claim_delivery(rt, conversation_id)
     except LeaseLost as late:
-        log.warning("%s; the result of this worker is thrown away", late)
+        lost = fields(outcome="lease_lost", conversation=conversation_id)
+        log.warning("%s; the result of this worker is thrown away", late, extra=lost)
         rt.notifier.wake(DELIVERIES.task, conversation_id)  # or only the outcome of the commit was lost
 
 
 def _attempt(rt: Runtime, claimed: ClaimedDelivery) -> bool:
     """Make one attempt. Every way out leaves the text settled or due again. Return whether another text is due."""
+    waits.begin()
     if claimed.give_up_reason:
         return give_up(rt, claimed, claimed.give_up_reason)
     try:

@@ -15,9 +15,10 @@ from bridge.db.models import UNSENT, Message, MessageStatus
 from bridge.outbound import opt_outs
 from bridge.outbound.delivery import redacted
 from bridge.outbound.delivery.claim import begin_sending, cancel
+from bridge.outbound.delivery.record import ended
 from bridge.outbound.delivery.redacted import DUPLICATE_SKEW, TRIAL_PREFIX
 from bridge.outbound.delivery.send import send
-from bridge.outbound.delivery.settle import give_up, postpone, settle_accepted
+from bridge.outbound.delivery.settle import give_up, postpone, settle_accepted, settled_meanwhile
 from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery, GivenUp, Retry
 from bridge.outbound.formatting.smart import skeleton
 from bridge.providers.carriers.contract import CarriedText, scopes
@@ -76,10 +77,12 @@ def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> bool:
             cancel(rt, tx, message)
         circuit_breakers.close(tx, claimed.probed, DELIVERIES)  # the carrier has served its list
         if message.status not in UNSENT:  # or a callback has settled it meanwhile
-            return conversation_queue.settle(tx, claimed.lease)
+            return settled_meanwhile(rt, claimed, conversation_queue.settle(tx, claimed.lease))
         if circuit_breakers.is_open(tx, scopes(rt.carrier, claimed.text.sender)):
             message.status = MessageStatus.QUEUED  # it is claimed anew, as a text that must be admitted
             conversation_queue.postpone(tx, claimed.lease, tx.now)
+            words = "message %s waits, attempt %s: a circuit is open"
+            log.info(words, claimed.message_id, claimed.attempts, extra=ended(rt, claimed, "waits"))
             return True
         begin_sending(rt, message)
     return send(rt, claimed)

@@ -18,6 +18,7 @@ from bridge.db.models import UNSENT, Message, MessageStatus
 from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs, rate_limiter, receipts
 from bridge.outbound.delivery import store
+from bridge.outbound.delivery.record import ended
 from bridge.outbound.delivery.store import Accepted
 from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedDelivery, Retry
 from bridge.providers.carriers.contract import FINAL, RANK, CarriedText
@@ -68,16 +69,21 @@ def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText,
     if identified and not claimed.probed and carried.status in ON_ITS_WAY and carried.error_code is None:
         accepted = Accepted(claimed.lease, claimed.message_id, carried.id, carried.status)
         if (more := _together(rt, accepted)) is not None:
-            return more
+            return _told(rt, claimed, more)
     try:
-        return _record_accepted(rt, claimed, carried, identified)
+        return _told(rt, claimed, _record_accepted(rt, claimed, carried, identified))
     except IntegrityError:  # another text with these words has just been stored with the same id
         if identified:
             # Now the other row is visible, and gives the id up.
-            return _record_accepted(rt, claimed, carried, identified)
+            return _told(rt, claimed, _record_accepted(rt, claimed, carried, identified))
         return postpone(
             rt, claimed, Retry(rt.now() + RECHECK_AFTER, "the text in the carrier's list belongs to another message")
         )
+
+
+def _told(rt: Runtime, claimed: ClaimedDelivery, more: bool) -> bool:
+    log.info("message %s is accepted", claimed.message_id, extra=ended(rt, claimed, "accepted"))
+    return more
 
 
 @patient
@@ -122,6 +128,8 @@ def _unsubscribed(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError) -> 
         if message.status in UNSENT:
             message.status, message.settled_at = MessageStatus.CANCELED, closing.tx.now
             message.error, message.error_code = str(error), error.code
+    words = "message %s is canceled: the person has opted out"
+    log.info(words, claimed.message_id, extra=ended(rt, claimed, "canceled"))
     return closing.more
 
 
@@ -150,7 +158,7 @@ def postpone(rt: Runtime, claimed: ClaimedDelivery, retry: Retry) -> bool:
         conversation_queue.verify_lease(tx, claimed.lease)
         message = tx.session.get_one(Message, claimed.message_id, with_for_update=True)
         if message.status not in UNSENT:
-            return conversation_queue.settle(tx, claimed.lease)
+            return settled_meanwhile(rt, claimed, conversation_queue.settle(tx, claimed.lease))
         if isinstance(error, QueueFull):
             due_at = message.not_before = _end_of_pause(rt, tx, claimed, message)
             message.attempts -= 1
@@ -163,8 +171,15 @@ def postpone(rt: Runtime, claimed: ClaimedDelivery, retry: Retry) -> bool:
         if error and trips:
             message.attempts -= 1
             circuit_breakers.trip(tx, error)
-    log.info("message %s waits, attempt %s: %s", claimed.message_id, claimed.attempts, retry.reason)
+    words = "message %s waits, attempt %s: %s"
+    log.info(words, claimed.message_id, claimed.attempts, retry.reason, extra=ended(rt, claimed, "waits"))
     return False
+
+
+def settled_meanwhile(rt: Runtime, claimed: ClaimedDelivery, more: bool) -> bool:
+    """Log that a callback, or an opt-out, has settled the text during the attempt."""
+    log.info("message %s was settled meanwhile", claimed.message_id, extra=ended(rt, claimed, "settled_meanwhile"))
+    return more
 
 
 def _end_of_pause(rt: Runtime, tx: Transaction, claimed: ClaimedDelivery, message: Message) -> datetime:
@@ -188,6 +203,8 @@ def give_up(
             message.status, message.settled_at, message.error = MessageStatus.GIVEN_UP, closing.tx.now, why
             message.error_code = error.code if error and coded else None
             receipts.failed(rt, closing.tx, message)
-    if not settled_by_callback:
-        log.error("message %s given up after %s attempts: %s", claimed.message_id, claimed.attempts, why)
+    if settled_by_callback:
+        return settled_meanwhile(rt, claimed, closing.more)
+    words = "message %s given up after %s attempts: %s"
+    log.error(words, claimed.message_id, claimed.attempts, why, extra=ended(rt, claimed, "given_up"))
     return closing.more

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bridge.db.models import MessageStatus
@@ -14,6 +15,22 @@ RECHECK_AFTER = timedelta(seconds=10)
 """The pause between two checks while a text may still be on its way."""
 
 NOT_IN_TIME = "it could not be sent within ANSWER_WITHIN"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a text of the agent answers."""
+
+    turn_id: int
+    text_id: int
+    """The first text of the turn."""
+    received_at: datetime
+    """When that one came."""
+    first: bool = True
+    """It is the first text of the answer."""
+    waited: float | None = None
+    """The seconds of the calls to the agent's provider, if the text is sent right behind them and nothing was tried
+    again."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,10 @@ class ClaimedDelivery:
     """Open circuits that this text probes."""
     give_up_reason: str | None = None
     """Why no attempt makes sense."""
+    answers: Answers | None = None
+    """``None``: it is no answer of the agent to a person."""
+    began: float = field(default_factory=time.perf_counter, compare=False)
+    """When the attempt began, by the clock of this process that measures lengths."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import httpx
 
 from bridge import __version__
+from bridge.lib import waits
 from bridge.providers.errors import NotReached, OutcomeUnknown, RemoteError
 from bridge.providers.http.deadline import DeadlineTransport, NewTransport, transports
 from bridge.providers.http.per_thread import PerThread
@@ -95,12 +97,15 @@ class Api:
 
         ``deadline`` is a moment of ``time.monotonic``. ``request`` goes to httpx: ``json``, ``data``, ``params``.
         """
+        began = time.perf_counter()
         try:
             return self._exchange(method, url, deadline, request)
         except httpx.RequestError as error:
             raise self._fault(error) from None  # its context would show the request
         except Unreadable as error:
             raise OutcomeUnknown(f"its answer can't be read: {error}", provider=self.provider) from None
+        finally:
+            waits.add(time.perf_counter() - began)
 
     def close(self) -> None:
         """Close the connections."""
