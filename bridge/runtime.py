@@ -19,6 +19,7 @@ from bridge.providers.agents.routes import Agents
 from bridge.providers.carriers.contract import Carrier
 from bridge.providers.carriers.registry import build_carrier
 from bridge.providers.team_webhook import Team, build_team
+from bridge.queues.answer_times import AnswerTimes
 from bridge.queues.heartbeat import Heartbeat
 from bridge.queues.notifier import Notifier
 
@@ -43,6 +44,8 @@ class Runtime:
     now: Callable[[], datetime] = utc_now
     team: Team | None = None
     """HANDOFF_WEBHOOK; ``None`` if it is not set."""
+    times: AnswerTimes = field(default_factory=AnswerTimes, repr=False)
+    """How fast this process answers."""
     _commits: dict[Callable[..., Any], GroupCommit[Any, Any]] = field(default_factory=dict, repr=False)
     """The group commits of this process, one for each stage."""
     _behind: dict[Callable[..., Any], WriteBehind[Any]] | None = field(default=None, repr=False)

@@ -8,6 +8,7 @@
     circuit_breakers  providers, agents and senders whose work waits, while one probe at a time tries again
     task_errors       unexpected errors that come again and again; empty while the bridge works
     senders           when each of our senders may send again, so that the carrier's queues stay short
+    answer_times      how many answers took how long, for the metrics
     inbound_cursors   up to when the carrier's list of texts was read, for each of our numbers
     opt_outs          people who want no texts any more, and from which of our numbers
     consents          who opted out or in, when and by which words; rows are only ever added
@@ -577,6 +578,19 @@ class Sender(Base):
     texts: Mapped[int] = mapped_column(BigInteger, server_default="0")
     segments: Mapped[int] = mapped_column(BigInteger, server_default="0")
     """How much got a slot since the first text. Both counts only grow."""
+
+
+class AnswerTime(Base):
+    """How many answers took so long, in all processes ever. See ``bridge.queues.answer_times``."""
+
+    __tablename__ = "answer_times"
+
+    which: Mapped[str] = mapped_column(String(16), primary_key=True)
+    up_to: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    """The upper bound in milliseconds; -1: above the last one."""
+    texts: Mapped[int] = mapped_column(BigInteger)
+    milliseconds: Mapped[int] = mapped_column(BigInteger)
+    """Their sum."""
 
 
 class InboundCursor(Base):

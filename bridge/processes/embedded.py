@@ -83,6 +83,7 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
         _take_over(rt)
         clock = Clock(rt)
         rt.heartbeat.start()
+        rt.times.start(rt.database)
         dispatcher.start(rt)
         clock.start()
         try:
@@ -92,6 +93,7 @@ def running(settings: Settings, host: str, port: int) -> Iterator[tuple[Runtime,
             clock.stop()
             server.close()
             dispatcher.close()
+            rt.times.stop(rt.database)
             rt.heartbeat.stop()
             rt.close()
             in_time.cancel()

@@ -114,6 +114,7 @@ celery = build_worker()
 def _start(**_: Any) -> None:
     collect_less()
     runtime().heartbeat.start()
+    runtime().times.start(runtime().database)
     dispatcher.start(runtime())
 
 
@@ -130,6 +131,7 @@ def _let_go_in_time(**_: Any) -> None:
 def _finish(**_: Any) -> None:
     dispatcher.close()
     others.close()
+    runtime().times.stop(runtime().database)
     runtime().heartbeat.stop()
 
 

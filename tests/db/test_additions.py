@@ -18,7 +18,7 @@ from bridge import __version__
 from bridge.db import migrate
 from bridge.db.engine import build_engine
 
-RELEASED = {"1.0.0": "0005"}
+RELEASED = {"1.0.0": "0006"}
 """The newest revision of each release."""
 
 

@@ -20,6 +20,7 @@ IMPERSONAL = {
     "circuit_breakers": "causes, without words of a person",
     "task_errors": "types of errors and places in the code; deleted when they are over",
     "senders": "our numbers",
+    "answer_times": "counts",
     "inbound_cursors": "our numbers",
     "sent_cursors": "our numbers",
     "replaced_webhooks": "our numbers",

@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 from bridge.config import Settings
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import (
+    AnswerTime,
     Chat,
     ChatStatus,
     CircuitBreaker,
@@ -34,6 +35,8 @@ from bridge.db.models import (
     Turn,
     TurnStatus,
 )
+from bridge.lib import waits as calls
+from bridge.maintenance import catch_up
 from bridge.outbound import receipts
 from bridge.outbound.delivery.process import process_deliveries
 from bridge.processes.task_errors import noted
@@ -47,6 +50,7 @@ from bridge.providers.errors import (
     Refused,
     RemoteError,
 )
+from bridge.queues.answer_times import BOUNDS, MORE, AnswerTimes, Which
 from bridge.queues.task_errors import A_FEW
 from bridge.queues.timing import MAX_CLOCK_SKEW
 from bridge.turns.process import process_turns
@@ -99,7 +103,7 @@ def read(scene: Scene) -> Values:
         values.setdefault(family.samples[0].name if family.samples else family.name, {})
         for sample in family.samples:
             assert len(sample.labels) <= 1
-            values[sample.name][next(iter(sample.labels.values()), "")] = sample.value
+            values.setdefault(sample.name, {})[next(iter(sample.labels.values()), "")] = sample.value
     return values
 
 
@@ -143,7 +147,14 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_failing_tasks": {},
         "bridge_circuit_open": {},
         "bridge_paused": {"": 0},
+        **nothing_of(Which.ANSWER, "bridge_answer_seconds"),
+        **nothing_of(Which.ADDED, "bridge_added_seconds"),
     }
+
+
+def nothing_of(which: Which, name: str) -> Values:
+    buckets = {**{str(bound / 1000): 0.0 for bound in BOUNDS[which]}, "+Inf": 0.0}
+    return {f"{name}_bucket": buckets, f"{name}_count": {"": 0}, f"{name}_sum": {"": 0}}
 
 
 def test_it_is_the_text_that_prometheus_reads(scene: Scene) -> None:
@@ -161,7 +172,8 @@ def test_nothing_is_told_of_the_process_that_happens_to_answer(scene: Scene) -> 
     assert all(name.startswith("bridge_") for name in names)
 
 
-def test_the_readme_tells_every_metric_and_no_other(scene: Scene) -> None:
+def test_the_readme_tells_every_metric_and_no_other(sessions: Sessions) -> None:
+    scene = Scene(sessions, metrics_open=True, twilio_numbers=NUMBER)
     scene.text("hello")
     scene.work()
     told = re.findall(r"^\| `(bridge_\w+)(?:\{(\w+)\})?` \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
@@ -169,7 +181,7 @@ def test_the_readme_tells_every_metric_and_no_other(scene: Scene) -> None:
     fails(scene, "process_turns")
     assert sorted(told) == sorted(
         {
-            (sample.name, next(iter(sample.labels), ""))
+            (family.name, "") if family.type == "histogram" else (sample.name, next(iter(sample.labels), ""))
             for family in text_string_to_metric_families(ask(scene).text)
             for sample in family.samples
         }
@@ -476,6 +488,141 @@ def test_no_number_and_no_word_of_anybody_is_told(scene: Scene) -> None:
     assert not re.search(r"\+\d{5}|\d{7}", told)
 
 
+# -- how fast people are answered ----------------------------------------------------------------------------------
+
+
+def times(scene: Scene, name: str = "bridge_answer_seconds") -> tuple[dict[str, float], float, float]:
+    """The buckets that have something, with all below them; the number of answers; and the sum."""
+    scene.rt.times.flush(scene.rt.database)
+    values = read(scene)
+    buckets = {bound: number for bound, number in values[f"{name}_bucket"].items() if number}
+    return buckets, values[f"{name}_count"][""], values[f"{name}_sum"][""]
+
+
+def takes(scene: Scene, seconds: float) -> None:
+    """The next call of the agent takes so long."""
+
+    def wait() -> None:
+        scene.clock.tick(seconds)
+        calls.add(seconds)
+
+    scene.agent.in_next_call(wait)
+
+
+def test_an_answer_counts_from_the_text_to_its_acceptance(scene: Scene) -> None:
+    scene.text("hello")
+    scene.clock.tick(2)
+    takes(scene, 600)
+    scene.work()
+    assert times(scene) == ({"3600.0": 1, "+Inf": 1}, 1, 602)
+    assert times(scene, "bridge_added_seconds") == ({"2.0": 1, "5.0": 1, "10.0": 1, "+Inf": 1}, 1, 2)
+
+
+def test_an_answer_of_several_texts_counts_once(scene: Scene) -> None:
+    scene.agent.answer = lambda said: ["one", "two", "three"]
+    scene.text("hello")
+    scene.work_until_idle()
+    assert len(scene.got()) == 3
+    assert times(scene)[1] == 1
+
+
+def test_texts_that_are_answered_together_count_from_the_first_one(scene: Scene) -> None:
+    scene.text("hello")
+    scene.clock.tick(7)
+    scene.text("are you there?")
+    scene.work()
+    assert times(scene)[1:] == (1, 7)
+
+
+def test_what_was_tried_again_counts_and_adds_nothing_to_the_bridge_s_own_part(scene: Scene) -> None:
+    scene.text("hello")
+    scene.carrier.fail("send", RateLimited("slow down", provider="twilio", status=429, code=20429))
+    scene.work_until_idle()
+    assert times(scene)[1] == 1
+    assert times(scene, "bridge_added_seconds")[1] == 0
+    scene.agent.fail("complete", NotReached("no such host", provider="retell"))
+    scene.text("hello", BOB)
+    scene.work_until_idle()
+    assert times(scene)[1] == 2
+    assert times(scene, "bridge_added_seconds")[1] == 0
+
+
+def test_texts_of_the_bridge_and_of_people_are_no_answers(scene: Scene) -> None:
+    scene.text("", media=1)
+    scene.text("STOP", BOB)
+    scene.work_until_idle()
+    assert len(scene.got()) + len(scene.got(BOB)) >= 1
+    assert times(scene)[1] == 0
+
+
+def test_several_processes_count_together_and_a_new_one_goes_on(scene: Scene) -> None:
+    for n in range(3):
+        scene.rt = replace(scene.rt, times=AnswerTimes())
+        scene.text("hello", f"+1555123{n:04}")
+        scene.work()
+        assert times(scene)[1] == n + 1
+
+
+def test_what_could_not_be_added_is_added_later(scene: Scene) -> None:
+    scene.text("hello")
+    scene.work()
+    scene.rt.times.flush(away(scene.sessions, 1, now=scene.clock))
+    assert read(scene)["bridge_answer_seconds_count"] == {"": 0}
+    assert times(scene)[1] == 1
+
+
+def test_counts_that_are_added_by_many_at_once_are_all_there(scene: Scene) -> None:
+    counters = [AnswerTimes() for _ in range(8)]
+
+    def count(counter: AnswerTimes) -> None:
+        for n in range(20):
+            counter.note(Which.ANSWER, n)
+            counter.note(Which.ADDED, 0.001 * n)
+            counter.flush(scene.rt.database)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(count, counters))
+    assert times(scene)[1:] == (160, 8 * sum(range(20)))
+
+
+def test_a_worker_s_last_counts_are_added_when_it_stops(scene: Scene) -> None:
+    scene.rt.times.start(scene.rt.database)
+    scene.rt.times.note(Which.ANSWER, 1)
+    scene.rt.times.stop(scene.rt.database)
+    assert read(scene)["bridge_answer_seconds_count"] == {"": 1}
+
+
+def test_a_process_that_answers_nobody_writes_nothing(scene: Scene, engine: Engine) -> None:
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cur, statement, *_: statements.append(statement))
+    scene.rt.times.flush(scene.rt.database)
+    assert statements == []
+
+
+def test_buckets_of_an_older_release_count_where_they_fit(scene: Scene) -> None:
+    rows = {400: 1, 700: 2, 10**8: 4, MORE: 8}
+    with scene.sessions.begin() as session:
+        for up_to, texts in rows.items():
+            session.add(AnswerTime(which="answer", up_to=up_to, texts=texts, milliseconds=texts * 1000))
+    buckets, count, total = times(scene)
+    assert (buckets["0.5"], buckets["1.0"], buckets["3600.0"], buckets["+Inf"]) == (1, 3, 3, 15)
+    assert (count, total) == (15, 15)
+
+
+def test_a_clock_ahead_does_not_make_an_answer_faster_than_0(scene: Scene) -> None:
+    scene.rt.times.note(Which.ANSWER, -3)
+    assert times(scene)[1:] == (1, 0)
+
+
+def test_the_trace_of_the_clock_is_shown_where_there_is_one(sessions: Sessions) -> None:
+    scene = Scene(sessions, metrics_open=True, twilio_numbers=NUMBER)
+    assert read(scene)["bridge_catch_up_seconds"][""] > 10**6
+    catch_up.catch_up(scene.rt)
+    assert read(scene)["bridge_catch_up_seconds"][""] < 60
+    scene.clock.tick(600)
+    assert read(scene)["bridge_catch_up_seconds"][""] > 600
+
+
 # -- who may ask ---------------------------------------------------------------------------------------------------
 
 
@@ -599,8 +746,8 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 18
-    assert whole <= {"senders", "circuit_breakers", "task_errors"}
+    assert len(plans) == 19
+    assert whole <= {"senders", "circuit_breakers", "task_errors", "answer_times"}  # of a few rows each
 
 
 def test_a_new_text_takes_its_place_by_one_update_as_before(scene: Scene, engine: Engine) -> None:

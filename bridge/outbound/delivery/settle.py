@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from bridge.db.engine import patient
 from bridge.db.models import UNSENT, Message, MessageStatus
 from bridge.db.transaction import Transaction
+from bridge.lib import waits
 from bridge.outbound import opt_outs, rate_limiter, receipts
 from bridge.outbound.delivery import store
 from bridge.outbound.delivery.record import ended
@@ -24,6 +25,7 @@ from bridge.outbound.delivery.values import NOT_IN_TIME, RECHECK_AFTER, ClaimedD
 from bridge.providers.carriers.contract import FINAL, RANK, CarriedText
 from bridge.providers.errors import QueueFull, RemoteError
 from bridge.queues import circuit_breakers, conversation_queue
+from bridge.queues.answer_times import Which
 from bridge.queues.conversation_queue import DELIVERIES
 from bridge.queues.timing import backoff
 from bridge.runtime import Runtime
@@ -82,6 +84,13 @@ def settle_accepted(rt: Runtime, claimed: ClaimedDelivery, carried: CarriedText,
 
 
 def _told(rt: Runtime, claimed: ClaimedDelivery, more: bool) -> bool:
+    """Count how long the answer took, and log the end of the attempt."""
+    answers = claimed.answers
+    if answers and answers.first:
+        took = (rt.now() - answers.received_at).total_seconds()
+        rt.times.note(Which.ANSWER, took)
+        if answers.waited is not None and claimed.attempts == 1:
+            rt.times.note(Which.ADDED, took - answers.waited - waits.seconds())
     log.info("message %s is accepted", claimed.message_id, extra=ended(rt, claimed, "accepted"))
     return more
 

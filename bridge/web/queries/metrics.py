@@ -10,20 +10,26 @@ No label holds a full phone number. ``bridge.web.prometheus`` decides who may re
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bridge.config import Settings
+from bridge.db.models import InboundCursor
 from bridge.lib.phone import masked
 from bridge.outbound import rate_limiter
-from bridge.queues import circuit_breakers, conversation_queue, pause, task_errors
+from bridge.queues import answer_times, circuit_breakers, conversation_queue, pause, task_errors
+from bridge.queues.answer_times import MORE, Which
 from bridge.queues.conversation_queue import DELIVERIES, TURNS
 from bridge.runtime import Runtime
 from bridge.web.queries import failures
 from bridge.web.queries.failures import Kind
+
+FOR_EVER = timedelta(days=365)
+"""What is shown for a job that has never run."""
 
 QUEUES = {"turns": TURNS, "deliveries": DELIVERIES}
 
@@ -39,7 +45,8 @@ class Tables:
         with self._rt.database.read() as session:
             metrics = [*_sent(session), *_waiting(session, now), *_failed(session)]
             metrics += _not_answered(session, self._rt.settings)
-            return [*metrics, _failing(session, now), _open_circuits(session), _paused(session)]
+            metrics += [_failing(session, now), _open_circuits(session), _paused(session)]
+            return [*metrics, *_times(session), *_caught_up(session, self._rt.settings, now)]
 
 
 def build_registry(rt: Runtime) -> CollectorRegistry:
@@ -138,3 +145,37 @@ def _open_circuits(session: Session) -> Metric:
 def _paused(session: Session) -> Metric:
     value = 1 if pause.read(session) else 0
     return GaugeMetricFamily("bridge_paused", "1: an operator keeps all agents still.", value=value)
+
+
+TIMES = {
+    Which.ANSWER: ("bridge_answer_seconds", "From a person's text to the carrier's acceptance of the first text back."),
+    Which.ADDED: ("bridge_added_seconds", "The part of it in which the bridge waited for no provider."),
+}
+
+
+def _times(session: Session) -> list[Metric]:
+    """Return the histograms. Prometheus wants each bucket with all that is below it."""
+    shown: list[Metric] = []
+    for which, buckets in answer_times.read(session).items():
+        below, cumulative = 0, []
+        for up_to, bucket in buckets.items():
+            below += bucket.texts
+            cumulative.append(("+Inf" if up_to == MORE else str(up_to / 1000), below))
+        total = sum(bucket.milliseconds for bucket in buckets.values()) / 1000
+        shown.append(HistogramMetricFamily(*TIMES[which], buckets=cumulative, sum_value=total))
+    return shown
+
+
+def _caught_up(session: Session, settings: Settings, now: datetime) -> list[Metric]:
+    """Return how long ago catch-up has last read: the one trace of a clock that runs. Without numbers it has none."""
+    if not settings.twilio_numbers:
+        return []
+    latest = session.scalar(select(func.max(InboundCursor.read_until)))
+    ago = now - latest if latest else timedelta.max
+    return [
+        GaugeMetricFamily(
+            "bridge_catch_up_seconds",
+            "Seconds since catch-up, a job of the clock, has last read the list of texts.",
+            value=min(ago, FOR_EVER).total_seconds(),
+        )
+    ]
