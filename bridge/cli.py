@@ -41,7 +41,7 @@ from bridge.lib import log as logs
 from bridge.lib.phone import masked
 from bridge.operators import chats
 from bridge.operators.audit import COMMAND
-from bridge.processes import embedded
+from bridge.processes import embedded, telemetry
 from bridge.processes.ping import ask_worker
 from bridge.providers.agents.registry import AGENTS
 from bridge.providers.errors import RemoteError
@@ -107,6 +107,7 @@ def up(host: str, port: int) -> None:
     """Run everything in one process, with your Twilio number and your agent."""
     settings = usable_settings()
     logs.configure(secrets=logs.secrets_in(settings), form=settings.log_format)
+    telemetry.start(settings)
     warn_of_unknown_names()
     try:
         with embedded.running(settings, host, port) as (_, server):

@@ -425,6 +425,7 @@ def test_the_platform_asks_for_all_but_what_it_knows_and_what_hardly_anybody_cha
         *("DATABASE_URL", "BROKER_URL", "REDIS_TLS_VERIFY", "TWILIO_API_BASE_URL", "RETELL_BASE_URL"),
         *("UPONAI_BASE_URL", "RETELL_AGENT_VERSION", "TWILIO_AUTH_TOKEN_SECONDARY"),
         *("AGENT_TIMEOUT", "METRICS_OPEN", "WORKER_CONCURRENCY"),
+        *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "SENTRY_DSN"),  # an extra must be installed
     }
 
 

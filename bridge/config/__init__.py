@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -41,11 +42,13 @@ from bridge.config.values import (
     Numbers,
     Operators,
     OtherWords,
+    OtlpHeaders,
     Provider,
     Reply,
     Route,
     Routes,
     Secret,
+    SentryDsn,
     ServiceSid,
     SmsNumber,
     StopWords,
@@ -121,6 +124,12 @@ NEEDED_BY = {
     **{f"{provider}_agent_id": provider for provider in ACCOUNTS},
 }
 """The settings that must be set if ``AGENT_PROVIDER`` is this provider."""
+
+NEEDS_EXTRA = {
+    "otel_exporter_otlp_endpoint": ("otel", "opentelemetry"),
+    "sentry_dsn": ("sentry", "sentry_sdk"),
+}
+"""The settings that need a library of an extra: the extra, and the name by which the library is imported."""
 
 WEBHOOKS = ("/twilio/inbound", "/twilio/status", "/twilio", "/retell/events", "/uponai/events")
 """Addresses below ``PUBLIC_URL``, which is often set to one of them by mistake."""
@@ -366,6 +375,13 @@ class Settings(DatabaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="how the log is written: text for people, json for a log service"
     )
+    otel_exporter_otlp_endpoint: HttpAddress | None = Field(
+        None, description="spans go to this collector of OpenTelemetry by HTTP, such as http://localhost:4318"
+    )
+    otel_exporter_otlp_headers: OtlpHeaders | None = Field(
+        None, description="what the collector asks for: name=value, separated by commas; a blank is %20"
+    )
+    sentry_dsn: SentryDsn | None = Field(None, description="errors go to this project at Sentry")
     worker_concurrency: int = Field(
         1000,
         ge=1,
@@ -441,6 +457,14 @@ class Settings(DatabaseSettings):
         if turns is None and "silence" in info.data.get("handoff_on", ()):
             raise ValueError("is off, and HANDOFF_ON has silence; set a number, or leave silence out")
         return turns
+
+    @field_validator(*NEEDS_EXTRA)
+    @classmethod
+    def _is_installed(cls, value: object, info: ValidationInfo) -> object:
+        extra, library = NEEDS_EXTRA[str(info.field_name)]
+        if value and find_spec(library) is None:
+            raise ValueError(f"needs the extra {extra}; run: pip install 'sms-bridge[{extra}]', or leave it out")
+        return value
 
     @field_validator("admin_tokens")
     @classmethod

@@ -102,6 +102,18 @@ def _webhook_address(text: str) -> str:
     return text
 
 
+def _sentry_dsn(written: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"https?://[^\s@/:]+@[^\s@/]+(/\S+)?/[0-9]+", written.get_secret_value()):
+        raise ValueError("is no DSN; copy it from the project's settings in Sentry, Client Keys")
+    return written
+
+
+def _otlp_headers(written: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\w-]+=[^,\s]+(,[\w-]+=[^,\s]+)*", written.get_secret_value()):
+        raise ValueError("has another form; write name=value, and commas between several")
+    return written
+
+
 def _sms_number(written: str) -> str:
     try:
         address = our_address(written)
@@ -335,6 +347,8 @@ KeySid = Annotated[str, Visible, AfterValidator(_sid("SK"))]
 ServiceSid = Annotated[str, Visible, AfterValidator(_sid("MG"))]
 Operators = Annotated[dict[str, SecretStr], BeforeValidator(_operators)]
 Secret = Annotated[SecretStr, Field(min_length=1), Visible]
+SentryDsn = Annotated[Secret, AfterValidator(_sentry_dsn)]
+OtlpHeaders = Annotated[Secret, AfterValidator(_otlp_headers)]
 AgentId = Annotated[str, Field(min_length=1, max_length=200), Visible]
 Version = Annotated[str, Field(min_length=1), Visible, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
 Provider = Literal["retell", "uponai"]

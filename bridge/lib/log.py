@@ -132,10 +132,15 @@ class OneObject(_Safe):
 FORMATTERS: dict[Format, type[_Safe]] = {"text": OneLine, "json": OneObject}
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class Discreet(logging.Handler):
+    """A handler that names only the logger if it fails. The inherited method prints the record unmasked."""
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Name only the logger. The inherited method prints the record unmasked."""
         sys.stderr.write(f"a record of {record.name} could not be written\n")
+
+
+class _Handler(Discreet, logging.StreamHandler[TextIO]):
+    pass
 
 
 def configure(

@@ -7,6 +7,7 @@ from flask import Flask
 from bridge.config import ServerSettings, or_exit, warn_of_unknown_names
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
+from bridge.processes import telemetry
 from bridge.processes.broker import CeleryNotifier, tell_of_no_check
 from bridge.runtime import Runtime
 from bridge.web.app import build_web
@@ -27,6 +28,7 @@ def create_app() -> Flask:
     settings = or_exit(ServerSettings.load)
     or_exit(lambda: must_fit(settings.database_url))
     logs.configure(secrets=logs.secrets_in(settings), form=settings.log_format)
+    telemetry.start(settings)
     warn_of_unknown_names()
     tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
     notifier = CeleryNotifier(settings.broker_url, settings.redis_tls_verify)

@@ -21,6 +21,7 @@ from bridge.config import ServerSettings, or_exit, warn_of_unknown_names
 from bridge.db.engine import must_fit
 from bridge.lib import log as logs
 from bridge.lib.garbage import collect_less
+from bridge.processes import telemetry
 from bridge.processes.broker import FETCH, QUEUE_TASKS, CeleryNotifier, build_consumer, queues, tell_of_no_check
 from bridge.processes.dispatcher import Dispatcher
 from bridge.processes.ping import PING, answering
@@ -50,6 +51,7 @@ EXPIRES = 60.0
 settings = or_exit(ServerSettings.load)
 or_exit(lambda: must_fit(settings.database_url))
 logs.configure(secrets=logs.secrets_in(settings), form=settings.log_format)
+telemetry.start(settings)
 warn_of_unknown_names()
 tell_of_no_check(settings.broker_url, settings.redis_tls_verify)
 
