@@ -82,8 +82,10 @@ def test_events_come_at_once(up: Up) -> None:
         assert time.monotonic() - began < AT_ONCE
 
 
-def test_a_body_that_is_too_large_is_refused(up: Up) -> None:
+def test_a_body_that_is_too_large_is_refused(up: Up, request: pytest.FixtureRequest) -> None:
+    """nginx reads the length first. Caddy 2.6 meets the limit while it passes the body on, and blames the bridge."""
+    refusals = (413, 502) if "caddy" in request.node.name else (413,)
     big = httpx.post(f"{up.settings['PUBLIC_URL']}/twilio/inbound", data={"Body": "x" * 300_000})
-    assert big.status_code in (413, 502), "Caddy 2.6 says 502"
+    assert big.status_code in refusals
     fits = httpx.post(f"{up.settings['PUBLIC_URL']}/retell/events", content=b"x" * 200_000)
     assert fits.status_code == 403, "the bridge has read it, and misses the signature"

@@ -14,7 +14,7 @@ import yaml
 
 from bridge.db.engine import Sessions
 from bridge.web.queries.metrics import TIMES, build_registry
-from tests.conftest import _not_there
+from tests.conftest import not_there
 from tests.scene import NUMBER, Scene
 
 FOLDER = Path(__file__).parents[2] / "docs" / "observability"
@@ -82,7 +82,7 @@ def test_each_rule_is_tried() -> None:
 def test_the_rules_fire_when_they_must_and_not_before() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        _not_there("promtool", "it is in Debian's package prometheus")
+        not_there("promtool", "it is in Debian's package prometheus")
     tested = subprocess.run(
         [promtool, "test", "rules", "alerts_test.yml"], cwd=FOLDER, capture_output=True, text=True, timeout=240
     )
