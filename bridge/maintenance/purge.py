@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, select, true, 
 from sqlalchemy.orm import Session
 
 from bridge.db.models import Conversation
+from bridge.db.statements import POSTGRESQL
 from bridge.db.transaction import Transaction
 from bridge.maintenance import purge_mark
 from bridge.maintenance.purge_kinds import KINDS, Kind
@@ -129,6 +130,7 @@ def _deletable(kind: Kind, before: datetime) -> ColumnElement[bool]:
 def _batch(rt: Runtime, kind: Kind, which: ColumnElement[bool], passed: int) -> tuple[int, int]:
     """Delete up to so many rows. Return how many were found and how many are deleted."""
     with rt.database.transaction() as tx:
+        _prefer_indexes(tx)
         found = tx.session.execute(_oldest(kind, which).offset(passed)).all()
         idle = _lock_idle(tx, sorted({row.conversation for row in found}))
         ids = [row.id for row in found if row.conversation in idle]
@@ -137,6 +139,12 @@ def _batch(rt: Runtime, kind: Kind, which: ColumnElement[bool], passed: int) -> 
             kind.let_go(tx, ids)
             tx.session.execute(delete(kind.table).where(kind.id.in_(ids)))
         return len(found), len(ids)
+
+
+def _prefer_indexes(tx: Transaction) -> None:
+    """Have PostgreSQL stop at the first rows that fit. It expects none, and would read the whole table for a batch."""
+    if tx.connection.dialect.name == POSTGRESQL:
+        tx.connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
 
 
 def _oldest(kind: Kind, which: ColumnElement[bool]) -> Select[int, int]:
