@@ -96,17 +96,17 @@ def chat_row(rt: Runtime, chat_id: int) -> Chat:
 
 def test_chats_are_listed_newest_first_and_page_by_page(rt, rows) -> None:
     ids = [rows.chat() for _ in range(5)]
-    first = chats.list_chats(rt, limit=2)
+    first = chats.list_chats(rt, chats.Filter(limit=2))
     rows.chat()  # what is new does not move the pages
-    second = chats.list_chats(rt, limit=2, cursor=first.next)
-    third = chats.list_chats(rt, limit=2, cursor=second.next)
+    second = chats.list_chats(rt, chats.Filter(limit=2, cursor=first.next))
+    third = chats.list_chats(rt, chats.Filter(limit=2, cursor=second.next))
     assert [chat.id for page in (first, second, third) for chat in page.chats] == ids[::-1]
     assert third.next is None
 
 
 def test_a_last_page_that_is_full_has_no_cursor(rt, rows) -> None:
     rows.chat(), rows.chat()
-    assert chats.list_chats(rt, limit=2).next is None
+    assert chats.list_chats(rt, chats.Filter(limit=2)).next is None
 
 
 def test_a_chat_is_shown_whole(rt, rows) -> None:
@@ -114,7 +114,7 @@ def test_a_chat_is_shown_whole(rt, rows) -> None:
     chat_id = rows.chat(
         conversation, provider_chat_id="chat_x", status=ChatStatus.ENDED, ended_at=NOON, end_reason="stale"
     )
-    (shown,) = chats.list_chats(rt).chats
+    (shown,) = chats.list_chats(rt, chats.Filter()).chats
     assert shown == chats.ChatView(
         id=chat_id,
         conversation_id=conversation,
@@ -135,10 +135,12 @@ def test_chats_are_listed_by_status_and_by_phone(rt, rows) -> None:
     ended = rows.chat(person, status=ChatStatus.ENDED)
     ongoing = rows.chat(person)
     foreign = rows.chat(other)
-    assert [c.id for c in chats.list_chats(rt, status=ChatStatus.ONGOING).chats] == [foreign, ongoing]
-    assert [c.id for c in chats.list_chats(rt, phone="+15551230001").chats] == [ongoing, ended]
-    assert [c.id for c in chats.list_chats(rt, phone="+15551230001", status=ChatStatus.ENDED).chats] == [ended]
-    assert chats.list_chats(rt, phone="+1555123").chats == []
+    assert [c.id for c in chats.list_chats(rt, chats.Filter(status=ChatStatus.ONGOING)).chats] == [foreign, ongoing]
+    assert [c.id for c in chats.list_chats(rt, chats.Filter(phone="+15551230001")).chats] == [ongoing, ended]
+    assert [c.id for c in chats.list_chats(rt, chats.Filter(phone="+15551230001", status=ChatStatus.ENDED)).chats] == [
+        ended
+    ]
+    assert chats.list_chats(rt, chats.Filter(phone="+1555123")).chats == []
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_chats_are_listed_by_status_and_by_phone(rt, rows) -> None:
 )
 def test_a_cursor_that_no_page_gave_is_refused(rt, cursor) -> None:
     with pytest.raises(BadCursor, match="not one that this list has given"):
-        chats.list_chats(rt, cursor=cursor)
+        chats.list_chats(rt, chats.Filter(cursor=cursor))
 
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
