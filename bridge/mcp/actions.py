@@ -25,9 +25,11 @@ NO_CHAT = (
     "without quotes. get_conversation has both."
 )
 NOT_OPEN = (
-    "This chat is {}, so nothing was passed to it. With conversation_id {} the message goes to the open chat of the "
-    "same person, or to a new one."
+    "This chat is {}, so this call has passed nothing to it. Call again with conversation_id {} instead of chat_id and "
+    "the same idempotency_key: the message goes to the open chat of this person, or to a new one. If an earlier call "
+    "has passed it on already, nothing is done twice."
 )
+"""The key stands for the conversation, not for the chat."""
 
 
 async def list_conversations(api: Api, wish: wishes.ListConversations, report: Report) -> Conversations:

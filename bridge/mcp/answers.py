@@ -110,6 +110,7 @@ class AgentText(Answer):
     )
     delivery: str | None = Field(description=DELIVERY, examples=["delivered"])
     error: str | None = Field(description="why it was not sent", examples=[None])
+    resent_as: int | None = Field(description="the text that replaces it", examples=[None])
 
 
 class Turn(Answer):

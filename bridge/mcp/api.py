@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from bridge.config.proxies import way_out
 from bridge.mcp import problems
-from bridge.mcp.problems import ToolError
 from bridge.mcp.settings import McpSettings
 
 TIMEOUT = httpx.Timeout(15, connect=5)
@@ -62,4 +61,4 @@ class Api:
         try:
             return model.model_validate_json(answer.content)
         except ValidationError:
-            raise ToolError(problems.OTHER_VERSION) from None
+            raise problems.other_version(answer) from None

@@ -5,7 +5,7 @@ The admin API answers with problem JSON (RFC 9457). Its ``detail`` is for the ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -23,15 +23,32 @@ REMEDIES = {
 
 FORCE = "If that is somebody else, ask them to hand it back, or take it over with take_over and `force: true`."
 
-NOT_REACHED = "No bridge answers at {}. Nothing was done. Check BRIDGE_URL, and that the bridge runs."
+NOT_REACHED = (
+    "No bridge answers at {}. Nothing was done. Check BRIDGE_URL (PUBLIC_URL, if that one is not set), and that the "
+    "bridge runs."
+)
+PROXY = "A proxy on the way has refused the connection: check HTTPS_PROXY, ALL_PROXY and NO_PROXY too."
 NO_BRIDGE = "{} answers with status {}, and not as the admin API of a bridge. Check BRIDGE_URL."
 OTHER_VERSION = (
     "The bridge answers in a form that this version of bridge mcp does not know. Bring both to the same version."
 )
-TOO_LATE = "The bridge at {} has not answered in time, so it is not known whether it has done this. "
-SAME_KEY = "Call again with the same idempotency_key: it is done once."
-READ_FIRST = "Read the state before you call again."
+NOT_IN_TIME = "The bridge at {} has not answered in time."
+LOST = "The connection to the bridge at {} was lost before the answer was complete."
+
+MAYBE_DONE = "The action may be done all the same."
+SAME_KEY = "Call again with the same idempotency_key and the same arguments: it is done once."
+READ_FIRST = "Read the state first, with get_conversation or list_failures. Then call again, if the action is not done."
 ASK_AGAIN = "Nothing was to be changed, so call again."
+
+
+NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""The request never left. After any other network error the bridge may have carried it out."""
 
 
 class ToolError(BridgeError):
@@ -42,24 +59,45 @@ def refusal(answer: httpx.Response) -> ToolError:
     """Return the error for an answer of another status than 2xx."""
     problem = _problem(answer)
     if problem is None:
-        return ToolError(NO_BRIDGE.format(_origin(answer.request.url), answer.status_code))
-    words = [str(problem["detail"]), _holder(problem.get("holder")), REMEDIES.get(answer.status_code, "")]
-    return ToolError(" ".join(filter(None, words)))
+        words = [NO_BRIDGE.format(_origin(answer.request.url), answer.status_code)]
+    else:
+        words = [str(problem["detail"]), _holder(problem.get("holder")), REMEDIES.get(answer.status_code, "")]
+    if answer.is_server_error:
+        words.append(_maybe_done(answer.request))
+    return _error(words)
 
 
 def unreached(request: httpx.Request, error: httpx.HTTPError) -> ToolError:
     """Return the error for a request without an answer."""
     origin = _origin(request.url)
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        return ToolError(NOT_REACHED.format(origin))
-    keyed = "Idempotency-Key" in request.headers
-    remedy = ASK_AGAIN if request.method == "GET" else SAME_KEY if keyed else READ_FIRST
-    return ToolError(TOO_LATE.format(origin) + remedy)
+    if isinstance(error, NOT_SENT):
+        return _error([NOT_REACHED.format(origin), PROXY if isinstance(error, httpx.ProxyError) else ""])
+    words = NOT_IN_TIME if isinstance(error, httpx.TimeoutException) else LOST
+    return _error([words.format(origin), _maybe_done(request) or ASK_AGAIN])
 
 
 def unreadable(answer: httpx.Response) -> ToolError:
     """Return the error for a 2xx answer that is no JSON."""
-    return ToolError(NO_BRIDGE.format(_origin(answer.request.url), answer.status_code))
+    return _error([NO_BRIDGE.format(_origin(answer.request.url), answer.status_code), _maybe_done(answer.request)])
+
+
+def other_version(answer: httpx.Response) -> ToolError:
+    """Return the error for a 2xx answer with other fields."""
+    return _error([OTHER_VERSION, _maybe_done(answer.request)])
+
+
+def _maybe_done(request: httpx.Request) -> str:
+    """Return the words for a request of which nobody knows whether it is done; empty: it only reads."""
+    return "" if request.method == "GET" else f"{MAYBE_DONE} {_again(request)}"
+
+
+def _again(request: httpx.Request) -> str:
+    """Return how a request that may be done can be repeated."""
+    return SAME_KEY if "Idempotency-Key" in request.headers else READ_FIRST
+
+
+def _error(words: Iterable[str]) -> ToolError:
+    return ToolError(" ".join(filter(None, words)))
 
 
 def _problem(answer: httpx.Response) -> Mapping[str, Any] | None:

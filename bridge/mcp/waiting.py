@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain, repeat
 
 import anyio
@@ -15,16 +15,38 @@ from bridge.mcp.problems import ToolError
 Report = Callable[[float, str], Awaitable[None]]
 """Tell the client how long it has been, in seconds, and what is going on."""
 
-PAUSES = (0.2, 0.3, 0.5, 1.0)
+PAUSES = (0.2, 0.3, 0.5, 1, 1, 1, 2)
 """Seconds between two questions; then the last one again and again."""
 
 GO_ON = "The agent is not done. Call get_answer with turn_id {}."
-NOT_READ = "It is queued as turn {}, but its answer can't be read now: {} Then call get_answer with this turn_id."
-GIVEN_UP = "It was given up. Read `error`; then retry_failure with kind turn and id {} asks the agent again."
-CANCELED = "It was canceled: the person has opted out, or the conversation has another holder now."
+NOT_READ = (
+    "It is queued as turn {}: do not send it again. Its answer can't be read now. {} After that, call get_answer with "
+    "this turn_id."
+)
+GIVEN_UP = "It was given up: {}. Repair the cause. Then retry_failure with kind turn and id {} asks the agent again."
+CANCELED = (
+    "It was canceled: {}. It gets no answer, and can't be tried again. get_conversation shows who has the "
+    "conversation, and whether the person has opted out."
+)
 NOTHING = "The agent has written nothing."
 DRAFT = "The answer is kept as a draft, and nothing was sent to the person. send_text sends words of your own."
 SENT = "The answer goes to the person as a text. get_conversation shows its delivery."
+NOT_SENT = (
+    "The agent has answered, but text {} was given up: {}. Repair the cause. Then retry_failure with kind message and "
+    "id {} sends it, unless the carrier has it already."
+)
+OPTED_OUT = (
+    "The agent has answered, but text {} was not sent, because the person has opted out. Only they can change that, by "
+    "texting START."
+)
+NOT_DELIVERED = (
+    "The agent has answered, but the carrier has not delivered text {}. get_conversation says in its "
+    "`unanswered_because` why, and whether the bridge sends it again by itself."
+)
+NO_CAUSE = "the bridge has recorded no cause"
+
+UNDELIVERED = ("undelivered", "failed", "canceled")
+"""The carrier's last words on a text that did not arrive."""
 
 
 async def until_done(api: Api, turn_id: int, seconds: int, report: Report) -> AgentAnswer:
@@ -49,6 +71,20 @@ async def with_handle(api: Api, turn_id: int, seconds: int, report: Report) -> A
         return AgentAnswer(turn_id=turn_id, status="queued", done=False, messages=[], error=None, next_step=words)
 
 
+def next_step(turn: Turn) -> str:
+    """Return what has happened to the turn, and what the caller does now."""
+    why = _cause(turn.error)
+    match turn.status:
+        case "answered":
+            return _of_answer(turn.messages)
+        case "given_up":
+            return GIVEN_UP.format(why, turn.id)
+        case "canceled":
+            return CANCELED.format(why)
+        case _:
+            return GO_ON.format(turn.id)
+
+
 def _shown(turn: Turn) -> AgentAnswer:
     return AgentAnswer(
         turn_id=turn.id,
@@ -56,17 +92,28 @@ def _shown(turn: Turn) -> AgentAnswer:
         done=turn.status in LAST,
         messages=turn.messages,
         error=turn.error,
-        next_step=_next_step(turn),
+        next_step=next_step(turn),
     )
 
 
-def _next_step(turn: Turn) -> str:
-    if turn.status == "answered":
-        return _of_answer(turn.messages)
-    return {"given_up": GIVEN_UP, "canceled": CANCELED}.get(turn.status, GO_ON).format(turn.id)
-
-
-def _of_answer(messages: list[AgentText]) -> str:
+def _of_answer(messages: Sequence[AgentText]) -> str:
+    """Return the words for the texts of an answer. The first failure counts."""
     if not messages:
         return NOTHING
-    return DRAFT if any(each.status == "draft" for each in messages) else SENT
+    current = [each for each in messages if each.resent_as is None]
+    if failed := next(filter(None, map(_failure, current)), None):
+        return failed
+    return DRAFT if any(each.status == "draft" for each in current) else SENT
+
+
+def _failure(text: AgentText) -> str | None:
+    if text.status == "given_up":
+        return NOT_SENT.format(text.id, _cause(text.error), text.id)
+    if text.status == "canceled":
+        return OPTED_OUT.format(text.id)
+    return NOT_DELIVERED.format(text.id) if text.delivery in UNDELIVERED else None
+
+
+def _cause(words: str | None) -> str:
+    """Return the cause as the middle of a sentence."""
+    return (words or NO_CAUSE).strip().removesuffix(".")

@@ -122,6 +122,7 @@ class Written(ResponseModel):
     delivery: Delivery | None
     error_code: int | None
     error: str | None
+    resent_as: int | None = Field(description="the text that replaces it")
 
 
 class Turn(ResponseModel):

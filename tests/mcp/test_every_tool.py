@@ -97,7 +97,20 @@ def _end(tools: Tools, id_: int) -> None:
     assert ended.answer["status"] in ("ending", "ended")
     assert "has ended already" in tools("end_chat", chat_id=chat["id"]).error
     refused = tools("send_to_agent", chat_id=chat["id"], content=WORD, idempotency_key="too-late")
-    assert f"With conversation_id {id_}" in refused.error
+    assert f"with conversation_id {id_} instead of chat_id and the same idempotency_key" in refused.error
+
+
+def test_a_message_that_is_repeated_after_its_chat_has_ended_is_passed_on_once(ours: Desk, tools: Tools) -> None:
+    phone = ours.somebody()
+    id_ = conversation_of(tools, phone)
+    chat = tools("get_conversation", conversation_id=id_).answer["chats"][0]
+    wish = {"content": f"{WORD} once", "send": False, "idempotency_key": f"once-{id_}"}
+    first = tools("send_to_agent", chat_id=chat["id"], **wish)
+    tools("end_chat", chat_id=chat["id"])
+    assert "the same idempotency_key" in tools("send_to_agent", chat_id=chat["id"], **wish).error
+    again = tools("send_to_agent", conversation_id=id_, **wish)
+    assert again.answer["turn_id"] == first.answer["turn_id"]
+    assert ours.simulator.agent.received(phone).count(f"{WORD} once") == 1
 
 
 def test_a_long_turn_reports_progress_and_returns_a_handle(ours: Desk, tools: Tools) -> None:

@@ -24,6 +24,8 @@ class Written:
     delivery: Delivery | None
     error_code: int | None
     error: str | None
+    resent_as: int | None
+    """The text that replaces it."""
 
 
 @dataclass(frozen=True)
