@@ -160,9 +160,12 @@ def _lease(tx: Transaction, row: ContactUpdate) -> LeasedWish:
 
 
 def _held(tx: Transaction, wish: LeasedWish) -> ContactUpdate | None:
-    """Return the row, locked, if this worker still has its lease. Else let the newest wish be written once more."""
-    row = tx.session.get_one(ContactUpdate, wish.id, with_for_update=True)
-    if row.lease_token == wish.token:
+    """Return the row, locked, if this worker still has its lease. Else let the newest wish be written once more.
+
+    A wish whose person is forgotten has no row any more.
+    """
+    row = tx.session.get(ContactUpdate, wish.id, with_for_update=True)
+    if row is None or row.lease_token == wish.token:
         return row
     tx.session.execute(
         update(ContactUpdate)

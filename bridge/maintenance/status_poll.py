@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import case, select, update
 
-from bridge.db.models import Conversation, Message
+from bridge.db.models import Message
 from bridge.outbound import receipts
 from bridge.providers.carriers.contract import CarriedText
 from bridge.providers.errors import RemoteError
@@ -87,13 +87,13 @@ def _lease_page(rt: Runtime) -> Sequence[Asked]:
 
 
 def _settle(rt: Runtime, asked: Asked, carried: CarriedText | None) -> None:
-    """Record the status. A text that the carrier does not know is not polled again."""
+    """Record the status. A text that the carrier does not know is not polled again. Nor is one that is deleted."""
     news = False
     with rt.database.transaction() as tx:
-        message = tx.session.get_one(Message, asked.message_id)
-        # A circuit may trip. The conversation is always locked before its texts.
-        tx.session.get_one(Conversation, message.conversation_id, with_for_update=True)
-        tx.session.refresh(message, with_for_update=True)
+        known = tx.session.get(Message, asked.message_id)
+        message = known and receipts.locked(tx, known)
+        if message is None:
+            return
         if message.poll_status_at is not None:  # else a callback came meanwhile, or this was the last poll
             last = carried is None or rt.now() >= asked.sent_at + ASK_AGAIN
             message.poll_status_at = None if last else rt.now() + ASK_AGAIN

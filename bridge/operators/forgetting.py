@@ -3,7 +3,9 @@
 Nothing of the person may be in work: a text that is being sent, or a turn that is being asked, has an outcome that only
 its row can record. Then :class:`InWork` says what it is. What only waits is deleted with the rest. A text of the last
 minutes counts as work too: the carrier may bring it again by the webhook, or a check of the carrier's list may take it
-for a later one with the same words.
+for a later one with the same words. So does a text that the search for texts of other tools has not passed yet
+(``bridge.maintenance.outside_texts``). Without the person's rows it would take the carrier's own answer to a STOP for
+another tool's text, and the person would be back.
 
 What the providers have is put on a list in the same commit: ``bridge.operators.erasures``. So a process that dies
 afterwards forgets nothing half. The audit keeps the deed, with the masked number.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
@@ -30,6 +32,7 @@ from bridge.db.models import (
     Message,
     MessageStatus,
     OptOut,
+    SentCursor,
     TaskError,
     Turn,
     TurnStatus,
@@ -40,12 +43,19 @@ from bridge.lib.phone import RCS, masked
 from bridge.operators import audit, erasures, forgotten
 from bridge.operators.audit import Action, Entry
 from bridge.operators.people import OF_CONVERSATIONS, Person, conversation_ids
+from bridge.providers.carriers.spellings import spellings
 from bridge.runtime import Runtime
 
-RECENTLY = timedelta(minutes=6)
-"""Longer than the difference of clocks that a check of the carrier's list allows for."""
+RECENTLY = timedelta(minutes=10)
+"""Longer than the difference of clocks that a check of the carrier's list allows for, and mostly as long as the search
+for texts of other tools takes to pass a text."""
+
+READ_AGAIN = timedelta(minutes=7)
+"""How long before its cursor a text may be that this search still needs: its rounds overlap, and the carrier's answer
+comes after the keyword."""
 
 RECENT = "a text came or went in the last minutes"
+UNREAD = "the carrier's list is not read yet as far as the person's last text"
 
 
 class InWork(BridgeError):
@@ -106,7 +116,7 @@ def forget(rt: Runtime, operator: str, person: Person, *, at_carrier: bool) -> F
         locked = select(Conversation.id).where(person.conversations()).order_by(Conversation.id).with_for_update()
         if list(tx.session.scalars(locked)) != ids:
             raise InWork(RECENT)
-        _must_rest(tx, person, ids)
+        _must_rest(rt, tx, person, ids)
         texts = list(_carried(tx.session, ids, rt.carrier.provider))
         forgotten.remember(tx, [text.remote_id for text in texts])
         remains = [*_chats(tx.session, ids), *(texts if at_carrier else ())]
@@ -120,9 +130,9 @@ def forget(rt: Runtime, operator: str, person: Person, *, at_carrier: bool) -> F
 # -- what is in work -----------------------------------------------------------------------------------------------
 
 
-def _must_rest(tx: Transaction, person: Person, ids: Sequence[int]) -> None:
+def _must_rest(rt: Runtime, tx: Transaction, person: Person, ids: Sequence[int]) -> None:
     """Raise :class:`InWork` if a worker has something of the person, or may have. The conversations are locked."""
-    for what, condition in _in_work(tx, person, ids):
+    for what, condition in (*_in_work(tx, person, ids), *_unread(rt, tx, ids)):
         if tx.session.scalar(select(exists().where(condition))):
             raise InWork(what)
 
@@ -134,11 +144,27 @@ def _in_work(tx: Transaction, person: Person, ids: Sequence[int]) -> Iterator[tu
     yield "the agent is being asked", and_(Turn.conversation_id.in_(ids), asked)
     yield "a text is being sent", and_(Message.conversation_id.in_(ids), Message.status == MessageStatus.SENDING)
     lately = tx.now - RECENTLY
-    recent = or_(Message.created_at > lately, Message.attempted_at > lately)
-    yield RECENT, and_(Message.conversation_id.in_(ids), recent)
+    yield RECENT, and_(Message.conversation_id.in_(ids), _since(lately))
     yield "a contact is being written", and_(person.named_in("contact_updates"), ContactUpdate.leased)
     drafted = and_(DraftRequest.begun_at > lately, DraftRequest.settled_at.is_(None))
     yield "a draft is being written", and_(DraftRequest.conversation_id.in_(ids), drafted)
+
+
+def _unread(rt: Runtime, tx: Transaction, ids: Sequence[int]) -> Iterator[tuple[str, ColumnElement[bool]]]:
+    """Yield a condition for each number whose list is read. Each spelling of a number has its own list."""
+    if rt.settings.auto_hold is None:
+        return
+    for number in rt.settings.twilio_numbers:
+        names = spellings(number)
+        cursors = select(func.min(SentCursor.read_until)).where(SentCursor.bridge_number.in_(names))
+        if read_until := tx.session.scalar(cursors):
+            theirs = select(Conversation.id).where(Conversation.id.in_(ids), Conversation.bridge_number.in_(names))
+            yield UNREAD, and_(Message.conversation_id.in_(theirs), _since(read_until - READ_AGAIN))
+
+
+def _since(moment: datetime) -> ColumnElement[bool]:
+    """Return the condition that a text came or went since then."""
+    return or_(Message.created_at > moment, Message.attempted_at > moment)
 
 
 # -- what the providers have ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from bridge.db.models import Audit, Base, Consent, ContactUpdate, Conversation, OptOut, TaskError
 from bridge.lib.phone import RCS, WHATSAPP, e164
+from bridge.providers.carriers.spellings import spellings
 
 CONVERSATIONS: Table = Base.metadata.tables[Conversation.__tablename__]
 AUDIT: Table = Base.metadata.tables[Audit.__tablename__]
@@ -43,8 +44,10 @@ class Person:
 
     @property
     def addresses(self) -> list[str]:
-        """The person's addresses on all channels."""
-        return [channel + self.number for channel in ("", RCS, WHATSAPP)] if e164(self.address) else [self.address]
+        """The person's addresses on all channels, in every spelling of the number."""
+        if e164(self.address) is None:
+            return [self.address]
+        return [channel + spelled for channel in ("", RCS, WHATSAPP) for spelled in spellings(self.number)]
 
     def conversations(self) -> ColumnElement[bool]:
         """Return the condition for the person's conversations."""

@@ -236,7 +236,10 @@ def _report(rt: Runtime, reported: StatusReport) -> bool:
 
 
 def _find(tx: Transaction, reported: StatusReport) -> Message | None:
-    """Return our row, locked. The carrier may spell the phone differently. A report on another phone is left out."""
+    """Return our row, locked. The carrier may spell the phone differently. A report on another phone is left out.
+
+    The row may be deleted before it is locked: the person is forgotten, or the text is purged.
+    """
     named = tx.session.execute(select(Message, Conversation.phone).join(Conversation).where(*_named(reported))).first()
     if named is None:
         return None
@@ -246,12 +249,24 @@ def _find(tx: Transaction, reported: StatusReport) -> Message | None:
             "a report of message %s is left out: it names another phone, %s", message.id, masked(reported.recipient)
         )
         return None
-    # The queue may come due, or a circuit may trip. The conversation is always locked before its texts.
     changes_more = message.status in UNSETTLED or message.carrier_id != reported.carrier_id
     if changes_more or reported.status in NOT_DELIVERED:
-        tx.session.get_one(Conversation, message.conversation_id, with_for_update=True)
-    tx.session.refresh(message, with_for_update=True)
-    return message
+        return locked(tx, message)
+    return _locked_alone(tx, message)
+
+
+def locked(tx: Transaction, message: Message) -> Message | None:
+    """Return the text as it is now, locked with its conversation; ``None``: it is deleted.
+
+    The queue may come due, or a circuit may trip. The conversation is always locked before its texts.
+    """
+    if tx.session.get(Conversation, message.conversation_id, with_for_update=True) is None:
+        return None
+    return _locked_alone(tx, message)
+
+
+def _locked_alone(tx: Transaction, message: Message) -> Message | None:
+    return tx.session.get(Message, message.id, with_for_update=True, populate_existing=True)
 
 
 def _named(reported: StatusReport) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 from sqlalchemy.exc import OperationalError
 
+from bridge.db.engine import build_engine, build_sessions
 from bridge.db.models import (
     Audit,
     Base,
@@ -18,11 +20,15 @@ from bridge.db.models import (
     Conversation,
     Erasure,
     Message,
+    MessageStatus,
     OptOut,
+    SentCursor,
 )
 from bridge.db.transaction import Sessions
+from bridge.maintenance import status_poll
+from bridge.maintenance.carrier_lists import OVERLAP
 from bridge.maintenance.catch_up import catch_up
-from bridge.maintenance.outside_texts import hold_for_outside_texts
+from bridge.maintenance.outside_texts import AROUND_KEYWORD, SETTLED_AFTER, hold_for_outside_texts
 from bridge.operators import erasures, forgetting, people_exports, texts
 from bridge.operators.forgetting import InWork
 from bridge.operators.idempotency import Asked
@@ -202,6 +208,29 @@ def test_what_only_waits_goes_with_the_rest(scene: Scene) -> None:
     assert scene.rows(Message) == []
 
 
+def test_what_the_carriers_list_is_not_read_up_to_counts_as_work(scene: Scene) -> None:
+    """Whoever can't wait for it switches the search off."""
+    read_lists(scene)
+    talked(scene)
+    with pytest.raises(InWork, match="list is not read yet"):
+        forget(scene)
+    scene.set(retell_contacts="write", twilio_numbers=NUMBER, auto_hold="")
+    forget(scene)
+
+
+def test_the_list_of_another_number_delays_nothing(scene: Scene) -> None:
+    read_lists(scene)
+    talked(scene)
+    change(scene, update(SentCursor).where(SentCursor.bridge_number == NUMBER).values(read_until=scene.clock()))
+    forget(scene)
+
+
+def test_what_was_read_is_read_again_for_no_longer_than_forgetting_waits() -> None:
+    """The margin is as long as a round overlaps the last one, and the carrier takes to answer a keyword."""
+    assert forgetting.READ_AGAIN >= OVERLAP + AROUND_KEYWORD
+    assert forgetting.RECENTLY >= forgetting.READ_AGAIN + SETTLED_AFTER
+
+
 def test_forgetting_is_one_commit(scene: Scene) -> None:
     talked(scene)
     before = everything(scene)
@@ -288,15 +317,62 @@ def test_what_can_not_be_erased_is_given_up_loudly(scene: Scene, caplog: pytest.
 # -- nothing comes back --------------------------------------------------------------------------------------------
 
 
+def read_lists(scene: Scene) -> None:
+    catch_up(scene.rt, pauses=())
+    hold_for_outside_texts(scene.rt, pauses=())
+
+
 def test_the_carriers_lists_bring_nothing_back(scene: Scene) -> None:
-    catch_up(scene.rt)
-    hold_for_outside_texts(scene.rt)
+    read_lists(scene)
     talked(scene)
+    read_lists(scene)
     forget(scene)
     scene.clock.tick(LATER)
-    catch_up(scene.rt)
-    hold_for_outside_texts(scene.rt)
+    read_lists(scene)
     assert scene.rows(Message) == []
+
+
+def forget_as_soon_as_possible(scene: Scene) -> None:
+    """Try it again and again, while the clock reads the lists."""
+    while True:
+        scene.clock.tick(30)
+        read_lists(scene)
+        with suppress(InWork):
+            forget(scene)
+            return
+
+
+@pytest.mark.parametrize("away", [0, 25])
+def test_the_carriers_answer_to_a_stop_does_not_bring_the_person_back(scene: Scene, away: int) -> None:
+    """However long the carrier's list could not be read. The answer itself has no row, so no digest stands for it."""
+    read_lists(scene)
+    scene.clock.tick(LATER)
+    scene.text("STOP")
+    scene.clock.tick(1)
+    scene.carrier.write_outside(ANN, NUMBER, "You have been unsubscribed", is_reply=True)
+    scene.carrier.fail("sent_by", OutcomeUnknown("cut", provider="twilio"), times=away)
+    forget_as_soon_as_possible(scene)
+    for _ in range(40):
+        scene.clock.tick(30)
+        read_lists(scene)
+    assert scene.rows(Conversation) == []
+
+
+def test_a_text_that_the_carrier_has_accepted_after_all_does_not_bring_the_person_back(scene: Scene) -> None:
+    """It was given up, so its id is not known here."""
+    read_lists(scene)
+    scene.clock.tick(LATER)
+    scene.set(retell_contacts="write", twilio_numbers=f"{NUMBER},{OTHER}", answer_within="60s", fallback_reply="")
+    scene.carrier.fail("send", OutcomeUnknown("cut", provider="twilio"), taken=True)
+    scene.carrier.fail("sent_to", OutcomeUnknown("cut", provider="twilio"), times=1000)
+    scene.text("hello")
+    scene.work(seconds=120)
+    assert [row.status for row in scene.rows(Message)] == [MessageStatus.ANSWERED, MessageStatus.GIVEN_UP]
+    forget_as_soon_as_possible(scene)
+    for _ in range(40):
+        scene.clock.tick(30)
+        read_lists(scene)
+    assert scene.rows(Conversation) == []
 
 
 def test_a_new_text_begins_anew(scene: Scene) -> None:
@@ -316,3 +392,47 @@ def test_late_reports_about_a_forgotten_text_change_nothing(scene: Scene) -> Non
     late = StatusReport(sent.text.reference, sent.carried.id, Delivery.FAILED, ANN, 21610)
     assert not receipts.report(scene.rt, late)
     assert scene.rows_of(OptOut) == []
+
+
+def test_a_text_may_be_forgotten_while_its_status_is_polled(scene: Scene) -> None:
+    talked(scene)
+    scene.clock.tick(13 * 3600)
+    scene.carrier.in_next_call(lambda: forget(scene))
+    status_poll.poll_statuses(scene.rt)
+    assert [call for call, _ in scene.carrier.calls if call == "fetch"] == ["fetch"]
+    assert scene.rows(Message) == []
+
+
+@pytest.mark.parametrize("status", [Delivery.DELIVERED, Delivery.FAILED])
+def test_a_text_may_be_forgotten_while_its_report_is_recorded(postgresql_url: str, status: Delivery) -> None:
+    """Between the search for its row and the lock. SQLite has one transaction at a time."""
+    engine = build_engine(postgresql_url)
+    scene = Scene(build_sessions(engine))
+    talked(scene)
+    [sent] = scene.carrier.accepted
+    done = []
+
+    def forget_before_a_lock(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FOR UPDATE" in statement and not done:
+            done.append(statement)
+            forget(scene)
+
+    event.listen(engine, "before_cursor_execute", forget_before_a_lock)
+    assert not receipts.report(scene.rt, StatusReport("", sent.carried.id, status, ANN))
+    assert done
+    assert scene.rows(Message) == []
+    engine.dispose()
+
+
+def test_a_wish_may_be_forgotten_while_a_worker_that_was_halted_writes_it(scene: Scene) -> None:
+    """Its lease is over, so nobody waits for it."""
+
+    def halted() -> None:
+        change(scene, update(ContactUpdate).values(leased=False))
+        scene.clock.tick(LATER)
+        forget(scene)
+
+    scene.text("STOP")
+    scene.agent.in_next_call(halted)
+    scene.work_until_idle()
+    assert scene.rows(ContactUpdate) == []

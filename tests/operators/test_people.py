@@ -102,6 +102,23 @@ def test_a_person_is_one_on_all_channels(scene: Scene, written: str) -> None:
     assert len(people_exports.export(scene.rt, "ana", Person(written))["conversations"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("texted", "asked"),
+    [
+        ("+525512345678", "+5215512345678"),
+        ("whatsapp:+5215512345678", "+525512345678"),
+        ("+5511987654321", "+551187654321"),
+        ("rcs:+541123456789", "+5491123456789"),
+    ],
+)
+def test_a_person_is_one_in_all_spellings_of_the_number(scene: Scene, texted: str, asked: str) -> None:
+    scene.text("STOP", texted)
+    scene.work_until_idle()
+    exported = people_exports.export(scene.rt, "ana", Person(asked))
+    assert [each["phone"] for each in exported["conversations"]] == [texted]
+    assert [len(exported[name]) for name in ("opt_outs", "consents", "contact_updates")] == [1, 1, 1]
+
+
 def test_the_export_has_nothing_of_others(scene: Scene) -> None:
     full(scene)
     full(scene, BOB)
