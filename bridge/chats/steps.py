@@ -7,7 +7,7 @@ it is not there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -36,10 +36,10 @@ class RecordedStep:
     """The tool. Of a transition: where the agent goes on."""
     origin: str | None = None
     """Of a transition: where the agent was."""
-    arguments: str | None = None
+    arguments: str | None = field(default=None, repr=False)
     arguments_cut: int = 0
     """How many characters are not stored."""
-    result: str | None = None
+    result: str | None = field(default=None, repr=False)
     """``None``: the provider shows none."""
     result_cut: int = 0
     successful: bool | None = None
@@ -79,11 +79,27 @@ def record(items: Sequence[Item]) -> dict[str, Any] | None:
 
 
 def read(stored: Mapping[str, Any] | None) -> TurnSteps:
-    """Return what :func:`record` has made."""
+    """Return what :func:`record` has made.
+
+    During an update the next release may write it: what this one does not know is ignored, and counted if it is a
+    whole step.
+    """
     if stored is None:
         return TurnSteps()
-    steps = (RecordedStep(**{**each, "kind": StepKind(each["kind"])}) for each in stored["steps"])
-    return TurnSteps(tuple(steps), stored["left_out"])
+    steps = [step for each in stored["steps"] if (step := _step(each))]
+    return TurnSteps(tuple(steps), stored["left_out"] + len(stored["steps"]) - len(steps))
+
+
+_KNOWN = frozenset(each.name for each in fields(RecordedStep))
+_KINDS = frozenset(StepKind)
+
+
+def _step(stored: Mapping[str, Any]) -> RecordedStep | None:
+    """Return the step; ``None`` if its kind is unknown."""
+    if stored["kind"] not in _KINDS:
+        return None
+    known = {name: value for name, value in stored.items() if name in _KNOWN}
+    return RecordedStep(**{**known, "kind": StepKind(stored["kind"])})
 
 
 def _with_results(steps: Sequence[Step]) -> list[tuple[ToolCall | Transition, ToolResult | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -48,6 +49,18 @@ def test_a_call_is_kept_with_its_result_and_a_move_with_both_its_ends() -> None:
         )
     )
     assert type(kept(ToolCall("find table")).steps[0].kind) is StepKind
+
+
+def test_what_a_newer_release_has_written_is_read_as_far_as_it_is_known() -> None:
+    call = {"kind": "tool_call", "name": "find table", "took": 3}
+    stored = {"steps": [call, {"kind": "thought", "name": "hm"}], "left_out": 2, "version": 2}
+    assert read(stored) == TurnSteps((RecordedStep(StepKind.TOOL_CALL, "find table"),), left_out=3)
+
+
+def test_no_log_shows_what_a_tool_was_told_and_has_returned() -> None:
+    found = kept(ToolCall("find table", '{"name": "tangerine"}', "c1"), ToolResult("c1", "mandarin"))
+    assert "find table" in repr(found)
+    assert not re.search("tangerine|mandarin", repr(found))
 
 
 ONE, OTHER = ToolCall("a", id="c1"), ToolCall("b", id="c2")

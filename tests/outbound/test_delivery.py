@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from bridge.db.engine import Sessions
-from bridge.db.models import Message, MessageStatus, OptOut
+from bridge.db.models import CircuitBreaker, Message, MessageStatus, OptOut
+from bridge.lib.log import Field, fields_of
 from bridge.outbound import receipts
 from bridge.outbound.delivery.process import process_deliveries
 from bridge.providers.carriers.contract import CarriedText, Delivery, OutgoingText, StatusReport
@@ -16,7 +20,7 @@ from bridge.providers.errors import AccountRefused, NotReached, OutcomeUnknown, 
 from bridge.turns.process import process_turns
 from tests.databases import Unsteady, database
 from tests.fakes import FakeAgent, FakeCarrier
-from tests.scene import ANN, BOB, Scene
+from tests.scene import ANN, BOB, NUMBER, Scene
 
 
 @pytest.fixture
@@ -250,6 +254,71 @@ def test_what_was_taken_is_noted_without_a_look_by_a_database_that_fails_twice(s
     assert scene.got() == ANSWERS
     assert [row.attempts for row in outgoing(scene)] == [1, 1, 1]
     assert "sent_to" not in [call for call, _ in scene.carrier.calls]
+
+
+# -- the record of each attempt ------------------------------------------------------------------------------------
+
+
+def outcomes(caplog: pytest.LogCaptureFixture) -> list[Field]:
+    """How the attempts at deliveries ended, as the log tells it."""
+    told = [fields_of(record) for record in caplog.records if record.name.startswith("bridge.outbound.delivery")]
+    return [fields["outcome"] for fields in told if "outcome" in fields]
+
+
+@pytest.fixture
+def unsteady(scene: Scene, caplog: pytest.LogCaptureFixture) -> Unsteady:
+    caplog.set_level(logging.INFO, logger="bridge.outbound.delivery")
+    unsteady = Unsteady()
+    base = database(scene.sessions, scene.clock, scene.notifier.wake, unsteady.commit)
+    scene.rt = replace(scene.rt, database=base)
+    return unsteady
+
+
+def test_an_attempt_that_a_callback_has_settled_is_told_once_whatever_its_commits_come_to(
+    scene: Scene, unsteady: Unsteady, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.agent.answer = lambda said: ["ok"]
+    scene.carrier.fail("send", UNKNOWN[1], taken=True)
+
+    def callback() -> None:
+        [accepted] = scene.carrier.accepted
+        receipts.report(scene.rt, StatusReport(accepted.text.reference, accepted.carried.id, Delivery.SENT, ANN))
+        unsteady.fails(times=2, done=False)
+
+    scene.text("hi")
+    scene.carrier.in_next_call(callback)
+    scene.wake()
+    assert unsteady.left == 0
+    assert outcomes(caplog) == ["settled_meanwhile"]
+
+
+@pytest.mark.parametrize("ends", ["waits", "settled_meanwhile"])
+def test_what_is_rolled_back_before_a_text_is_sent_again_is_not_told(
+    scene: Scene, unsteady: Unsteady, caplog: pytest.LogCaptureFixture, ends: str
+) -> None:
+    """The sender's circuit has opened meanwhile, or the text was settled."""
+    scene.agent.answer = lambda said: ["ok"]
+    scene.text("hi")
+    scene.carrier.fail("send", UNKNOWN[1])
+    scene.wake()
+    caplog.clear()
+    scene.clock.tick(60)
+    [row] = outgoing(scene)
+
+    def meanwhile() -> None:
+        with scene.sessions.begin() as session:
+            if ends == "waits":
+                scope, now = f"twilio {NUMBER}", scene.clock()
+                session.add(CircuitBreaker(scope=scope, cause="", since=now, probe_at=now + timedelta(hours=1)))
+            else:
+                session.get_one(Message, row.id).status = MessageStatus.SENT
+        unsteady.fails(times=1, done=False)
+
+    scene.carrier.in_next_call(meanwhile)
+    with pytest.raises(OperationalError):
+        process_deliveries(scene.rt, 1)
+    assert outcomes(caplog) == []
+    assert [call for call, _ in scene.carrier.calls] == ["send", "sent_to"]
 
 
 REPORTS = [

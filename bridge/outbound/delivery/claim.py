@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.orm import aliased
 
 from bridge.db.models import UNSENT, Conversation, Direction, Message, MessageStatus
@@ -108,12 +108,13 @@ _RECEIVED_AT = select(func.min(_asked.created_at)).where(*_ASKED).scalar_subquer
 _FOLLOWS = exists().where(
     _before.turn_id == Message.turn_id, _before.direction == Direction.OUT, _before.id < Message.id
 )
+_UNSENT = (Message.conversation_id == bindparam("conversation"), Message.status.in_(UNSENT))
+_HEAD = select(Message, _TEXT, _RECEIVED_AT, _FOLLOWS).where(*_UNSENT).order_by(Message.id).limit(1)
+"""Built once: building it takes longer than running it."""
 
 
 def _head(tx: Transaction, conversation_id: int) -> _Head | None:
-    unsent = (Message.conversation_id == conversation_id, Message.status.in_(UNSENT))
-    head = select(Message, _TEXT, _RECEIVED_AT, _FOLLOWS).where(*unsent).order_by(Message.id).limit(1)
-    row = tx.session.execute(head).one_or_none()
+    row = tx.session.execute(_HEAD, {"conversation": conversation_id}).one_or_none()
     if row is None:
         return None
     message, text_id, received_at, follows = row

@@ -76,15 +76,21 @@ def _send_again(rt: Runtime, claimed: ClaimedDelivery) -> bool:
         if message.status in UNSENT and opt_outs.forbid(tx, message):
             cancel(rt, tx, message)
         circuit_breakers.close(tx, claimed.probed, DELIVERIES)  # the carrier has served its list
-        if message.status not in UNSENT:  # or a callback has settled it meanwhile
-            return settled_meanwhile(rt, claimed, conversation_queue.settle(tx, claimed.lease))
-        if circuit_breakers.is_open(tx, scopes(rt.carrier, claimed.text.sender)):
+        settled, more = message.status not in UNSENT, False  # or a callback has settled it meanwhile
+        stopped = not settled and circuit_breakers.is_open(tx, scopes(rt.carrier, claimed.text.sender))
+        if settled:
+            more = conversation_queue.settle(tx, claimed.lease)
+        elif stopped:
             message.status = MessageStatus.QUEUED  # it is claimed anew, as a text that must be admitted
             conversation_queue.postpone(tx, claimed.lease, tx.now)
-            words = "message %s waits, attempt %s: a circuit is open"
-            log.info(words, claimed.message_id, claimed.attempts, extra=ended(rt, claimed, "waits"))
-            return True
-        begin_sending(rt, message)
+        else:
+            begin_sending(rt, message)
+    if settled:
+        return settled_meanwhile(rt, claimed, more)
+    if stopped:
+        words = "message %s waits, attempt %s: a circuit is open"
+        log.info(words, claimed.message_id, claimed.attempts, extra=ended(rt, claimed, "waits"))
+        return True
     return send(rt, claimed)
 
 

@@ -12,7 +12,10 @@ from bridge.runtime import Runtime
 
 
 def ended(rt: Runtime, claimed: ClaimedDelivery, outcome: str) -> dict[str, Any]:
-    """Return ``extra`` for the record. Every attempt ends with one such record, and no other has these fields."""
+    """Return ``extra`` for the record. Every attempt ends with one such record, and no other has these fields.
+
+    The record is written behind the commit: a commit that fails has ended nothing, and is run again.
+    """
     answers = claimed.answers
     return fields(
         outcome=outcome,

@@ -162,31 +162,39 @@ def postpone(rt: Runtime, claimed: ClaimedDelivery, retry: Retry) -> bool:
 
     Return whether another delivery is due: a callback may have settled the text meanwhile.
     """
-    error, due_at = retry.error, retry.due_at
     with rt.database.transaction() as tx:
         conversation_queue.verify_lease(tx, claimed.lease)
         message = tx.session.get_one(Message, claimed.message_id, with_for_update=True)
-        if message.status not in UNSENT:
-            return settled_meanwhile(rt, claimed, conversation_queue.settle(tx, claimed.lease))
-        if isinstance(error, QueueFull):
-            due_at = message.not_before = _end_of_pause(rt, tx, claimed, message)
-            message.attempts -= 1
-        trips = error is not None and error.provider_wide
-        conversation_queue.postpone(tx, claimed.lease, tx.now if trips else due_at)
-        message.error = retry.reason
-        message.response_received = message.response_received or retry.response_received
-        message.status = retry.status or message.status
-        _close_circuits(tx, claimed, error)
-        if error and trips:
-            message.attempts -= 1
-            circuit_breakers.trip(tx, error)
+        settled, more = message.status not in UNSENT, False
+        if settled:
+            more = conversation_queue.settle(tx, claimed.lease)
+        else:
+            _come_due_again(rt, tx, claimed, message, retry)
+    if settled:
+        return settled_meanwhile(rt, claimed, more)
     words = "message %s waits, attempt %s: %s"
     log.info(words, claimed.message_id, claimed.attempts, retry.reason, extra=ended(rt, claimed, "waits"))
     return False
 
 
+def _come_due_again(rt: Runtime, tx: Transaction, claimed: ClaimedDelivery, message: Message, retry: Retry) -> None:
+    error, due_at = retry.error, retry.due_at
+    if isinstance(error, QueueFull):
+        due_at = message.not_before = _end_of_pause(rt, tx, claimed, message)
+        message.attempts -= 1
+    trips = error is not None and error.provider_wide
+    conversation_queue.postpone(tx, claimed.lease, tx.now if trips else due_at)
+    message.error = retry.reason
+    message.response_received = message.response_received or retry.response_received
+    message.status = retry.status or message.status
+    _close_circuits(tx, claimed, error)
+    if error and trips:
+        message.attempts -= 1
+        circuit_breakers.trip(tx, error)
+
+
 def settled_meanwhile(rt: Runtime, claimed: ClaimedDelivery, more: bool) -> bool:
-    """Log that a callback, or an opt-out, has settled the text during the attempt."""
+    """Log that a callback, or an opt-out, has settled the text during the attempt. Call it behind the commit."""
     log.info("message %s was settled meanwhile", claimed.message_id, extra=ended(rt, claimed, "settled_meanwhile"))
     return more
 
