@@ -38,7 +38,7 @@ class Which(StrEnum):
     ANSWER = "answer"
     """From a person's text to the carrier's acceptance of its answer."""
     ADDED = "added"
-    """The part of that in which the bridge waited for no provider."""
+    """The part of that in which the text was due, and the bridge waited for no provider."""
 
 
 BOUNDS: Mapping[Which, tuple[int, ...]] = {
@@ -132,10 +132,17 @@ def bucket_of(which: Which, milliseconds: int) -> int:
     return bounds[place] if place < len(bounds) else MORE
 
 
+_KNOWN = [which.value for which in Which]
+
+
 def read(session: Session) -> dict[Which, dict[int, Bucket]]:
-    """Return the buckets of each histogram, in order. Bounds of another release count where they fit today."""
+    """Return the buckets of each histogram, in order.
+
+    During an update another release counts too. Its bounds count where they fit in this one, and a histogram that is
+    unknown here is left out.
+    """
     found = {which: dict.fromkeys((*bounds, MORE), Bucket()) for which, bounds in BOUNDS.items()}
-    for row in session.scalars(select(AnswerTime)):
+    for row in session.scalars(select(AnswerTime).where(AnswerTime.which.in_(_KNOWN))):
         which = Which(row.which)
         up_to = MORE if row.up_to == MORE else bucket_of(which, row.up_to)
         found[which][up_to] = found[which][up_to].plus(row.texts, row.milliseconds)

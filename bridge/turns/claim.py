@@ -140,6 +140,7 @@ def _begun(rt: Runtime, tx: Transaction, turn: NewTurn, turn_id: int, worker: st
         content="\n".join(text.body for text in turn.snapshot.texts),
         texts=tuple(text.id for text in turn.snapshot.texts),
         received_at=turn.snapshot.texts[0].created_at,
+        before_due=rules.before_due(queue, turn.snapshot.texts[0].created_at),
         attempts=1,
         expires_at=turn.expires_at,
         outcome_unknown=False,

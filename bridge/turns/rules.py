@@ -10,7 +10,8 @@ from datetime import datetime
 
 from bridge.config import Route, Settings
 from bridge.outbound.formatting.shape import Shaped
-from bridge.turns.store import Outlook, Snapshot
+from bridge.queues.timing import MAX_CLOCK_SKEW
+from bridge.turns.store import DueQueue, Outlook, Snapshot
 
 MAX_TEXTS = 10
 """Texts in one turn. An agent can't answer more of them well."""
@@ -50,6 +51,16 @@ def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) 
 def waits_since(created_at: datetime, held_until: datetime | None) -> datetime:
     """Return since when a text waits for the agent: while a person had the conversation, it did not."""
     return max(created_at, held_until) if held_until else created_at
+
+
+def before_due(queue: DueQueue, received_at: datetime) -> float:
+    """Return for how many seconds a text waited before its queue was due.
+
+    It waits in a debounce, for an earlier turn, and while a person has the conversation. A queue that an open circuit
+    or a pause stops is due. What is due now is dated back by ``MAX_CLOCK_SKEW``; the end of a debounce is not.
+    """
+    due_at = queue.due_at if queue.debounced else queue.due_at + MAX_CLOCK_SKEW
+    return max(0.0, (due_at - received_at).total_seconds())
 
 
 def may_settle(outlook: Outlook, shaped: Shaped, settings: Settings) -> bool:

@@ -199,7 +199,9 @@ def _answers(answered: Answered) -> Answers | None:
     claimed = answered.claimed
     if claimed.received_at is None:
         return None
-    waited = answered.waited if claimed.attempts == 1 else None
+    waited = None
+    if claimed.attempts == 1 and claimed.before_due is not None:
+        waited = claimed.before_due + answered.waited
     return Answers(claimed.turn_id, min(claimed.texts), claimed.received_at, waited=waited)
 
 

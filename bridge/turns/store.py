@@ -7,7 +7,7 @@ the other tables are read, so a text that arrives meanwhile is seen here or make
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,9 @@ class DueQueue:
     """When the agent got the conversation back; texts wait for it since then. ``None``: it has always had it."""
     noted: bool
     """An operator has left a note for the agent."""
+    due_at: datetime
+    debounced: bool = False
+    """It is due because the person has stopped typing."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ _ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} LIMI
 _DUE = Statement(
     f"""
     SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at, c.holder, c.holder_since,
-        c.agent_note_at
+        c.agent_note_at, c.turn_due_at, c.turn_debounce_deadline
     FROM conversations c
     WHERE {_IS_DUE}
     ORDER BY c.turn_due_at, c.id LIMIT :most {{lock c}}
@@ -179,6 +182,8 @@ def due(tx: Transaction, most: int) -> list[DueQueue]:
             held=row.holder != Holder.AGENT,
             held_until=moment(row.holder_since),
             noted=row.agent_note_at is not None,
+            due_at=moment(row.turn_due_at) or tx.now,
+            debounced=row.turn_debounce_deadline is not None,
         )
         for row in _DUE.run(tx, now=tx.now, most=most)
     ]
@@ -403,7 +408,7 @@ class Settlement:
     """When the deliveries are due; ``None``: there are none."""
     leases_delivery: bool
     """The first text is leased, until ``deliver_at``."""
-    steps: dict[str, Any] | None = None
+    steps: dict[str, Any] | None = field(default=None, repr=False)
     """What the agent has done beside writing; see ``bridge.chats.steps``."""
 
 

@@ -71,6 +71,8 @@ class ClaimedTurn:
     """The ids of its texts."""
     received_at: datetime | None = None
     """When the first of them came."""
+    before_due: float | None = None
+    """The seconds for which that one waited before its queue was due. ``None``: the turn was claimed alone."""
     began: float = field(default_factory=time.perf_counter, compare=False)
     """When the attempt began, by the clock of this process that measures lengths."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,14 +13,19 @@ from hypothesis import strategies as st
 from bridge.chats.rows import OpenChat
 from bridge.outbound.formatting.shape import Shaped, Sms
 from bridge.providers.agents.transcript import Bookmark
-from bridge.turns.rules import MAX_TEXTS, answers_counted, expiry, may_send, may_settle
+from bridge.queues.timing import MAX_CLOCK_SKEW
+from bridge.turns.rules import MAX_TEXTS, answers_counted, before_due, expiry, may_send, may_settle
 from bridge.turns.store import DueQueue, Outlook, Snapshot, Text
 from tests.databases import NOON
 from tests.fakes import fake_settings
 
 SETTINGS = fake_settings(turns_per_hour="5", turns_per_minute="", answer_within="4h")
 ROUTE = SETTINGS.default_route
-QUEUE = DueQueue(1, "+15550001111", "+15551230001", token=3, throttled=False, held=False, held_until=None, noted=False)
+DUE = NOON - MAX_CLOCK_SKEW
+"""When a queue is due that gets a text at noon."""
+QUEUE = DueQueue(
+    1, "+15550001111", "+15551230001", token=3, throttled=False, held=False, held_until=None, noted=False, due_at=DUE
+)
 CHAT = OpenChat(7, ROUTE.provider, ROUTE.agent_id, "chat_1", Bookmark())
 PLAIN = Snapshot(
     QUEUE, (Text(1, "hello", NOON),), has_open_turn=False, has_history=True, recent=0, circuits=0, chat=CHAT
@@ -114,3 +119,29 @@ def test_a_person_who_may_still_be_typing_is_settled_alone() -> None:
 )
 def test_an_answer_is_sent_at_once_unless_something_is_before_it(outlook: Outlook, shaped: Shaped, sends: bool) -> None:
     assert may_send(outlook, shaped) is sends
+
+
+# -- the time before a queue is due --------------------------------------------------------------------------------
+
+
+def waited(due_at: datetime, *, debounced: bool = False) -> float:
+    """The seconds for which a text of noon waited before its queue was due."""
+    return before_due(replace(QUEUE, due_at=due_at, debounced=debounced), NOON)
+
+
+def test_a_text_that_is_due_at_once_has_not_waited() -> None:
+    assert waited(DUE) == 0
+
+
+def test_a_text_waits_to_the_end_of_a_debounce() -> None:
+    assert waited(NOON + timedelta(seconds=3), debounced=True) == 3
+
+
+def test_a_text_waits_until_what_stopped_its_queue_is_over() -> None:
+    """An answer to the text before it, or a person who had the conversation."""
+    assert waited(DUE + timedelta(minutes=5)) == 300
+
+
+def test_a_queue_that_was_due_before_its_text_came_is_none_that_waits() -> None:
+    assert waited(DUE - timedelta(minutes=5)) == 0
+    assert waited(NOON - timedelta(seconds=1), debounced=True) == 0

@@ -62,6 +62,7 @@ from testkit.waiting import PATIENCE
 from tests.databases import away
 from tests.databases import database as database_on
 from tests.fakes import SETTINGS
+from tests.operators.holders import hand_back, take_over
 from tests.scene import ANN, BOB, NUMBER, Scene
 from tests.vendor import closed_port
 
@@ -547,6 +548,59 @@ def test_what_was_tried_again_counts_and_adds_nothing_to_the_bridge_s_own_part(s
     assert times(scene, "bridge_added_seconds")[1] == 0
 
 
+def debounced(scene: Scene) -> None:
+    scene.text("hello")
+    scene.work(seconds=40)
+
+
+def behind_another_turn(scene: Scene) -> None:
+    def meanwhile() -> None:
+        scene.clock.tick(30)
+        calls.add(30)
+        scene.text("are you there?")
+
+    scene.text("hello")
+    scene.agent.in_next_call(meanwhile)
+    scene.work_until_idle()
+
+
+def held(scene: Scene) -> None:
+    scene.text("hello")
+    scene.work()
+    take_over(scene)
+    scene.text("are you there?")
+    scene.work(seconds=30)
+    hand_back(scene, answer=True)
+    scene.work_until_idle()
+
+
+def over_a_limit(scene: Scene) -> None:
+    for _ in range(3):
+        scene.text("hello")
+        scene.work()
+    scene.work_until_idle()
+
+
+WAITS = [
+    (debounced, {"reply_debounce": "30s"}),
+    (behind_another_turn, {}),
+    (held, {}),
+    (over_a_limit, {"turns_per_minute": 1, "turns_per_hour": ""}),
+]
+
+
+@pytest.mark.parametrize(("waits", "settings"), WAITS, ids=lambda given: getattr(given, "__name__", ""))
+def test_the_time_before_a_text_is_due_is_no_part_of_the_bridge(
+    sessions: Sessions, waits: Callable[[Scene], None], settings: dict[str, Any]
+) -> None:
+    scene = Scene(sessions, metrics_open=True, **settings)
+    waits(scene)
+    assert times(scene)[2] >= 30
+    _, count, total = times(scene, "bridge_added_seconds")
+    assert count >= 1
+    assert total <= 2  # a sweep in the scene finds what is due within a second
+
+
 def test_texts_of_the_bridge_and_of_people_are_no_answers(scene: Scene) -> None:
     scene.text("", media=1)
     scene.text("STOP", BOB)
@@ -607,6 +661,13 @@ def test_buckets_of_an_older_release_count_where_they_fit(scene: Scene) -> None:
     buckets, count, total = times(scene)
     assert (buckets["0.5"], buckets["1.0"], buckets["3600.0"], buckets["+Inf"]) == (1, 3, 3, 15)
     assert (count, total) == (15, 15)
+
+
+def test_a_histogram_of_a_newer_release_is_left_out(scene: Scene) -> None:
+    with scene.sessions.begin() as session:
+        session.add(AnswerTime(which="asked", up_to=500, texts=1, milliseconds=300))
+    assert times(scene)[1] == 0
+    assert not [name for name in read(scene) if "asked" in name]
 
 
 def test_a_clock_ahead_does_not_make_an_answer_faster_than_0(scene: Scene) -> None:

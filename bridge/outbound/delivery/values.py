@@ -29,8 +29,8 @@ class Answers:
     first: bool = True
     """It is the first text of the answer."""
     waited: float | None = None
-    """The seconds of the calls to the agent's provider, if the text is sent right behind them and nothing was tried
-    again."""
+    """The seconds before the queue was due, and those of the calls to the agent's provider. ``None``: something was
+    tried again, or the turn was claimed alone, or the text is not sent right behind it."""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,10 @@ def _paused(session: Session) -> Metric:
 
 TIMES = {
     Which.ANSWER: ("bridge_answer_seconds", "From a person's text to the carrier's acceptance of the first text back."),
-    Which.ADDED: ("bridge_added_seconds", "The part of it in which the bridge waited for no provider."),
+    Which.ADDED: (
+        "bridge_added_seconds",
+        "The part of it in which the text was due, and the bridge waited for no provider.",
+    ),
 }
 
 
