@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from bridge.config import Settings, variable_names
@@ -16,6 +15,7 @@ from bridge.processes import embedded, gunicorn_conf
 from bridge.web import agents, app
 from bridge.web.console import blueprint
 from testkit.procfile import ROOT, lines
+from tests.conftest import not_there
 
 DEPLOY = ROOT / "docs" / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -96,7 +96,7 @@ def test_the_unit_does_not_restart_on_wrong_settings() -> None:
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not there")
+        not_there("systemd-analyze", "it comes with systemd")
     unit = tmp_path / "bridge.service"
     there = UNIT.replace("/opt/bridge/bin/bridge", "/bin/true")  # it must be there for this check
     unit.write_text(there)

@@ -34,6 +34,8 @@ VALUES = {
     "HANDOFF_WEBHOOK_SECRET": "s2",
     "ADMIN_TOKEN": "a1",
     "ADMIN_TOKENS": "ana:a2",
+    "OTEL_EXPORTER_OTLP_HEADERS": "api-key=k4",
+    "SENTRY_DSN": "https://k5@errors.example.com/1",
 }
 """One of every secret."""
 

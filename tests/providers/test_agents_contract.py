@@ -209,6 +209,7 @@ WITH_RESULTS = [*FAKES, "retell", "uponai with the roles of the provider below"]
 """Those that show what tools return, and the moves in the agent's flow."""
 WITH_CONTACTS = ["fake", "retell"]
 WITH_DRAFTS = ["fake", "retell"]
+WITH_DELETION = [*FAKES, "retell"]
 HISTORY = (
     Item(Speaker.AGENT, GREETING),
     Item(Speaker.USER, "where are you?"),
@@ -335,22 +336,27 @@ def test_a_chat_is_ended_once_and_ending_it_again_is_fine(stage: Stage) -> None:
     assert stage.agent.get_chat(chat.id).state is ChatState.ENDED
 
 
+@pytest.mark.parametrize("new_stage", WITH_DELETION, indirect=True)
 def test_a_chat_is_deleted_once_and_deleting_it_again_is_fine(stage: Stage) -> None:
+    assert stage.agent.deletes_chats
     chat = stage.agent.create_chat(ABOUT)
     stage.agent.complete(chat.id, "hello")
-    if not stage.agent.deletes_chats:
-        with pytest.raises(Refused):
-            stage.agent.delete_chat(chat.id)
-        return
     stage.agent.delete_chat(chat.id)
     stage.agent.delete_chat(chat.id)
     with pytest.raises(ChatEnded):
         stage.agent.get_chat(chat.id)
 
 
+@pytest.mark.parametrize("new_stage", sorted({*ADAPTERS} - {*WITH_DELETION}), indirect=True)
+def test_an_agent_that_deletes_no_chats_refuses_to(stage: Stage) -> None:
+    assert not stage.agent.deletes_chats
+    chat = stage.agent.create_chat(ABOUT)
+    with pytest.raises(Refused):
+        stage.agent.delete_chat(chat.id)
+
+
+@pytest.mark.parametrize("new_stage", WITH_DELETION, indirect=True)
 def test_a_deletion_whose_answer_is_lost_was_one(stage: Stage) -> None:
-    if not stage.agent.deletes_chats:
-        pytest.skip("it deletes no chats")
     chat = stage.agent.create_chat(ABOUT)
     stage.cut("delete_chat", received=True)
     with pytest.raises(OutcomeUnknown):

@@ -60,6 +60,7 @@ from bridge.simulator import Simulator, SimulatorSettings
 from bridge.simulator.server import build_app
 from bridge.web.agents import MAX_BYTES as EVENT_BYTES
 from bridge.web.app import MAX_BYTES, build_web
+from testkit.waiting import PATIENCE
 from tests import nasty
 from tests.databases import empty
 from tests.fakes import fake_settings
@@ -134,7 +135,7 @@ class Place:
         events = {"uponai_webhook_key": BADGE, "send_auto_close_message": True}
         self.scene = Scene(build_sessions(engine), agent=parts.pop("agent", None), **settings, **events)
         self.scene.rt = replace(self.scene.rt, **parts)
-        self.web = build_web(self.scene.rt)
+        self.web = build_web(self.scene.rt, PATIENCE)
         self.log = log
         watched = Simulator(SimulatorSettings())
         watched.watch = lambda: _watch(self.scene.rt)

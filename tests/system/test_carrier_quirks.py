@@ -21,7 +21,7 @@ from bridge.processes import embedded
 from bridge.runtime import Runtime
 from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from bridge.web.app import build_web
-from testkit.waiting import until
+from testkit.waiting import PATIENCE, until
 
 HOST = "127.0.0.1"
 MEXICO = "+5215512345678"
@@ -46,7 +46,7 @@ def known(rt: Runtime) -> list[MessageStatus]:
 
 @contextmanager
 def serving(rt: Runtime, port: int) -> Iterator[None]:
-    server = make_server(HOST, port, build_web(rt), threaded=True)
+    server = make_server(HOST, port, build_web(rt, PATIENCE), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield

@@ -28,6 +28,7 @@ from bridge.db.models import Base, Chat, ChatStatus, Conversation, Message, Mess
 from bridge.processes.http_server import Address, WebServer
 from bridge.web.agents import MAX_BYTES
 from bridge.web.app import build_web
+from testkit.waiting import PATIENCE
 from tests.databases import empty
 from tests.fakes import SETTINGS, UPONAI, FakeAgent
 from tests.nasty_events import ENDED, FOREIGN, OURS, SECRET, WAYS, Nasty, bodies, event, shows_human
@@ -58,7 +59,7 @@ class Place:
         settings = UPONAI if provider == "uponai" else {}
         agent = FakeAgent(provider=provider, item_ids=provider == "retell")
         self.scene = Scene(build_sessions(engine), agent, uponai_webhook_key=BADGE, **settings)
-        self.web = build_web(self.scene.rt)
+        self.web = build_web(self.scene.rt, PATIENCE)
         self.provider = provider
         for phone in (ANN, BOB):
             self.scene.text("hello", phone)

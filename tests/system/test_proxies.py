@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -14,6 +15,7 @@ import pytest
 from bridge.processes.embedded import free_port
 from testkit.procfile import ROOT
 from testkit.waiting import until
+from tests.conftest import not_there
 from tests.scene import ANN
 from tests.up import HERE, OPERATOR, Up, up_in
 
@@ -30,10 +32,15 @@ def nginx(folder: Path, port: int, bridge: int) -> list[str]:
         f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
-        f"pid {folder}/nginx.pid;\ndaemon off;\nerror_log stderr;\nevents {{}}\n"
+        f"{_user()}pid {folder}/nginx.pid;\ndaemon off;\nerror_log stderr;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{own}{server}}}\n"
     )
     return ["nginx", "-c", str(folder / "nginx.conf")]
+
+
+def _user() -> str:
+    """Root's nginx would hand its work to a user who may not write into the test's folder."""
+    return "user root;\n" if os.geteuid() == 0 else ""
 
 
 def caddy(folder: Path, port: int, bridge: int) -> list[str]:
@@ -51,7 +58,7 @@ def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Up]:
         program, *arguments = command(tmp_path, port, up.port)
         found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
         if not found:
-            pytest.skip(f"{program} is not there")
+            not_there(program, "apt-get install nginx caddy brings both")
         up.start()
         up.processes.start(program, [found, *arguments])
         until(lambda: _answers(up.settings["PUBLIC_URL"]), f"{program} answers")

@@ -27,6 +27,7 @@ from bridge.simulator import Simulator, SimulatorSettings, judge, serve
 from bridge.simulator.ledger import FaultStruck
 from bridge.web.app import build_web
 from bridge.web.health import find_faults
+from testkit.waiting import PATIENCE
 from tests.fakes import UPONAI, FakeAgent
 from tests.mortal import Fate, Mortal, MortalScene, emptied
 from tests.scene import ANN, BOB, NUMBER
@@ -155,7 +156,7 @@ def running(simulator: Simulator, folder: Path) -> Iterator[Runtime]:
         )
         with embedded.running(settings, HOST, 0) as (rt, _):
             simulator.webhook_url = f"{own}/twilio/inbound"
-            server = make_server(HOST, port, build_web(rt), threaded=True)
+            server = make_server(HOST, port, build_web(rt, PATIENCE), threaded=True)
             thread = Thread(target=server.serve_forever)
             thread.start()
             try:

@@ -23,6 +23,7 @@ from bridge.operators import labels, pausing
 from bridge.providers.errors import Refused
 from bridge.web import openapi
 from bridge.web.app import build_web
+from testkit.waiting import PATIENCE
 from tests.fakes import DraftWriter
 from tests.scene import Scene
 
@@ -95,7 +96,7 @@ def holds(operation: Operation, mode: GenerationMode) -> Counter[int]:
 def test_no_request_upsets_the_api_and_every_answer_is_as_described(
     scene: Scene, mode: GenerationMode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = build_web(scene.woken_by(DraftWriter(scene.rt)))
+    app = build_web(scene.woken_by(DraftWriter(scene.rt)), PATIENCE)
     told = {operation.label: holds(operation, mode) for operation in operations(app)}
     described = {f"{each.method.upper()} {each.path}" for each in openapi.OPERATIONS}
     assert described - told.keys() == {"GET /admin/openapi.json"}  # where the document was read
@@ -107,7 +108,7 @@ def test_no_request_upsets_the_api_and_every_answer_is_as_described(
 
 
 def test_an_answer_that_the_document_does_not_have_is_found(scene: Scene) -> None:
-    app = build_web(scene.rt)
+    app = build_web(scene.rt, PATIENCE)
     app.view_functions["admin.show_pause"] = lambda: {"paused": "perhaps"}
     [operation] = [each for each in operations(app) if each.label == "GET /admin/pause"]
     with pytest.raises(FailureGroup):

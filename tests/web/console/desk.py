@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from bridge.db.models import Audit
 from bridge.db.transaction import Sessions
 from bridge.web.app import build_web
+from testkit.waiting import PATIENCE
 from tests.scene import Scene
 
 TOKENS = {"ana": "token-of-ana-1234", "ben": "token-of-ben-1234"}
@@ -55,7 +56,7 @@ class House:
     def __init__(self, sessions: Sessions, **settings: Any) -> None:
         tokens = ",".join(f"{name}:{token}" for name, token in TOKENS.items())
         self.scene = Scene(sessions, **{"admin_tokens": tokens, **settings})
-        self.app = build_web(self.scene.rt)
+        self.app = build_web(self.scene.rt, PATIENCE)
 
     def stranger(self) -> Desk:
         return Desk(self.app)

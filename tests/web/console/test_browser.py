@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
 from bridge.db.models import Conversation, Holder, Message, Turn
 from bridge.providers.agents.contract import ToolCall, ToolResult, Transition
 from bridge.web.app import build_web
+from testkit.waiting import PATIENCE
+from tests.conftest import not_there
 from tests.scene import ANN, BOB, Scene
 from tests.web.console.desk import TOKENS
-
-axe_playwright_python = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 CHROMIUM = os.environ.get("BRIDGE_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 SHOTS = os.environ.get("BRIDGE_TEST_SHOTS")
@@ -59,7 +60,7 @@ def scene(sessions) -> Scene:
 @pytest.fixture
 def address(scene) -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, build_web(scene.rt), threaded=True)
+    server = make_server("127.0.0.1", 0, build_web(scene.rt, PATIENCE), threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/console"
@@ -71,9 +72,8 @@ def address(scene) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
-        why = "Chromium is not there; BRIDGE_TEST_CHROMIUM names it"
-        pytest.fail(why) if os.environ.get("BRIDGE_TEST_SERVICES") == "required" else pytest.skip(why)
-    with sync_api.sync_playwright() as playwright:
+        not_there("Chromium", "BRIDGE_TEST_CHROMIUM names it where it has another name")
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -300,7 +300,7 @@ def test_no_page_keeps_anybody_out(scene, windows, scheme: str, size: str) -> No
     scene.text("One more? https://example.com", ANN)
     scene.work_until_idle()
     window = windows(viewport=DESKTOP if size == "desktop" else PHONE, color_scheme=scheme)
-    axe = axe_playwright_python.Axe()
+    axe = Axe()
     page, found = window.page, {}
     page.goto(f"{window.address}/login")
     found["/login"] = axe.run(page).response["violations"]
@@ -342,6 +342,7 @@ def test_by_keyboard_alone_a_text_is_sent(scene, windows) -> None:
     window = windows()
     page = window.page
     page.goto(f"{window.address}/login")
+    page.wait_for_selector("#token:focus")
     page.keyboard.type(TOKENS["ana"])
     page.keyboard.press("Enter")
     page.wait_for_url(f"{window.address}/")
