@@ -1,7 +1,9 @@
-"""What the commands share: the types of their arguments, and the settings that they begin with."""
+"""What the commands share: the types of their arguments, and what they begin with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import click
@@ -9,28 +11,26 @@ import click
 from bridge.config import Settings, or_exit, parse_age, parse_duration
 from bridge.config.numbers import our_address
 from bridge.db.engine import must_fit
+from bridge.lib import log as logs
+from bridge.queues.notifier import NullNotifier
+from bridge.runtime import Runtime
 
 
 class Duration(click.ParamType[timedelta]):
     name = "duration"
+    _parse = staticmethod(parse_duration)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         try:
-            return parse_duration(value)
+            return self._parse(value)
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
 
 
-class Age(click.ParamType[timedelta]):
+class Age(Duration):
     """A duration that is long enough for the purge."""
 
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        try:
-            return parse_age(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
+    _parse = staticmethod(parse_age)
 
 
 class Number(click.ParamType[str]):
@@ -43,18 +43,31 @@ class Number(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
-class Address(click.ParamType[str]):
+class Address(Number):
     """The number of a person. An address of a channel that is no number is written as operators see it."""
 
-    name = "number"
-
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return our_address(str(value))
-        except ValueError as error:
-            if ":" in str(value):
-                return str(value)
-            self.fail(str(error), param, ctx)
+        return str(value) if _of_a_channel(str(value)) else super().convert(value, param, ctx)
+
+
+def _of_a_channel(written: str) -> bool:
+    try:
+        our_address(written)
+    except ValueError:
+        return ":" in written
+    return False
+
+
+@contextmanager
+def brief_runtime() -> Iterator[Runtime]:
+    """Yield the runtime of a command that does one thing and ends."""
+    settings = usable_settings()
+    logs.configure(secrets=logs.secrets_in(settings))
+    rt = Runtime.build(settings, NullNotifier(), pool_size=1)
+    try:
+        yield rt
+    finally:
+        rt.close()
 
 
 def usable_settings() -> Settings:

@@ -9,14 +9,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from bridge.arguments import Address, Age, usable_settings
-from bridge.lib import log as logs
+from bridge.commands.arguments import Address, Age, brief_runtime
 from bridge.lib.phone import masked
 from bridge.maintenance import purge as purging
 from bridge.operators import consent_exports as recorded
@@ -24,19 +22,7 @@ from bridge.operators import erasures, forgetting, people_exports
 from bridge.operators.audit import COMMAND
 from bridge.operators.forgetting import Found, InWork
 from bridge.operators.people import Person
-from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
-
-
-@contextmanager
-def _runtime() -> Iterator[Runtime]:
-    settings = usable_settings()
-    logs.configure(secrets=logs.secrets_in(settings))
-    rt = Runtime.build(settings, NullNotifier(), pool_size=1)
-    try:
-        yield rt
-    finally:
-        rt.close()
 
 
 @click.command()
@@ -47,7 +33,7 @@ def purge(older_than: timedelta, dry_run: bool) -> None:
 
     Opt-outs and the audit stay, and so does whatever still has work to be done. The bridge may go on meanwhile.
     """
-    with _runtime() as rt:
+    with brief_runtime() as rt:
         before = rt.now() - older_than
         counted = purging.count(rt, before)
         if dry_run:
@@ -76,7 +62,7 @@ def _table(counted: Mapping[str, int]) -> str:
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file that only you can read.")
 def export(number: str, output: Path | None) -> None:
     """Write everything that is stored about one person as JSON: on all channels and from all our numbers."""
-    with _runtime() as rt:
+    with brief_runtime() as rt:
         person = Person(number)
         exported = people_exports.export(rt, COMMAND, person)
     if people_exports.is_empty(exported):
@@ -112,7 +98,7 @@ def forget(number: str, carrier: bool, yes: bool, dry_run: bool) -> None:
 
     An opt-out stays, with the number, and so does the audit, without it.
     """
-    with _runtime() as rt:
+    with brief_runtime() as rt:
         person = Person(number)
         found = forgetting.find(rt, person)
         if found.is_empty:
@@ -156,7 +142,7 @@ def _forget(rt: Runtime, person: Person, carrier: bool) -> None:
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Recorded on this day or later (UTC).")
 def consent(as_csv: bool, since: datetime | None) -> None:
     """Write who opted out or in, when and how. The numbers are complete: it is the proof of what people wanted."""
-    with _runtime() as rt:
+    with brief_runtime() as rt:
         rows = recorded.export(rt, COMMAND, since and since.replace(tzinfo=UTC))
         if as_csv:
             writer = csv.DictWriter(sys.stdout, recorded.COLUMNS)
