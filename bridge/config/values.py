@@ -108,8 +108,13 @@ def _sentry_dsn(written: SecretStr) -> SecretStr:
     return written
 
 
+_OTLP_HEADER = re.compile(r"[\w-]+=[!#-+\--:<-\[\]-~]+", re.ASCII)
+"""A pair as the SDK of OpenTelemetry accepts it. It would log any other one, with its token."""
+
+
 def _otlp_headers(written: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[\w-]+=[^,\s]+(,[\w-]+=[^,\s]+)*", written.get_secret_value()):
+    pairs = written.get_secret_value().split(",")
+    if not all(_OTLP_HEADER.fullmatch(pair) for pair in pairs):
         raise ValueError("has another form; write name=value, and commas between several")
     return written
 

@@ -7,7 +7,6 @@ All state is in the database, so nothing is lost if the process is killed.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import sqlite3
@@ -25,6 +24,7 @@ from bridge.db.models import Worker
 from bridge.lib.errors import BridgeError
 from bridge.processes.dispatcher import SHORT_LINGER, Dispatcher
 from bridge.processes.http_server import Address, WebServer
+from bridge.processes.leave import leave
 from bridge.processes.tasks import SCHEDULE, tick
 from bridge.runtime import Runtime
 from bridge.web.app import build_web
@@ -129,12 +129,11 @@ def _listen(rt: Runtime, host: str, port: int) -> WebServer:
 def _let_go_in_time(rt: Runtime) -> threading.Timer:
     """End the process after ``GRACE``: an agent may take minutes, and a person at Ctrl-C does not wait so long."""
 
-    def leave() -> None:
+    def end() -> None:
         log.warning("turns are still in flight after %s s; the next start reconciles them", GRACE)
-        rt.heartbeat.stop()
-        os._exit(0)
+        leave(rt)
 
-    timer = threading.Timer(GRACE, leave)
+    timer = threading.Timer(GRACE, end)
     timer.daemon = True
     timer.start()
     return timer

@@ -28,8 +28,10 @@ class WebWorker(Worker):  # type: ignore[misc]  # it has no types
         self._server = WebServer(self.wsgi, threads=self.cfg.threads, on=sockets)
         if not self.alive:  # the signal came during the start
             self._server.stop()
-        self._server.run(self._beat, grace=self.cfg.graceful_timeout - BEFORE_THE_END)
-        self.wsgi.extensions[AT_END]()
+        try:
+            self._server.run(self._beat, grace=self.cfg.graceful_timeout - BEFORE_THE_END)
+        finally:
+            self.wsgi.extensions[AT_END]()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.alive = False

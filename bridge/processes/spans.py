@@ -9,20 +9,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from hashlib import sha256
-from urllib.parse import unquote
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags, set_span_in_context
+from opentelemetry.util.re import parse_env_headers
 
 from bridge import __version__
 from bridge.config import Settings
 from bridge.lib.log import REQUEST_ID, Discreet, Field, fields_of
 
-TIMEOUT = 10
+TIMEOUT = 3
 """Seconds for one batch. A collector that is away costs spans, and delays no text."""
 
 RECEIVE, TURN, DELIVERY = "receive", "turn", "delivery"
@@ -38,7 +39,7 @@ def spans_to(settings: Settings) -> Spans:
     headers = settings.otel_exporter_otlp_headers
     exporter = OTLPSpanExporter(
         endpoint=f"{settings.otel_exporter_otlp_endpoint}/v1/traces",
-        headers=headers_in(headers.get_secret_value()) if headers else None,
+        headers=parse_env_headers(headers.get_secret_value()) if headers else None,
         timeout=TIMEOUT,
     )
     ids = _Ids()
@@ -46,12 +47,6 @@ def spans_to(settings: Settings) -> Spans:
     provider = TracerProvider(resource=resource, id_generator=ids)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Spans(provider, ids, f"{settings.twilio_account_sid} {settings.public_url}")
-
-
-def headers_in(written: str) -> dict[str, str]:
-    """Read ``name=value,name=value``. A value is written as in an address: a blank is ``%20``."""
-    pairs = (pair.partition("=") for pair in written.split(","))
-    return {name: unquote(value) for name, _, value in pairs}
 
 
 class _Ids(IdGenerator):
@@ -89,9 +84,9 @@ class Spans(Discreet):
         fields = fields_of(record)
         step, text = step_of(fields), text_of(fields)
         root = self._number("receive", text, 8)
-        self._ids.trace = self.trace_of(text)
+        self._ids.trace = trace = self.trace_of(text)
         self._ids.span = root if step == RECEIVE else self._number(f"{step} {record.created}", text, 8)
-        above = SpanContext(self._ids.trace, root, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+        above = SpanContext(trace, root, is_remote=True, trace_flags=self._flags(trace))
         span = self._tracer.start_span(
             step,
             context=None if step == RECEIVE else set_span_in_context(NonRecordingSpan(above)),
@@ -101,6 +96,11 @@ class Spans(Discreet):
         if fields.get("outcome") == FAILED:
             span.set_status(Status(StatusCode.ERROR))
         span.end(round(record.created * NANOSECONDS))
+
+    def _flags(self, trace: int) -> TraceFlags:
+        """Return what the sampler decides on the first span of the trace. Another process may have made that one."""
+        decision = self.provider.sampler.should_sample(Context(), trace, RECEIVE).decision
+        return TraceFlags(TraceFlags.SAMPLED if decision.is_sampled() else TraceFlags.DEFAULT)
 
     def trace_of(self, text: int) -> int:
         """Return the id of the trace of this text of a person."""

@@ -8,7 +8,6 @@ that is longer, so they do not pile up without a worker.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -24,6 +23,7 @@ from bridge.lib.garbage import collect_less
 from bridge.processes import telemetry
 from bridge.processes.broker import FETCH, QUEUE_TASKS, CeleryNotifier, build_consumer, queues, tell_of_no_check
 from bridge.processes.dispatcher import Dispatcher
+from bridge.processes.leave import leave
 from bridge.processes.ping import PING, answering
 from bridge.processes.tasks import SCHEDULE, TASKS, one_at_a_time, run_task, tick
 from bridge.queues.conversation_queue import TURNS
@@ -139,5 +139,4 @@ def _finish(**_: Any) -> None:
 
 def _leave() -> None:
     log.warning("turns are still in flight after %s s; another worker reconciles them", GRACE)
-    runtime().heartbeat.stop()
-    os._exit(0)
+    leave(runtime())

@@ -39,11 +39,6 @@ def blueprint(rt: Runtime) -> Blueprint:
     conversations.add_views(admin, guarded, rt)
     holding.add_views(admin, guarded, rt)
 
-    @admin.after_request
-    def private(answer: Response) -> Response:
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
-
     @admin.get("/chats")
     @guarded
     def list_chats() -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Flask, Response
 
 HEADERS = {
@@ -14,10 +16,11 @@ HEADERS = {
 
 def install(app: Flask) -> None:
     """Add the headers to every answer, also to errors."""
-    app.after_request(_protect)
+    app.after_request(lambda answer: add_missing(answer, HEADERS))
 
 
-def _protect(answer: Response) -> Response:
-    for name, value in HEADERS.items():
+def add_missing(answer: Response, headers: Mapping[str, str]) -> Response:
+    """Add these headers to an answer. Those that it has stay."""
+    for name, value in headers.items():
         answer.headers.setdefault(name, value)
     return answer

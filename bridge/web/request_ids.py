@@ -14,8 +14,11 @@ from bridge.lib.log import REQUEST_ID
 
 HEADER = "X-Request-ID"
 
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[0-9a-f]*[a-f])[0-9a-f]{24,64}")
-"""A UUID, or as many digits as one: what routers make. Anything else may be a stranger's, and may have a number."""
+_ID = re.compile(r"(?=[0-9-]*[a-f])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24,64})")
+"""A UUID, or as many digits as one: what routers make. Anything else may be a stranger's, and may have a number.
+
+One of a million UUIDs has no letter. It is replaced too, because numbers can be written like that.
+"""
 
 
 def install(app: Flask) -> None:
@@ -35,7 +38,7 @@ def _begin() -> None:
 
 
 def _show(answer: Response) -> Response:
-    answer.headers[HEADER] = REQUEST_ID.get()
+    answer.headers.add(HEADER, REQUEST_ID.get())
     return answer
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from flask import Flask
+from gunicorn.config import Config  # type: ignore[import-untyped]
 
 from bridge.config import SettingsError
 from bridge.processes import gunicorn_conf
+from bridge.processes.gunicorn_worker import WebWorker
+from bridge.processes.web import AT_END
 from testkit.procfile import environment, lines
 
 ENOUGH = {
@@ -61,3 +70,30 @@ def test_the_process_of_the_procfile_tells_every_fault_at_once(tmp_path: Path) -
 def test_an_empty_number_of_processes_does_not_upset_gunicorn(tmp_path: Path) -> None:
     told = start(tmp_path, "--check-config", WEB_CONCURRENCY="")
     assert (told.returncode, told.stderr) == (0, "")
+
+
+class Broken(WebWorker):
+    """Its master's file is gone, as on a disk that is full."""
+
+    def _beat(self) -> bool:
+        raise OSError("no space left")
+
+
+@pytest.fixture
+def listening() -> Iterator[SimpleNamespace]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield SimpleNamespace(sock=sock)
+
+
+def test_a_process_that_ends_by_a_fault_writes_what_it_has_accepted(listening: SimpleNamespace) -> None:
+    """Its clients were told so."""
+    written: list[bool] = []
+    app = Flask("bridge")
+    app.extensions[AT_END] = lambda: written.append(True)
+    worker = Broken(1, os.getppid(), [listening], app, 30, Config(), logging.getLogger("test"))
+    worker.wsgi = app
+    with pytest.raises(OSError, match="no space left"):
+        worker.run()
+    assert written == [True]
+    worker._server.close()
+    worker.tmp.close()

@@ -18,12 +18,14 @@ import pytest
 import sentry_sdk
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bridge.config import Settings, SettingsError
 from bridge.db.engine import Sessions
 from bridge.lib.log import fields
 from bridge.processes import telemetry
-from bridge.processes.spans import Spans, headers_in, spans_to
+from bridge.processes.spans import Spans, spans_to
 from bridge.processes.tasks import run_task
 from bridge.providers.errors import Refused
 from bridge.web.app import build_web
@@ -34,7 +36,7 @@ from tests.web.test_twilio import FORM, post
 ROOT = Path(__file__).parents[2]
 
 BODY = "tangerine mandarin"
-HEADER = "authorization=Basic%20c2VjcmV0"
+HEADER = "authorization=Basic%20c2VjcmV0==,X-Team=a%2Cb"
 PRIVATE = ("tangerine", "mandarin", ANN[1:], BOB[1:], NUMBER[1:], "token-of-the-account", "key_of_the_agent", "SMaa")
 
 
@@ -144,7 +146,8 @@ def test_a_text_is_one_trace_of_spans_by_web_and_worker(spans: list[Span], serve
     assert [span.parent_span_id for span in trace] == [b"", root.span_id, root.span_id]
     assert all(span.start_time_unix_nano <= span.end_time_unix_nano for span in trace)
     assert {path for path, _, _ in server.requests} == {"/v1/traces"}
-    assert server.requests[0][1]["authorization"] == "Basic c2VjcmV0"
+    assert server.requests[0][1]["authorization"] == "Basic c2VjcmV0=="
+    assert server.requests[0][1]["x-team"] == "a,b"
 
 
 def test_a_span_has_the_fields_of_its_record(spans: list[Span]) -> None:
@@ -185,12 +188,37 @@ def test_a_fault_in_a_span_harms_no_text(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "a record of x could not be written\n"
 
 
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [("a=b", {"a": "b"}), ("a=b,c-d=e=f", {"a": "b", "c-d": "e=f"}), ("a=Basic%20x", {"a": "Basic x"})],
-)
-def test_the_headers_are_read_as_they_are_written(written: str, read: dict[str, str]) -> None:
-    assert headers_in(written) == read
+def sampled(monkeypatch: pytest.MonkeyPatch, sampler: str) -> list[set[str]]:
+    """The spans that are kept of each of a hundred traces."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    handlers = [spans_to(fake_settings(otel_exporter_otlp_endpoint="http://127.0.0.1:1")) for _ in ("web", "worker")]
+    kept = InMemorySpanExporter()
+    for handler in handlers:
+        handler.provider.add_span_processor(SimpleSpanProcessor(kept))
+    found = []
+    for n in range(100):
+        for handler, told in zip(handlers, ({"text": n}, {"texts": [n]}), strict=True):
+            record = logging.LogRecord("x", logging.INFO, "x.py", 1, "x", (), None)
+            vars(record).update(fields(seconds=0.1, **told))  # type: ignore[arg-type]
+            handler.handle(record)
+        found.append({span.name for span in kept.get_finished_spans()})
+        kept.clear()
+    for handler in handlers:
+        handler.provider.shutdown()
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["always_off", "parentbased_always_off"])
+def test_no_span_is_made_where_the_sampler_is_off(monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
+    assert sampled(monkeypatch, sampler) == [set()] * 100
+
+
+@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
+def test_a_sampler_keeps_whole_traces(monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
+    found = sampled(monkeypatch, sampler)
+    assert found.count(set()) + found.count({"receive", "turn"}) == 100
+    assert 20 < found.count(set()) < 80
 
 
 # -- errors --------------------------------------------------------------------------------------------------------
@@ -230,6 +258,10 @@ WRONG = [
     ("sentry_dsn", "key@host/1"),
     ("otel_exporter_otlp_endpoint", "localhost:4318"),
     ("otel_exporter_otlp_headers", "Bearer abc"),
+    ("otel_exporter_otlp_headers", 'a=b,token="secret"'),
+    ("otel_exporter_otlp_headers", "a=b;token=secret"),
+    ("otel_exporter_otlp_headers", "a=b,"),
+    ("otel_exporter_otlp_headers", "töken=secret"),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import uuid
 
 import pytest
 from flask.testing import FlaskClient
@@ -36,6 +37,13 @@ def test_anything_else_is_replaced_as_it_may_have_a_number(web: FlaskClient, hea
 def test_an_id_without_dashes_is_kept_and_a_run_of_digits_is_not() -> None:
     assert id_of("0b2f6a530f4a4f2b9a531df0b64ad0f2") == "0b2f6a530f4a4f2b9a531df0b64ad0f2"
     assert id_of("1" * 32) != "1" * 32
+
+
+def test_a_number_in_the_form_of_a_uuid_is_replaced() -> None:
+    number = ANN[1:].rjust(32, "0")
+    written = "-".join((number[:8], number[8:12], number[12:16], number[16:20], number[20:]))
+    assert uuid.UUID(written)
+    assert id_of(written) != written
 
 
 def test_a_refusal_and_an_error_have_one_too(web: FlaskClient) -> None:  # noqa: F811

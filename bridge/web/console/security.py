@@ -11,6 +11,7 @@ from flask import Response
 from flask_wtf.csrf import CSRFProtect
 
 from bridge.config import Settings
+from bridge.web.headers import add_missing
 
 PATH = "/console"
 COOKIE = "bridge_console"
@@ -23,8 +24,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
 }
+"""Those of its own. ``bridge.web.headers`` adds the others: no page is stored."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -48,11 +49,7 @@ def install(app: Any, settings: Settings) -> None:
 
 
 def protect(answer: Response) -> Response:
-    """Add the headers. A page is never stored; a static file says itself how long it is kept."""
-    for name, value in HEADERS.items():
-        answer.headers.setdefault(name, value)
-    answer.headers.setdefault("Cache-Control", "no-store")
-    return answer
+    return add_missing(answer, HEADERS)
 
 
 def on_loopback(settings: Settings) -> bool:
