@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 
 from bridge.commands.arguments import Address, Age, brief_runtime
+from bridge.lib.new_files import new_file_beside, put
 from bridge.lib.phone import masked
 from bridge.maintenance import purge as purging
 from bridge.operators import consent_exports as recorded
@@ -81,11 +81,11 @@ def _in_json(value: object) -> str:
 
 def _write_for_owner(output: Path, written: str) -> None:
     try:
-        opened = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with new_file_beside(output) as new:
+            new.write_text(written, encoding="utf-8")
+            put(new, output, replace=False)
     except OSError as error:
         raise click.ClickException(f"{output} can't be made: {error.strerror}; name a new file") from error
-    with os.fdopen(opened, "w", encoding="utf-8") as file:
-        file.write(written)
 
 
 @click.command()

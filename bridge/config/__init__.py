@@ -159,7 +159,7 @@ class ReadSettings(BaseModel):
         """Read the environment. ``overrides`` have the names of the fields. Raise :class:`SettingsError`."""
         known = environment() if environ is None else environ
         files = read_files(secret_names(cls), known)
-        found = found_in(cls, {**known, **files.values})
+        found = found_in(cls, {**known, **files.values}, files.values)
         values = {**{name: text for name, (_, text) in found.items()}, **overrides}
         faults = faults_of_proxies(cls._called(values), os.environ if environ is None else environ)
         try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import BaseModel
 
-from bridge.config.files import SUFFIX, by_file
+from bridge.config.files import SUFFIX
 from bridge.lib.errors import BridgeError
 
 _NAMES = {
@@ -80,15 +80,17 @@ def environment() -> dict[str, str]:
     return {name: text for name, text in written.items() if text is not None} | dict(os.environ)
 
 
-def found_in(settings: type[BaseModel], environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the variable and its text for each field that is set."""
+def found_in(
+    settings: type[BaseModel], environ: Mapping[str, str], in_files: Collection[str] = ()
+) -> dict[str, tuple[str, str]]:
+    """Return the variable and its text for each field that is set. ``in_files``: those whose value a file has."""
     found = {}
     for name, field in settings.model_fields.items():
         keeps_empty = EMPTY_COUNTS in field.metadata
         for variable in variable_names(name):
             text = environ.get(variable, "").strip()
             if text or (keeps_empty and variable in environ):
-                found[name] = (variable + SUFFIX if by_file(variable, environ) else variable, text)
+                found[name] = (variable + SUFFIX if variable in in_files else variable, text)
                 break
     return found
 

@@ -5,16 +5,14 @@ SQLite's own backup copies one moment of the database, with what is in its write
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
 from bridge.lib.errors import BridgeError
+from bridge.lib.new_files import new_file_beside, put
 
 OF_SQLITE = ("", "-wal", "-shm", "-journal", "-lock")
 """The ends of the names of the files that belong to a database. No backup may replace one of them."""
@@ -35,10 +33,10 @@ def back_up(database_url: str, to: Path, *, replace: bool = False) -> int:
     if to.exists() and not replace:
         raise CannotBackUp(f"{to} is there already; choose another name, or replace it with --force")
     try:
-        with _new_file_beside(to) as new:
+        with new_file_beside(to) as new:
             _copy(source, new)
             _check(new, source)
-            _move(new, to, replace=replace)
+            put(new, to, replace=replace)
     except OSError as error:
         raise CannotBackUp(f"can't write {to}: {error.strerror}") from error
     except sqlite3.Error as error:
@@ -59,19 +57,6 @@ def _file_of(database_url: str) -> Path:
     return source
 
 
-@contextmanager
-def _new_file_beside(to: Path) -> Iterator[Path]:
-    """Yield an empty file of the same file system that only its owner can read. It is removed if it is still there."""
-    handle, name = tempfile.mkstemp(prefix=f".{to.name}-", dir=to.parent)
-    os.close(handle)
-    new = Path(name)
-    try:
-        yield new
-    finally:
-        for end in OF_SQLITE:
-            Path(f"{new}{end}").unlink(missing_ok=True)
-
-
 def _copy(source: Path, new: Path) -> None:
     live = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
     with closing(live), closing(sqlite3.connect(new, isolation_level=None)) as copy:
@@ -86,16 +71,3 @@ def _check(new: Path, source: Path) -> None:
             raise CannotBackUp(f"{source} is damaged, so there is no new backup: {found[0]}")
         if not copy.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
             raise CannotBackUp(f"{source} has no tables of a bridge; check DATABASE_URL")
-
-
-def _move(new: Path, to: Path, *, replace: bool) -> None:
-    """Give the copy its name. Without ``replace``, this fails if another process has made such a file meanwhile."""
-    if replace:
-        new.replace(to)
-    else:
-        to.hardlink_to(new)
-    folder = os.open(to.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

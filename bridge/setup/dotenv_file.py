@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from dotenv import dotenv_values, set_key
 
 from bridge.lib.errors import BridgeError
+from bridge.lib.new_files import new_file_beside, put
 
 ONLY_ITS_OWNER = 0o600
 
@@ -23,30 +21,15 @@ def write(path: Path, values: Mapping[str, str]) -> None:
     """Set these values in the file, which may not be there yet."""
     path = path.resolve()  # a link stays a link
     try:
-        draft = _draft_of(path)
+        with new_file_beside(path) as draft:
+            draft.write_text(path.read_text("utf-8-sig") if path.exists() else "", encoding="utf-8")
+            for name, text in values.items():
+                set_key(draft, name, text, quote_mode=_quotes(text))
+            _must_be_read_back(draft, values)
+            draft.chmod(ONLY_ITS_OWNER)  # set_key writes another file
+            put(draft, path, replace=True)
     except (OSError, UnicodeDecodeError) as error:
         raise NotWritten(f"{path.name} can't be written: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        for name, text in values.items():
-            set_key(draft, name, text, quote_mode=_quotes(text))
-        _must_be_read_back(draft, values)
-        draft.chmod(ONLY_ITS_OWNER)
-        _flush(draft)
-        draft.replace(path)
-    except OSError as error:
-        raise NotWritten(f"{path.name} can't be written: {error.strerror}") from error
-    finally:
-        with suppress(FileNotFoundError):  # it has become the file
-            draft.unlink()
-
-
-def _draft_of(path: Path) -> Path:
-    """Make a copy beside the file, for the owner alone from its first moment."""
-    before = path.read_text("utf-8-sig") if path.exists() else ""
-    handle, name = tempfile.mkstemp(prefix=".env-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as draft:
-        draft.write(before)
-    return Path(name)
 
 
 def _quotes(text: str) -> str:
@@ -58,8 +41,3 @@ def _must_be_read_back(draft: Path, values: Mapping[str, str]) -> None:
     read = dotenv_values(draft, interpolate=False)
     if lost := [name for name, text in values.items() if (read.get(name) or "") != text]:
         raise NotWritten(f"the values of {', '.join(lost)} can't be written into an .env file")
-
-
-def _flush(draft: Path) -> None:
-    with draft.open("rb") as written:
-        os.fsync(written.fileno())

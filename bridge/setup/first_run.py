@@ -31,12 +31,12 @@ def ask(known: Mapping[str, str], *, offline: bool) -> Values:
     """Return the settings that a person has typed or kept."""
     if FILE.exists():
         click.confirm(f"{FILE} is there. Change it? Its other lines stay", default=True, abort=True)
-    return Dialog({"AGENT_PROVIDER": "retell", **_not_empty(known)}, offline=offline).ask()
+    return Dialog(_known(known), offline=offline).ask()
 
 
 def take(known: Mapping[str, str], *, offline: bool) -> Values:
     """Return the settings that are known already. Raise :class:`SettingsError` or :class:`Unusable`."""
-    values = {"AGENT_PROVIDER": "retell", **_not_empty(known)}
+    values = _known(known)
     if faults := faults_of("AGENT_PROVIDER", values["AGENT_PROVIDER"]) or [*_faults(values)]:
         raise SettingsError(faults)
     found = [each for part in parts(values) for each in checked(part, values, offline=offline)]
@@ -63,8 +63,9 @@ def write(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
     return []
 
 
-def _not_empty(known: Mapping[str, str]) -> Values:
-    return {name: text.strip() for name, text in known.items() if text.strip()}
+def _known(written: Mapping[str, str]) -> Values:
+    """Return the values that are not empty, with the default provider."""
+    return {"AGENT_PROVIDER": "retell"} | {name: text.strip() for name, text in written.items() if text.strip()}
 
 
 def _faults(values: Mapping[str, str]) -> Iterator[str]:

@@ -99,6 +99,11 @@ def test_a_file_that_can_not_be_used_is_one_fault_that_names_it(
     ]
 
 
+def test_a_file_that_no_setting_has_is_not_blamed_for_its_value() -> None:
+    [fault] = faults_of({**ENOUGH, "PUBLIC_URL": "ftp://x", "PUBLIC_URL_FILE": "/run/secrets/url"})
+    assert fault.startswith("PUBLIC_URL ")
+
+
 def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
     [fault] = faults_of({"DATABASE_URL_FILE": str(tmp_path)}, DatabaseSettings)
     assert fault == f"DATABASE_URL_FILE names {tmp_path}, which can't be read (Is a directory); correct it"

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bridge.operators import login_limits
 from bridge.processes.embedded import free_port
 from testkit.procfile import ROOT
 from testkit.waiting import until
@@ -87,6 +88,21 @@ def test_events_come_at_once(up: Up) -> None:
         began = time.monotonic()
         assert next(line for line in lines if line.startswith("event:"))
         assert time.monotonic() - began < AT_ONCE
+
+
+def test_nobody_chooses_the_address_that_wrong_logins_count_for(up: Up) -> None:
+    told = [_guess(up, {"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(login_limits.MOST + 1)]
+    assert told == [401] * login_limits.MOST + [429]
+
+
+def _guess(up: Up, headers: dict[str, str]) -> int:
+    """Return the status of a login with a wrong token, from the form that a browser gets."""
+    address = f"{up.settings['PUBLIC_URL']}/console/login"
+    shown = httpx.get(address)
+    [token] = re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', shown.text)
+    cookies = "; ".join(line.partition(";")[0] for line in shown.headers.get_list("set-cookie"))
+    sent = {"Cookie": cookies, "Referer": address, **headers}
+    return httpx.post(address, data={"token": "a guess", "csrf_token": token}, headers=sent).status_code
 
 
 def test_a_body_that_is_too_large_is_refused(up: Up, request: pytest.FixtureRequest) -> None:
