@@ -16,6 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags, set_span_in_context
 from opentelemetry.util.re import parse_env_headers
 
@@ -100,7 +101,7 @@ class Spans(Discreet):
     def _flags(self, trace: int) -> TraceFlags:
         """Return what the sampler decides on the first span of the trace. Another process may have made that one."""
         decision = self.provider.sampler.should_sample(Context(), trace, RECEIVE).decision
-        return TraceFlags(TraceFlags.SAMPLED if decision.is_sampled() else TraceFlags.DEFAULT)
+        return TraceFlags(TraceFlags.SAMPLED if decision is Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT)
 
     def trace_of(self, text: int) -> int:
         """Return the id of the trace of this text of a person."""
