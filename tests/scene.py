@@ -6,6 +6,7 @@ Tests assert on rows and on the calls of the fakes.
 from __future__ import annotations
 
 import itertools
+import math
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, bindparam, func, or_, select
 
 from bridge.config import Settings
-from bridge.db.models import Base
+from bridge.db.models import Base, Chat, CircuitBreaker, ContactUpdate, Conversation, HandoffNotice, Message
 from bridge.db.transaction import Database, Sessions
 from bridge.inbound import receive
 from bridge.maintenance import sweep
@@ -86,6 +87,15 @@ class Alone(Runtime):
 def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
     """The earliest moment in each of these."""
     return select(*(select(func.min(column)).scalar_subquery() for column in columns))
+
+
+LATER = earliest(Chat.due_at, CircuitBreaker.probe_at, Message.resend_at, ContactUpdate.due_at, HandoffNotice.due_at)
+"""The moments at which a sweep has something to do though no queue is due."""
+
+LEASED = select(Conversation.id).where(or_(*(queue.leased_by.is_not(None) for queue in QUEUES))).limit(1)
+
+SWEEPS_AGAIN = 20.0
+"""Seconds from one sweep to the next while a wake-up may be repeated, or a worker may count as stalled."""
 
 
 class Scene:
@@ -188,12 +198,27 @@ class Scene:
             return [moment for moment in session.execute(self.DUE).one() if moment]
 
     def _until_next(self, due: list[datetime]) -> float:
-        """Return the seconds to the next event: a queue comes due, or the sweeper repeats a wake-up.
+        """Return the seconds to the next event: something comes due, or the sweeper repeats a wake-up.
 
-        What is due already waits for one of the next sweeps.
+        What is due already waits for one of the next sweeps. Where nothing is due or leased, no sweep finds anything.
         """
-        ahead = [(moment - self.clock()).total_seconds() for moment in due]
-        return min([20.0, *(max(self.STEP, seconds) for seconds in ahead)])
+        overdue = any(moment <= self.clock() for moment in due)
+        later = [] if overdue else self._later()
+        if overdue or later is None:
+            return self._until(due, SWEEPS_AGAIN)
+        return self._until([*due, *later], math.inf)
+
+    def _until(self, moments: Sequence[datetime], at_most: float) -> float:
+        ahead = [(moment - self.clock()).total_seconds() for moment in moments]
+        return min([at_most, *(max(self.STEP, seconds) for seconds in ahead)])
+
+    def _later(self) -> list[datetime] | None:
+        """Return the moments of what is no queue. ``None``: the next sweeps may find something before these."""
+        with self.sessions() as session:
+            moments = [moment for moment in session.execute(LATER).one() if moment]
+            leased = session.scalar(LEASED) is not None
+        waits = leased or self.rt.settings.drafts or any(moment <= self.clock() for moment in moments)
+        return None if waits else moments
 
     def restart(self) -> None:
         """Replace the process by another one. Its work in hand and its wake-ups are lost."""
