@@ -21,6 +21,7 @@ from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Audit, Chat, ChatStatus, Conversation
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from testkit.procfile import environment, lines
+from tests.environ import ENOUGH
 
 BRIDGE = [sys.executable, "-m", "bridge"]
 TIMEOUT = 30
@@ -50,14 +51,6 @@ def run(command: list[str], folder: Path, settings: dict[str, str]) -> subproces
 
 
 # -- settings ------------------------------------------------------------------------------------------------------
-
-ENOUGH = {
-    "PUBLIC_URL": "https://bridge.example.com",
-    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "TWILIO_AUTH_TOKEN": "token",
-    "RETELL_API_KEY": "key",
-    "RETELL_AGENT_ID": "agent_1",
-}
 
 COMMANDS = {
     "bridge up": ([*BRIDGE, "up"], []),

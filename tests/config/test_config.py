@@ -28,17 +28,9 @@ from bridge.config import (
 from bridge.config.numbers import NO_NUMBER
 from bridge.config.values import NO_OPERATOR
 from bridge.lib.log import secrets_in
+from tests.environ import ENOUGH
 
 SECRET = "hunter2-is-no-good-password"
-
-ENOUGH = {
-    "PUBLIC_URL": "https://bridge.example.com",
-    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "TWILIO_AUTH_TOKEN": "token",
-    "RETELL_API_KEY": "key",
-    "RETELL_AGENT_ID": "agent_1",
-}
-"""The least that can be set."""
 
 
 def faults_of(environ: dict[str, str], kind: type[DatabaseSettings] = Settings) -> list[str]:

@@ -10,14 +10,7 @@ from bridge.config import DatabaseSettings, ServerSettings, Settings, SettingsEr
 from bridge.config.files import MOST
 from bridge.config.values import secret_names
 from bridge.lib.log import secrets_in
-
-ENOUGH = {
-    "PUBLIC_URL": "https://bridge.example.com",
-    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "TWILIO_AUTH_TOKEN": "token",
-    "RETELL_API_KEY": "key",
-    "RETELL_AGENT_ID": "agent_1",
-}
+from tests.environ import ENOUGH
 
 VALUES = {
     "DATABASE_URL": "sqlite:///x.sqlite3",
