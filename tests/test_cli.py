@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -18,7 +20,7 @@ from sqlalchemy import select
 from bridge import __version__
 from bridge.db import migrate
 from bridge.db.engine import Sessions, build_engine, build_sessions
-from bridge.db.models import Audit, Chat, ChatStatus, Conversation
+from bridge.db.models import Audit, Chat, ChatStatus, Consent, Conversation
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from testkit.procfile import environment, lines
 from tests.environ import ENOUGH
@@ -186,6 +188,13 @@ class Restaurant:
         """The chats as the bridge has them."""
         with self._sessions() as session:
             return {(row.provider_chat_id, row.status) for row in session.scalars(select(Chat))}
+
+    def recorded(self, words: str) -> None:
+        """A person has opted out by these words."""
+        now, number = datetime.now(UTC), "+15550001111"
+        covered = {"phone": PHONE, "bridge_number": number, "scope": number, "wants_texts": False}
+        with self._sessions.begin() as session:
+            session.add(Consent(at=now, recorded_at=now, channel="sms", cause="by text", words=words, **covered))
 
     def audit(self) -> list[tuple[str, str, str]]:
         with self._sessions() as session:
@@ -356,6 +365,27 @@ def test_forgetting_asks_first(restaurant: Restaurant, tmp_path: Path) -> None:
     assert told.returncode == 1
     assert "for good?" in told.stdout
     assert len(restaurant.known()) == 1
+
+
+def test_what_can_not_be_forgotten_is_told(restaurant: Restaurant, tmp_path: Path) -> None:
+    restaurant.recorded("STOP")
+    told = run([*BRIDGE, "forget", PHONE], tmp_path, restaurant.settings)
+    assert told.returncode == 1
+    assert "there is nothing of +1555…01 to delete. The consent record has 1 rows of the person." in told.stdout
+
+
+# -- consent -------------------------------------------------------------------------------------------------------
+
+
+def test_the_consent_record_is_written_as_it_is_and_no_cell_is_a_formula(
+    restaurant: Restaurant, tmp_path: Path
+) -> None:
+    restaurant.recorded('=HYPERLINK("http://x.example")')
+    told = run([*BRIDGE, "consent"], tmp_path, restaurant.settings)
+    assert json.loads(told.stdout)["words"] == '=HYPERLINK("http://x.example")'
+    told = run([*BRIDGE, "consent", "--csv"], tmp_path, restaurant.settings)
+    [row] = csv.DictReader(io.StringIO(told.stdout))
+    assert (row["phone"], row["words"]) == (PHONE, '\'=HYPERLINK("http://x.example")')
 
 
 # -- how it is asked -----------------------------------------------------------------------------------------------

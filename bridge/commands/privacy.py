@@ -16,6 +16,7 @@ import click
 from bridge.commands.arguments import Address, Age, brief_runtime
 from bridge.lib.new_files import new_file_beside, put
 from bridge.lib.phone import masked
+from bridge.lib.spreadsheets import harmless
 from bridge.maintenance import purge as purging
 from bridge.operators import consent_exports as recorded
 from bridge.operators import erasures, forgetting, people_exports
@@ -96,13 +97,14 @@ def _write_for_owner(output: Path, written: str) -> None:
 def forget(number: str, carrier: bool, yes: bool, dry_run: bool) -> None:
     """Delete everything about one person: here, and the chats at the agent's provider.
 
-    An opt-out stays, with the number, and so does the audit, without it.
+    An opt-out and the consent record stay, with the number, and so does the audit, without it.
     """
     with brief_runtime() as rt:
         person = Person(number)
         found = forgetting.find(rt, person)
         if found.is_empty:
-            raise click.ClickException(f"nothing is stored about {masked(person.number)}")
+            what = " ".join([f"there is nothing of {masked(person.number)} to delete.", *_staying(found)])
+            raise click.ClickException(what.removesuffix("."))
         click.echo("\n".join([_table(found.rows), *_at_providers(rt, found, carrier)]))
         if dry_run:
             click.echo("Nothing was deleted.")
@@ -120,8 +122,14 @@ def _at_providers(rt: Runtime, found: Found, carrier: bool) -> Iterator[str]:
         yield f"{chats:>9,}  chats at {provider}: they {what}"
     what = "they are deleted there" if carrier else "they stay there, without --carrier"
     yield f"{found.texts:>9,}  texts at {rt.carrier.provider}: {what}"
+    yield from _staying(found)
+
+
+def _staying(found: Found) -> Iterator[str]:
     if found.opted_out:
         yield "The person has opted out. That stays, with the number."
+    if found.consents:
+        yield f"The consent record has {found.consents} rows of the person. They stay, with the number."
 
 
 def _forget(rt: Runtime, person: Person, carrier: bool) -> None:
@@ -147,7 +155,7 @@ def consent(as_csv: bool, since: datetime | None) -> None:
         if as_csv:
             writer = csv.DictWriter(sys.stdout, recorded.COLUMNS)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({**row, "words": harmless(row["words"])} for row in rows)
         else:
             for row in rows:
                 click.echo(json.dumps(row, ensure_ascii=False, default=_in_json))

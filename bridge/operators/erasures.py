@@ -1,10 +1,13 @@
 """What providers still have of people who are forgotten here: chats at the agent's, texts at the carrier.
 
-    put        the rows are stored in the commit that forgets the person
-    erase      the lease comes before the call [commit]; then the row is deleted, or is due again after a pause [commit]
+    put         the rows are stored in the commit that forgets the person
+    erase       the lease comes before the calls [commit]
+                then the row is deleted, or is due again after a pause [commit]
+    erase_rest  the clock does so with each row that is due
 
-The command that forgets a person erases at once, and the clock goes on with the rest. Erasing twice does no harm.
-After a week a row is given up, in the table and in the log.
+The command that forgets a person erases at once, and the clock goes on with the rest. Erasing twice does no harm. A row
+that fails for a week is given up: it stays in the table, in the metrics and in the doctor's findings, and the log has
+an error.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, select
 
@@ -20,7 +23,7 @@ from bridge.db.engine import patient
 from bridge.db.models import Erasure
 from bridge.db.transaction import Transaction
 from bridge.providers.errors import RemoteError
-from bridge.queues.timing import LONGEST_RETRY_AFTER
+from bridge.queues.timing import backoff
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -31,8 +34,8 @@ TEXT = "text"
 LEASE = timedelta(minutes=5)
 """Longer than the calls of one attempt. A killed worker's row is erased after it."""
 
-LONGEST_PAUSE = timedelta(hours=1)
-"""Between two attempts. The pauses double from two seconds on."""
+LONGEST_PAUSE = 3600.0
+"""Seconds between two attempts. The pauses double from one second on."""
 
 GIVE_UP_AFTER = timedelta(days=7)
 
@@ -58,7 +61,6 @@ class _Leased(New):
 
     id: int = 0
     attempts: int = 0
-    created_at: datetime | None = None
 
 
 def put(tx: Transaction, found: Sequence[New]) -> list[int]:
@@ -70,7 +72,7 @@ def put(tx: Transaction, found: Sequence[New]) -> list[int]:
 
 
 def erase_rest(rt: Runtime) -> None:
-    """Erase what is due: what a command has left, and what has failed. It ends early where a provider refuses us."""
+    """Erase what is due: what a command has left, and what has failed. A slow provider ends the round early."""
     stop_at = rt.now() + LONGEST_ROUND
     with rt.database.read() as session:
         due = select(Erasure.id).where(Erasure.due_at <= rt.now()).order_by(Erasure.due_at).limit(PAGE)
@@ -113,9 +115,7 @@ def _lease(rt: Runtime, row_id: int) -> _Leased | None:
         if row is None:
             return None
         row.due_at, row.attempts = tx.now + LEASE, row.attempts + 1
-        return _Leased(
-            row.provider, row.kind, row.remote_id, row.with_media, row.id, row.attempts, created_at=row.created_at
-        )
+        return _Leased(row.provider, row.kind, row.remote_id, row.with_media, row.id, row.attempts)
 
 
 @patient
@@ -133,15 +133,10 @@ def _failed(rt: Runtime, leased: _Leased, error: RemoteError) -> None:
             return
         given_up = tx.now - row.created_at >= GIVE_UP_AFTER
         row.error = str(error)
-        row.due_at = None if given_up else tx.now + _pause(leased.attempts, error.retry_after)
+        row.due_at = None if given_up else tx.now + backoff(leased.attempts, error.retry_after, LONGEST_PAUSE)
         row.given_up_at = tx.now if given_up else None
     what = f"erasure {leased.id}, a {leased.kind} at {leased.provider}"
     if given_up:
         log.error("%s, is given up after %s attempts; delete it there: %s", what, leased.attempts, error)
     else:
         log.warning("%s, waits after attempt %s: %s", what, leased.attempts, error)
-
-
-def _pause(attempts: int, retry_after: float | None) -> timedelta:
-    seconds = max(2.0 ** min(attempts, 12), min(retry_after or 0.0, LONGEST_RETRY_AFTER))
-    return min(timedelta(seconds=seconds), LONGEST_PAUSE)

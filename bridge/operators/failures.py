@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 
-from bridge.db.models import Base, Direction, HandoffNotice, Message, MessageStatus, Turn, TurnStatus, one_of
+from bridge.db.models import Base, Direction, Erasure, HandoffNotice, Message, MessageStatus, Turn, TurnStatus, one_of
 from bridge.db.transaction import Transaction
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit
@@ -27,6 +27,9 @@ IGNORED = (Message.status == MessageStatus.IGNORED) & _SHOWN
 UNANSWERABLE = (Message.status == MessageStatus.UNANSWERABLE) & _SHOWN
 NOT_TOLD = HandoffNotice.given_up_at.is_not(None) & HandoffNotice.dismissed_at.is_(None)
 """The conditions of the list. Each begins with the condition of a partial index, which finds it in a long history."""
+
+NOT_ERASED = Erasure.given_up_at.is_not(None)
+"""What a provider still has of a forgotten person. It is counted and not listed: it has no conversation any more."""
 
 
 class Kind(StrEnum):

@@ -10,8 +10,9 @@ another tool's text, and the person would be back.
 What the providers have is put on a list in the same commit: ``bridge.operators.erasures``. So a process that dies
 afterwards forgets nothing half. The audit keeps the deed, with the masked number.
 
-A person who has opted out stays out. Their number remains in ``opt_outs`` and nowhere else. An opt-out that covers a
-messaging service is written for each number of the person's conversations, because the rows that know the service go.
+A person who has opted out stays out. Their number remains in ``opt_outs``, and in ``consents``, the proof of each
+opt-out and opt-in. An opt-out that covers a messaging service is written for each number of the person's conversations,
+because the rows that know the service go.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from bridge.db.engine import insert_if_new
 from bridge.db.models import (
+    Base,
     Chat,
+    Consent,
     ContactUpdate,
     Conversation,
     DraftRequest,
@@ -77,9 +80,12 @@ class Found:
     texts: int
     """At the carrier."""
     opted_out: bool
+    consents: int
+    """Rows of the consent record. They stay, with the number."""
 
     @property
     def is_empty(self) -> bool:
+        """Return whether there is nothing to delete."""
         return not self.conversations and not any(self.rows.values())
 
 
@@ -102,6 +108,7 @@ def find(rt: Runtime, person: Person) -> Found:
             chats=dict(session.execute(by_provider).all()),
             texts=sum(1 for _ in _carried(session, ids, rt.carrier.provider)),
             opted_out=bool(session.scalar(select(exists().where(person.named_in("opt_outs"), _stands())))),
+            consents=_count(session, Consent, person.named_in("consents")),
         )
 
 
@@ -187,13 +194,14 @@ def _carried(session: Session, ids: Sequence[int], provider: str) -> Iterator[er
 
 
 def _counts(session: Session, person: Person, ids: Sequence[int]) -> dict[str, int]:
-    def count(table: object, which: ColumnElement[bool]) -> int:
-        return session.scalar(select(func.count()).select_from(table).where(which)) or 0  # type: ignore[arg-type]
-
-    here = {table.name: count(table, table.c.conversation_id.in_(ids)) for table in OF_CONVERSATIONS}
-    here["contact_updates"] = count(ContactUpdate, person.named_in("contact_updates"))
-    here["ended opt_outs"] = count(OptOut, and_(person.named_in("opt_outs"), ~_stands()))
+    here = {table.name: _count(session, table, table.c.conversation_id.in_(ids)) for table in OF_CONVERSATIONS}
+    here["contact_updates"] = _count(session, ContactUpdate, person.named_in("contact_updates"))
+    here["ended opt_outs"] = _count(session, OptOut, and_(person.named_in("opt_outs"), ~_stands()))
     return {**here, "conversations": len(ids)}
+
+
+def _count(session: Session, table: type[Base] | Table, which: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(table).where(which)) or 0
 
 
 def _delete(tx: Transaction, person: Person, ids: Sequence[int]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from flask import Response, current_app
 
+from bridge.lib.spreadsheets import harmless
 from bridge.operators import exports
 from bridge.operators.conversations import UnknownConversation
 from bridge.runtime import Runtime
@@ -39,9 +40,6 @@ COLUMNS = (
     *("id", "conversation_id", "created_at", "direction", "author", "operator", "phone", "bridge_number"),
     *("status", "delivery", "segments", "media", "error_code", "error", "body"),
 )
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet takes a cell that begins so for a formula."""
 
 
 def answer_conversation(rt: Runtime, operator: str, conversation_id: int) -> Response:
@@ -143,17 +141,14 @@ def _cells(row: Row) -> list[Any]:
 
 def _rows(rows: Sequence[Sequence[Any]]) -> str:
     written = io.StringIO()
-    csv.writer(written).writerows([[_harmless(cell) for cell in row] for row in rows])
+    csv.writer(written).writerows([[_shown(cell) for cell in row] for row in rows])
     return written.getvalue()
 
 
-def _harmless(cell: Any) -> Any:
-    """Return the cell as a spreadsheet shows it, and never runs it."""
+def _shown(cell: Any) -> Any:
     if isinstance(cell, datetime):
         return _moment(cell)
-    if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA):
-        return f"'{cell}"
-    return cell
+    return harmless(cell) if isinstance(cell, str) else cell
 
 
 def _moment(at: datetime) -> str:

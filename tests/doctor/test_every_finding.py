@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from bridge.config import unknown_names
-from bridge.db.engine import Sessions
+from bridge.db import migrate
+from bridge.db.engine import Sessions, build_engine, build_sessions
+from bridge.db.models import Erasure
 from bridge.doctor import report
 from bridge.doctor.address import address
 from bridge.doctor.agents import retell, uponai
@@ -100,6 +102,16 @@ class Lab:
     def unfit(self) -> Sequence[Finding]:
         postgres = self.request.getfixturevalue("postgres")
         url = self._servers.enter_context(postgres.database("ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"))
+        return self.alone(database, database_url=url)
+
+    def not_erased(self) -> Sequence[Finding]:
+        url = f"sqlite:///{self.request.getfixturevalue('tmp_path') / 'migrated.sqlite3'}"
+        migrate.upgrade(url)
+        engine = build_engine(url)
+        row = {"provider": "retell", "kind": "chat", "remote_id": "chat_1", "created_at": NOW, "given_up_at": NOW}
+        with build_sessions(engine).begin() as session:
+            session.add(Erasure(**row))
+        engine.dispose()
         return self.alone(database, database_url=url)
 
     def without_sms(self) -> Sequence[Finding]:
@@ -201,6 +213,7 @@ FAULTS: dict[str, tuple[str, Provoke]] = {
 }
 
 WARNINGS: dict[str, tuple[str, Provoke]] = {
+    "not-erased": ("Delete each there", Lab.not_erased),
     "setting-unknown": (
         "Did you mean TWILIO_NUMBERS?",
         lambda lab: lab.alone(settings, {"unknown_names": unknown_names({"TWILIO_NUMBER": "x"})}),

@@ -38,6 +38,7 @@ from bridge.outbound import receipts
 from bridge.providers.agents.contract import ChatState
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import OutcomeUnknown, Refused
+from bridge.web.queries import failures
 from tests.databases import Unsteady, database
 from tests.operators.test_people import full
 from tests.scene import ANN, BOB, NUMBER, Scene
@@ -109,9 +110,25 @@ def test_it_is_counted_before_and_nothing_changes(scene: Scene) -> None:
     talked(scene)
     before = everything(scene)
     found = forgetting.find(scene.rt, Person(ANN))
-    assert (found.rows["messages"], found.chats, found.texts, found.opted_out) == (2, {"retell": 1}, 2, False)
+    assert (found.rows["messages"], found.chats, found.texts) == (2, {"retell": 1}, 2)
+    assert (found.opted_out, found.consents) == (False, 0)
     assert everything(scene) == before
     assert forgetting.find(scene.rt, Person(BOB)).is_empty
+
+
+def test_what_stays_is_told_before_and_afterwards(scene: Scene) -> None:
+    for body in ("STOP", "START", "STOP"):
+        scene.text(body)
+        scene.clock.tick(LATER)
+    scene.work_until_idle()
+    scene.clock.tick(LATER)
+    before = forgetting.find(scene.rt, Person(ANN))
+    forget(scene)
+    after = forgetting.find(scene.rt, Person(ANN))
+    assert [(found.is_empty, found.opted_out, found.consents) for found in (before, after)] == [
+        (False, True, 3),
+        (True, True, 3),
+    ]
 
 
 @pytest.mark.parametrize("number", [NUMBER, OTHER])
@@ -312,6 +329,8 @@ def test_what_can_not_be_erased_is_given_up_loudly(scene: Scene, caplog: pytest.
     assert row.given_up_at
     assert (row.due_at, row.error) == (None, "retell (400): it may not")
     assert [record for record in caplog.messages if "is given up after" in record]
+    with scene.sessions() as session:
+        assert failures.count_not_erased(session) == 1
 
 
 # -- nothing comes back --------------------------------------------------------------------------------------------

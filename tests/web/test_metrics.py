@@ -28,6 +28,7 @@ from bridge.db.models import (
     ContactUpdate,
     Conversation,
     Direction,
+    Erasure,
     HandoffNotice,
     Message,
     MessageStatus,
@@ -139,6 +140,7 @@ def test_a_bridge_that_has_done_nothing_says_so(scene: Scene) -> None:
         "bridge_waiting": {"turns": 0, "deliveries": 0},
         "bridge_oldest_waiting_seconds": {"": 0},
         "bridge_given_up": {"turn": 0, "message": 0, "contact": 0, "notice": 0},
+        "bridge_not_erased": {"": 0},
         "bridge_not_delivered": {"": 0},
         "bridge_ignored": {"": 0},
         "bridge_unanswerable": {"": 0},
@@ -807,7 +809,7 @@ def test_no_query_reads_the_history(scene: Scene, engine: Engine) -> None:
     long_history(scene)
     plans = explained(engine, lambda: list(build_registry(scene.rt).collect()))
     whole = {name for plan in plans for found in WHOLE.findall(plan) for name in found if name}
-    assert len(plans) == 19
+    assert len(plans) == 20
     assert whole <= {"senders", "circuit_breakers", "task_errors", "answer_times"}  # of a few rows each
 
 
@@ -839,14 +841,17 @@ def long_history(scene: Scene, length: int = 3000) -> None:
     ]
     notices = [{"conversation_id": n, "reason": "", "since": now, "told_at": now} for n in ids]
     notices[7]["given_up_at"] = now
+    erased = [
+        {"provider": "retell", "kind": "chat", "remote_id": str(n), "created_at": now, "due_at": now} for n in ids
+    ]
     people[7]["turn_due_at"] = now
     asked[7]["status"] = TurnStatus.GIVEN_UP
     texts[7]["delivery"] = Delivery.FAILED
     texts[8]["status"] = MessageStatus.GIVEN_UP
     with scene.sessions.begin() as session:
         session.add(Sender(name=NUMBER, free_at=0))
-        tables = (Conversation, Chat, Turn, Message, ContactUpdate, HandoffNotice)
-        for table, rows in zip(tables, (people, chats, asked, texts, wishes, notices), strict=True):
+        tables = (Conversation, Chat, Turn, Message, ContactUpdate, HandoffNotice, Erasure)
+        for table, rows in zip(tables, (people, chats, asked, texts, wishes, notices, erased), strict=True):
             session.execute(insert(table), rows)
     with scene.sessions.begin() as session:
         session.execute(text("ANALYZE"))

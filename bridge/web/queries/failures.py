@@ -43,9 +43,9 @@ from sqlalchemy.sql.selectable import Subquery
 
 from bridge.chats import do_not_call, rows
 from bridge.config import Settings
-from bridge.db.models import Base, ContactUpdate, Conversation, HandoffNotice, Message, TaskError, Turn
+from bridge.db.models import Base, ContactUpdate, Conversation, Erasure, HandoffNotice, Message, TaskError, Turn
 from bridge.inbound import holder
-from bridge.operators.failures import IGNORED, NO_ANSWER, NOT_SENT, NOT_TOLD, UNANSWERABLE, UNDELIVERED
+from bridge.operators.failures import IGNORED, NO_ANSWER, NOT_ERASED, NOT_SENT, NOT_TOLD, UNANSWERABLE, UNDELIVERED
 from bridge.providers.carriers.contract import Delivery, FailureClass
 from bridge.queues import task_errors
 from bridge.runtime import Runtime
@@ -177,6 +177,10 @@ def count_waiting(session: Session) -> int:
 
 def count_silent(session: Session, settings: Settings) -> int:
     return _count(session, Conversation, _is_silent(settings))
+
+
+def count_not_erased(session: Session) -> int:
+    return _count(session, Erasure, NOT_ERASED)
 
 
 def _is_with_human() -> ColumnElement[bool]:

@@ -102,7 +102,12 @@ def _failed(session: Session) -> tuple[Metric, ...]:
     unanswerable = GaugeMetricFamily(
         "bridge_unanswerable", "Texts from senders that can't receive an answer.", value=counts.unanswerable
     )
-    return given_up, not_delivered, ignored, unanswerable
+    not_erased = GaugeMetricFamily(
+        "bridge_not_erased",
+        "Chats and texts of forgotten people whose deletion at the provider was given up.",
+        value=failures.count_not_erased(session),
+    )
+    return given_up, not_delivered, ignored, unanswerable, not_erased
 
 
 def _not_answered(session: Session, settings: Settings) -> tuple[Metric, ...]:
