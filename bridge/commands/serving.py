@@ -68,7 +68,12 @@ def demo(port: int, agent: str, browser: bool) -> None:
     metavar="PORT",
     help="Serve on this port, in place of the client that has started this process.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen with --http.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen with --http. Only at 127.0.0.1 and localhost is the Host header checked.",
+)
 def mcp(port: int | None, host: str) -> None:
     """Give the operators' tools to a model, over the Model Context Protocol."""
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bridge.mcp import wishes
-from bridge.mcp.answers import (
+from bridge.mcp import inputs
+from bridge.mcp.api import Api
+from bridge.mcp.outputs import (
     AgentAnswer,
     ChatOfConversation,
     Chats,
@@ -16,7 +17,6 @@ from bridge.mcp.answers import (
     Stale,
     WholeConversation,
 )
-from bridge.mcp.api import Api
 from bridge.mcp.problems import ToolError
 from bridge.mcp.waiting import Report, until_done, with_handle
 
@@ -32,63 +32,63 @@ NOT_OPEN = (
 """The key stands for the conversation, not for the chat."""
 
 
-async def list_conversations(api: Api, wish: wishes.ListConversations, report: Report) -> Conversations:
-    return await api.read("/admin/conversations", Conversations, **wish.model_dump())
+async def list_conversations(api: Api, asked: inputs.ListConversations, report: Report) -> Conversations:
+    return await api.read("/admin/conversations", Conversations, **asked.model_dump())
 
 
-async def get_conversation(api: Api, wish: wishes.GetConversation, report: Report) -> WholeConversation:
-    where = f"/admin/conversations/{wish.conversation_id}"
-    return await api.read(where, WholeConversation, limit=wish.limit, cursor=wish.cursor)
+async def get_conversation(api: Api, asked: inputs.GetConversation, report: Report) -> WholeConversation:
+    where = f"/admin/conversations/{asked.conversation_id}"
+    return await api.read(where, WholeConversation, limit=asked.limit, cursor=asked.cursor)
 
 
-async def send_to_agent(api: Api, wish: wishes.SendToAgent, report: Report) -> AgentAnswer:
+async def send_to_agent(api: Api, asked: inputs.SendToAgent, report: Report) -> AgentAnswer:
     """Queue it behind what the person has written, and wait for the answer within bounds."""
-    conversation_id = wish.conversation_id
-    if wish.chat_id is not None:
-        conversation_id = await _conversation_of(api, wish.chat_id)
+    conversation_id = asked.conversation_id
+    if asked.chat_id is not None:
+        conversation_id = await _conversation_of(api, asked.chat_id)
     where = f"/admin/conversations/{conversation_id}/turns"
-    body = {"content": wish.content, "send": wish.send}
-    queued = await api.do(where, QueuedTurn, body, wish.idempotency_key)
-    return await with_handle(api, queued.turn_id, wish.wait_seconds, report)
+    body = {"content": asked.content, "send": asked.send}
+    queued = await api.do(where, QueuedTurn, body, asked.idempotency_key)
+    return await with_handle(api, queued.turn_id, asked.wait_seconds, report)
 
 
-async def get_answer(api: Api, wish: wishes.GetAnswer, report: Report) -> AgentAnswer:
-    return await until_done(api, wish.turn_id, wish.wait_seconds, report)
+async def get_answer(api: Api, asked: inputs.GetAnswer, report: Report) -> AgentAnswer:
+    return await until_done(api, asked.turn_id, asked.wait_seconds, report)
 
 
-async def send_text(api: Api, wish: wishes.SendText, report: Report) -> QueuedText:
-    body = {"to": wish.to, "from": wish.sender, "body": wish.body}
-    known = wish.conversation_id is not None
-    where = f"/admin/conversations/{wish.conversation_id}/messages" if known else "/admin/messages"
-    return await api.do(where, QueuedText, body, wish.idempotency_key)
+async def send_text(api: Api, asked: inputs.SendText, report: Report) -> QueuedText:
+    body = {"to": asked.to, "from": asked.sender, "body": asked.body}
+    known = asked.conversation_id is not None
+    where = f"/admin/conversations/{asked.conversation_id}/messages" if known else "/admin/messages"
+    return await api.do(where, QueuedText, body, asked.idempotency_key)
 
 
-async def take_over(api: Api, wish: wishes.TakeOver, report: Report) -> Held:
-    return await api.do(f"/admin/conversations/{wish.conversation_id}/take-over", Held, {"force": wish.force})
+async def take_over(api: Api, asked: inputs.TakeOver, report: Report) -> Held:
+    return await api.do(f"/admin/conversations/{asked.conversation_id}/take-over", Held, {"force": asked.force})
 
 
-async def hand_back(api: Api, wish: wishes.HandBack, report: Report) -> Held:
-    body = {"note": wish.note, "answer": wish.answer}
-    return await api.do(f"/admin/conversations/{wish.conversation_id}/hand-back", Held, body)
+async def hand_back(api: Api, asked: inputs.HandBack, report: Report) -> Held:
+    body = {"note": asked.note, "answer": asked.answer}
+    return await api.do(f"/admin/conversations/{asked.conversation_id}/hand-back", Held, body)
 
 
-async def end_chat(api: Api, wish: wishes.EndChat, report: Report) -> ChatOfConversation:
-    chat_id = wish.chat_id
+async def end_chat(api: Api, asked: inputs.EndChat, report: Report) -> ChatOfConversation:
+    chat_id = asked.chat_id
     if isinstance(chat_id, str):
         chat_id = (await _at_provider(api, chat_id)).id
     return await api.do(f"/admin/chats/{chat_id}/end", ChatOfConversation)
 
 
-async def end_stale_chats(api: Api, wish: wishes.EndStaleChats, report: Report) -> Stale:
-    return await api.do("/admin/chats/end-stale", Stale, wish.model_dump())
+async def end_stale_chats(api: Api, asked: inputs.EndStaleChats, report: Report) -> Stale:
+    return await api.do("/admin/chats/end-stale", Stale, asked.model_dump())
 
 
-async def list_failures(api: Api, wish: wishes.ListFailures, report: Report) -> Failures:
-    return await api.read("/admin/failures", Failures, **wish.model_dump())
+async def list_failures(api: Api, asked: inputs.ListFailures, report: Report) -> Failures:
+    return await api.read("/admin/failures", Failures, **asked.model_dump())
 
 
-async def retry_failure(api: Api, wish: wishes.RetryFailure, report: Report) -> Retried:
-    return await api.do(f"/admin/{wish.kind}s/{wish.id}/retry", Retried)
+async def retry_failure(api: Api, asked: inputs.RetryFailure, report: Report) -> Retried:
+    return await api.do(f"/admin/{asked.kind}s/{asked.id}/retry", Retried)
 
 
 async def _conversation_of(api: Api, chat_id: int | str) -> int:

@@ -1,4 +1,4 @@
-"""What a tool says when it can't do its work: what has happened, and how to mend it.
+"""The words of a tool's errors: the fault, and how to mend it.
 
 The admin API answers with problem JSON (RFC 9457). Its ``detail`` is for the caller, and never has a body or a number.
 """

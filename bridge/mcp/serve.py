@@ -36,7 +36,7 @@ class CannotListen(BridgeError):
 
 @dataclass(frozen=True)
 class Guard:
-    """It passes on only what has the token."""
+    """It passes on only requests with the token."""
 
     app: ASGIApp
     token: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -19,9 +19,11 @@ from mcp_types import (
 )
 from mcp_types import Tool as Definition
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 import bridge
 from bridge.mcp.api import Api
+from bridge.mcp.inputs import WANTED
 from bridge.mcp.problems import ToolError
 from bridge.mcp.settings import McpSettings
 from bridge.mcp.tools import BY_NAME, TOOLS, Tool
@@ -63,8 +65,8 @@ def definition(tool: Tool) -> Definition:
         name=tool.name,
         title=tool.title,
         description=tool.description,
-        input_schema=tool.wish.model_json_schema(),
-        output_schema=tool.answer.model_json_schema(mode="serialization"),
+        input_schema=tool.input.model_json_schema(),
+        output_schema=tool.output.model_json_schema(mode="serialization"),
         annotations=hints,
     )
 
@@ -82,7 +84,7 @@ def _connected(settings: McpSettings) -> Callable[[Server[Api]], AbstractAsyncCo
 
 
 def _schema_of(name: str) -> dict[str, Any] | None:
-    return BY_NAME[name].wish.model_json_schema() if name in BY_NAME else None
+    return BY_NAME[name].input.model_json_schema() if name in BY_NAME else None
 
 
 async def _list_tools(context: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
@@ -93,11 +95,17 @@ async def _call_tool(context: Context, params: CallToolRequestParams) -> CallToo
     tool = BY_NAME.get(params.name)
     if tool is None:
         raise MCPError(INVALID_PARAMS, f"There is no such tool. There are: {', '.join(BY_NAME)}")
+    return await call(tool, params.arguments or {}, context.lifespan_context, _reporter(context))
+
+
+async def call(tool: Tool, arguments: Mapping[str, Any], api: Api, report: Report) -> CallToolResult:
+    """Run the tool. Only faults of its arguments are told as such: after them surely nothing was done."""
     try:
-        wish = tool.wish.model_validate(params.arguments or {})
-        answer = await tool.run(context.lifespan_context, wish, _reporter(context))
+        asked = tool.input.model_validate(arguments)
     except ValidationError as error:
         return _failed(_faults(error))
+    try:
+        answer = await tool.run(api, asked, report)
     except ToolError as error:
         return _failed(str(error))
     shown = answer.model_dump(mode="json")
@@ -118,5 +126,11 @@ def _failed(words: str) -> CallToolResult:
 def _faults(error: ValidationError) -> str:
     """Return the fault of each argument, without its value."""
     faults = error.errors(include_input=False, include_url=False)
-    named = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in faults]
+    named = [(".".join(map(str, fault["loc"])), _in_words(fault)) for fault in faults]
     return "Nothing was done. " + "; ".join(f"{name}: {words}" if name else words for name, words in named)
+
+
+def _in_words(fault: ErrorDetails) -> str:
+    """Return what is wanted. A pattern is named by its meaning."""
+    pattern = str(fault.get("ctx", {}).get("pattern"))
+    return WANTED.get(pattern, fault["msg"]) if fault["type"] == "string_pattern_mismatch" else fault["msg"]

@@ -32,4 +32,9 @@ class McpSettings(ReadSettings):
 
     @classmethod
     def _called(cls, values: Mapping[str, Any]) -> list[str]:
-        return [address] if (address := values.get("bridge_url")) else []
+        return [address] if is_tunneled(address := values.get("bridge_url", "")) else []
+
+
+def is_tunneled(address: str) -> bool:
+    """Return whether a proxy on the way to this address only passes on what it can't read."""
+    return address.lower().startswith("https:")

@@ -8,12 +8,12 @@ from itertools import chain, repeat
 
 import anyio
 
-from bridge.mcp.answers import LAST, AgentAnswer, AgentText, Turn
 from bridge.mcp.api import Api
+from bridge.mcp.outputs import LAST, AgentAnswer, AgentText, Turn
 from bridge.mcp.problems import ToolError
 
 Report = Callable[[float, str], Awaitable[None]]
-"""Tell the client how long it has been, in seconds, and what is going on."""
+"""Tell the client the seconds since the call, and the state of the turn."""
 
 PAUSES = (0.2, 0.3, 0.5, 1, 1, 1, 2)
 """Seconds between two questions; then the last one again and again."""
@@ -50,7 +50,7 @@ UNDELIVERED = ("undelivered", "failed", "canceled")
 
 
 async def until_done(api: Api, turn_id: int, seconds: int, report: Report) -> AgentAnswer:
-    """Wait for the end of the turn, at most so long. Raise :class:`ToolError` if it can't be read."""
+    """Wait for the end of the turn, at most so many seconds. Raise :class:`ToolError` if it can't be read."""
     began = time.monotonic()
     for pause in chain(PAUSES, repeat(PAUSES[-1])):
         turn = await api.read(f"/admin/turns/{turn_id}", Turn)
@@ -63,7 +63,7 @@ async def until_done(api: Api, turn_id: int, seconds: int, report: Report) -> Ag
 
 
 async def with_handle(api: Api, turn_id: int, seconds: int, report: Report) -> AgentAnswer:
-    """Do the same for a turn that has just been queued. Its handle is not lost if it can't be read."""
+    """Wait for a turn that has just been queued. If it can't be read, return its handle all the same."""
     try:
         return await until_done(api, turn_id, seconds, report)
     except ToolError as error:

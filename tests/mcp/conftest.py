@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.processes.embedded import free_port
-from tests.mcp.desk import BRIDGE, HERE, MCP, Desk, Tools, desk, laptop, over_http, over_stdio
+from tests.mcp.desk import MCP, Desk, Tools, desk, laptop, over_http, over_stdio
+from tests.up import BRIDGE, HERE
 
 
 @pytest.fixture(scope="module")

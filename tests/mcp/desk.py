@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from bridge.processes.embedded import free_port
-from bridge.simulator import Simulator, SimulatorSettings, serve
-from testkit.procfile import Processes, environment
+from bridge.simulator import Simulator, SimulatorSettings
+from testkit.procfile import environment
 from testkit.waiting import until
+from tests.up import BRIDGE, Up, up_in
 
-HERE = "127.0.0.1"
 ANA, BEN, MCP = "token-of-ana", "token-of-ben", "token-of-the-mcp-server"
-BRIDGE = [sys.executable, "-m", "bridge"]
 WORD = "tangerine"
 """A word of every text here, which must be in no log."""
 
@@ -65,14 +62,11 @@ class Tools:
 class Desk:
     """The bridge, its people, and an operator called ana with ``bridge mcp``."""
 
-    def __init__(self, simulator: Simulator, folder: Path, providers: str) -> None:
-        self.simulator = simulator
+    def __init__(self, up: Up, folder: Path) -> None:
+        self.simulator = up.simulator
         self.folder = folder
-        port = free_port(HERE)
-        self.address = f"http://{HERE}:{port}"
-        simulator.webhook_url = f"{self.address}/twilio/inbound#rc=5&rp=5xx,ct,rt"
-        self.processes = Processes(folder, self._settings(providers))
-        self.processes.start("up", [*BRIDGE, "up", "--port", str(port)]).until_it_says("The bridge listens")
+        self.address = up.address
+        self.processes = up.processes
         self._numbers = itertools.count(4_000_000)
 
     def somebody(self) -> str:
@@ -96,29 +90,14 @@ class Desk:
         found: dict[str, Any] = told.json()
         return found
 
-    def _settings(self, providers: str) -> dict[str, str]:
-        settings = self.simulator.settings
-        return {
-            "DATABASE_URL": f"sqlite:///{self.folder / 'bridge.sqlite3'}",
-            "PUBLIC_URL": self.address,
-            "TWILIO_ACCOUNT_SID": settings.account_sid,
-            "TWILIO_AUTH_TOKEN": settings.auth_token,
-            "TWILIO_NUMBERS": settings.number,
-            "TWILIO_API_BASE_URL": providers,
-            **settings.agent_at("retell", providers),
-            "ADMIN_TOKENS": f"ana:{ANA},ben:{BEN}",
-        }
-
 
 @contextmanager
 def desk(folder: Path) -> Iterator[Desk]:
     simulator = Simulator(SimulatorSettings(echo=True))
-    with serve(simulator) as providers:
-        standing = Desk(simulator, folder, providers)
-        try:
-            yield standing
-        finally:
-            standing.processes.close()
+    operators = f"ana:{ANA},ben:{BEN}"
+    with up_in(folder, simulator, ADMIN_TOKENS=operators, TWILIO_NUMBERS=simulator.settings.number) as up:
+        up.start()
+        yield Desk(up, folder)
 
 
 def laptop(address: str, token: str = ANA) -> dict[str, str]:

@@ -73,12 +73,12 @@ def test_a_description_says_when_what_it_costs_and_how_it_fails(tool: Tool) -> N
     assert re.search(r"\bUse it\b|\bCall it\b", words), "when"
     assert set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", words)) & (BY_NAME.keys() - {tool.name}), "a sibling"
     assert re.search(r"\b[Cc]osts?\b|\bbills\b|\b[Ss]ends nothing\b|\b[Nn]o text is sent\b", words), "what it costs"
-    assert "Fails if" in words or "Fails with" in words or tool.wish.model_fields.keys() == {"limit", "cursor"}
+    assert "Fails if" in words or "Fails with" in words or tool.input.model_fields.keys() == {"limit", "cursor"}
 
 
 @each_tool
 def test_a_description_names_only_tools_and_arguments_that_there_are(tool: Tool) -> None:
-    arguments = {name for each in TOOLS for name in each.wish.model_fields}
+    arguments = {name for each in TOOLS for name in each.input.model_fields}
     named = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", tool.description))
     assert named - BY_NAME.keys() - arguments == set()
 
@@ -101,7 +101,7 @@ def test_the_examples_of_a_tool_are_accepted(tool: Tool) -> None:
     examples = shown(tool)["inputSchema"]["examples"]
     assert examples
     for example in examples:
-        tool.wish.model_validate(example)
+        tool.input.model_validate(example)
 
 
 @each_tool
@@ -119,10 +119,10 @@ def test_the_hints_are_those_of_the_facts() -> None:
     reads = {tool.name for tool in TOOLS if tool.hints.read_only}
     assert reads == {"list_conversations", "get_conversation", "get_answer", "list_failures"}
     assert not any(tool.hints.destructive or tool.hints.open_world for tool in TOOLS if tool.hints.read_only)
-    keyed = {tool.name for tool in TOOLS if tool.wish.model_fields.get("idempotency_key")}
+    keyed = {tool.name for tool in TOOLS if tool.input.model_fields.get("idempotency_key")}
     assert keyed == {"send_to_agent", "send_text"}
-    assert all(BY_NAME[name].wish.model_fields["idempotency_key"].is_required() for name in keyed), "else it is not so"
-    assert all(tool.hints.idempotent for tool in TOOLS)
+    assert all(BY_NAME[name].input.model_fields["idempotency_key"].is_required() for name in keyed), "else it is not so"
+    assert {tool.name for tool in TOOLS if not tool.hints.idempotent} == {"retry_failure"}, "a new attempt each time"
 
 
 def test_the_instructions_name_only_tools_that_there_are() -> None:
@@ -133,8 +133,8 @@ def test_the_instructions_name_only_tools_that_there_are() -> None:
 
 
 def row(tool: Tool) -> str:
-    required = [field.alias or name for name, field in tool.wish.model_fields.items() if field.is_required()]
-    others = [field.alias or name for name, field in tool.wish.model_fields.items() if not field.is_required()]
+    required = [field.alias or name for name, field in tool.input.model_fields.items() if field.is_required()]
+    others = [field.alias or name for name, field in tool.input.model_fields.items() if not field.is_required()]
     arguments = ", ".join([*(f"**`{name}`**" for name in required), *(f"`{name}`" for name in others)])
     hints = tool.hints
     kind = "reads" if hints.read_only else "changes, can end or drop something" if hints.destructive else "changes"

@@ -216,8 +216,10 @@ FAULTY: list[tuple[str, dict[str, Any], str]] = [
     ("send_to_agent", {"content": WORD, "idempotency_key": "k"}, "exactly one of conversation_id and chat_id"),
     ("send_text", {"to": "+15551230001", "body": WORD, "idempotency_key": "k"}, "to and from belong together"),
     ("send_text", {"conversation_id": 1, "body": WORD}, "idempotency_key: "),
-    ("send_text", {"conversation_id": 1, "body": WORD, "idempotency_key": "ü"}, "idempotency_key: "),
+    ("send_text", {"conversation_id": 1, "body": WORD, "idempotency_key": "ü"}, "must be visible ASCII"),
     ("get_answer", {"turn_id": 1, "wait_seconds": 600}, "wait_seconds: "),
+    ("get_answer", {"turn_id": 2**63}, "turn_id: "),
+    ("end_stale_chats", {"idle_seconds": 10**9}, "idle_seconds: "),
 ]
 
 
@@ -227,6 +229,7 @@ def test_a_wrong_argument_is_named_and_its_value_is_not(ours: Desk, tools: Tools
         assert words in told.error, (name, told.error)
         assert told.error.startswith("Nothing was done.")
         assert WORD not in told.error
+        assert "pattern" not in told.error
     number = ours.simulator.settings.number
     told = tools("send_text", to="12", body=WORD, idempotency_key="k", **{"from": number})
     assert "to: " in told.error

@@ -7,41 +7,41 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from bridge.mcp import answers, wishes
+from bridge.mcp import inputs, outputs
 from bridge.web import conversation_models, holding_models, openapi, operator_models
 
 READ: dict[type[BaseModel], type[BaseModel]] = {
-    answers.HolderState: conversation_models.HolderState,
-    answers.Conversation: conversation_models.Conversation,
-    answers.Conversations: conversation_models.Conversations,
-    answers.WholeConversation: conversation_models.WholeConversation,
-    answers.Text: conversation_models.ConversationText,
-    answers.Chat: conversation_models.ConversationChat,
-    answers.ChatOfConversation: openapi.Chat,
-    answers.Chats: openapi.Chats,
-    answers.Note: conversation_models.Note,
-    answers.AgentText: operator_models.Written,
-    answers.Turn: operator_models.Turn,
-    answers.QueuedTurn: operator_models.QueuedTurn,
-    answers.QueuedText: operator_models.QueuedText,
-    answers.Held: holding_models.Held,
-    answers.Stale: openapi.Stale,
-    answers.Failure: openapi.Failure,
-    answers.Failures: openapi.Failures,
-    answers.Retried: operator_models.Retried,
+    outputs.HolderState: conversation_models.HolderState,
+    outputs.Conversation: conversation_models.Conversation,
+    outputs.Conversations: conversation_models.Conversations,
+    outputs.WholeConversation: conversation_models.WholeConversation,
+    outputs.Text: conversation_models.ConversationText,
+    outputs.Chat: conversation_models.ConversationChat,
+    outputs.ChatOfConversation: openapi.Chat,
+    outputs.Chats: openapi.Chats,
+    outputs.Note: conversation_models.Note,
+    outputs.AgentText: operator_models.Written,
+    outputs.Turn: operator_models.Turn,
+    outputs.QueuedTurn: operator_models.QueuedTurn,
+    outputs.QueuedText: operator_models.QueuedText,
+    outputs.Held: holding_models.Held,
+    outputs.Stale: openapi.Stale,
+    outputs.Failure: openapi.Failure,
+    outputs.Failures: openapi.Failures,
+    outputs.Retried: operator_models.Retried,
 }
 
-OUR_OWN = {answers.Answer, answers.AgentAnswer}
+OUR_OWN = {outputs.Output, outputs.AgentAnswer}
 
 SENT: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
-    wishes.ListConversations: (conversation_models.ConversationsQuery,),
-    wishes.GetConversation: (conversation_models.ConversationQuery,),
-    wishes.SendToAgent: (operator_models.NewTurn,),
-    wishes.SendText: (operator_models.NewText, operator_models.NewTextHere),
-    wishes.TakeOver: (holding_models.TakeOver,),
-    wishes.HandBack: (holding_models.HandBackWish,),
-    wishes.EndStaleChats: (openapi.EndStale,),
-    wishes.ListFailures: (openapi.FailuresQuery,),
+    inputs.ListConversations: (conversation_models.ConversationsQuery,),
+    inputs.GetConversation: (conversation_models.ConversationQuery,),
+    inputs.SendToAgent: (operator_models.NewTurn,),
+    inputs.SendText: (operator_models.NewText, operator_models.NewTextHere),
+    inputs.TakeOver: (holding_models.TakeOver,),
+    inputs.HandBack: (holding_models.HandBackWish,),
+    inputs.EndStaleChats: (openapi.EndStale,),
+    inputs.ListFailures: (openapi.FailuresQuery,),
 }
 
 
@@ -61,6 +61,12 @@ def allowed(schema: Any, within: dict[str, Any]) -> set[str]:
     return words or {schema["type"]}
 
 
+def bounds(schema: dict[str, Any]) -> set[tuple[str, int]]:
+    """The least and the most that a number may be."""
+    names = ("minimum", "maximum")
+    return {(name, each[name]) for each in (schema, *schema.get("anyOf", ())) for name in names if name in each}
+
+
 @pytest.mark.parametrize(("ours", "theirs"), READ.items(), ids=lambda model: model.__name__)
 def test_what_is_read_is_what_the_admin_api_writes(ours: type[BaseModel], theirs: type[BaseModel]) -> None:
     read, written = (model.model_json_schema(mode="serialization") for model in (ours, theirs))
@@ -72,7 +78,7 @@ def test_what_is_read_is_what_the_admin_api_writes(ours: type[BaseModel], theirs
 
 
 def test_every_model_is_held_against_its_own() -> None:
-    models = {each for each in vars(answers).values() if isinstance(each, type) and issubclass(each, BaseModel)}
+    models = {each for each in vars(outputs).values() if isinstance(each, type) and issubclass(each, BaseModel)}
     assert models - {BaseModel} == READ.keys() | OUR_OWN
 
 
@@ -83,7 +89,8 @@ def test_what_is_sent_is_what_the_admin_api_accepts(ours: type[BaseModel], their
 
 
 def test_the_limits_of_the_arguments_are_those_of_the_admin_api() -> None:
-    assert wishes.MOST_BODY == operator_models.MAX_BODY
+    assert inputs.MOST_BODY == operator_models.MAX_BODY
     for ours, theirs in SENT.items():
-        limits = [properties(model, "validation").get("limit", {}) for model in (ours, *theirs)]
-        assert len({(each.get("minimum"), each.get("maximum")) for each in limits}) == 1, ours
+        sent = properties(ours, "validation")
+        for name, each in (pair for model in theirs for pair in properties(model, "validation").items()):
+            assert bounds(sent[name]) == bounds(each), (ours, name)

@@ -17,7 +17,8 @@ import pytest
 
 from bridge.processes.embedded import free_port
 from testkit.procfile import Processes, environment
-from tests.mcp.desk import ANA, BRIDGE, HERE, MCP, Desk, laptop, over_http, over_stdio
+from tests.mcp.desk import ANA, MCP, Desk, laptop, over_http, over_stdio
+from tests.up import BRIDGE, HERE
 
 TIMEOUT = 60
 NOWHERE = "http://127.0.0.1:1"

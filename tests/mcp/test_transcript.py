@@ -15,8 +15,9 @@ import pytest
 from bridge.processes.embedded import free_port
 from testkit.procfile import Processes
 from testkit.waiting import until
-from tests.mcp.desk import BRIDGE, HERE, Tools, over_stdio
+from tests.mcp.desk import Tools, over_stdio
 from tests.scene import ANN
+from tests.up import BRIDGE, HERE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mcp.md").read_text()
 

@@ -7,8 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from bridge.mcp.answers import AgentAnswer, AgentText, Turn
 from bridge.mcp.api import Api
+from bridge.mcp.outputs import AgentAnswer, AgentText, Turn
 from bridge.mcp.problems import ToolError
 from bridge.mcp.settings import McpSettings
 from bridge.mcp.waiting import next_step, until_done, with_handle

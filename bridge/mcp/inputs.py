@@ -1,4 +1,4 @@
-"""What each tool is asked for. The schemas of its input are made of these models."""
+"""The models of each tool's arguments. The schema of its input is made of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ MOST_BODY = 16_000
 
 LONGEST_WAIT = 55
 """Seconds. Many clients give a tool up after a minute."""
+
+MAX_IDLE = 10 * 366 * 24 * 3600
+"""Seconds, as in the admin API: ten years."""
+
+KEY = r"^[!-~]([ -~]*[!-~])?$"
+
+WANTED = {KEY: "must be visible ASCII characters, with blanks only between them"}
+"""The meaning of each pattern. The pattern itself is of no help."""
 
 EXAMPLE_PHONE = "+15551230001"
 EXAMPLE_CHAT = "chat_3040a90969f44c13902d53a104e5ee7b"
@@ -30,7 +38,8 @@ ChatId = Annotated[
     ),
 ]
 TurnId = Annotated[
-    int, Field(ge=1, title="Turn", description="`turn_id` that send_to_agent has returned", examples=[7])
+    RowId,
+    Field(title="Turn", description="`turn_id` of send_to_agent, or one of the `turns` of retry_failure", examples=[7]),
 ]
 Cursor = Annotated[
     str | None,
@@ -41,7 +50,7 @@ Key = Annotated[
     Field(
         min_length=1,
         max_length=255,
-        pattern=r"^[!-~]([ -~]*[!-~])?$",
+        pattern=KEY,
         title="Idempotency key",
         description="Make up a new one for each message. Repeat a call whose answer you did not get with the same key "
         "and the same arguments: within a day nothing is sent twice.",
@@ -51,7 +60,7 @@ Key = Annotated[
 Body = Annotated[str, Field(min_length=1, max_length=MOST_BODY)]
 
 
-class Wish(BaseModel):
+class Input(BaseModel):
     """The arguments of a tool. Unknown ones are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -61,12 +70,12 @@ def _examples(*examples: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
-def _one_of(wish: Wish, *names: str) -> None:
-    if sum(getattr(wish, name) is not None for name in names) != 1:
+def _one_of(asked: Input, *names: str) -> None:
+    if sum(getattr(asked, name) is not None for name in names) != 1:
         raise ValueError(f"give exactly one of {' and '.join(names)}")
 
 
-class ListConversations(Wish):
+class ListConversations(Input):
     model_config = _examples({"holder": "waiting"}, {"phone": "0001"}, {"q": "table friday", "limit": 5})
 
     holder: Literal["agent", "waiting", "person", "outside"] | None = Field(
@@ -95,7 +104,7 @@ class ListConversations(Wish):
     cursor: Cursor = None
 
 
-class GetConversation(Wish):
+class GetConversation(Input):
     model_config = _examples({"conversation_id": 12}, {"conversation_id": 12, "limit": 100})
 
     conversation_id: ConversationId
@@ -108,7 +117,7 @@ class GetConversation(Wish):
     )
 
 
-class SendToAgent(Wish):
+class SendToAgent(Input):
     model_config = _examples(
         {"conversation_id": 12, "content": "Offer her the table at 8.", "idempotency_key": "offer-table-8"},
         {
@@ -142,8 +151,8 @@ class SendToAgent(Wish):
     send: bool = Field(
         True,
         title="Send",
-        description="true: the agent's answer is sent to the person as a text. false: it is only returned, and kept as "
-        "a draft; no SMS is sent.",
+        description="true: the agent's answer is sent to the person as a text. false: nothing is sent; the answer is "
+        "kept as a draft and returned.",
         examples=[False],
     )
     idempotency_key: Key
@@ -162,7 +171,7 @@ class SendToAgent(Wish):
         return self
 
 
-class GetAnswer(Wish):
+class GetAnswer(Input):
     model_config = _examples({"turn_id": 7}, {"turn_id": 7, "wait_seconds": 50})
 
     turn_id: TurnId
@@ -176,7 +185,7 @@ class GetAnswer(Wish):
     )
 
 
-class SendText(Wish):
+class SendText(Input):
     model_config = _examples(
         {"conversation_id": 12, "body": "Your table is ready.", "idempotency_key": "ready-12"},
         {"to": EXAMPLE_PHONE, "from": "+15550001111", "body": "Your table is ready.", "idempotency_key": "ready-13"},
@@ -204,7 +213,9 @@ class SendText(Wish):
     )
     body: Body = Field(
         title="Body",
-        description="The text, sent as it is written. Each started 153 characters (67 with emoji) cost one segment.",
+        description="The text, sent as it is written. A text of up to 160 characters is one segment, a longer one has "
+        "a segment for each 153 begun. With an emoji, a dash (–), a curly quote or any other letter outside GSM-7 it "
+        "is 70 and 67. WhatsApp and RCS have no segments.",
         examples=["Your table is ready. – Ana"],
     )
     idempotency_key: Key
@@ -217,19 +228,19 @@ class SendText(Wish):
         return self
 
 
-class TakeOver(Wish):
+class TakeOver(Input):
     model_config = _examples({"conversation_id": 12}, {"conversation_id": 12, "force": True})
 
     conversation_id: ConversationId
     force: bool = Field(
         False,
         title="Force",
-        description="Take it also from another operator who has it. Ask that person first.",
+        description="true: take it from another operator too. Ask that person first.",
         examples=[False],
     )
 
 
-class HandBack(Wish):
+class HandBack(Input):
     model_config = _examples({"conversation_id": 12, "note": "She gets the corner table.", "answer": True})
 
     conversation_id: ConversationId
@@ -250,18 +261,19 @@ class HandBack(Wish):
     )
 
 
-class EndChat(Wish):
+class EndChat(Input):
     model_config = _examples({"chat_id": 7}, {"chat_id": EXAMPLE_CHAT})
 
     chat_id: ChatId
 
 
-class EndStaleChats(Wish):
+class EndStaleChats(Input):
     model_config = _examples({}, {"idle_seconds": 43200}, {"idle_seconds": 43200, "dry_run": False})
 
     idle_seconds: int | None = Field(
         None,
         ge=0,
+        le=MAX_IDLE,
         title="Idle",
         description="Seconds without a message after which a chat counts as stale. Default: the bridge's STALE_AFTER, "
         "else a day.",
@@ -276,14 +288,14 @@ class EndStaleChats(Wish):
     )
 
 
-class ListFailures(Wish):
+class ListFailures(Input):
     model_config = _examples({}, {"limit": 100})
 
     limit: int = Field(20, ge=1, le=1000, title="Limit", description="The most failures in one answer.", examples=[20])
     cursor: Cursor = None
 
 
-class RetryFailure(Wish):
+class RetryFailure(Input):
     model_config = _examples({"kind": "turn", "id": 7}, {"kind": "message", "id": 15})
 
     kind: Literal["turn", "message"] = Field(
@@ -291,4 +303,8 @@ class RetryFailure(Wish):
         description="`kind` in list_failures. Only these two can be tried again here.",
         examples=["turn"],
     )
-    id: RowId = Field(title="Failure", description="`id` in list_failures, or the id of a turn.", examples=[7])
+    id: RowId = Field(
+        title="Failure",
+        description="`id` in list_failures, or the turn_id of a turn that was given up.",
+        examples=[7],
+    )

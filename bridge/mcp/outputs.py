@@ -1,6 +1,6 @@
-"""What each tool returns. The schemas of its output are made of these models.
+"""The models of what each tool returns. The schema of its output is made of them.
 
-They are the admin API's models without what a model has no use for. ``tests/mcp/test_models.py`` holds the two equal.
+They have the fields of the admin API's models that a tool needs. ``tests/mcp/test_models.py`` holds the two equal.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ DELIVERY = "how far the carrier has brought it, such as `delivered` or `undelive
 NEXT = "the `cursor` of the next page; null: this is the last one"
 
 
-class Answer(BaseModel):
+class Output(BaseModel):
     """Fields that only a newer bridge has are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class HolderState(Answer):
+class HolderState(Output):
     kind: HolderKind = Field(description="who answers the person", examples=["person"])
     name: str | None = Field(description="the operator, or the provider whose human has the chat", examples=["ana"])
     since: AwareDatetime | None = Field(description="since when", examples=["2026-11-29T12:00:00Z"])
@@ -34,7 +34,7 @@ class HolderState(Answer):
     until: AwareDatetime | None = Field(description="until when, if it ends by itself", examples=[None])
 
 
-class Conversation(Answer):
+class Conversation(Output):
     id: int = Field(description="the `conversation_id` of the other tools", examples=[12])
     phone: str = Field(description="the person's number", examples=["+15551230001"])
     bridge_number: str = Field(description="our number", examples=["+15550001111"])
@@ -47,13 +47,13 @@ class Conversation(Answer):
     tags: list[str] = Field(description="the team's tags", examples=[["vip"]])
 
 
-class Conversations(Answer):
+class Conversations(Output):
     conversations: list[Conversation] = Field(description="the newest activity or hit first")
     next: str | None = Field(description=NEXT, examples=[None])
     searched: str | None = Field(description="how far a search by words went; null: through all", examples=[None])
 
 
-class Text(Answer):
+class Text(Output):
     id: int = Field(examples=[31])
     direction: Literal["in", "out"] = Field(description="`in`: by the person or for the agent; `out`: by us")
     author: Literal["person", "agent", "operator", "bridge", "outside"] = Field(description="who wrote it")
@@ -69,11 +69,11 @@ class Text(Answer):
     unanswered_because: str | None = Field(description="why it has no answer, or was not sent, and what helps")
 
 
-class Chat(Answer):
+class Chat(Output):
     id: int = Field(description="the bridge's id of it", examples=[7])
     provider: str = Field(description="the agent's provider", examples=["retell"])
     chat_id: str = Field(description="the provider's own id of it", examples=["chat_3040a90969f44c13902d53a104e5ee7b"])
-    status: ChatStatus = Field(description="`ongoing`, or over", examples=["ongoing"])
+    status: ChatStatus = Field(description="`ending`: over here, and not yet at the provider", examples=["ongoing"])
     started_at: AwareDatetime = Field(examples=["2026-11-29T12:00:00Z"])
     last_activity_at: AwareDatetime = Field(examples=["2026-11-29T12:00:00Z"])
     ended_at: AwareDatetime | None = Field(examples=[None])
@@ -84,11 +84,11 @@ class ChatOfConversation(Chat):
     conversation_id: int = Field(examples=[12])
 
 
-class Chats(Answer):
+class Chats(Output):
     chats: list[ChatOfConversation]
 
 
-class Note(Answer):
+class Note(Output):
     operator: str = Field(description="who wrote it", examples=["ana"])
     created_at: AwareDatetime = Field(examples=["2026-11-29T12:00:00Z"])
     body: str = Field(description="for operators only", examples=["Allergic to nuts"])
@@ -102,7 +102,7 @@ class WholeConversation(Conversation):
     unanswered_because: str | None = Field(description="why the newest text has no answer, and what helps")
 
 
-class AgentText(Answer):
+class AgentText(Output):
     id: int = Field(examples=[32])
     body: str = Field(description="what the agent wrote", examples=["A table is free at 8."])
     status: str = Field(
@@ -113,7 +113,7 @@ class AgentText(Answer):
     resent_as: int | None = Field(description="the text that replaces it", examples=[None])
 
 
-class Turn(Answer):
+class Turn(Output):
     """A turn as the admin API shows it."""
 
     id: int
@@ -123,13 +123,13 @@ class Turn(Answer):
     messages: list[AgentText]
 
 
-class QueuedTurn(Answer):
-    """The answer of the admin API to something for the agent."""
+class QueuedTurn(Output):
+    """The admin API's answer to a message for the agent."""
 
     turn_id: int
 
 
-class AgentAnswer(Answer):
+class AgentAnswer(Output):
     turn_id: int = Field(description="the handle of this turn, for get_answer", examples=[7])
     status: TurnStatus = Field(description="`queued`, `waiting` and `asking` go on", examples=["answered"])
     done: bool = Field(description="false: call get_answer with turn_id", examples=[True])
@@ -138,22 +138,22 @@ class AgentAnswer(Answer):
     next_step: str = Field(description="what has happened, and what to do now", examples=["The answer is sent."])
 
 
-class QueuedText(Answer):
+class QueuedText(Output):
     id: int = Field(description="of the text; get_conversation shows its delivery", examples=[15])
     conversation_id: int = Field(examples=[12])
 
 
-class Held(Answer):
+class Held(Output):
     holder: HolderState = Field(description="who has the conversation now")
 
 
-class Stale(Answer):
+class Stale(Output):
     matched: int = Field(description="the number of stale chats", examples=[2])
     queued: int = Field(description="how many are being ended; 0 in a dry run", examples=[0])
     chats: list[int] = Field(description="their ids", examples=[[1, 2]])
 
 
-class Failure(Answer):
+class Failure(Output):
     kind: Literal["turn", "message", "notice", "task", "contact", "silent", "waiting", "with_human"] = Field(
         description="`turn` and `message` can be tried again with retry_failure", examples=["turn"]
     )
@@ -167,11 +167,11 @@ class Failure(Answer):
     resend_at: AwareDatetime | None = Field(description="when the bridge sends it again by itself", examples=[None])
 
 
-class Failures(Answer):
+class Failures(Output):
     failures: list[Failure] = Field(description="the newest first")
     next: str | None = Field(description=NEXT, examples=[None])
 
 
-class Retried(Answer):
+class Retried(Output):
     turns: list[int] = Field(description="the turns that are asked again; get_answer shows how far each is")
     messages: list[int] = Field(description="the texts that are sent again")
