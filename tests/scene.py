@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Select, bindparam, func, or_, select
+from sqlalchemy import Executable, Select, bindparam, func, or_, select
 
 from bridge.config import Settings
 from bridge.db.models import Base, Chat, CircuitBreaker, ContactUpdate, Conversation, HandoffNotice, Message
@@ -224,6 +224,17 @@ class Scene:
         """Replace the process by another one. Its work in hand and its wake-ups are lost."""
         self.notifier.wakeups.clear()
         self.rt = replace(self.rt, heartbeat=FakeHeartbeat(self.sessions, self.clock))
+
+    def change(self, *statements: Executable) -> None:
+        """Change rows behind the bridge's back."""
+        with self.sessions.begin() as session:
+            for statement in statements:
+                session.execute(statement)
+
+    def add(self, *rows: Base) -> None:
+        """Add rows behind the bridge's back."""
+        with self.sessions.begin() as session:
+            session.add_all(rows)
 
     def rows(self, table: type[Base]) -> list[Any]:
         with self.sessions() as session:

@@ -149,8 +149,8 @@ def _prefer_indexes(tx: Transaction) -> None:
 
 def _oldest(kind: Kind, which: ColumnElement[bool]) -> Select[int, int]:
     order = (kind.moment, kind.id) if kind.has_index else (kind.id,)
-    columns = (kind.id.label("id"), kind.conversation_id.label("conversation"))
-    return select(*columns).where(which).order_by(*order).limit(BATCH)
+    found: Select[int, int] = select(kind.id.label("id"), kind.conversation_id.label("conversation"))
+    return found.where(which).order_by(*order).limit(BATCH)
 
 
 def _lock_idle(tx: Transaction, ids: Sequence[int]) -> set[int]:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from bridge.db.models import (
     IN_WORK,
     UNSETTLED_TURN,
-    Base,
     Chat,
     ChatStatus,
     ContactUpdate,
@@ -49,17 +48,26 @@ class Kind:
 
     name: str
     """In the plural, as people read it."""
-    table: type[Base]
-    id: InstrumentedAttribute[int]
-    conversation_id: InstrumentedAttribute[int]
     moment: InstrumentedAttribute[Any]
-    """The time by which old rows are found: by an index, or else in the order of the ids."""
+    """The time by which old rows are found: by an index, or else in the order of the ids. It names the table."""
     is_old: Old
     has_index: bool = False
     is_free: ColumnElement[bool] | None = None
     """Nothing that is kept refers to the row."""
     let_go: Callable[[Transaction, Sequence[int]], None] = _nothing
     """Remove what refers to these rows, before they are deleted."""
+
+    @property
+    def table(self) -> Any:
+        return self.moment.class_
+
+    @property
+    def id(self) -> SQLColumnExpression[int]:
+        return self.table.id  # type: ignore[no-any-return]
+
+    @property
+    def conversation_id(self) -> SQLColumnExpression[int]:
+        return getattr(self.table, "conversation_id", self.id)
 
 
 def _let_texts_go(tx: Transaction, ids: Sequence[int]) -> None:
@@ -80,9 +88,6 @@ def _no(*columns: InstrumentedAttribute[Any], of: InstrumentedAttribute[int]) ->
 
 MESSAGES = Kind(
     "messages",
-    Message,
-    Message.id,
-    Message.conversation_id,
     Message.created_at,
     lambda before: and_(
         Message.created_at < before,
@@ -95,31 +100,20 @@ MESSAGES = Kind(
 )
 TURNS = Kind(
     "turns",
-    Turn,
-    Turn.id,
-    Turn.conversation_id,
     Turn.created_at,
     lambda before: and_(Turn.settled_at < before, Turn.created_at < before, Turn.status.not_in(UNSETTLED_TURN)),
     is_free=_no(Message.turn_id, of=Turn.id),
 )
 CHATS = Kind(
     "chats",
-    Chat,
-    Chat.id,
-    Chat.conversation_id,
     Chat.ended_at,
     lambda before: and_(Chat.ended_at < before, Chat.status == ChatStatus.ENDED, Chat.due_at.is_(None)),
     has_index=True,
     is_free=_no(Turn.chat_id, of=Chat.id),
 )
-NOTES = Kind(
-    "notes", Note, Note.id, Note.conversation_id, Note.created_at, lambda before: and_(Note.created_at < before)
-)
+NOTES = Kind("notes", Note.created_at, lambda before: and_(Note.created_at < before))
 NOTICES = Kind(
     "notices to the team",
-    HandoffNotice,
-    HandoffNotice.id,
-    HandoffNotice.conversation_id,
     HandoffNotice.since,
     lambda before: and_(
         HandoffNotice.since < before,
@@ -135,9 +129,6 @@ NOTICES = Kind(
 )
 CONTACTS = Kind(
     "wishes in contacts",
-    ContactUpdate,
-    ContactUpdate.id,
-    ContactUpdate.conversation_id,
     ContactUpdate.wished_at,
     lambda before: and_(
         ContactUpdate.wished_at < before,
@@ -148,9 +139,6 @@ CONTACTS = Kind(
 )
 CONVERSATIONS = Kind(
     "conversations",
-    Conversation,
-    Conversation.id,
-    Conversation.id,
     Conversation.changed_at,
     lambda before: and_(Conversation.changed_at < before, Conversation.holder == Holder.AGENT),
     has_index=True,

@@ -6,7 +6,7 @@ the mark, knows whether the text may have been purged.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
@@ -15,6 +15,8 @@ from bridge.db.models import Purged
 from bridge.db.transaction import Transaction
 
 NAME = "texts"
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 RECEIVED_AROUND = timedelta(minutes=10)
 """Between the carrier's time of a text from a person and ours: two clocks."""
@@ -30,7 +32,7 @@ def advance(tx: Transaction, before: datetime) -> bool:
     return tx.session.scalar(row.returning(Purged.name)) is not None
 
 
-def may_be_purged(tx: Transaction, sent_at: datetime | None, around: timedelta) -> bool:
-    """Return whether a text of this time, which is not stored, may have been purged."""
+def purged_before(tx: Transaction, around: timedelta) -> datetime:
+    """Return the carrier's time before which a text may have been purged. Read it after the text was not found."""
     before = tx.session.scalar(select(Purged.before).where(Purged.name == NAME))
-    return before is not None and sent_at is not None and sent_at < before + around
+    return before + around if before else NEVER

@@ -28,7 +28,19 @@ class Evidence:
     """The person's text; empty: the carrier has told it."""
 
 
-def write(tx: Transaction, row: Consent) -> None:
-    """Add a row. It is written at the end of the transaction, and locks nothing."""
-    row.recorded_at, row.words = tx.now, row.words[:LONGEST_WORDS]
-    tx.session.add(row)
+def write(tx: Transaction, evidence: Evidence, *, wants_texts: bool, **covered: str | None) -> None:
+    """Add a row. It is written at the end of the transaction, and locks nothing.
+
+    ``covered``: the columns that name the person, and the numbers from which texts are wanted or not.
+    """
+    tx.session.add(
+        Consent(
+            at=evidence.at,
+            recorded_at=tx.now,
+            wants_texts=wants_texts,
+            channel=evidence.channel,
+            cause=evidence.cause,
+            words=evidence.words[:LONGEST_WORDS],
+            **covered,
+        )
+    )

@@ -26,7 +26,6 @@ from bridge.db.models import (
     UNSETTLED_TURN,
     Chat,
     ChatStatus,
-    Consent,
     Conversation,
     Message,
     MessageStatus,
@@ -116,7 +115,7 @@ def record(tx: Transaction, reach: Reach, evidence: Evidence) -> bool:
     )
     changed = tx.session.scalar(new) is not None
     if changed:
-        consents.write(tx, _consent(reach, evidence, wants_texts=False))
+        consents.write(tx, evidence, wants_texts=False, **_covered(reach))
     return changed
 
 
@@ -128,22 +127,12 @@ def opt_in(tx: Transaction, reach: Reach, evidence: Evidence) -> bool:
     ended = update(OptOut).where(*out, OptOut.since <= at).values(ended_at=at).returning(OptOut.scope)
     changed = bool(tx.session.scalars(ended).all())
     if changed:
-        consents.write(tx, _consent(reach, evidence, wants_texts=True))
+        consents.write(tx, evidence, wants_texts=True, **_covered(reach))
     return changed
 
 
-def _consent(reach: Reach, evidence: Evidence, *, wants_texts: bool) -> Consent:
-    return Consent(
-        at=evidence.at,
-        phone=reach.person,
-        bridge_number=reach.number,
-        scope=reach.scope,
-        service=reach.service,
-        wants_texts=wants_texts,
-        channel=evidence.channel,
-        cause=evidence.cause,
-        words=evidence.words,
-    )
+def _covered(reach: Reach) -> dict[str, str | None]:
+    return {"phone": reach.person, "bridge_number": reach.number, "scope": reach.scope, "service": reach.service}
 
 
 def stands(tx: Transaction, reach: Reach) -> bool:

@@ -62,13 +62,9 @@ def age(scene: Scene, days: float = 31) -> None:
 
 def end_chats(scene: Scene) -> None:
     ended = {"status": ChatStatus.ENDED, "ended_at": scene.clock(), "due_at": None}
-    settle(scene, update(Chat).where(Chat.status != ChatStatus.ENDED).values(ended))
-    settle(scene, update(Message).values(poll_status_at=None))
-
-
-def settle(scene: Scene, statement: Any) -> None:
-    with scene.sessions.begin() as session:
-        session.execute(statement)
+    scene.change(
+        update(Chat).where(Chat.status != ChatStatus.ENDED).values(ended), update(Message).values(poll_status_at=None)
+    )
 
 
 def counted(scene: Scene, *tables: type[Base]) -> dict[str, int]:
@@ -103,8 +99,7 @@ def test_all_of_an_old_conversation_goes(scene: Scene) -> None:
     scene.text("STOP")
     scene.text("START")
     scene.work_until_idle()
-    with scene.sessions.begin() as session:
-        session.add(HandoffNotice(conversation_id=1, reason="asked", since=scene.clock(), told_at=scene.clock()))
+    scene.add(HandoffNotice(conversation_id=1, reason="asked", since=scene.clock(), told_at=scene.clock()))
     age(scene)
     assert min(counted(scene).values()) > 0
     purge.purge_old(scene.rt)
@@ -138,7 +133,7 @@ def test_a_younger_reaction_stays_without_the_text_that_it_is_about(scene: Scene
     talked(scene)
     age(scene, 20)
     scene.text("Liked “You asked: hello”")
-    settle(scene, update(Message).where(Message.id == 3).values(reacts_to=2))
+    scene.change(update(Message).where(Message.id == 3).values(reacts_to=2))
     scene.work_until_idle()
     age(scene, 20)
     all_batches(scene)
@@ -148,7 +143,7 @@ def test_a_younger_reaction_stays_without_the_text_that_it_is_about(scene: Scene
 
 def test_an_old_note_for_the_agent_goes_from_a_conversation_that_stays(scene: Scene) -> None:
     talked(scene)
-    settle(scene, update(Conversation).values(agent_note="be kind", agent_note_at=scene.clock()))
+    scene.change(update(Conversation).values(agent_note="be kind", agent_note_at=scene.clock()))
     age(scene, 31)
     talked(scene)
     purge.purge_old(scene.rt)
@@ -170,7 +165,7 @@ def test_the_numbers_of_deleted_rows_are_not_given_again(scene: Scene) -> None:
 
 
 def waiting(scene: Scene) -> None:
-    settle(scene, update(Conversation).values(holder=Holder.PERSON, holder_name="ana", holder_since=scene.clock()))
+    scene.change(update(Conversation).values(holder=Holder.PERSON, holder_name="ana", holder_since=scene.clock()))
     scene.text("anybody there?")
     scene.work(60)
 
@@ -190,7 +185,7 @@ def being_sent(scene: Scene) -> None:
 def sent_again_later(scene: Scene) -> None:
     talked(scene)
     later = scene.clock() + timedelta(days=365)
-    settle(scene, update(Message).where(Message.id == 2).values(resend_at=later))
+    scene.change(update(Message).where(Message.id == 2).values(resend_at=later))
 
 
 @pytest.mark.parametrize("begun", [waiting, being_asked, being_sent, sent_again_later])
@@ -206,7 +201,7 @@ def test_what_is_unfinished_stays_however_old(scene: Scene, begun: Callable[[Sce
 
 def test_a_chat_that_goes_on_stays(scene: Scene) -> None:
     talked(scene)
-    settle(scene, update(Message).values(poll_status_at=None))
+    scene.change(update(Message).values(poll_status_at=None))
     scene.clock.tick(400 * DAY)
     purge.purge_old(scene.rt)
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ONGOING]
@@ -232,10 +227,10 @@ def test_a_busy_conversation_is_passed_over_and_the_next_ones_are_not(scene: Sce
     talked(scene, ANN)
     talked(scene, BOB)
     age(scene)
-    settle(scene, update(Conversation).where(Conversation.phone == ANN).values(delivery_due_at=scene.clock()))
+    scene.change(update(Conversation).where(Conversation.phone == ANN).values(delivery_due_at=scene.clock()))
     assert all_batches(scene)["messages"] == 2
     assert [row.phone for row in scene.rows(Conversation)] == [ANN]
-    settle(scene, update(Conversation).values(delivery_due_at=None))
+    scene.change(update(Conversation).values(delivery_due_at=None))
     assert all_batches(scene)["messages"] == 2
     assert scene.rows(Conversation) == []
 

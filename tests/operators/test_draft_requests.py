@@ -111,8 +111,7 @@ def test_an_agent_that_writes_nothing_leaves_an_empty_draft(scene: Scene) -> Non
 
 @pytest.mark.parametrize("holder", Holder)
 def test_a_draft_is_written_whoever_has_the_conversation(scene: Scene, holder: Holder) -> None:
-    with scene.sessions.begin() as session:
-        session.execute(update(Conversation).values(holder=holder))
+    scene.change(update(Conversation).values(holder=holder))
     assert draft(scene).status_code == 200
     assert {row.holder for row in scene.rows(Conversation)} == {holder}
 
@@ -189,8 +188,7 @@ def test_a_provider_without_drafts_a_pause_and_an_opt_out_are_refused(scene: Sce
 
 def test_a_person_who_has_written_nothing_gets_no_draft(sessions: Sessions) -> None:
     scene = Scene(sessions, **ON)
-    with scene.sessions.begin() as session:
-        session.add(Conversation(phone=ANN, bridge_number=NUMBER, created_at=scene.clock()))
+    scene.add(Conversation(phone=ANN, bridge_number=NUMBER, created_at=scene.clock()))
     assert draft(scene).json["detail"] == draft_requests.NOTHING
     assert call(scene, "POST", "/admin/conversations/2/draft").status_code == 404
 

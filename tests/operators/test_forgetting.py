@@ -131,26 +131,26 @@ def test_what_stays_is_told_before_and_afterwards(scene: Scene) -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [NUMBER, OTHER])
-def test_a_person_who_has_opted_out_stays_out(scene: Scene, number: str) -> None:
-    """Also at another number of the same messaging service, which only the conversation knew."""
+def stopped_and_forgotten(scene: Scene) -> None:
+    """A person of two numbers of one messaging service, who has written STOP to one of them."""
     for to in (NUMBER, OTHER):
         scene.text("hello", to=to, service="MG1")
     scene.text("STOP", service="MG1")
     scene.work_until_idle()
     scene.clock.tick(LATER)
     forget(scene)
+
+
+@pytest.mark.parametrize("number", [NUMBER, OTHER])
+def test_a_person_who_has_opted_out_stays_out(scene: Scene, number: str) -> None:
+    """Also at another number of the same messaging service, which only the conversation knew."""
+    stopped_and_forgotten(scene)
     with pytest.raises(texts.OptedOut):
         texts.write(scene.rt, Asked("ana"), Pair(ANN, number), "an offer")
 
 
 def test_a_start_ends_all_that_an_opt_out_covered(scene: Scene) -> None:
-    for to in (NUMBER, OTHER):
-        scene.text("hello", to=to, service="MG1")
-    scene.text("STOP", service="MG1")
-    scene.work_until_idle()
-    scene.clock.tick(LATER)
-    forget(scene)
+    stopped_and_forgotten(scene)
     scene.text("START", service="MG1")
     for number in (NUMBER, OTHER):
         texts.write(scene.rt, Asked("ana"), Pair(ANN, number), "welcome back")
@@ -173,18 +173,13 @@ def being_sent(scene: Scene) -> None:
 
 def leased(scene: Scene) -> None:
     talked(scene)
-    change(scene, update(Conversation).values(delivery_leased_by="w", delivery_due_at=scene.clock()))
+    scene.change(update(Conversation).values(delivery_leased_by="w", delivery_due_at=scene.clock()))
 
 
 def written(scene: Scene) -> None:
     scene.text("STOP")
     scene.work_until_idle()
-    change(scene, update(ContactUpdate).values(leased=True, due_at=scene.clock()))
-
-
-def change(scene: Scene, statement: object) -> None:
-    with scene.sessions.begin() as session:
-        session.execute(statement)  # type: ignore[call-overload]
+    scene.change(update(ContactUpdate).values(leased=True, due_at=scene.clock()))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +233,7 @@ def test_what_the_carriers_list_is_not_read_up_to_counts_as_work(scene: Scene) -
 def test_the_list_of_another_number_delays_nothing(scene: Scene) -> None:
     read_lists(scene)
     talked(scene)
-    change(scene, update(SentCursor).where(SentCursor.bridge_number == NUMBER).values(read_until=scene.clock()))
+    scene.change(update(SentCursor).where(SentCursor.bridge_number == NUMBER).values(read_until=scene.clock()))
     forget(scene)
 
 
@@ -447,7 +442,7 @@ def test_a_wish_may_be_forgotten_while_a_worker_that_was_halted_writes_it(scene:
     """Its lease is over, so nobody waits for it."""
 
     def halted() -> None:
-        change(scene, update(ContactUpdate).values(leased=False))
+        scene.change(update(ContactUpdate).values(leased=False))
         scene.clock.tick(LATER)
         forget(scene)
 

@@ -66,8 +66,7 @@ def answered_once(scene: Scene) -> None:
 
 
 def hold(scene: Scene, holder: Holder, name: str | None = None) -> None:
-    with scene.sessions.begin() as session:
-        session.execute(update(Conversation).values(holder=holder, holder_name=name, holder_since=scene.clock()))
+    scene.change(update(Conversation).values(holder=holder, holder_name=name, holder_since=scene.clock()))
 
 
 # -- said to the agent ---------------------------------------------------------------------------------------------

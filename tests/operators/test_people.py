@@ -53,11 +53,10 @@ def full(scene: Scene, phone: str = ANN) -> None:
     labels.add_note(scene.rt, "ana", first, "likes tangerines")
     labels.add_tag(scene.rt, "ana", first, "vip")
     labels.mark_read(scene.rt, "ana", first, 10**6)
-    with scene.sessions.begin() as session:
-        session.add(HandoffNotice(conversation_id=first, reason="asked", since=scene.clock(), told_at=scene.clock()))
-        session.add(
-            DraftRequest(conversation_id=first, operator="ana", created_at=scene.clock(), settled_at=scene.clock())
-        )
+    scene.add(
+        HandoffNotice(conversation_id=first, reason="asked", since=scene.clock(), told_at=scene.clock()),
+        DraftRequest(conversation_id=first, operator="ana", created_at=scene.clock(), settled_at=scene.clock()),
+    )
 
 
 def names(tables: Any) -> set[str]:

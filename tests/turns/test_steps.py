@@ -105,8 +105,7 @@ def test_a_chat_that_ends_with_the_answer_leaves_them(scene: Scene) -> None:
 def test_a_draft_has_them_for_a_person_who_has_taken_over_meanwhile(scene: Scene) -> None:
     def take_over() -> None:
         taken = update(Conversation).values(holder=Holder.PERSON, holder_name="ana", holder_since=scene.clock())
-        with scene.sessions.begin() as session:
-            session.execute(taken)
+        scene.change(taken)
 
     scene.text("hello")
     scene.work_until_idle()

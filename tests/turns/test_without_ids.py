@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from bridge.db.engine import Sessions
 from bridge.db.models import Chat, Turn, TurnStatus
@@ -58,8 +59,7 @@ def test_the_bookmark_of_a_chat_keeps_a_mark_and_none_of_its_words(scene: Scene)
 
 
 def test_a_chat_from_before_the_marks_is_read_by_its_count(scene: Scene) -> None:
-    with scene.sessions.begin() as session:
-        session.get_one(Chat, 1).last_item_id = None
+    scene.change(update(Chat).values(last_item_id=None))
     scene.text("three")
     scene.agent.fail("complete", CUT, received=True)
     scene.work_until_idle()

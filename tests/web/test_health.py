@@ -129,14 +129,12 @@ def test_a_database_without_tables_is_told(scene: Scene, tmp_path: Any) -> None:
 
 
 def test_tables_that_no_migration_has_made_are_told(scene: Scene) -> None:
-    with scene.sessions.begin() as session:
-        session.execute(text("DELETE FROM alembic_version"))
+    scene.change(text("DELETE FROM alembic_version"))
     assert faults(scene.rt) == ["migration"]
 
 
 def test_a_database_that_a_newer_release_took_further_is_no_fault(scene: Scene) -> None:
-    with scene.sessions.begin() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    scene.change(text("UPDATE alembic_version SET version_num = '9999'"))
     assert faults(scene.rt) == []
 
 
@@ -166,10 +164,7 @@ def with_token(rt: Runtime) -> Runtime:
 @pytest.fixture
 def refused(scene: Scene) -> Scene:
     now = scene.clock()
-    with scene.sessions.begin() as session:
-        session.add(
-            CircuitBreaker(scope="retell", cause="retell (401): no such key", since=now, probe_at=now + timedelta(1))
-        )
+    scene.add(CircuitBreaker(scope="retell", cause="retell (401): no such key", since=now, probe_at=now + timedelta(1)))
     return scene
 
 

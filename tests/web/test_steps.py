@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from bridge.chats.steps import LONGEST_RESULT
 from bridge.db.engine import Sessions
@@ -101,6 +102,5 @@ def test_nothing_else_has_them(scene: Scene) -> None:
 def test_a_turn_whose_steps_are_erased_shows_none(scene: Scene) -> None:
     scene.text(BOOK)
     scene.work_until_idle()
-    with scene.sessions.begin() as session:
-        session.query(Turn).update({"steps": None})
+    scene.change(update(Turn).values(steps=None))
     assert with_steps(get(scene, "/admin/conversations/1").json["messages"]) == {}
