@@ -12,7 +12,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Any
 
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.util.queue import Empty, Full, QueueCommon
 
 
@@ -76,3 +76,14 @@ class FairPool(QueuePool):
     """``QueuePool``, first come, first served."""
 
     _queue_class = InOrder
+    _disposed = False
+
+    def dispose(self) -> None:
+        """Close the connections here, and later those that are in use when they come back."""
+        self._disposed = True
+        super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        if self._disposed:  # nobody would take it any more, or close it
+            super().dispose()

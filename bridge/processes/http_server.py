@@ -17,6 +17,7 @@ import math
 import re
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -312,7 +313,20 @@ class Listener(TcpWSGIServer):
         self.patience = patience
         self.leaving = False
         self._most = most
+        self._waking = threading.RLock()  # a signal handler may stop the server while its thread is in here
+        self._ended = False
         super().__init__(app, **kwargs)
+
+    def pull_trigger(self) -> None:
+        """Wake the loop from any thread, unless it has ended: by then its pipe may be another file."""
+        with self._waking:
+            if not self._ended:
+                super().pull_trigger()
+
+    def end(self) -> None:
+        """The loop ends, and nobody wakes it any more."""
+        with self._waking:
+            self._ended = True
 
     def readable(self) -> bool:
         return self.accepting
@@ -416,6 +430,8 @@ class WebServer:
     def close(self) -> None:
         self._stopping = True
         self._threads.shutdown(timeout=1)
+        for listener in self._listeners:
+            listener.end()
         wasyncore.close_all(self._map)
 
     def _turn(self) -> None:

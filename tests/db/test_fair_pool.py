@@ -92,3 +92,15 @@ def test_sqlite_has_one_connection_for_all_threads_and_every_one_gets_it(sqlite_
     assert (engine.pool.size(), engine.pool.checkedin(), engine.pool.checkedout()) == (1, 1, 0)
     assert sorted(done) == sorted(20 * list(range(1, 9)))
     engine.dispose()
+
+
+def test_a_connection_that_comes_back_to_a_pool_that_was_disposed_of_is_closed(postgresql_url: str) -> None:
+    """A thread may still be at work when its process or its test ends."""
+    engine = build_engine(postgresql_url)
+    connection = engine.connect()
+    own: Any = connection.connection.dbapi_connection
+    engine.dispose()
+    assert not own.closed
+    connection.close()
+    assert own.closed
+    engine.dispose()

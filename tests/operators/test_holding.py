@@ -49,7 +49,8 @@ def test_the_second_to_take_a_conversation_over_is_told_who_has_it(scene: Scene)
 
 
 def test_of_many_who_take_over_at_once_one_wins(postgresql_url: str) -> None:
-    scene = Scene(build_sessions(build_engine(postgresql_url)))
+    engine = build_engine(postgresql_url)
+    scene = Scene(build_sessions(engine))
     scene.text("hello")
     scene.work_until_idle()
 
@@ -63,6 +64,7 @@ def test_of_many_who_take_over_at_once_one_wins(postgresql_url: str) -> None:
         winners = list(filter(None, pool.map(attempt, [f"op{n}" for n in range(8)])))
     assert len(winners) == 1
     assert [row.operator for row in scene.rows(Audit)] == winners
+    engine.dispose()
 
 
 def test_an_unknown_conversation_can_not_be_taken_over(scene: Scene) -> None:

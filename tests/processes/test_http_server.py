@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any
@@ -22,6 +22,7 @@ from waitress.adjustments import Adjustments
 from bridge.processes.http_server import MAX_HEAD, Address, Patience, Request, WebServer
 from bridge.web.agents import MAX_BYTES as EVENT_BYTES
 from bridge.web.app import MAX_BYTES
+from bridge.web.events import KEEP
 from testkit.waiting import PATIENCE, until
 
 HERE = "127.0.0.1"
@@ -476,3 +477,62 @@ def test_no_connection_is_accepted_after_the_stop_and_strangers_do_not_delay_it(
         until(it.ended, within=SOON)
         with pytest.raises(ConnectionRefusedError):
             it.call()
+
+
+class AtTheSameTime:
+    """A listener at which the one who stops the server waits until the server has ended by itself."""
+
+    active_channels: dict[int, Any] = {}
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self._thread = thread
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name == "leaving":
+            self._thread.join(PATIENCE)
+
+    def leave(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def close_overdue(self, now: float) -> None:
+        pass
+
+
+def test_who_stops_a_server_that_ends_at_this_moment_wakes_nobody() -> None:
+    """The pipe by which its loop is woken is closed then, and its number may be another file's."""
+    server = WebServer(App(), threads=1, on=Address(HERE, 0))
+    thread = threading.Thread(target=server.run)
+    server._listeners.append(AtTheSameTime(thread))  # type: ignore[arg-type]
+    thread.start()
+    server.stop()
+    assert not thread.is_alive()
+
+
+def test_who_still_writes_to_a_client_is_not_told_that_the_server_has_ended() -> None:
+    streams: list[Any] = []
+    begun = threading.Event()
+
+    def begin(stream: Any) -> Callable[[], None]:
+        streams.append(stream)
+        begun.set()
+        return lambda: None
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ[KEEP](begin)
+        start_response("200 OK", [])
+        return [b"hello"]
+
+    server = WebServer(app, threads=1, on=Address(HERE, 0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    with socket.create_connection((HERE, server._listeners[0].effective_port), timeout=PATIENCE) as caller:
+        caller.sendall(GET)
+        assert begun.wait(PATIENCE)
+        server.stop()
+        thread.join(PATIENCE)
+    streams[0].write(b"more")
+    streams[0].close()
