@@ -106,7 +106,9 @@ class AgentText(Output):
     id: int = Field(examples=[32])
     body: str = Field(description="what the agent wrote", examples=["A table is free at 8."])
     status: str = Field(
-        description="`draft`: kept, not sent; `queued`, `sending`, `sent`: on its way", examples=["sent"]
+        description="`queued`, `sending`, `sent`: on its way; `draft`: kept, not sent; `given_up`: it has failed; "
+        "`canceled`: the person has opted out",
+        examples=["sent"],
     )
     delivery: str | None = Field(description=DELIVERY, examples=["delivered"])
     error: str | None = Field(description="why it was not sent", examples=[None])

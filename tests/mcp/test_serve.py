@@ -154,6 +154,21 @@ def test_without_a_token_of_its_own_it_takes_the_operator_s_and_listens_only_her
         processes.close()
 
 
+def test_elsewhere_than_at_localhost_the_token_alone_protects_it(ours: Desk) -> None:
+    """As docs/mcp.md says: a proxy before it has a name of its own."""
+    port = free_port(HERE)
+    processes = Processes(ours.folder, laptop(ours.address))
+    try:
+        server = processes.start("open", [*BRIDGE, "mcp", "--http", str(port), "--host", "0.0.0.0"])
+        server.until_it_says("The MCP server listens on")
+        named = {"Host": "tools.example.com", "Accept": "application/json, text/event-stream"}
+        address = f"http://{HERE}:{port}/mcp"
+        assert httpx.post(address, json=CALL, headers=named).status_code == 401
+        assert httpx.post(address, json=CALL, headers={**named, "Authorization": f"Bearer {ANA}"}).status_code != 421
+    finally:
+        processes.close()
+
+
 def test_importing_it_brings_no_database_and_no_queue() -> None:
     asked = "import sys, bridge.mcp.serve; print([m for m in sys.modules if m.startswith(('bridge.db', 'celery'))])"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=TIMEOUT)
