@@ -304,6 +304,7 @@ def test_the_purge_counts_first_and_then_deletes(restaurant: Restaurant, tmp_pat
     assert told.returncode == 0, told.stdout
     assert "Purging" in told.stdout
     assert "0  messages" in told.stdout
+    assert "1  rows are old enough and stay" in told.stdout
     assert restaurant.audit() == [("a command", "purge", "old texts")]
 
 

@@ -38,10 +38,14 @@ def purge(older_than: timedelta, dry_run: bool) -> None:
         before = rt.now() - older_than
         counted = purging.count(rt, before)
         if dry_run:
-            click.echo(f"From before {before:%Y-%m-%d %H:%M} UTC. Nothing was deleted.")
+            click.echo(f"Old enough, from before {before:%Y-%m-%d %H:%M} UTC. Nothing was deleted.")
             click.echo(_table(counted))
         else:
-            click.echo(_table(_purge(rt, before, sum(counted.values()))))
+            deleted = _purge(rt, before, sum(counted.values()))
+            click.echo(f"Deleted, from before {before:%Y-%m-%d %H:%M} UTC.")
+            click.echo(_table(deleted))
+            if left := sum(counted.values()) - deleted.total():
+                click.echo(f"{left:>9,}  rows are old enough and stay: something of them is unfinished or younger.")
 
 
 def _purge(rt: Runtime, before: datetime, most: int) -> Counter[str]:

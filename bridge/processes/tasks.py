@@ -52,6 +52,7 @@ SCHEDULE: dict[str, tuple[Callable[[Runtime], None], timedelta]] = {
     "forget_keys": (idempotency.forget_expired, timedelta(minutes=5)),
     "forget_drafts": (draft_requests.forget_old, timedelta(minutes=5)),
     "purge_old": (purge.purge_old, timedelta(minutes=1)),
+    "purge_conversations": (purge.purge_conversations, timedelta(hours=1)),
     "erase_rest": (erasures.erase_rest, timedelta(minutes=1)),
     "forget_digests": (forgotten.let_expire, timedelta(hours=1)),
     "catch_up": (catch_up.catch_up, timedelta(seconds=30)),

@@ -80,6 +80,12 @@ def talked(scene: Scene, phone: str = ANN) -> None:
     scene.work_until_idle()
 
 
+def purge_all(scene: Scene) -> None:
+    """Run the two jobs of the clock."""
+    purge.purge_old(scene.rt)
+    purge.purge_conversations(scene.rt)
+
+
 def all_batches(scene: Scene, age: timedelta = MONTH) -> Counter[str]:
     deleted: Counter[str] = Counter()
     for batch in purge.batches(scene.rt, scene.clock() - age):
@@ -102,7 +108,7 @@ def test_all_of_an_old_conversation_goes(scene: Scene) -> None:
     scene.add(HandoffNotice(conversation_id=1, reason="asked", since=scene.clock(), told_at=scene.clock()))
     age(scene)
     assert min(counted(scene).values()) > 0
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert set(counted(scene).values()) == {0}
 
 
@@ -111,7 +117,7 @@ def test_without_retention_nothing_goes(scene: Scene) -> None:
     talked(scene)
     age(scene, 3000)
     before = counted(scene)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert counted(scene) == before
 
 
@@ -146,7 +152,7 @@ def test_an_old_note_for_the_agent_goes_from_a_conversation_that_stays(scene: Sc
     scene.change(update(Conversation).values(agent_note="be kind", agent_note_at=scene.clock()))
     age(scene, 31)
     talked(scene)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     [row] = scene.rows(Conversation)
     assert (row.agent_note, row.agent_note_at) == (None, None)
 
@@ -155,7 +161,7 @@ def test_the_numbers_of_deleted_rows_are_not_given_again(scene: Scene) -> None:
     """Who still has the address of the old conversation must not write to another person."""
     talked(scene)
     age(scene)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     talked(scene, BOB)
     assert [row.id for row in scene.rows(Conversation)] == [2]
     assert [row.id for row in scene.rows(Message)] == [3, 4]
@@ -194,7 +200,7 @@ def test_what_is_unfinished_stays_however_old(scene: Scene, begun: Callable[[Sce
     unfinished = [(row.id, row.status) for row in scene.rows(Message) if row.status != MessageStatus.ANSWERED]
     assert unfinished
     scene.clock.tick(400 * DAY)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert [(row.id, row.status) for row in scene.rows(Message) if row.status != MessageStatus.ANSWERED] == unfinished
     assert len(scene.rows(Conversation)) == 1
 
@@ -203,7 +209,7 @@ def test_a_chat_that_goes_on_stays(scene: Scene) -> None:
     talked(scene)
     scene.change(update(Message).values(poll_status_at=None))
     scene.clock.tick(400 * DAY)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert [row.status for row in scene.rows(Chat)] == [ChatStatus.ONGOING]
     assert counted(scene, Message, Turn) == {"messages": 0, "turns": 0}
 
@@ -216,7 +222,7 @@ def test_an_opt_out_survives_with_the_service_that_it_covers(scene: Scene) -> No
     scene.work_until_idle()
     scene.text("STOP", service="MG1")
     age(scene)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert counted(scene, Message, OptOut) == {"messages": 0, "opt_outs": 1}
     for number in (NUMBER, other):
         with pytest.raises(texts.OptedOut):
@@ -239,7 +245,7 @@ def test_a_failure_that_nobody_has_dismissed_goes_too(scene: Scene) -> None:
     scene.carrier.fail("send", Refused("no mobile", provider="twilio", status=400, code=21614))
     talked(scene)
     age(scene)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert scene.rows(Message) == []
 
 
@@ -253,7 +259,7 @@ def test_catch_up_does_not_bring_a_purged_text_back(scene: Scene) -> None:
     scene.text("hello", sid=old.carrier_id)
     scene.work_until_idle()
     age(scene)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert scene.rows(Message) == []
     scene.carrier.receive(ANN, NUMBER, "are you back?")
     scene.clock.tick(60)
@@ -266,7 +272,7 @@ def test_a_purged_text_of_ours_does_not_come_back_as_another_tools(scene: Scene)
     talked(scene)
     assert scene.carrier.accepted
     age(scene)
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     hold_for_outside_texts(scene.rt)
     assert scene.rows(Message) == []
 
@@ -297,9 +303,25 @@ def test_a_round_of_the_clock_is_short_and_the_next_one_goes_on(scene: Scene) ->
     event.listen(engine, "commit", slow)
     purge.purge_old(scene.rt)
     event.remove(engine, "commit", slow)
-    assert scene.rows(Conversation) != []
+    assert scene.rows(Chat) != []
     purge.purge_old(scene.rt)
+    assert scene.rows(Chat) == []
+    assert scene.rows(Conversation) != []
+    purge.purge_conversations(scene.rt)
     assert scene.rows(Conversation) == []
+
+
+def test_however_many_must_stay_what_comes_after_them_goes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purge, "BATCH", 3)
+    phones = [f"+1555123{n:04}" for n in range(11)]
+    for n, phone in enumerate(phones):
+        talked(scene, phone)
+        if n % 5:
+            scene.text("STOP", phone)
+            scene.work_until_idle()
+    age(scene)
+    assert all_batches(scene)["conversations"] == 3
+    assert [row.phone for row in scene.rows(Conversation)] == [phone for n, phone in enumerate(phones) if n % 5]
 
 
 def test_a_purge_that_is_stopped_leaves_nothing_half_deleted(scene: Scene) -> None:
@@ -335,12 +357,12 @@ def test_it_is_counted_before(scene: Scene) -> None:
 
 
 def test_the_clock_is_in_the_audit_once_a_day_and_only_if_it_has_deleted_something(scene: Scene) -> None:
-    purge.purge_old(scene.rt)
+    purge_all(scene)
     assert scene.rows(Audit) == []
     for days in (31, 0.01, 31):
         talked(scene)
         age(scene, days)
-        purge.purge_old(scene.rt)
+        purge_all(scene)
     deeds = [(row.operator, row.action, row.subject) for row in scene.rows(Audit)]
     assert deeds == [("the clock", "purge", "old texts")] * 2
 
