@@ -112,6 +112,7 @@ STANDING = (
     "test_pooler",
     "test_broker_tls",
     "test_package",
+    "test_plans",
     "test_every_tool",
     "test_serve",
 )
@@ -199,10 +200,10 @@ class Postgres:
     address: URL
 
     @contextmanager
-    def database(self, more: str = "") -> Iterator[str]:
-        """The address of a fresh, empty database."""
+    def database(self, more: str = "", template: str = "template0") -> Iterator[str]:
+        """The address of a fresh database: empty, or a copy of another one, to which nobody is connected."""
         name = f"bridge_test_{uuid.uuid4().hex}"
-        self._do(f"CREATE DATABASE {name} TEMPLATE template0 {more}")
+        self._do(f"CREATE DATABASE {name} TEMPLATE {template} {more}")
         try:
             yield self.address.set(database=name).render_as_string(hide_password=False)
         finally:
@@ -300,7 +301,8 @@ def _engines() -> dict[str, Engine]:
 def engine(database_url: str, _engines: dict[str, Engine]) -> Iterator[Engine]:
     shared = _engines.get(database_url) or _engines.setdefault(database_url, build_engine(database_url))
     yield shared.execution_options()  # so that a listener listens for one test only
-    shared.dispose()
+    if shared.dialect.name == "sqlite":
+        shared.dispose()  # the next test has another file; a server plans for each new connection anew, for 300 ms
 
 
 @pytest.fixture(scope="session")

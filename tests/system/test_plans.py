@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from bridge.chats import ending
-from bridge.db.engine import build_engine, build_sessions
-from bridge.db.models import Holder
+from bridge.db.engine import build_engine, build_sessions, without_transaction
+from bridge.db.models import Base, Holder
 from bridge.operators import labels
 from bridge.outbound import receipts
 from bridge.processes.tasks import SCHEDULE, tick
@@ -27,6 +27,8 @@ from bridge.web.queries import changes, conversations, texts
 from bridge.web.queries.changes import Position
 from bridge.web.queries.conversations import Filter, Reader
 from bridge.web.queries.paging import write_cursor
+from tests.conftest import Postgres
+from tests.fakes import FakeClock
 from tests.scene import BOB, NUMBER, Scene
 
 CONVERSATIONS, TEXTS_EACH = 6_000, 8
@@ -116,30 +118,42 @@ def explained(engine: Engine) -> Iterator[list[Plan]]:
         event.remove(engine, "before_cursor_execute", explain)
 
 
+NOW = FakeClock()()
+"""When each scene begins."""
+
+
+@pytest.fixture(scope="module")
+def history(postgres: Postgres) -> Iterator[str]:
+    """The name of a database with a long history, of which nothing waits."""
+    values = {
+        "number": NUMBER,
+        "then": NOW - timedelta(hours=23),
+        "conversations": CONVERSATIONS,
+        "texts": TEXTS_EACH,
+    }
+    with postgres.database() as url:
+        engine = build_engine(url)
+        Base.metadata.create_all(engine)
+        with engine.begin() as connection:
+            for statement in HISTORY:
+                connection.execute(text(statement), values)
+        with engine.connect() as connection, without_transaction(connection):
+            connection.exec_driver_sql("VACUUM ANALYZE")  # as autovacuum does, sooner or later
+        engine.dispose()
+        yield str(engine.url.database)
+
+
 @pytest.fixture
-def postgresql_engine(postgresql_url: str) -> Iterator[Engine]:
-    engine = build_engine(postgresql_url)
-    yield engine
-    engine.dispose()
+def postgresql_engine(postgres: Postgres, history: str) -> Iterator[Engine]:
+    with postgres.database(template=history) as url:
+        engine = build_engine(url)
+        yield engine
+        engine.dispose()
 
 
 @pytest.fixture
 def scene(postgresql_engine: Engine) -> Scene:
-    """A bridge with a long history, of which nothing waits."""
-    scene = Scene(build_sessions(postgresql_engine), twilio_numbers=NUMBER, retention="1d")
-    values = {
-        "number": NUMBER,
-        "then": scene.clock() - timedelta(hours=23),
-        "conversations": CONVERSATIONS,
-        "texts": TEXTS_EACH,
-    }
-    with postgresql_engine.begin() as connection:
-        for statement in HISTORY:
-            connection.execute(text(statement), values)
-    with postgresql_engine.begin() as connection:
-        connection.execute(text("SELECT gin_clean_pending_list('ix_messages_words')"))  # as autovacuum does
-        connection.execute(text("ANALYZE"))
-    return scene
+    return Scene(build_sessions(postgresql_engine), twilio_numbers=NUMBER, retention="1d")
 
 
 def person(n: int) -> str:
