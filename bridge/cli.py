@@ -6,7 +6,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from bridge import __version__
-from bridge.commands import database, privacy, serving, setting_up, stale_chats
+from bridge.commands import database, encryption, privacy, serving, setting_up, stale_chats
 
 
 class Commands(click.Group):
@@ -48,5 +48,6 @@ for command in (
     privacy.export,
     privacy.forget,
     privacy.consent,
+    encryption.encrypt,
 ):
     main.add_command(command)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from bridge.config import Settings
 from bridge.db.engine import SILENCE, build_engine
 from bridge.db.group_commit import GroupCommit
+from bridge.db.sealing import Keyring
 from bridge.db.transaction import Database
 from bridge.db.write_behind import WriteBehind
 from bridge.providers.agents.registry import build_agents
@@ -62,7 +63,8 @@ class Runtime:
         write_behind: bool = False,
     ) -> Runtime:
         """Build it from the settings. It opens no connection and starts no thread, so it is safe before a fork."""
-        engine = build_engine(settings.database_url, pool_size=pool_size, silence=silence)
+        keyring = Keyring(settings.keys)
+        engine = build_engine(settings.database_url, pool_size=pool_size, silence=silence, keyring=keyring)
         database = Database(engine, notifier.wake, utc_now)
         return cls(
             settings=settings,

@@ -21,9 +21,11 @@ from bridge import __version__
 from bridge.db import migrate
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Audit, Chat, ChatStatus, Consent, Conversation
+from bridge.db.sealing import key_id
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from testkit.procfile import environment, lines
 from tests.environ import ENOUGH
+from tests.keys import NEW, OLD
 
 BRIDGE = [sys.executable, "-m", "bridge"]
 TIMEOUT = 30
@@ -156,13 +158,19 @@ class Restaurant:
         self._vendors = vendors
         self._sessions = sessions
 
-    def has_chat(self, idle: timedelta, phone: str = "") -> str:
+    def stored_note(self) -> str:
+        """The note for the agent as the table has it."""
+        with self._sessions() as session:
+            return str(session.connection().exec_driver_sql("SELECT agent_note FROM conversations").scalar_one())
+
+    def has_chat(self, idle: timedelta, phone: str = "", note: str | None = None) -> str:
         """A person whose chat is idle for so long."""
         agent = self._simulator.settings.agent_id
         chat_id = self._simulator.agent.create(agent, 0, {}, {}).id
         then = datetime.now(UTC) - idle
         with self._sessions.begin() as session:
             person = Conversation(bridge_number="+15550001111", phone=phone or f"+1555{chat_id}", created_at=then)
+            person.agent_note = note
             session.add(person)
             session.flush()
             session.add(
@@ -389,6 +397,49 @@ def test_the_consent_record_is_written_as_it_is_and_no_cell_is_a_formula(
     assert (row["phone"], row["words"]) == (PHONE, '\'=HYPERLINK("http://x.example")')
 
 
+# -- encrypt -------------------------------------------------------------------------------------------------------
+
+
+def test_words_are_encrypted_brought_under_a_new_key_and_decrypted(restaurant: Restaurant, tmp_path: Path) -> None:
+    restaurant.has_chat(timedelta(hours=1), PHONE, note="likes tangerines")
+    [first, second] = [run([*BRIDGE, "encrypt", "--new-key"], tmp_path, {}).stdout.strip() for _ in range(2)]
+    steps = [
+        (first, [], f"All words are under the key {key_id(first)}. Other keys may be removed."),
+        (f"{second},{first}", [], f"All words are under the key {key_id(second)}. Other keys may be removed."),
+        (second, ["--decrypt"], "All words are in plain text. Remove ENCRYPTION_KEYS, and start the bridge."),
+    ]
+    for keys, more, last in steps:
+        settings = {**restaurant.settings, "ENCRYPTION_KEYS": keys}
+        told = run([*BRIDGE, "encrypt", *more], tmp_path, settings)
+        assert (told.returncode, told.stdout.splitlines()[-1]) == (0, last), told.stdout
+        assert first not in told.stdout
+        exported = run([*BRIDGE, "export", PHONE], tmp_path, settings)
+        assert "likes tangerines" in exported.stdout
+        assert ("likes tangerines" in restaurant.stored_note()) == bool(more)
+    deeds = [deed for deed in restaurant.audit() if deed[1] != "export"]
+    assert deeds == [("a command", action, "all words") for action in ("encrypt", "encrypt", "decrypt")]
+
+
+def test_without_a_key_nothing_is_encrypted(restaurant: Restaurant, tmp_path: Path) -> None:
+    told = run([*BRIDGE, "encrypt"], tmp_path, restaurant.settings)
+    assert (told.returncode, told.stdout) == (
+        1,
+        "Error: ENCRYPTION_KEYS is not set; make a key with: bridge encrypt --new-key\n",
+    )
+
+
+def test_words_whose_key_is_not_set_are_left_and_told(restaurant: Restaurant, tmp_path: Path) -> None:
+    restaurant.has_chat(timedelta(hours=1), PHONE, note="likes tangerines")
+    assert run([*BRIDGE, "encrypt"], tmp_path, {**restaurant.settings, "ENCRYPTION_KEYS": OLD}).returncode == 0
+    told = run([*BRIDGE, "encrypt"], tmp_path, {**restaurant.settings, "ENCRYPTION_KEYS": NEW})
+    assert told.returncode == 1
+    assert told.stdout.splitlines()[-1] == (
+        f"Error: not all words are under the key {key_id(NEW)}: 1 rows can't be decrypted, because their key is not set"
+    )
+    both = {**restaurant.settings, "ENCRYPTION_KEYS": f"{NEW},{OLD}"}
+    assert run([*BRIDGE, "encrypt"], tmp_path, both).returncode == 0
+
+
 # -- how it is asked -----------------------------------------------------------------------------------------------
 
 
@@ -403,7 +454,7 @@ def test_a_duration_that_is_none_is_refused_with_an_example(tmp_path: Path, dura
 def test_help_names_every_command(tmp_path: Path) -> None:
     told = run([*BRIDGE, "--help"], tmp_path, {})
     assert told.returncode == 0
-    people = ("consent", "export", "forget", "purge")
+    people = ("consent", "encrypt", "export", "forget", "purge")
     for command in ("backup", "connect", "db", "demo", "doctor", "end-stale", "init", "mcp", "up", *people):
         assert re.search(rf"^  {command} +[A-Z]", told.stdout, re.MULTILINE)
 

@@ -427,6 +427,7 @@ def test_the_platform_asks_for_all_but_what_it_knows_and_what_hardly_anybody_cha
         *("UPONAI_BASE_URL", "RETELL_AGENT_VERSION", "TWILIO_AUTH_TOKEN_SECONDARY"),
         *("AGENT_TIMEOUT", "METRICS_OPEN", "WORKER_CONCURRENCY"),
         *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "SENTRY_DSN"),  # an extra must be installed
+        "ENCRYPTION_KEYS",  # the same
     }
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from bridge.chats.recap import TEXTS
 from bridge.config import Settings
 from bridge.db.models import WRITTEN_BY_PEOPLE, Direction, Message, MessageStatus
+from bridge.db.sealing import why_unreadable
 from bridge.providers.agents.contract import Item, Speaker
 
 WITHOUT_RECAP = timedelta(days=1)
@@ -45,4 +46,5 @@ def history(session: Session, settings: Settings, conversation_id: int, now: dat
     newest = select(Message.direction, Message.body, Message.created_at, Message.id).where(*part_of_it)
     rows = session.execute(newest.order_by(Message.id.desc()).limit(TEXTS)).all()
     rows = sorted(rows, key=lambda row: (row.created_at, row.id))
-    return tuple(Item(SPEAKERS[row.direction], row.body) for row in rows if row.body.strip())
+    shown = (row for row in rows if row.body.strip() and not why_unreadable(row.body))
+    return tuple(Item(SPEAKERS[row.direction], row.body) for row in shown)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from bridge.config import Settings
 from bridge.db.models import Conversation, Direction, Message, MessageStatus
+from bridge.db.sealing import why_unreadable
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
 
 LENGTH = 2000
@@ -78,7 +79,8 @@ def recap(session: Session, settings: Settings, conversation: Conversation, now:
     if settings.recap_within is None:
         return ""
     since = now - settings.recap_within
-    texts = [text for each in _same_person(session, settings, conversation) for text in _newest(session, each, since)]
+    newest = (text for each in _same_person(session, settings, conversation) for text in _newest(session, each, since))
+    texts = [text for text in newest if not why_unreadable(text.body)]
     texts.sort(key=lambda text: (text.created_at, text.id), reverse=True)
     return write((_author(text), text.body) for text in texts[:TEXTS])
 
@@ -92,7 +94,7 @@ def note_of(settings: Settings, conversation: Conversation, now: datetime) -> st
     note, at = conversation.agent_note, conversation.agent_note_at
     if not note or at is None or settings.recap_within is None or at <= now - settings.recap_within:
         return ""
-    return note
+    return "" if why_unreadable(note) else note
 
 
 def write(texts: Iterable[tuple[str, str]]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from bridge.db.sealing import why_unreadable
 from bridge.providers.agents.contract import Item, Step, ToolCall, ToolResult, Transition
 
 MOST = 30
@@ -86,6 +87,8 @@ def read(stored: Mapping[str, Any] | None) -> TurnSteps:
     """
     if stored is None:
         return TurnSteps()
+    if why := why_unreadable(stored):
+        return TurnSteps((RecordedStep(StepKind.TOOL_CALL, why),))
     steps = [step for each in stored["steps"] if (step := _step(each))]
     return TurnSteps(tuple(steps), stored["left_out"] + len(stored["steps"]) - len(steps))
 

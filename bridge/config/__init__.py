@@ -34,6 +34,7 @@ from bridge.config.values import (
     Duration,
     DurationOrNever,
     DurationOrNone,
+    EncryptionKeys,
     HandoffOn,
     HttpAddress,
     KeySid,
@@ -128,6 +129,7 @@ NEEDED_BY = {
 NEEDS_EXTRA = {
     "otel_exporter_otlp_endpoint": ("otel", "opentelemetry"),
     "sentry_dsn": ("sentry", "sentry_sdk"),
+    "encryption_keys": ("encryption", "cryptography"),
 }
 """The settings that need a library of an extra: the extra, and the name by which the library is imported."""
 
@@ -367,6 +369,11 @@ class Settings(DatabaseSettings):
         description="texts and all that belongs to them are deleted when they are older than this, at least 1d; "
         "empty: never",
     )
+    encryption_keys: EncryptionKeys = Field(
+        (),
+        description="the words in the database are encrypted by the first of these keys, and each opens what it has "
+        "encrypted; separated by commas",
+    )
     admin_token: Secret | None = Field(
         None, description="opens /admin, /console and /metrics; without it and ADMIN_TOKENS they answer 503"
     )
@@ -506,6 +513,11 @@ class Settings(DatabaseSettings):
     def extra_words(self) -> ExtraWords:
         """Return the keywords in addition to the carrier's own."""
         return ExtraWords(self.extra_stop_words, self.extra_start_words, self.extra_help_words)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys that encrypt the words in the database. The first one is in use."""
+        return tuple(key.get_secret_value() for key in self.encryption_keys)
 
     @property
     def operators(self) -> dict[str, SecretStr]:

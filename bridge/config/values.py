@@ -53,6 +53,9 @@ _NO_DURATION = re.compile(r"0+[smhd]?")
 _OPERATOR = re.compile(r"[A-Za-z][A-Za-z0-9._@+-]{0,63}")
 NO_OPERATOR = "the name must begin with a letter and have at most 64 letters, digits and . _ - @ +; write name:token"
 
+_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
+NO_KEY = "this is no key, which has 44 characters and ends with =; make one with: bridge encrypt --new-key"
+
 
 def parse_duration(text: object) -> timedelta:
     """Read ``90s``, ``15m``, ``24h`` or ``90d``. Raise ValueError for anything else."""
@@ -311,6 +314,27 @@ def _fault_of_operator(name: str, token: str, before: Mapping[str, SecretStr]) -
     return None
 
 
+def _encryption_keys(text: object) -> object:
+    """Read keys as Fernet wants them. Raise ValueError with one line for each fault."""
+    if not isinstance(text, str):
+        return text
+    written = [part.strip() for part in text.split(",")]
+    faults = [f"at its entry {place}: {fault}" for place, key in enumerate(written, 1) if (fault := _fault_of_key(key))]
+    if faults:
+        raise ValueError("\n".join(faults))
+    if len(set(written)) < len(written):
+        raise ValueError("has a key twice; keep one")
+    return tuple(map(SecretStr, written))
+
+
+def _fault_of_key(key: str) -> str | None:
+    try:
+        visible(key)
+    except ValueError as error:
+        return f"the key {error}"
+    return None if _KEY.fullmatch(key) else NO_KEY
+
+
 def is_secret(field: FieldInfo) -> bool:
     """Return whether nobody may see the value: a key or a token, or an address that may have a password."""
     return not field.repr or SecretStr.__name__ in str(field.annotation)
@@ -350,6 +374,7 @@ OtherWords = Annotated[frozenset[str], BeforeValidator(_words(plain))]
 AccountSid = Annotated[str, Visible, AfterValidator(_sid("AC"))]
 KeySid = Annotated[str, Visible, AfterValidator(_sid("SK"))]
 ServiceSid = Annotated[str, Visible, AfterValidator(_sid("MG"))]
+EncryptionKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_encryption_keys)]
 Operators = Annotated[dict[str, SecretStr], BeforeValidator(_operators)]
 Secret = Annotated[SecretStr, Field(min_length=1), Visible]
 SentryDsn = Annotated[Secret, AfterValidator(_sentry_dsn)]

@@ -22,6 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_expo
 from bridge.config import SettingsError
 from bridge.db.fair_pool import FairPool
 from bridge.db.postgres import BEGIN, ON_CONNECT, Connection, Unfit
+from bridge.db.sealing import NO_KEYS, Keyring, give
 
 POOL_TIMEOUT = 10
 """Seconds to wait for a free connection. Sessions are short: a longer wait means that the database hangs."""
@@ -70,14 +71,20 @@ def patient(run: Callable[P, T]) -> Callable[P, T]:
     return patiently
 
 
-def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE) -> Engine:
+def build_engine(url: str, *, pool_size: int = 10, silence: float = SILENCE, keyring: Keyring = NO_KEYS) -> Engine:
     """Return an engine on PostgreSQL (psycopg 3) or SQLite. It connects when it is first used.
 
     ``silence``: how many seconds to wait for PostgreSQL's answer to a statement. Errors never show parameters: these
-    hold phone numbers and texts. SQLite has one connection, whatever ``pool_size`` and ``silence`` are.
+    hold phone numbers and texts. SQLite has one connection, whatever ``pool_size`` and ``silence`` are. ``keyring``:
+    what seals the words in it, and opens them.
     """
-    if make_url(url).get_backend_name() == "sqlite":
-        return _sqlite(url)
+    is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = _sqlite(url) if is_sqlite else _postgresql(url, pool_size, silence)
+    give(engine, keyring)
+    return engine
+
+
+def _postgresql(url: str, pool_size: int, silence: float) -> Engine:
     engine = create_engine(
         url,
         poolclass=FairPool,

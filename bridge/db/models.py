@@ -92,6 +92,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
+from bridge.db.sealing import SealedJson, SealedText, SealedWishes
 from bridge.providers.carriers.contract import NOT_DELIVERED, Delivery
 
 
@@ -249,14 +250,14 @@ class Conversation(Base):
     """WAITING: the provider whose human has the chat; NULL: the team is wanted. PERSON: the operator."""
     holder_since: Mapped[datetime | None]
     """NULL: the agent has answered from the start."""
-    holder_reason: Mapped[str | None]
+    holder_reason: Mapped[str | None] = mapped_column(SealedText)
     holder_until: Mapped[datetime | None]
     """WAITING: when nobody of the team has come in time. OUTSIDE: when the agent answers again. NULL: never."""
     handoff_told_at: Mapped[datetime | None]
     """When the person was told that a human answers now; NULL: not yet, or the agent answers."""
     human_at: Mapped[str | None] = mapped_column(String(16))
     """PERSON, or the team is wanted: the provider whose human had the chat before, and may still have it."""
-    agent_note: Mapped[str | None]
+    agent_note: Mapped[str | None] = mapped_column(SealedText)
     """What an operator has told the agent on giving the conversation back. Each new chat gets it."""
     agent_note_at: Mapped[datetime | None]
 
@@ -331,7 +332,7 @@ class Chat(Base):
 
     analyzed_at: Mapped[datetime | None]
     """When the provider reported its analysis: the next four columns. NULL: it has not."""
-    summary: Mapped[str | None]
+    summary: Mapped[str | None] = mapped_column(SealedText)
     sentiment: Mapped[str | None] = mapped_column(String(32))
     successful: Mapped[bool | None]
     cost: Mapped[float | None]
@@ -375,7 +376,7 @@ class Turn(Base):
     settled_at: Mapped[datetime | None]
     error: Mapped[str | None]
     """Why the last attempt failed, in words that are safe to show."""
-    instruction: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    instruction: Mapped[dict[str, Any] | None] = mapped_column(SealedWishes)
     """The operator's wishes, as in its message; NULL: the texts are the person's."""
     draft: Mapped[bool] = mapped_column(server_default=false())
     """Its answer is not sent. It becomes a draft, because a person has got the conversation or wants it so."""
@@ -383,7 +384,7 @@ class Turn(Base):
     """An operator wants it asked again, also if its chat has received it. It has not been asked since."""
     dismissed_at: Mapped[datetime | None]
     """When an operator took it off the list of failures."""
-    steps: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
+    steps: Mapped[dict[str, Any] | None] = mapped_column(SealedJson, deferred=True)
     """Tools that the agent has called, and moves in its flow: personal, and only for operators. NULL: there are none.
     See ``bridge.chats.steps``."""
 
@@ -409,9 +410,9 @@ class Message(Base):
     """In: the turn that it belongs to. Out: the turn that it answers; NULL: a text of the bridge itself."""
     direction: Mapped[Direction] = mapped_column(_enum(Direction))
     status: Mapped[MessageStatus] = mapped_column(_enum(MessageStatus))
-    body: Mapped[str]
+    body: Mapped[str] = mapped_column(SealedText)
     media: Mapped[int] = mapped_column(Integer, server_default="0")
-    extras: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    extras: Mapped[dict[str, str] | None] = mapped_column(SealedJson)
     """In: further fields of the webhook, by the carrier's names. Only operators see them."""
     reacts_to: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
     """In: the text of ours that it reacts to, if that is known."""
@@ -423,7 +424,7 @@ class Message(Base):
     """Out: our own name for it, in the address of its status callback."""
     operator: Mapped[str | None] = mapped_column(String(64))
     """The operator who wrote it. NULL: in: the person; out: the agent or the bridge."""
-    instruction: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    instruction: Mapped[dict[str, Any] | None] = mapped_column(SealedWishes)
     """In: an operator says this to the agent, and wishes it so; see ``bridge.operators.instructions``."""
     is_opt_out_confirmation: Mapped[bool] = mapped_column(server_default=false())
     """Out: it confirms an opt-out. It is the only text that is sent after one."""
@@ -743,7 +744,7 @@ class HandoffNotice(Base):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
-    reason: Mapped[str]
+    reason: Mapped[str] = mapped_column(SealedText)
     since: Mapped[datetime]
     """When the person began to wait."""
     due_at: Mapped[datetime | None]
@@ -784,7 +785,7 @@ class DraftRequest(Base):
     begun_at: Mapped[datetime | None]
     """When a worker took it. No other one does then."""
     settled_at: Mapped[datetime | None]
-    messages: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    messages: Mapped[list[dict[str, Any]] | None] = mapped_column(SealedJson)
     """The draft, as it would reach the phone."""
     error: Mapped[str | None]
     """Why there is none, in words that are safe to show."""
@@ -813,7 +814,7 @@ class Note(Base):
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
     operator: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
-    body: Mapped[str]
+    body: Mapped[str] = mapped_column(SealedText)
 
 
 Index("ix_notes_conversation_id", Note.conversation_id, Note.id)
@@ -838,7 +839,7 @@ class CannedReply(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     """What an operator types after a slash."""
-    body: Mapped[str]
+    body: Mapped[str] = mapped_column(SealedText)
     operator: Mapped[str] = mapped_column(String(64))
     """Who has written it last."""
     changed_at: Mapped[datetime]

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from bridge.db.engine import AWAY, build_sessions
+from bridge.db.sealing import Keyring, keyring_of
 
 Sessions = sessionmaker[Session]
 
@@ -38,6 +39,11 @@ class Transaction:
         if self._session is None:
             self._session = self._sessions(bind=self.connection)
         return self._session
+
+    @property
+    def keyring(self) -> Keyring:
+        """Return what seals and opens the words in plain SQL. The session's types do so by themselves."""
+        return keyring_of(self.connection.dialect)
 
     def wake(self, task: str, row: int) -> None:
         """Wake a worker for this row after the commit."""
@@ -83,6 +89,11 @@ class Database:
         self._now = now
         self._commit = commit
         """The seam at which tests let a process die, or a database go away."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """Return the keys of the engine."""
+        return keyring_of(self.engine.dialect)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from bridge.config import Settings
 from bridge.config.misspelt import Unknown
 from bridge.db.engine import build_engine
+from bridge.db.sealing import Keyring
 from bridge.doctor.findings import Finding
 from bridge.lib.errors import BridgeError
 from bridge.providers.agents.retell.account import RetellAccount
@@ -60,7 +61,7 @@ class Context:
     def build(cls, settings: Settings, ping: Ping | None) -> Context:
         return cls(
             settings=settings,
-            engine=build_engine(settings.database_url, pool_size=4, silence=SILENCE),
+            engine=build_engine(settings.database_url, pool_size=4, silence=SILENCE, keyring=Keyring(settings.keys)),
             address=OwnAddress.from_settings(settings),
             twilio=TwilioAccount.from_settings(settings),
             retell=RetellAccount.from_settings(settings),

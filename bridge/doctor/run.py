@@ -15,6 +15,7 @@ from bridge.doctor.broker import broker
 from bridge.doctor.clocks import providers
 from bridge.doctor.context import Check, Context
 from bridge.doctor.database import database
+from bridge.doctor.encryption import encryption
 from bridge.doctor.findings import Finding, fault
 from bridge.doctor.processes import clock, workers
 from bridge.doctor.settings import settings
@@ -28,6 +29,7 @@ LIMIT = 30.0
 CHECKS: Mapping[str, Check] = {
     "settings": settings,
     "database": database,
+    "encryption": encryption,
     "broker": broker,
     "worker": workers,
     "clock": clock,

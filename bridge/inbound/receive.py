@@ -21,6 +21,7 @@ from bridge.chats.do_not_call import NewWish
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import NEVER_ANSWERED, Conversation, Direction, Holder, Message, MessageStatus
+from bridge.db.sealing import why_unreadable
 from bridge.db.transaction import Transaction
 from bridge.inbound import holder, limits, store
 from bridge.inbound.reactions import Reaction, reaction
@@ -252,7 +253,8 @@ def _reacts_to(session: Session, text: InboundText, tapped: Reaction) -> int | N
         # One conversation at a time: so each query reads a few index entries, even in a long history.
         ours = (Message.conversation_id == conversation_id, Message.direction == Direction.OUT, Message.status.in_(GOT))
         latest = select(Message.id, Message.body).where(*ours).order_by(Message.id.desc()).limit(LATEST_TEXTS)
-        fitting += [(tapped.is_all_of(body), id_) for id_, body in session.execute(latest) if tapped.is_about(body)]
+        bodies = [(id_, body) for id_, body in session.execute(latest) if not why_unreadable(body)]
+        fitting += [(tapped.is_all_of(body), id_) for id_, body in bodies if tapped.is_about(body)]
     return max(fitting)[1] if fitting else None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bridge.db.sealing import Keyring
 from bridge.db.statements import Statement, together
 from bridge.db.transaction import Transaction
 from bridge.outbound.opt_outs import OUT_OF_THEM
@@ -111,19 +112,19 @@ def store(tx: Transaction, texts: Sequence[WaitingText]) -> list[Stored | None]:
     places |= {n: new[pair] for n, t in enumerate(texts) if (pair := (t.bridge_number, t.phone)) in new}
     if not places:
         return [None] * len(texts)
-    rows = [_row(texts[n], conversation) for n, conversation in sorted(places.items())]
+    rows = [_row(tx.keyring, texts[n], conversation) for n, conversation in sorted(places.items())]
     stored = together(tx, _MAKE_DUE, _INSERT, texts=rows, now=tx.now, due=tx.now - MAX_CLOCK_SKEW)
     where = {row.carrier_id: Stored(row.conversation_id, row.id, row.status) for row in stored}
     return [where.pop(text.carrier_id, None) for text in texts]  # the second of two equal ones is known by then
 
 
-def _row(text: WaitingText, conversation: int) -> dict[str, Any]:
+def _row(keyring: Keyring, text: WaitingText, conversation: int) -> dict[str, Any]:
     return {
         "conversation": conversation,
         "carrier_id": text.carrier_id,
         "service": text.service,
-        "body": text.body,
+        "body": keyring.seal(text.body),
         "media": text.media,
-        "extras": text.extras,
+        "extras": keyring.seal_json(text.extras),
         "created_at": text.created_at,
     }

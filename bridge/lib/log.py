@@ -177,8 +177,14 @@ def fields_of(record: logging.LogRecord) -> Mapping[str, Field]:
 
 def secrets_in(settings: BaseModel) -> list[str]:
     """Return the values that must never be logged."""
-    values = [each for _, value in settings for each in (value.values() if isinstance(value, dict) else [value])]
+    values = [each for _, value in settings for each in _each(value)]
     return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+
+def _each(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, tuple) else [value]
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from bridge.db.models import UNSENT, MessageStatus
+from bridge.db.sealing import why_unreadable
 from bridge.lib.keywords import carrier_recognizes
 from bridge.outbound.delivery.claim import STILL_ON_ITS_WAY
 from bridge.outbound.delivery.reconcile import CLOCK_SKEW, same_letters, same_words
@@ -63,10 +64,10 @@ def _may_be(ours: Attempted, text: SentText) -> bool:
     """Return whether the listed text may come from an attempt at ours.
 
     The carrier may have accepted a text of ours twice. A text of ours without an id was given up, and may have been
-    accepted all the same, whatever words the list shows.
+    accepted all the same, whatever words the list shows. Words that can't be decrypted may be any.
     """
     if not ours.first_attempt_at - CLOCK_SKEW <= made(text) <= ours.attempted_at + MAY_BE_OURS:
         return False
-    if ours.carrier_id is None or text.hidden:
+    if ours.carrier_id is None or text.hidden or why_unreadable(ours.body):
         return True
     return same_words(text.carried.body, ours.body) or same_letters(text.carried.body, ours.body)

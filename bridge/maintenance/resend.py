@@ -6,10 +6,12 @@ Which text, and when: ``bridge.outbound.receipts``.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from sqlalchemy import select
 
 from bridge.db.models import Conversation, Message
+from bridge.db.sealing import why_unreadable
 from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs
 from bridge.outbound.formatting.shape import Shaped, Sms, smaller
@@ -18,6 +20,9 @@ from bridge.queues.conversation_queue import DELIVERIES, enqueue
 from bridge.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+UNREADABLE_AGAIN = timedelta(minutes=1)
+"""The pause before a text whose words can't be decrypted is tried again. It may be that its key is back."""
 
 
 def send_again(rt: Runtime, limit: int) -> None:
@@ -44,6 +49,9 @@ def _send_one_again(rt: Runtime, message_id: int, conversation_id: int) -> None:
             return
         failed.resend_at = None
         if failed.expires_at is None or tx.now >= failed.expires_at or opt_outs.forbid(tx, failed):
+            return
+        if why_unreadable(failed.body):
+            failed.resend_at = min(tx.now + UNREADABLE_AGAIN, failed.expires_at)
             return
         shaped = Shaped(_shaped_again(rt, tx, failed))
         draft = Draft(shaped, failed.expires_at, failed.turn_id, operator=failed.operator)

@@ -53,6 +53,8 @@ class Action(StrEnum):
     CONNECT = "connect"
     PURGE = "purge"
     FORGET = "forget"
+    ENCRYPT = "encrypt"
+    DECRYPT = "decrypt"
 
 
 @dataclass(frozen=True)

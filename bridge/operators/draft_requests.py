@@ -22,6 +22,7 @@ from bridge.chats.history import history
 from bridge.chats.recap import note_of
 from bridge.db.engine import patient
 from bridge.db.models import Conversation, DraftRequest
+from bridge.db.sealing import why_unreadable
 from bridge.db.transaction import Transaction
 from bridge.operators import audit, idempotency
 from bridge.operators.audit import Action, Entry
@@ -153,6 +154,8 @@ def read(rt: Runtime, row_id: int) -> DraftNow | None:
     began_by, settled_by = row.created_at + BEGINS_WITHIN, rt.settings.agent_timeout + MARGIN
     late = rt.now() > (row.begun_at + settled_by if row.begun_at else began_by)
     lost = late and row.settled_at is None
+    if why := why_unreadable(row.messages):
+        return DraftNow(row.id, None, why)
     return DraftNow(row.id, row.messages, LOST if lost else row.error)
 
 

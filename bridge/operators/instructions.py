@@ -18,6 +18,7 @@ from bridge.chats import rows
 from bridge.chats.instruction import Instruction
 from bridge.config import Settings
 from bridge.db.models import Chat, Conversation, Direction, Holder, Message, MessageStatus, Turn, TurnStatus
+from bridge.db.sealing import CANT
 from bridge.db.transaction import Transaction
 from bridge.inbound.readable import readable
 from bridge.lib.errors import BridgeError
@@ -25,7 +26,7 @@ from bridge.operators import audit, idempotency, texts
 from bridge.operators.audit import Action, Entry
 from bridge.operators.conversations import HolderNow, has, holder_now, lock
 from bridge.operators.idempotency import Asked
-from bridge.operators.texts import EMPTY, OptedOut, Pair, Unfit
+from bridge.operators.texts import EMPTY, NOT_DECRYPTED, OptedOut, Pair, Unfit
 from bridge.outbound import opt_outs
 from bridge.providers.agents.opening import OURS
 from bridge.queues.conversation_queue import TURNS, enqueue, make_due
@@ -83,6 +84,8 @@ def ask(rt: Runtime, asked: Asked, conversation_id: int, content: str, *, send: 
     """Say this to the agent. Raise :class:`Unfit`, :class:`NotNow`, and the errors of ``texts.write_in``."""
     if not readable(content):
         raise Unfit("content", EMPTY)
+    if content.startswith(CANT):
+        raise Unfit("content", NOT_DECRYPTED)
     with rt.database.transaction() as tx:
         if known := idempotency.begin(tx, asked):
             return Told(**known)

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new
 from bridge.db.models import Conversation
+from bridge.db.sealing import CANT
 from bridge.db.transaction import Transaction
 from bridge.inbound import limits
 from bridge.inbound.readable import readable
@@ -32,6 +33,7 @@ from bridge.runtime import Runtime
 OTHER_CHANNEL = "is on another channel than `to`"
 NOT_OURS = "is not one of TWILIO_NUMBERS or AGENT_ROUTES"
 EMPTY = "has no words"
+NOT_DECRYPTED = "says that a text can't be decrypted; write the text itself"
 TOO_LONG = f"is too long for {MOST} messages"
 
 
@@ -133,6 +135,8 @@ def shaped(rt: Runtime, phone: str, body: str) -> Shaped:
     """Shape the text before its transaction: a long one takes time. Raise :class:`Unfit`."""
     if not readable(body):
         raise Unfit("body", EMPTY)
+    if body.startswith(CANT):
+        raise Unfit("body", NOT_DECRYPTED)
     shaped = shape([body], replace(outbox.recipient(rt, phone), smart_encoding=False))
     if shaped.left_out:
         raise Unfit("body", TOO_LONG)

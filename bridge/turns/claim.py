@@ -23,6 +23,7 @@ from bridge.db.models import (
     Turn,
     TurnStatus,
 )
+from bridge.db.sealing import joined
 from bridge.db.transaction import Transaction
 from bridge.inbound import holder, limits
 from bridge.providers.agents.contract import NewChat
@@ -79,6 +80,8 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
             tx.roll_back()
             return None
         claimed = _claimed(tx, _Found(lease, pair, turn, chat, route, probed))
+        if claimed.unreadable:
+            return replace(claimed, probed=())  # nothing is asked, so it is no probe
         if claimed.chat and not claimed.outcome_unknown and not claimed.with_human:
             begin_asking(tx, claimed, claimed.chat)
         return claimed
@@ -357,7 +360,7 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         phone=found.pair.phone,
         bridge_number=found.pair.bridge_number,
         turn_id=turn.id,
-        content="\n".join(text.body for text in texts),
+        content=joined(text.body for text in texts),
         texts=tuple(text.id for text in texts),
         received_at=texts[0].created_at if texts else None,
         attempts=turn.attempts,

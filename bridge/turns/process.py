@@ -14,6 +14,7 @@ from collections.abc import Callable
 from bridge.db.models import TurnStatus
 from bridge.lib import waits
 from bridge.lib.log import fields
+from bridge.outbound import unreadable
 from bridge.outbound.delivery.process import deliver_claimed
 from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.providers.errors import RemoteError
@@ -101,6 +102,12 @@ def _attempt(rt: Runtime, claimed: ClaimedTurn | ClaimedCheck, deliver: Deliver)
             return failed(rt, claimed, refusal, TurnStatus.WAITING)
 
 
+def _too_late(claimed: ClaimedTurn) -> str:
+    if claimed.unreadable:
+        return f"{TOO_LATE}: {claimed.unreadable}"
+    return TOO_LATE_WITH_HUMAN if claimed.with_human else TOO_LATE
+
+
 def _may_answer_late(claimed: ClaimedTurn) -> bool:
     """Return whether the chat of a turn that is given up must not be used again. A human's chat is left alone."""
     return not claimed.with_human and (claimed.outcome_unknown or claimed.spent)
@@ -108,7 +115,10 @@ def _may_answer_late(claimed: ClaimedTurn) -> bool:
 
 def _outcome(rt: Runtime, claimed: ClaimedTurn) -> Outcome:
     if rt.now() >= claimed.expires_at:
-        return GiveUp(TOO_LATE_WITH_HUMAN if claimed.with_human else TOO_LATE)
+        return GiveUp(_too_late(claimed))
+    if claimed.unreadable:
+        unreadable.tell(rt, TURNS, claimed.lease.conversation_id, claimed.unreadable)
+        return RetryAt(claimed.unreadable, claimed.next_try(rt.now()))
     if claimed.greets:
         return greet(rt, claimed)
     return reconcile(rt, claimed) if claimed.outcome_unknown else ask(rt, claimed)

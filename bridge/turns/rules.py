@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from bridge.config import Route, Settings
+from bridge.db.sealing import why_unreadable
 from bridge.outbound.formatting.shape import Shaped
 from bridge.queues.timing import MAX_CLOCK_SKEW
 from bridge.turns.store import DueQueue, Outlook, Snapshot
@@ -26,9 +27,9 @@ def answers_counted(settings: Settings) -> int:
 def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) -> datetime | None:
     """Return when a turn of these texts expires; ``None`` if no turn can simply begin.
 
-    A turn begins if some texts wait, all are the person's, none has expired, no circuit is open, the agent has the
-    chat, the person is far from every limit, and the open chat, if there is one, is with this number's agent and has
-    not failed.
+    A turn begins if some texts wait, all are the person's and can be read, none has expired, no circuit is open, the
+    agent has the chat, the person is far from every limit, and the open chat, if there is one, is with this number's
+    agent and has not failed.
     """
     counted = answers_counted(settings)
     special = (
@@ -37,7 +38,7 @@ def expiry(snapshot: Snapshot, settings: Settings, route: Route, now: datetime) 
         or snapshot.queue.held
         or snapshot.circuits
         or not 0 < len(snapshot.texts) <= MAX_TEXTS
-        or any(text.operator for text in snapshot.texts)
+        or any(text.operator or why_unreadable(text.body) for text in snapshot.texts)
         or (counted and snapshot.recent >= counted)
     )
     chat = snapshot.chat

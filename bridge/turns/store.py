@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from bridge.chats.rows import OpenChat
 from bridge.db.models import Holder
+from bridge.db.sealing import Keyring
 from bridge.db.statements import Statement, moment, rows_of, together
 from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
@@ -192,7 +193,7 @@ def due(tx: Transaction, most: int) -> list[DueQueue]:
 def snapshots(tx: Transaction, queues: Sequence[DueQueue], *, texts: int, few: int, since: datetime) -> list[Snapshot]:
     """Return what is known about these, in order. ``texts``, ``few``: how many texts to read, and answers to count."""
     rows = _FACTS.run(tx, queues=[_addresses(each) for each in queues], since=since, few=few, texts=texts)
-    return [_snapshot(queues[row.n], row) for row in sorted(rows, key=lambda row: row.n)]
+    return [_snapshot(tx.keyring, queues[row.n], row) for row in sorted(rows, key=lambda row: row.n)]
 
 
 def use_chats(tx: Transaction, chats: Sequence[OpenChat]) -> set[int]:
@@ -244,9 +245,9 @@ def _addresses(queue: DueQueue) -> dict[str, Any]:
     }
 
 
-def _snapshot(queue: DueQueue, row: Any) -> Snapshot:
-    waiting = rows_of(row.texts)
-    texts = [Text(id_, body, created_at, by) for id_, body, at, by in waiting if (created_at := moment(at))]
+def _snapshot(keyring: Keyring, queue: DueQueue, row: Any) -> Snapshot:
+    waiting, opened = rows_of(row.texts), keyring.open
+    texts = [Text(id_, opened(body), created_at, by) for id_, body, at, by in waiting if (created_at := moment(at))]
     bookmark = Bookmark(row.user_items, row.last_item_id) if row.chat else Bookmark()
     chat = row.chat and OpenChat(row.chat, row.provider, row.agent_id, row.provider_chat_id, bookmark, row.failures)
     return Snapshot(
@@ -537,8 +538,9 @@ def outlooks(tx: Transaction, leases: Sequence[Lease]) -> dict[int, Outlook]:
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> dict[str, int]:
     """Write these. Return the ids of the texts in the outbox, by their references."""
-    settled = [_settled(each) for each in settlements]
-    texts = [_text_row(each, text) for each in settlements for text in each.texts]
+    keyring = tx.keyring
+    settled = [_settled(keyring, each) for each in settlements]
+    texts = [_text_row(keyring, each, text) for each in settlements for text in each.texts]
     ends = (_CLOSE_TURNS, _CLOSE_TEXTS, _ADVANCE_CHATS, _END_LEASES)
     values: dict[str, Any] = {"settled": settled, "now": tx.now, "due": tx.now - MAX_CLOCK_SKEW}
     if not texts:
@@ -559,7 +561,7 @@ def _outlook(queue: Any, row: Any) -> Outlook:
     )
 
 
-def _settled(each: Settlement) -> dict[str, Any]:
+def _settled(keyring: Keyring, each: Settlement) -> dict[str, Any]:
     return {
         "id": each.lease.conversation_id,
         "turn": each.turn_id,
@@ -570,15 +572,15 @@ def _settled(each: Settlement) -> dict[str, Any]:
         "deliver_at": each.deliver_at,
         "leased": each.leases_delivery,
         "worker": each.lease.worker,
-        "steps": each.steps,
+        "steps": keyring.seal_json(each.steps),
     }
 
 
-def _text_row(each: Settlement, text: OutboundText) -> dict[str, Any]:
+def _text_row(keyring: Keyring, each: Settlement, text: OutboundText) -> dict[str, Any]:
     return {
         "conversation": each.lease.conversation_id,
         "turn": each.turn_id,
-        "body": text.body,
+        "body": keyring.seal(text.body),
         "segments": text.segments,
         "expires_at": each.expires_at,
         "reference": text.reference,

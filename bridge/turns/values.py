@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from bridge.chats.instruction import Instruction
 from bridge.chats.rows import OpenChat
 from bridge.db.models import TurnStatus
+from bridge.db.sealing import why_unreadable
 from bridge.providers.agents.contract import Item, NewChat, Speaker
 from bridge.providers.agents.transcript import Bookmark
 from bridge.providers.errors import RemoteError
@@ -80,6 +81,11 @@ class ClaimedTurn:
     def greets(self) -> bool:
         """Nothing is asked: the greeting of a new chat is the answer."""
         return self.instruction is not None and self.instruction.start and not self.content
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why the agent can't be asked: the words can't be decrypted."""
+        return why_unreadable(self.content, self.instruction and self.instruction.variables)
 
     @property
     def sends(self) -> bool:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from bridge.db.engine import AWAY, unfit
 from bridge.db.migrate import at_head
+from bridge.db.sealing import CANT
 from bridge.queues import circuit_breakers, conversation_queue, pause, task_errors
 from bridge.queues.conversation_queue import DELIVERIES, QUEUES
 from bridge.queues.pause import Pause
@@ -133,4 +134,5 @@ def _fails(failing: Failing) -> str:
     first, *others = failing.conversations or (None,)
     more = f" and {len(others)} more" if others else ""
     where = f" in conversation {first}{more}" if first else ""
-    return f"fails again and again{where} since {failing.since}: {failing.error}; the log has the traceback"
+    traceback = "" if failing.error.startswith(CANT) else "; the log has the traceback"
+    return f"fails again and again{where} since {failing.since}: {failing.error}{traceback}"

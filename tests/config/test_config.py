@@ -26,9 +26,10 @@ from bridge.config import (
     variable_names,
 )
 from bridge.config.numbers import NO_NUMBER
-from bridge.config.values import NO_OPERATOR
+from bridge.config.values import NO_KEY, NO_OPERATOR
 from bridge.lib.log import secrets_in
 from tests.environ import ENOUGH
+from tests.keys import NEW, OLD
 
 SECRET = "hunter2-is-no-good-password"
 
@@ -597,6 +598,32 @@ def test_a_fault_of_an_operator_is_told_without_the_token(written: str, fault: s
 
 def test_all_faults_of_operators_are_told_at_once() -> None:
     assert len(faults_of(ENOUGH | {"ADMIN_TOKENS": "ana,ben:t,ben:u,:"})) == 3
+
+
+def test_the_first_key_encrypts_and_several_may_open() -> None:
+    its = Settings.load(ENOUGH | {"ENCRYPTION_KEYS": f"{NEW} , {OLD}"})
+    assert its.keys == (NEW, OLD)
+    assert {NEW, OLD} <= set(secrets_in(its))
+    assert NEW not in repr(its)
+    assert Settings.load(ENOUGH | {"ENCRYPTION_KEYS": ""}).keys == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "fault"),
+    [
+        ("hunter2", 1, NO_KEY),
+        (NEW[:-1], 1, NO_KEY),
+        (f"{NEW},", 2, NO_KEY),
+        (f"{NEW},{OLD[:-2]}+=", 2, NO_KEY),
+        (f"{NEW},“{OLD}”", 2, "the key is in quotes; remove them"),
+    ],
+)
+def test_what_is_no_key_is_told_with_the_way_to_make_one(written: str, place: int, fault: str) -> None:
+    assert the_fault_of(ENCRYPTION_KEYS=written) == f"ENCRYPTION_KEYS at its entry {place}: {fault}"
+
+
+def test_the_same_key_twice_is_a_fault() -> None:
+    assert the_fault_of(ENCRYPTION_KEYS=f"{NEW},{NEW}") == "ENCRYPTION_KEYS has a key twice; keep one"
 
 
 def test_the_log_hides_the_tokens_of_operators() -> None:

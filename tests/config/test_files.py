@@ -11,6 +11,7 @@ from bridge.config.files import MOST
 from bridge.config.values import secret_names
 from bridge.lib.log import secrets_in
 from tests.environ import ENOUGH
+from tests.keys import NEW, OLD
 
 VALUES = {
     "DATABASE_URL": "sqlite:///x.sqlite3",
@@ -25,6 +26,7 @@ VALUES = {
     "UPONAI_WEBHOOK_KEY": "k3",
     "HANDOFF_WEBHOOK": "https://team.example.com/x?key=1",
     "HANDOFF_WEBHOOK_SECRET": "s2",
+    "ENCRYPTION_KEYS": f"{NEW},{OLD}",
     "ADMIN_TOKEN": "a1",
     "ADMIN_TOKENS": "ana:a2",
     "OTEL_EXPORTER_OTLP_HEADERS": "api-key=k4",

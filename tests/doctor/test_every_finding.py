@@ -27,6 +27,7 @@ from bridge.doctor.broker import broker
 from bridge.doctor.clocks import judged
 from bridge.doctor.context import BrokerAway, Check, Context, Pong
 from bridge.doctor.database import database
+from bridge.doctor.encryption import encryption
 from bridge.doctor.findings import Finding, Mark
 from bridge.doctor.processes import clock, workers
 from bridge.doctor.run import examine
@@ -36,6 +37,8 @@ from bridge.doctor.webhooks import wanted
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from tests.doctor.conftest import MakeDoctor, bridge_with
 from tests.fakes import fake_settings
+from tests.keys import NEW, OLD, keyring
+from tests.scene import Scene
 from tests.vendor import closed_port, vendor
 
 ROOT = Path(__file__).parents[2] / "bridge"
@@ -61,6 +64,14 @@ class Lab:
 
     def with_tables(self, check: Check, **known: Any) -> Sequence[Finding]:
         return self.alone(check, database_url=self.request.getfixturevalue("sqlite_url"), **known)
+
+    def with_words(self, written: str, read: str) -> Sequence[Finding]:
+        """A text was written with these keys, and is read with those."""
+        url: str = self.request.getfixturevalue("sqlite_url")
+        engine = build_engine(url, keyring=keyring(*filter(None, written.split(","))))
+        self._servers.callback(engine.dispose)
+        Scene(build_sessions(engine)).text("hello")
+        return self.alone(encryption, database_url=url, encryption_keys=read or ())
 
     def at_providers(
         self, check: Check, account: dict[str, Any] | None = None, webhook: dict[str, Any] | None = None, **known: Any
@@ -208,6 +219,7 @@ FAULTS: dict[str, tuple[str, Provoke]] = {
     "agent-version-missing": ("Publish it", lambda lab: lab.at_providers(retell, retell_agent_version="7")),
     "agent-voice": ("Make a chat agent", lambda lab: lab.at_providers(retell, {"agent_is_voice": True})),
     "agent-missing": ("Copy the id again", lambda lab: lab.at_providers(retell, retell_agent_id="agent_of_another")),
+    "encryption-key-missing": ("Put the key back", lambda lab: lab.with_words(OLD, NEW)),
     "check-late": ("Check the network", Lab.hangs),
     "check-failed": ("This is a bug", lambda lab: lab.alone(lambda context: examine(context, {"x": broken}))),
 }
@@ -234,6 +246,7 @@ WARNINGS: dict[str, tuple[str, Provoke]] = {
     "account-trial": ("Upgrade it", lambda lab: lab.at_providers(credentials, {"account_type": "Trial"})),
     "number-unread": ("In Twilio's console, set its webhook", lambda lab: lab.number(which=f"whatsapp:{NUMBER}")),
     "webhook-not-repeated": ("Run bridge connect", lambda lab: lab.number({"sms_url": f"{HERE}/twilio/inbound"})),
+    "encryption-rest": ("Run: bridge encrypt", lambda lab: lab.with_words(OLD, f"{NEW},{OLD}")),
     "services-away": ("Let the API key read", lambda lab: lab.at_providers(services, twilio_auth_token="x")),
     "campaign-unverified": ("Twilio's console says what", lambda lab: lab.at_providers(services, MIXED)),
     "toll-free": (
@@ -298,6 +311,18 @@ def test_a_warning_is_told_with_its_remedy_and_does_not_count(lab: Lab, code: st
 def test_countries_that_can_not_be_read_are_no_fault(lab: Lab) -> None:
     [found] = lab.at_providers(countries, twilio_auth_token="x")
     assert (found.mark, "can't be read" in found.words) == (Mark.OK, True)
+
+
+@pytest.mark.parametrize("keys", [("", ""), (f"{NEW},{OLD}", NEW), (f"{NEW},{OLD}", f"{NEW},{OLD}")])
+def test_keys_that_open_everything_are_no_fault(lab: Lab, keys: tuple[str, str]) -> None:
+    found = lab.with_words(*keys)
+    assert [each.mark for each in found] == ([Mark.OK] if keys[1] else [])
+
+
+def test_without_tables_or_a_file_the_words_are_not_looked_at(lab: Lab, tmp_path: Path) -> None:
+    assert lab.alone(encryption) == []
+    (tmp_path / "empty.sqlite3").touch()
+    assert lab.alone(encryption, database_url=f"sqlite:///{tmp_path / 'empty.sqlite3'}") == []
 
 
 def codes_in(source: str) -> Iterator[str | None]:

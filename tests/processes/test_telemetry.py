@@ -30,6 +30,7 @@ from bridge.processes.tasks import run_task
 from bridge.providers.errors import Refused
 from bridge.web.app import build_web
 from tests.fakes import SETTINGS, fake_settings
+from tests.keys import NEW
 from tests.scene import ANN, BOB, NUMBER, Scene
 from tests.web.test_twilio import FORM, post
 
@@ -284,12 +285,21 @@ def test_without_the_settings_nothing_of_it_is_imported() -> None:
     assert (told.stdout, told.stderr) == ("[]\n", "")
 
 
-def test_without_the_extra_its_setting_is_refused_with_the_remedy() -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "extra", "library"),
+    [
+        ("SENTRY_DSN", "https://key@host/1", "sentry", "sentry_sdk"),
+        ("ENCRYPTION_KEYS", NEW, "encryption", "cryptography"),
+    ],
+)
+def test_without_the_extra_its_setting_is_refused_with_the_remedy(
+    name: str, value: str, extra: str, library: str
+) -> None:
     code = (
         "import sys; from importlib.machinery import PathFinder;"
         "find = PathFinder.find_spec;"
-        "PathFinder.find_spec = lambda name, *a: None if name.split('.')[0] == 'sentry_sdk' else find(name, *a);"
-        "from tests.fakes import fake_settings; fake_settings(sentry_dsn='https://key@host/1')"
+        f"PathFinder.find_spec = lambda name, *a: None if name.split('.')[0] == '{library}' else find(name, *a);"
+        f"from tests.fakes import fake_settings; fake_settings({name.lower()}={value!r})"
     )
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert "SENTRY_DSN needs the extra sentry; run: pip install 'sms-bridge[sentry]'" in told.stderr
+    assert f"{name} needs the extra {extra}; run: pip install 'sms-bridge[{extra}]'" in told.stderr

@@ -66,6 +66,8 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
             give_up_reason=give_up_reason,
             answers=head.answers,
         )
+        if claimed.unreadable:
+            return replace(claimed, probed=())  # nothing is sent, so it is no probe
         if not claimed.outcome_unknown and not claimed.give_up_reason:
             begin_sending(rt, message)
         return claimed

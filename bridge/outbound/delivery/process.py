@@ -16,7 +16,7 @@ from bridge.lib.log import fields
 from bridge.outbound.delivery.claim import claim_delivery
 from bridge.outbound.delivery.reconcile import reconcile
 from bridge.outbound.delivery.send import send
-from bridge.outbound.delivery.settle import give_up, not_known
+from bridge.outbound.delivery.settle import give_up, not_known, wait_for_key
 from bridge.outbound.delivery.values import ClaimedDelivery
 from bridge.providers.errors import RemoteError
 from bridge.queues.conversation_queue import DELIVERIES, LeaseLost
@@ -56,6 +56,8 @@ def _attempt(rt: Runtime, claimed: ClaimedDelivery) -> bool:
     waits.begin()
     if claimed.give_up_reason:
         return give_up(rt, claimed, claimed.give_up_reason)
+    if claimed.unreadable:
+        return wait_for_key(rt, claimed, claimed.unreadable)
     try:
         return reconcile(rt, claimed) if claimed.outcome_unknown else send(rt, claimed)
     except RemoteError as error:

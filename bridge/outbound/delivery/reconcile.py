@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select
 
 from bridge.db.models import UNSENT, Message, MessageStatus
+from bridge.db.sealing import why_unreadable
 from bridge.outbound import opt_outs
 from bridge.outbound.delivery import redacted
 from bridge.outbound.delivery.claim import begin_sending, cancel
@@ -127,7 +128,7 @@ def _by_words(
     typography alone count if no words are equal.
     """
     for same in (same_words, same_letters):
-        duplicate = any(same(other.body, claimed.text.body) for other in others)
+        duplicate = any(why_unreadable(other.body) or same(other.body, claimed.text.body) for other in others)
         not_before = claimed.first_attempt_at.replace(microsecond=0) - DUPLICATE_SKEW if duplicate else since
         fits = [text for text in free if same(text.body, claimed.text.body)]
         fits = [text for text in fits if text.created_at is None or text.created_at >= not_before]

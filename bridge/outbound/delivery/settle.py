@@ -17,7 +17,7 @@ from bridge.db.engine import patient
 from bridge.db.models import UNSENT, Message, MessageStatus
 from bridge.db.transaction import Transaction
 from bridge.lib import waits
-from bridge.outbound import opt_outs, rate_limiter, receipts
+from bridge.outbound import opt_outs, rate_limiter, receipts, unreadable
 from bridge.outbound.delivery import store
 from bridge.outbound.delivery.record import ended
 from bridge.outbound.delivery.store import Accepted
@@ -151,9 +151,18 @@ def not_known(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError, *, resp
     return postpone(rt, claimed, retry)
 
 
-def _next_try(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError) -> datetime:
+def wait_for_key(rt: Runtime, claimed: ClaimedDelivery, why: str) -> bool:
+    """The words can't be decrypted: try again, as long as the text may be sent."""
+    if rt.now() >= claimed.expires_at:
+        return give_up(rt, claimed, f"{NOT_IN_TIME}: {why}")
+    unreadable.tell(rt, DELIVERIES, claimed.lease.conversation_id, why)
+    return postpone(rt, claimed, Retry(_next_try(rt, claimed), why))
+
+
+def _next_try(rt: Runtime, claimed: ClaimedDelivery, error: RemoteError | None = None) -> datetime:
     """Return the end of the backoff, but no later than the moment at which the text expires."""
-    return min(rt.now() + backoff(claimed.attempts, error.retry_after), claimed.expires_at)
+    pause = backoff(claimed.attempts, error.retry_after if error else None)
+    return min(rt.now() + pause, claimed.expires_at)
 
 
 @patient

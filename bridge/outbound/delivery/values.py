@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bridge.db.models import MessageStatus
+from bridge.db.sealing import why_unreadable
 from bridge.providers.carriers.contract import OutgoingText
 from bridge.providers.errors import RemoteError
 from bridge.queues.conversation_queue import Lease
@@ -55,6 +56,11 @@ class ClaimedDelivery:
     """``None``: it is no answer of the agent to a person."""
     began: float = field(default_factory=time.perf_counter, compare=False)
     """When the attempt began, by the clock of this process that measures lengths."""
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why it can't be sent: its words can't be decrypted."""
+        return why_unreadable(self.text.body)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def wanted() -> Wanted:
 def list_parts(rt: Runtime, asked: Wanted, here: int | None = None) -> dict[str, str]:
     """Return the list as a part of a live page. ``here``: the conversation that is open beside it."""
     page: Page = conversations.list_conversations(rt, asked.filter())
-    about: Mapping[str, Any] = {"page": page, "wanted": asked, "here": here, "me": operator()}
+    by = "number" if rt.database.keyring.first else "number or words"
+    about: Mapping[str, Any] = {"page": page, "wanted": asked, "here": here, "me": operator(), "by": by}
     return {"list": render_template("console/parts/list.html", choices=_choices(rt), **about)}
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, or_, select, text
+from sqlalchemy import Select, bindparam, func, or_, select, text, type_coerce
 from sqlalchemy.orm import Session
 
 from bridge.db.models import Conversation, Holder, Message, MessageStatus, Note, Tag, one_of
+from bridge.db.sealing import keyring_of
 from bridge.operators.conversations import HolderNow, holder_now
 from bridge.outbound import opt_outs
 from bridge.runtime import Runtime
@@ -239,9 +240,11 @@ def _newest_texts(session: Session, ids: Sequence[int]) -> dict[int, tuple[datet
     """Return the time and the beginning of each conversation's newest text. A draft is none."""
     its = select(func.max(Message.id)).where(Message.conversation_id == Conversation.id)
     newest = its.where(Message.status != MessageStatus.DRAFT).correlate(Conversation).scalar_subquery()
-    query = select(Conversation.id, Message.created_at, func.substr(Message.body, 1, PREVIEW))
+    is_sealed = keyring_of(session.get_bind().dialect).first is not None  # then the database can't cut it
+    body = Message.body if is_sealed else type_coerce(func.substr(Message.body, 1, PREVIEW), Message.body.type)
+    query = select(Conversation.id, Message.created_at, body)
     rows = session.execute(query.join(Message, Message.id == newest).where(Conversation.id.in_(ids)))
-    return {id_: (at, body) for id_, at, body in rows}
+    return {id_: (at, body[:PREVIEW]) for id_, at, body in rows}
 
 
 def _bodies(session: Session, newest: Mapping[int, int]) -> dict[int, str]:

@@ -290,7 +290,9 @@ def _phones(session: Session, conversation_ids: Iterable[int]) -> dict[int, str]
 
 def _failure(rt: Runtime, row: Row[*tuple[Any, ...]], phone: str) -> Failure:
     kind = Kind(row.kind)
-    failure = Failure(**{**row._mapping, "phone": phone, "kind": kind, "meaning": REMEDIES.get(kind)})
+    error = row.error and rt.database.keyring.open(row.error)  # why a person waits; a UNION has no type of its own
+    told = {"phone": phone, "kind": kind, "error": error, "meaning": REMEDIES.get(kind)}
+    failure = Failure(**{**row._mapping, **told})
     if failure.error_code is None and failure.delivery is None:
         return failure
     meaning = rt.carrier.meaning(failure.error_code)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bridge.db.models import IN_WORK, UNSENT, Conversation, Message, MessageStatus, one_of
+from bridge.db.sealing import keyring_of
 from bridge.lib.phone import RCS, WHATSAPP
 
 FEWEST_DIGITS = 4
@@ -39,6 +40,8 @@ PATIENCE = 2
 
 SHARE = 4
 """Hits for each conversation of a page: a conversation may have several."""
+
+SEALED = "Words can't be searched, because ENCRYPTION_KEYS is set. Search for a number, or for its last four digits."
 
 _INDEXED = Message.status.not_in([literal(each, Message.status.type, literal_execute=True) for each in IN_WORK])
 """The condition of the index, with its values written out."""
@@ -89,8 +92,11 @@ def has_number(session: Session, number: str) -> ColumnElement[bool]:
 def newest_with(session: Session, words: Words, among: Select[Any] | None = None, *, few: bool = False) -> Found:
     """Return the conversations whose texts have all the words.
 
-    ``among``: only these conversations. ``few``: they are so few that their texts are read.
+    ``among``: only these conversations. ``few``: they are so few that their texts are read. Nothing is found if texts
+    are encrypted.
     """
+    if keyring_of(session.get_bind().dialect).first:
+        return Found({}, None, SEALED)
     search = _Search(session, words, among)
     if among is not None and few:
         return search.in_few()
