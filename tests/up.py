@@ -35,6 +35,16 @@ class Up:
         process.until_it_says("The bridge listens")
         return process
 
+    def killed_in_a_turn(self) -> None:
+        """Ann's *one* is answered. When it is killed, her *two* is with the agent, which has received it."""
+        process = self.start()
+        self.simulator.phones.text(ANN, "one")
+        self.must_have_answered("one")
+        self.simulator.faults.next("agent_slow", seconds=2)
+        self.simulator.phones.text(ANN, "two")
+        until(lambda: self.simulator.agent.received(ANN) == ["one", "two"], "the agent has received it")
+        process.kill()
+
     def must_have_answered(self, *said: str, within: float = 30) -> None:
         """The agent has received each of Ann's texts so far once, and each was answered once, in order."""
         until(self.simulator.settled, "all is settled", within)

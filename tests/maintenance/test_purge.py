@@ -35,9 +35,10 @@ from bridge.maintenance.outside_texts import hold_for_outside_texts
 from bridge.operators import labels, texts
 from bridge.operators.idempotency import Asked
 from bridge.operators.texts import Pair
-from bridge.providers.errors import OutcomeUnknown, Refused
+from bridge.providers.errors import Refused
 from tests.fakes import TEAM
 from tests.scene import ANN, BOB, NUMBER, Scene
+from tests.unfinished import being_asked, being_sent
 
 DAY = 86_400
 MONTH = timedelta(days=30)
@@ -174,18 +175,6 @@ def waiting(scene: Scene) -> None:
     scene.change(update(Conversation).values(holder=Holder.PERSON, holder_name="ana", holder_since=scene.clock()))
     scene.text("anybody there?")
     scene.work(60)
-
-
-def being_asked(scene: Scene) -> None:
-    scene.agent.fail("complete", OutcomeUnknown("cut off", provider="retell"), times=1000)
-    scene.text("hello")
-    scene.wake()
-
-
-def being_sent(scene: Scene) -> None:
-    scene.carrier.fail("send", OutcomeUnknown("cut off", provider="twilio"), times=1000)
-    scene.text("hello")
-    scene.wake()
 
 
 def sent_again_later(scene: Scene) -> None:

@@ -42,6 +42,7 @@ from bridge.web.queries import failures
 from tests.databases import Unsteady, database
 from tests.operators.test_people import full
 from tests.scene import ANN, BOB, NUMBER, Scene
+from tests.unfinished import being_asked, being_sent
 
 OTHER = "+15550001112"
 LATER = 600
@@ -157,18 +158,6 @@ def test_a_start_ends_all_that_an_opt_out_covered(scene: Scene) -> None:
 
 
 # -- what is in work -----------------------------------------------------------------------------------------------
-
-
-def being_asked(scene: Scene) -> None:
-    scene.agent.fail("complete", OutcomeUnknown("cut off", provider="retell"), times=1000)
-    scene.text("hello")
-    scene.wake()
-
-
-def being_sent(scene: Scene) -> None:
-    scene.carrier.fail("send", OutcomeUnknown("cut off", provider="twilio"), times=1000)
-    scene.text("hello")
-    scene.wake()
 
 
 def leased(scene: Scene) -> None:

@@ -60,13 +60,7 @@ def test_prometheus_may_ask_it(up: Up) -> None:
 
 
 def test_after_a_kill_the_next_start_takes_up_at_once_what_was_in_flight(up: Up) -> None:
-    process = up.start()
-    up.simulator.phones.text(ANN, "one")
-    up.must_have_answered("one")
-    up.simulator.faults.next("agent_slow", seconds=2)
-    up.simulator.phones.text(ANN, "two")
-    until(lambda: up.simulator.agent.received(ANN) == ["one", "two"], "the agent has received it")
-    process.kill()
+    up.killed_in_a_turn()
     up.start()
     up.must_have_answered("one", "two", within=0.75 * STALLED_AFTER.total_seconds())
 

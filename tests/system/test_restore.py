@@ -68,13 +68,7 @@ def test_a_copy_that_is_made_while_texts_flow_is_whole(up: Up) -> None:
 
 def test_nothing_is_lost_or_doubled_by_a_move(up: Up) -> None:
     """Stopped, backed up, restored, started: also with a turn in flight."""
-    process = up.start()
-    up.simulator.phones.text(ANN, "one")
-    up.must_have_answered("one")
-    up.simulator.faults.next("agent_slow", seconds=2)
-    up.simulator.phones.text(ANN, "two")
-    until(lambda: up.simulator.agent.received(ANN) == ["one", "two"], "the agent has received it")
-    process.kill()
+    up.killed_in_a_turn()
     copy = back_up(up, "moved")
     up.database.unlink()
     restore(up, copy)
