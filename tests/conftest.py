@@ -300,9 +300,12 @@ def _engines() -> dict[str, Engine]:
 @pytest.fixture
 def engine(database_url: str, _engines: dict[str, Engine]) -> Iterator[Engine]:
     shared = _engines.get(database_url) or _engines.setdefault(database_url, build_engine(database_url))
+    is_file = shared.dialect.name == "sqlite"  # each test has another file
+    if is_file:
+        shared.dispose()  # a thread that the test before has left may have opened its file once more
     yield shared.execution_options()  # so that a listener listens for one test only
-    if shared.dialect.name == "sqlite":
-        shared.dispose()  # the next test has another file; a server plans for each new connection anew, for 300 ms
+    if is_file:
+        shared.dispose()  # a server's connections stay: it plans for each new one anew, for 300 ms
 
 
 @pytest.fixture(scope="session")

@@ -275,10 +275,6 @@ def test_no_header_can_upset_the_check(token, header) -> None:
     assert not bears(token + "x", "Bearer ")
 
 
-def test_what_is_about_people_is_not_kept_by_a_cache(call, chat) -> None:
-    assert call("GET", "/admin/chats").headers["Cache-Control"] == "no-store"
-
-
 # -- conversations -------------------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,11 @@ def test_every_route_has_them_for_every_method_and_caller(house: House, headers:
     assert {call: missing for call, missing in found.items() if missing} == {}
 
 
+@pytest.mark.parametrize("path", ["/admin/chats", "/admin/conversations", "/metrics"])
+def test_what_is_about_people_is_not_kept_by_a_cache(house: House, path: str) -> None:
+    assert house.app.test_client().get(path, headers=OPERATOR).headers["Cache-Control"] == "no-store"
+
+
 def test_a_page_of_the_console_keeps_its_own_policy(house: House) -> None:
     assert "script-src 'self'" in house.desk().get("/").headers["Content-Security-Policy"]
 

@@ -47,13 +47,14 @@ ADDRESSES = [
 
 
 def seconds(texts: Sequence[str], address: str = ANN) -> float:
+    began = time.thread_time()
+    answer(texts, Recipient(address), join=False)
+    return time.thread_time() - began
+
+
+def at_best(texts: Sequence[str]) -> float:
     """The best of two: a busy machine makes the other slower."""
-    took = []
-    for _ in range(2):
-        began = time.thread_time()
-        answer(texts, Recipient(address), join=False)
-        took.append(time.thread_time() - began)
-    return min(took)
+    return min(seconds(texts) for _ in range(2))
 
 
 def holds(unit: str, address: str) -> bool:
@@ -81,7 +82,7 @@ def test_so_it_does_for_whatsapp(unit: str) -> None:
 @pytest.mark.parametrize("text", ["- item", "**a**", "\U0001f1e9", "x" * 500, "<b>a</b>"])
 def test_a_turn_has_one_budget_however_many_texts_it_has(text: str) -> None:
     """Twice as many texts take no longer: what is over the budget is not looked at."""
-    many, twice = (seconds([text] * times) for times in (45_000, 90_000))
+    many, twice = (at_best([text] * times) for times in (45_000, 90_000))
     assert many < 2
     assert twice < 3 * max(many, 0.01)
     result = answer([text] * 45_000, Recipient(ANN), join=False)
@@ -91,4 +92,4 @@ def test_a_turn_has_one_budget_however_many_texts_it_has(text: str) -> None:
 
 def test_the_longest_answer_takes_a_moment() -> None:
     """64,000 flags once took 21 s, in a transaction."""
-    assert seconds(["\U0001f1e9" * 64_000]) < 2
+    assert at_best(["\U0001f1e9" * 64_000]) < 2

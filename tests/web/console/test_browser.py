@@ -33,6 +33,9 @@ DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 SOON = 10_000
 """Milliseconds."""
 
+INTERRUPTED = "Transition was skipped. Navigation aborted"
+"""What Chromium says where the next click comes before the page of the last one is there. Nothing of ours has failed."""
+
 CAT = "+15551230003"
 PAGES = (
     *("/", "/inbox", "/inbox?holder=waiting", "/conversations/1", "/conversations/1/print", "/failures", "/audit"),
@@ -89,12 +92,16 @@ class Window:
         self.address = address
         self.complaints: list[str] = []
         self.page.on("console", self._note)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("pageerror", self._fail)
         self.page.on("dialog", lambda dialog: dialog.accept())
 
     def _note(self, message: Any) -> None:
         if message.type == "error" and "status of 4" not in message.text:
             self.complaints.append(message.text)
+
+    def _fail(self, error: Any) -> None:
+        if str(error) != INTERRUPTED:
+            self.complaints.append(str(error))
 
     def log_in(self, name: str = "ana") -> Any:
         self.page.goto(f"{self.address}/login")
