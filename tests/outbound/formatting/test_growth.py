@@ -63,7 +63,7 @@ def holds(unit: str, address: str) -> bool:
 
 
 def _grew_with(unit: str, address: str) -> bool:
-    short, long = (seconds([unit * (length // len(unit)) + "x"], address) for length in (2_000, 16_000))
+    short, long = (seconds([unit * (length // len(unit)) + "x"], address) for length in (4_000, 32_000))
     return long < 32 * max(short, 0.001)
 
 

@@ -34,7 +34,7 @@ SOON = 10_000
 """Milliseconds."""
 
 INTERRUPTED = "Transition was skipped. Navigation aborted"
-"""What Chromium says where the next click comes before the page of the last one is there. Nothing of ours has failed."""
+"""What Chromium says if the next click comes before the page of the last one. Nothing of ours has failed."""
 
 CAT = "+15551230003"
 PAGES = (
