@@ -40,7 +40,7 @@ CANT = "can't be decrypted"
 
 DAMAGED = f"{CANT}: its row is damaged"
 
-_SEALED = re.compile(rf"{PREFIX}([0-9a-f]{{8}}):(.*){END}", re.DOTALL)
+_BEGINS = re.compile(rf"{PREFIX}([0-9a-f]{{8}}):")
 
 
 class Unreadable(str):
@@ -89,8 +89,11 @@ class Keyring:
             return stored
         if stored.startswith(PREFIX + ":"):
             return stored[len(PREFIX) + 1 :]
-        found = _SEALED.fullmatch(stored)
-        return self._opened(found[1], found[2], stored) if found else stored
+        begins = _BEGINS.match(stored)
+        if begins is None:
+            return Unreadable(DAMAGED, stored)
+        token = stored[begins.end() :].removesuffix(END)  # of a text that was cut, the end is missing
+        return self._opened(begins[1], token, stored)
 
     def seal_json(self, value: Any) -> Any:
         """Return JSON as it is stored. ``None`` stays."""
@@ -134,8 +137,8 @@ def joined(texts: Iterable[str]) -> str:
 
 def key_of(stored: str) -> str | None:
     """Return the id of the key under which this is stored; ``None``: it is plain."""
-    found = _SEALED.fullmatch(stored)
-    return found[1] if found else None
+    begins = _BEGINS.match(stored)
+    return begins[1] if begins else None
 
 
 def plain(text: str) -> str:

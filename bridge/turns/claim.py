@@ -73,16 +73,15 @@ def claim_turn(rt: Runtime, conversation_id: int) -> ClaimedTurn | ClaimedCheck 
         if turn is None:
             return None
         chat = _chat(rt, tx, turn, route)
+        claimed = _claimed(tx, _Found(lease, pair, turn, chat, route))
         needed = (circuit_breakers.EVERY_AGENT, *((chat.provider,) if chat else scopes(route)))
-        too_old = rt.now() >= turn.expires_at
-        probed = () if too_old else circuit_breakers.admit(tx, needed)
+        unasked = rt.now() >= turn.expires_at or claimed.unreadable  # then it is no probe
+        probed = () if unasked else circuit_breakers.admit(tx, needed)
         if probed is None:
             tx.roll_back()
             return None
-        claimed = _claimed(tx, _Found(lease, pair, turn, chat, route, probed))
-        if claimed.unreadable:
-            return replace(claimed, probed=())  # nothing is asked, so it is no probe
-        if claimed.chat and not claimed.outcome_unknown and not claimed.with_human:
+        turn.attempts, claimed = claimed.attempts, replace(claimed, probed=probed)
+        if claimed.chat and not (claimed.outcome_unknown or claimed.with_human or claimed.unreadable):
             begin_asking(tx, claimed, claimed.chat)
         return claimed
 
@@ -345,7 +344,6 @@ class _Found:
     turn: Turn
     chat: OpenChat | None
     route: Route
-    probed: tuple[str, ...]
 
 
 def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
@@ -354,7 +352,6 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
     texts = tx.session.execute(
         select(Message.id, Message.created_at, Message.body).where(*received).order_by(*AS_SENT)
     ).all()
-    turn.attempts += 1
     return ClaimedTurn(
         lease=found.lease,
         phone=found.pair.phone,
@@ -363,13 +360,13 @@ def _claimed(tx: Transaction, found: _Found) -> ClaimedTurn:
         content=joined(text.body for text in texts),
         texts=tuple(text.id for text in texts),
         received_at=texts[0].created_at if texts else None,
-        attempts=turn.attempts,
+        attempts=turn.attempts + 1,
         expires_at=turn.expires_at,
         outcome_unknown=turn.status is TurnStatus.ASKING,
         asked_at=turn.asked_at,
         response_received=turn.response_received,
         items_at_last_check=turn.items_at_last_check,
-        probed=found.probed,
+        probed=(),
         failures=turn.failures,
         error=turn.error,
         reopened=turn.reopened,

@@ -118,6 +118,15 @@ def test_what_no_key_has_made_is_told_as_damage(token: str) -> None:
     assert keyring(OLD).open(stored) == f"{CANT}: its row is damaged"
 
 
+@pytest.mark.parametrize("kept", [len(PREFIX) + 8, len(PREFIX) + 9, 60, -4], ids=str)
+def test_of_a_sealed_text_that_was_cut_nothing_is_shown(kept: int) -> None:
+    cut = keyring(OLD).seal("tangerine " * 20)[:kept]
+    for keys in (keyring(), keyring(OLD), keyring(NEW)):
+        assert CANT in (why_unreadable(keys.open(cut)) or "")
+        assert CANT in (why_unreadable(keys.open_json({"sealed": cut})) or "")
+        assert keys.seal(keys.open(cut)) == cut
+
+
 def test_of_several_texts_one_that_can_not_be_read_counts_for_all() -> None:
     lost = Unreadable("lost", "sealed:x")
     assert joined(["a", "b"]) == "a\nb"

@@ -22,6 +22,7 @@ from bridge.db.models import (
     Base,
     CannedReply,
     Chat,
+    CircuitBreaker,
     Conversation,
     Direction,
     Message,
@@ -42,13 +43,16 @@ from bridge.operators.draft_task import write_draft
 from bridge.operators.idempotency import Asked
 from bridge.operators.people import Person
 from bridge.outbound import receipts
+from bridge.outbound.delivery.claim import claim_delivery
 from bridge.outbound.delivery.settle import settle_many as settle_deliveries
 from bridge.providers.agents.contract import ChatState, ToolCall, ToolResult
 from bridge.providers.agents.webhooks import Analysis, ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
-from bridge.providers.errors import OutcomeUnknown
-from bridge.turns.claim import claim_due
+from bridge.providers.errors import NotReached, OutcomeUnknown
+from bridge.queues import circuit_breakers
+from bridge.turns.claim import claim_due, claim_turn
 from bridge.turns.settle import settle_many as settle_turns
+from bridge.turns.values import ClaimedTurn
 from bridge.web.health import Fault, task_faults
 from bridge.web.queries import failures
 from tests.databases import database, empty
@@ -453,6 +457,19 @@ def test_every_page_and_export_tells_that_the_key_is_missing(keys: Keys) -> None
     assert WORD not in exported
 
 
+def test_the_lists_show_nothing_of_a_sealed_text_to_a_process_without_any_key(keys: Keys) -> None:
+    """Without a key the database cuts the texts of the list. A sealed one has no end then."""
+    live(House(keys.sessions(NEW), drafts=True, **TEAM))
+    house = House(keys.sessions(), drafts=True, **TEAM)
+    desk = house.desk()
+    for path in ("/inbox", "/conversations/1", "/replies", "/failures"):
+        assert PREFIX not in html.unescape(desk.get(path).text), path
+    for path in ("/conversations", "/conversations/1", "/failures", "/chats/1"):
+        told = json.dumps(api(house, "GET", path))
+        assert f"lacks its key, {key_id(NEW)}" in told, path
+        assert PREFIX not in told, path
+
+
 def test_a_text_whose_key_never_comes_back_is_given_up_loudly_and_kept(keys: Keys) -> None:
     scene = waiting(keys)
     before = stored_bodies(keys)
@@ -511,6 +528,27 @@ def test_an_undelivered_text_without_its_key_is_sent_again_with_the_key(
     scene.work(120)
     assert len(scene.got()) == 1 + sent_again
     assert " ".join(" ".join(scene.got()).split()) == " ".join([f"You said: {said}".strip()] * 2)
+
+
+def test_what_can_not_be_read_probes_no_circuit(keys: Keys) -> None:
+    """Nothing of it is asked or sent. So the probe is left to work that can be read."""
+    scene = Scene(keys.sessions(OLD))
+    for phone in (ANN, BOB):
+        scene.text(f"my {WORD}", phone)
+    texts.write(scene.rt, Asked("ana"), texts.Pair(ANN, NUMBER), f"my {WORD}")
+    keys.move(scene, NEW)
+    texts.write(scene.rt, Asked("ana"), texts.Pair(BOB, NUMBER), "hello")
+    for provider in ("retell", "twilio"):
+        with scene.rt.database.transaction() as tx:
+            circuit_breakers.trip(tx, NotReached("connection refused", provider=provider))
+    before = scene.rows_of(CircuitBreaker)
+    scene.clock.tick(60)
+    asked, sent = claim_turn(scene.rt, 1), claim_delivery(scene.rt, 1)
+    assert isinstance(asked, ClaimedTurn) and sent
+    assert [(each.unreadable, each.probed) for each in (asked, sent)] == [(LOST, ())] * 2
+    assert [row.probes for row in scene.rows_of(CircuitBreaker)] == [row.probes for row in before] == [0, 0]
+    readable = claim_delivery(scene.rt, 2)
+    assert readable and (readable.unreadable, readable.probed) == (None, ("twilio",))
 
 
 def test_variables_without_their_key_wait_too(keys: Keys) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.orm import aliased
 
 from bridge.db.models import UNSENT, Conversation, Direction, Message, MessageStatus
+from bridge.db.sealing import why_unreadable
 from bridge.db.transaction import Transaction
 from bridge.outbound import opt_outs, rate_limiter
 from bridge.outbound.delivery.values import NOT_IN_TIME, Answers, ClaimedDelivery
@@ -51,7 +52,7 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
             return None
         probed: tuple[str, ...] | None = ()
         give_up_reason = None if slot else f"{NOT_IN_TIME}: too much waits for its sender"
-        if not give_up_reason:
+        if not give_up_reason and not why_unreadable(message.body):  # of that one nothing is sent, so it is no probe
             probed = circuit_breakers.admit(tx, _needed(rt, pair, message))
         if probed is None:
             if not _too_old(rt, message):
@@ -66,9 +67,7 @@ def claim_delivery(rt: Runtime, conversation_id: int) -> ClaimedDelivery | None:
             give_up_reason=give_up_reason,
             answers=head.answers,
         )
-        if claimed.unreadable:
-            return replace(claimed, probed=())  # nothing is sent, so it is no probe
-        if not claimed.outcome_unknown and not claimed.give_up_reason:
+        if not (claimed.outcome_unknown or claimed.give_up_reason or claimed.unreadable):
             begin_sending(rt, message)
         return claimed
 
