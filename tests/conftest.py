@@ -38,6 +38,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Base
+from bridge.lib.garbage import collect_less
 from bridge.providers.carriers.contract import InboundText
 from testkit.places import Place, postgres_redis
 from testkit.servers import Certificate, Missing, Server, pgbouncer, redis_server
@@ -96,6 +97,7 @@ LONG = (
     "test_broker",
     "test_package",
     "test_every_tool",
+    "test_encryption",
 )
 """Files that take minutes. They run first, so that no process has one left at the end: at first those that wait most of
 the time in one process, beside those that need the processor."""
@@ -103,6 +105,11 @@ the time in one process, beside those that need the processor."""
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are there to stay. The collector would go through them again and again."""
+    collect_less()
 
 
 STANDING = (

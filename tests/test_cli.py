@@ -434,7 +434,8 @@ def test_words_whose_key_is_not_set_are_left_and_told(restaurant: Restaurant, tm
     told = run([*BRIDGE, "encrypt"], tmp_path, {**restaurant.settings, "ENCRYPTION_KEYS": NEW})
     assert told.returncode == 1
     assert told.stdout.splitlines()[-1] == (
-        f"Error: not all words are under the key {key_id(NEW)}: 1 rows can't be decrypted, because their key is not set"
+        f"Error: not all words are under the key {key_id(NEW)}: "
+        "1 rows can't be decrypted, because their key is not set, or the row is damaged"
     )
     both = {**restaurant.settings, "ENCRYPTION_KEYS": f"{NEW},{OLD}"}
     assert run([*BRIDGE, "encrypt"], tmp_path, both).returncode == 0

@@ -14,6 +14,12 @@ from bridge.maintenance import encryption
 from bridge.operators.audit import COMMAND
 from bridge.runtime import Runtime
 
+LEFT = {
+    "locked": "are in use, run it again",
+    "unreadable": "can't be decrypted, because their key is not set, or the row is damaged",
+}
+"""Why rows stay as they are."""
+
 NO_KEY = "ENCRYPTION_KEYS is not set; make a key with: bridge encrypt --new-key"
 
 
@@ -50,13 +56,13 @@ def _bring(rt: Runtime, target: Keyring) -> str:
     done = _pass(rt, target)
     if done["locked"]:
         done = _pass(rt, target)
-    rest = {"locked": "are in use, run it again", "unreadable": "can't be decrypted, because their key is not set"}
-    return "; ".join(f"{done[name]:,} rows {why}" for name, why in rest.items() if done[name])
+    return "; ".join(f"{done[name]:,} rows {why}" for name, why in LEFT.items() if done[name])
 
 
 def _pass(rt: Runtime, target: Keyring) -> Counter[str]:
     done: Counter[str] = Counter()
-    with click.progressbar(length=encryption.count(rt), label="Encrypting" if target.first else "Decrypting") as bar:
+    label = "Encrypting" if target.first else "Decrypting"
+    with click.progressbar(length=encryption.most_rows(rt), label=label) as bar:
         for page in encryption.pages(rt, target):
             done.update(locked=page.locked, unreadable=page.unreadable)
             bar.update(page.rows)

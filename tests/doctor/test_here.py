@@ -274,7 +274,7 @@ def test_a_bug_of_a_check_is_a_fault_without_its_words(doctor: MakeDoctor) -> No
 
 
 def test_every_subject_has_its_check() -> None:
-    assert [*CHECKS][:7] == ["settings", "database", "broker", "worker", "clock", "time", "PUBLIC_URL"]
+    assert [*CHECKS] == ["settings", "database", "encryption", "broker", "worker", "clock", "time", "PUBLIC_URL"]
 
 
 FOUND = [
