@@ -376,8 +376,10 @@ def test_without_scripts_it_works_too(scene, windows) -> None:
     page.goto(f"{window.address}/login")
     page.fill("#token", TOKENS["ana"])
     page.press("#token", "Enter")
+    page.wait_for_url(f"{window.address}/")
     page.goto(f"{window.address}/conversations/1")
     page.click(".locked button")
     page.fill("#text", "Without a script")
     page.click(".write button")
+    page.wait_for_selector(".bubble.operator >> text=Without a script")
     assert page.locator(".bubble.operator").count() == 1
