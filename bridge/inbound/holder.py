@@ -232,7 +232,10 @@ def hand_back(rt: Runtime, tx: Transaction, conversation_id: int, how: Return) -
     _reopen_turn(rt, tx, conversation_id)
     _set(tx, pair, Holder.WAITING if human_at else Holder.AGENT, human_at)
     if human_at:
-        pair.holder_reason, pair.handoff_told_at = reason(human_at), tx.now
+        pair.holder_reason = reason(human_at)
+        turn = open_turn(tx, conversation_id)
+        if not (turn and turn.status is TurnStatus.ASKING):  # else its answer may have words about the human
+            pair.handoff_told_at = pair.handoff_told_at or tx.now
     tx.session.flush()
     conversation_queue.make_due(tx, TURNS, conversation_id)
     if not human_at:  # else the check of the chat says so
@@ -247,9 +250,12 @@ def _wait(rt: Runtime, tx: Transaction, pair: Conversation, why: str, provider: 
 
 def _set(tx: Transaction, pair: Conversation, holder: Holder, name: str | None = None) -> None:
     human_at = pair.holder_name if is_at_provider(pair) else pair.human_at
+    told_at = pair.handoff_told_at if human_at else None
     pair.holder, pair.holder_name, pair.holder_since = holder, name, tx.now
-    pair.holder_reason = pair.holder_until = pair.handoff_told_at = None
+    pair.holder_reason = pair.holder_until = None
     pair.human_at = human_at if is_held(pair) else None
+    # What the person was told of the human at the provider counts until that one has given the chat back.
+    pair.handoff_told_at = told_at if pair.human_at or is_at_provider(pair) else None
     pair.changed_at = tx.now
 
 

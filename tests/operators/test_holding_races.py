@@ -8,7 +8,7 @@ import pytest
 
 from bridge.db.engine import Sessions
 from bridge.db.models import Audit, Conversation, Holder, Message, MessageStatus, Turn, TurnStatus
-from bridge.inbound import agent_events
+from bridge.inbound import agent_events, holder
 from bridge.maintenance import handoffs
 from bridge.operators import drafts as kept
 from bridge.operators import holding, instructions, retry, texts
@@ -385,3 +385,23 @@ def test_the_reason_of_an_operator_does_not_reach_the_log(scene: Scene, caplog: 
     holding.hand_to_team(scene.rt, "ana", HERE, "Ann, +15557654321, wants her money")
     assert "waits for the team" in caplog.text
     assert "money" not in caplog.text
+
+
+def test_what_a_cut_answer_says_of_the_human_is_sent_although_the_team_had_the_conversation_meanwhile(
+    sessions: Sessions,
+) -> None:
+    """The words stand in the tool's call alone, and the turn is settled after the hand-back."""
+    scene = Scene(sessions, agent=FakeAgent(lambda _: []))
+    scene.agent.hands_over_on["human please"] = "Noor answers you."
+    scene.agent.fail("complete", OutcomeUnknown("cut off", provider="retell"), received=True)
+    scene.text("human please")
+    scene.wake()
+    with scene.rt.database.transaction() as tx:
+        holder.report(scene.rt, tx, 1, "retell")  # as an event does while a turn is open
+    take_over(scene)
+    hand_back(scene, answer=True)
+    scene.agent.hand_back("chat_1")
+    scene.work_until_idle()
+    handoffs.check_again(scene.rt)
+    scene.work_until_idle()
+    assert scene.got() == ["Noor answers you."]
