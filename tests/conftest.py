@@ -31,7 +31,7 @@ import hypothesis
 import pytest
 import redis
 from kombu import Connection as Broker
-from sqlalchemy import NullPool, create_engine, event, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import OperationalError
 from xdist.scheduler import LoadScopeScheduling
@@ -42,6 +42,7 @@ from bridge.lib.garbage import collect_less
 from bridge.providers.carriers.contract import InboundText
 from testkit.places import Place, postgres_redis
 from testkit.servers import Certificate, Missing, Server, pgbouncer, redis_server
+from tests.databases import never_flushed
 
 POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 REDIS = os.environ.get("BRIDGE_TEST_REDIS") or "redis://127.0.0.1:6379"
@@ -318,15 +319,8 @@ def engine(database_url: str, _engines: dict[str, Engine]) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def hasty_engine(_memory: Path) -> Iterator[Engine]:
     """SQLite that is never flushed: thousands of runs, in which only processes "die"."""
-    engine = build_engine(f"sqlite:///{_memory / 'hasty.sqlite3'}")
-
-    @event.listens_for(engine, "connect")
-    def _never_flush(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
-
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
+    with never_flushed(_memory / "hasty.sqlite3") as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
+from bridge.db.engine import build_engine
 from bridge.db.models import Base
+from bridge.db.sealing import NO_KEYS, Keyring
 from bridge.db.transaction import Database, Sessions, Transaction, Wake
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -26,6 +30,20 @@ def database(
     commit: Callable[[Connection], None] = Connection.commit,
 ) -> Database:
     return Database(sessions.kw["bind"], wake, now, commit=commit)
+
+
+@contextmanager
+def never_flushed(file: Path, keyring: Keyring = NO_KEYS) -> Iterator[Engine]:
+    """Yield an engine on a new SQLite file with the tables, for tests in which processes die, and no machine does."""
+    engine = build_engine(f"sqlite:///{file}", keyring=keyring)
+
+    @event.listens_for(engine, "connect")
+    def _never_flush(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
 
 
 def empty(connection: Connection, *kept: str) -> None:

@@ -229,11 +229,10 @@ def hand_back(rt: Runtime, tx: Transaction, conversation_id: int, how: Return) -
     if how.handled_until:
         _handle_turn(tx, conversation_id, how.handled_until)
         _handle_texts(tx, Message.conversation_id == conversation_id, how.handled_until)
-    _reopen_turn(rt, tx, conversation_id)
+    turn = _reopen_turn(rt, tx, conversation_id)
     _set(tx, pair, Holder.WAITING if human_at else Holder.AGENT, human_at)
     if human_at:
         pair.holder_reason = reason(human_at)
-        turn = open_turn(tx, conversation_id)
         if not (turn and turn.status is TurnStatus.ASKING):  # else its answer may have words about the human
             pair.handoff_told_at = pair.handoff_told_at or tx.now
     tx.session.flush()
@@ -343,11 +342,12 @@ def _handle_texts(tx: Transaction, which: ColumnElement[bool], until: datetime) 
     tx.session.execute(answered.values(status=MessageStatus.HANDLED, settled_at=tx.now))
 
 
-def _reopen_turn(rt: Runtime, tx: Transaction, conversation_id: int) -> None:
-    """Let the answer to the open turn be sent. Give a person's turn as much time as a new text has."""
+def _reopen_turn(rt: Runtime, tx: Transaction, conversation_id: int) -> Turn | None:
+    """Let the answer to the open turn be sent, and return it. Give a person's turn as much time as a new text has."""
     turn = open_turn(tx, conversation_id)
     if turn is None:
-        return
+        return None
     turn.draft = False
     if turn.instruction is None:
         turn.expires_at = max(turn.expires_at, tx.now + rt.settings.answer_within)
+    return turn

@@ -27,7 +27,7 @@ from bridge.maintenance.carrier_lists import (
     patiently,
     read_until,
 )
-from bridge.maintenance.purge_mark import RECEIVED_AROUND, purged_before
+from bridge.maintenance.purge_mark import RECEIVED_AROUND, not_purged
 from bridge.operators import forgotten
 from bridge.providers.carriers.contract import InboundText
 from bridge.providers.errors import RemoteError
@@ -95,7 +95,4 @@ def _unknown(rt: Runtime, texts: Sequence[InboundText]) -> list[InboundText]:
         unknown = [text for text in texts if text.carrier_id not in known]
         gone = forgotten.among(tx.session, [text.carrier_id for text in unknown])
         unknown = [text for text in unknown if text.carrier_id not in gone]
-        if not unknown:
-            return []
-        kept_from = purged_before(tx, RECEIVED_AROUND)
-        return [text for text in unknown if text.sent_at is None or text.sent_at >= kept_from]
+        return not_purged(tx, unknown, RECEIVED_AROUND)

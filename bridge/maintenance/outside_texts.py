@@ -19,7 +19,7 @@ from bridge.db.transaction import Transaction
 from bridge.inbound import holder
 from bridge.maintenance.carrier_lists import FIRST_ROUND, OVERLAP, PAUSES, advance, each_number, next_page, read_until
 from bridge.maintenance.outside_rules import MAY_BE_OURS, Attempted, Verdict, answers_keyword, judge, made
-from bridge.maintenance.purge_mark import SENT_AROUND, purged_before
+from bridge.maintenance.purge_mark import SENT_AROUND, not_purged
 from bridge.operators import forgotten
 from bridge.outbound import outbox
 from bridge.providers.carriers.contract import SentText
@@ -70,10 +70,7 @@ def _unknown(rt: Runtime, texts: Sequence[SentText]) -> list[SentText]:
         unknown = [text for text in texts if text.carried.id not in known]
         gone = forgotten.among(tx.session, [text.carried.id for text in unknown])
         unknown = [text for text in unknown if text.carried.id not in gone]
-        if not unknown:
-            return []
-        kept_from = purged_before(tx, SENT_AROUND)
-        return [text for text in unknown if text.sent_at is None or text.sent_at >= kept_from]
+        return not_purged(tx, unknown, SENT_AROUND)
 
 
 def _owned(tx: Transaction, ids: Sequence[str]) -> set[str]:

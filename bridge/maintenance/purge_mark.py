@@ -6,17 +6,21 @@ the mark, knows whether the text may have been purged.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import select
 
 from bridge.db.engine import insert_if_new
 from bridge.db.models import Purged
 from bridge.db.transaction import Transaction
+from bridge.providers.carriers.contract import InboundText, SentText
 
 NAME = "texts"
 
-NEVER = datetime.min.replace(tzinfo=UTC)
+Listed = TypeVar("Listed", InboundText, SentText)
+"""A text in one of the carrier's lists."""
 
 RECEIVED_AROUND = timedelta(minutes=10)
 """Between the carrier's time of a text from a person and ours: two clocks."""
@@ -32,7 +36,9 @@ def advance(tx: Transaction, before: datetime) -> bool:
     return tx.session.scalar(row.returning(Purged.name)) is not None
 
 
-def purged_before(tx: Transaction, around: timedelta) -> datetime:
-    """Return the carrier's time before which a text may have been purged. Read it after the text was not found."""
+def not_purged(tx: Transaction, unknown: Sequence[Listed], around: timedelta) -> list[Listed]:
+    """Return those of the carrier's texts that can't have been purged. Ask after they were not found in the tables."""
+    if not unknown:
+        return []
     before = tx.session.scalar(select(Purged.before).where(Purged.name == NAME))
-    return before + around if before else NEVER
+    return [text for text in unknown if not before or text.sent_at is None or text.sent_at >= before + around]

@@ -18,15 +18,13 @@ from bridge.chats import rows
 from bridge.chats.instruction import Instruction
 from bridge.config import Settings
 from bridge.db.models import Chat, Conversation, Direction, Holder, Message, MessageStatus, Turn, TurnStatus
-from bridge.db.sealing import CANT
 from bridge.db.transaction import Transaction
-from bridge.inbound.readable import readable
 from bridge.lib.errors import BridgeError
 from bridge.operators import audit, idempotency, texts
 from bridge.operators.audit import Action, Entry
 from bridge.operators.conversations import HolderNow, has, holder_now, lock
 from bridge.operators.idempotency import Asked
-from bridge.operators.texts import EMPTY, NOT_DECRYPTED, OptedOut, Pair, Unfit
+from bridge.operators.texts import OptedOut, Pair, Unfit, must_have_words
 from bridge.outbound import opt_outs
 from bridge.providers.agents.opening import OURS
 from bridge.queues.conversation_queue import TURNS, enqueue, make_due
@@ -82,10 +80,7 @@ class Told:
 
 def ask(rt: Runtime, asked: Asked, conversation_id: int, content: str, *, send: bool = True) -> Told:
     """Say this to the agent. Raise :class:`Unfit`, :class:`NotNow`, and the errors of ``texts.write_in``."""
-    if not readable(content):
-        raise Unfit("content", EMPTY)
-    if content.startswith(CANT):
-        raise Unfit("content", NOT_DECRYPTED)
+    must_have_words("content", content)
     with rt.database.transaction() as tx:
         if known := idempotency.begin(tx, asked):
             return Told(**known)
@@ -137,8 +132,8 @@ def _only(settings: Settings) -> str | None:
 
 
 def _check(wish: Start) -> None:
-    if wish.content and not readable(wish.content):
-        raise Unfit("content", EMPTY)
+    if wish.content:
+        must_have_words("content", wish.content)
     if reserved := sorted(OURS & wish.variables.keys()):
         raise Unfit("dynamic_variables", RESERVED.format(", ".join(reserved)))
     if sum(len(name.encode()) + len(value.encode()) for name, value in wish.variables.items()) > MOST_BYTES:

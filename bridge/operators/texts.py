@@ -131,12 +131,17 @@ def _channel(address: str) -> str:
     return address.rpartition(":")[0]
 
 
+def must_have_words(field: str, text: str) -> None:
+    """Raise :class:`Unfit` if the text has no words, or those that stand in place of an encrypted one."""
+    if not readable(text):
+        raise Unfit(field, EMPTY)
+    if text.startswith(CANT):
+        raise Unfit(field, NOT_DECRYPTED)
+
+
 def shaped(rt: Runtime, phone: str, body: str) -> Shaped:
     """Shape the text before its transaction: a long one takes time. Raise :class:`Unfit`."""
-    if not readable(body):
-        raise Unfit("body", EMPTY)
-    if body.startswith(CANT):
-        raise Unfit("body", NOT_DECRYPTED)
+    must_have_words("body", body)
     shaped = shape([body], replace(outbox.recipient(rt, phone), smart_encoding=False))
     if shaped.left_out:
         raise Unfit("body", TOO_LONG)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from bridge.db.sealing import (
     why_unreadable,
 )
 from tests.databases import NOON
+from tests.imports import imported_by
 from tests.keys import NEW, OLD, keyring
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +41,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS | st.just("sealed"), inner, max_size=3),
     max_leaves=5,
 )
+
 OBJECTS = st.dictionaries(st.text() | st.just("sealed"), VALUES, max_size=3) | st.lists(VALUES, max_size=3)
 
 
@@ -141,12 +141,11 @@ def test_the_id_of_a_key_does_not_tell_the_key() -> None:
 
 def test_without_a_key_the_package_is_not_imported() -> None:
     code = (
-        "import sys; from bridge.runtime import Runtime; from bridge.queues.notifier import NullNotifier;"
-        "from tests.fakes import fake_settings; Runtime.build(fake_settings(), NullNotifier(), pool_size=1);"
-        "print([name for name in sys.modules if name.startswith('cryptography')])"
+        "from bridge.runtime import Runtime; from bridge.queues.notifier import NullNotifier;"
+        "from tests.fakes import fake_settings; Runtime.build(fake_settings(), NullNotifier(), pool_size=1)"
     )
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (told.stdout, told.stderr) == ("[]\n", "")
+    assert imported_by(code, "cryptography") == []
+    assert imported_by("import cryptography", "cryptography")
 
 
 # -- in the tables --------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pytest
 
 from bridge.processes.embedded import free_port
 from testkit.procfile import Processes, environment
+from tests.imports import imported_by
 from tests.mcp.desk import ANA, MCP, Desk, laptop, over_http, over_stdio
 from tests.up import BRIDGE, HERE
 
@@ -170,6 +170,4 @@ def test_elsewhere_than_at_localhost_the_token_alone_protects_it(ours: Desk) -> 
 
 
 def test_importing_it_brings_no_database_and_no_queue() -> None:
-    asked = "import sys, bridge.mcp.serve; print([m for m in sys.modules if m.startswith(('bridge.db', 'celery'))])"
-    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=TIMEOUT)
-    assert told.stdout.strip() == "[]"
+    assert imported_by("import bridge.mcp.serve", "bridge.db", "celery") == []

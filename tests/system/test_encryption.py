@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Connection, Engine, Text, event, text
+from sqlalchemy import JSON, Connection, Engine, Text, text
 
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import (
@@ -34,7 +34,6 @@ from bridge.db.models import (
 from bridge.db.sealed_rows import WORDS
 from bridge.db.sealing import CANT, PREFIX, Keyring, SealedJson, SealedText, key_id
 from bridge.inbound import agent_events
-from bridge.inbound.receive import store_many
 from bridge.maintenance import encryption
 from bridge.maintenance.catch_up import catch_up
 from bridge.maintenance.outside_texts import SETTLED_AFTER, hold_for_outside_texts
@@ -44,23 +43,21 @@ from bridge.operators.idempotency import Asked
 from bridge.operators.people import Person
 from bridge.outbound import receipts
 from bridge.outbound.delivery.claim import claim_delivery
-from bridge.outbound.delivery.settle import settle_many as settle_deliveries
 from bridge.providers.agents.contract import ChatState, ToolCall, ToolResult
 from bridge.providers.agents.webhooks import Analysis, ChatEvent, EventKind
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.providers.errors import NotReached, OutcomeUnknown
 from bridge.queues import circuit_breakers
-from bridge.turns.claim import claim_due, claim_turn
-from bridge.turns.settle import settle_many as settle_turns
+from bridge.turns.claim import claim_turn
 from bridge.turns.values import ClaimedTurn
 from bridge.web.health import Fault, task_faults
 from bridge.web.queries import failures
-from tests.databases import database, empty
+from tests.databases import database, empty, never_flushed
 from tests.fakes import TEAM, FakeAgent
 from tests.keys import NEW, OLD, keyring
 from tests.mortal import Fate, MortalScene
 from tests.scene import ANN, BOB, NUMBER, Scene
-from tests.system.test_batches import PEOPLE, STAGES, accepted, answered, begins, claimed, counted, inbound, settle_all
+from tests.system.test_batches import PEOPLE, must_cost_what_stages_cost
 from tests.system.test_crash import judge, line_by_line
 from tests.web.console.desk import House
 
@@ -632,15 +629,8 @@ def test_a_canned_reply_without_its_key_can_be_written_anew(keys: Keys) -> None:
 @pytest.fixture(scope="module")
 def sealed_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """SQLite that is never flushed, with keys."""
-    engine = build_engine(f"sqlite:///{tmp_path_factory.mktemp('sealed') / 'x.sqlite3'}", keyring=keyring(NEW, OLD))
-
-    @event.listens_for(engine, "connect")
-    def _never_flush(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
-
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
+    with never_flushed(tmp_path_factory.mktemp("sealed") / "x.sqlite3", keyring(NEW, OLD)) as engine:
+        yield engine
 
 
 def lived(engine: Engine, fate: Fate) -> MortalScene:
@@ -666,18 +656,4 @@ def test_no_single_death_loses_or_doubles_a_sealed_text(sealed_engine: Engine) -
 @pytest.mark.parametrize("people", [PEOPLE[:1], PEOPLE], ids=["one", "fifty at once"])
 def test_with_keys_no_stage_costs_a_statement_more(keys: Keys, people: list[str]) -> None:
     engine = keys.engine(NEW)
-    scene = Scene(build_sessions(engine), sender_rate=10_000)
-    settle_all(scene, claimed(scene, people))
-    found = {}
-    with counted(engine) as found["store"]:
-        assert all(store_many(scene.rt, [inbound(scene, "again", phone) for phone in people]))
-    with counted(engine) as found["claim"]:
-        turns, _ = claim_due(scene.rt, len(people))
-    with counted(engine) as found["settle"]:
-        ended = settle_turns(scene.rt, [answered(turn, scene) for turn in turns])
-    with counted(engine) as found["accept"]:
-        assert settle_deliveries(scene.rt, [accepted(each) for each in ended]) == [False] * len(people)
-    place = 0 if engine.dialect.name == "postgresql" else 1
-    assert {name: costs.statements - begins(engine) for name, costs in found.items()} == {
-        name: both[place] for name, both in STAGES.items()
-    }
+    must_cost_what_stages_cost(Scene(build_sessions(engine), sender_rate=10_000), engine, people)
