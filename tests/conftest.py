@@ -300,9 +300,12 @@ def bare_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def _engines() -> dict[str, Engine]:
+def _engines() -> Iterator[dict[str, Engine]]:
     """By address. An engine remembers the statements that it has compiled; to do so for each test takes long."""
-    return {}
+    engines: dict[str, Engine] = {}
+    yield engines
+    for engine in engines.values():
+        engine.dispose()
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ class FakeNotifier:
         self.wakeups: list[tuple[str, int]] = []
         self.backlogs: Counter[str] = Counter()
         """The backlog of each task, as a broker would report it."""
+        self.backlogs_asked: list[str] = []
 
     def wake(self, task: str, row: int) -> None:
         self.wakeups.append((task, row))
@@ -99,6 +100,7 @@ class FakeNotifier:
         return True
 
     def backlog(self, task: str) -> int:
+        self.backlogs_asked.append(task)
         return self.backlogs[task]
 
     def close(self) -> None:

@@ -153,11 +153,15 @@ def wake_for_endings(rt: Runtime, limit: int) -> None:
             tx.wake(TASK, chat_id)
 
 
+_IS_DUE = (Chat.status == ChatStatus.ENDING, Chat.due_at <= bindparam("now"))
+
+ANY_DUE = exists().where(*_IS_DUE)
+"""Whether a chat is to be ended at its provider ``now``."""
+
+
 @cache
 def _due_endings() -> ReturningUpdate[int]:
-    """Built once, because every sweep runs it."""
-    ending = (Chat.status == ChatStatus.ENDING, Chat.due_at <= bindparam("now"))
-    due = select(Chat.id).where(*ending).order_by(Chat.due_at).limit(bindparam("most"))
+    due = select(Chat.id).where(*_IS_DUE).order_by(Chat.due_at).limit(bindparam("most"))
     chosen = due.with_for_update(skip_locked=True).cte("due")
     claimed = update(Chat).where(Chat.id.in_(select(chosen.c.id))).values(due_at=bindparam("next_try"))
     return claimed.returning(Chat.id)

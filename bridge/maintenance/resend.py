@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, exists, select
 
 from bridge.db.models import Conversation, Message
 from bridge.db.sealing import why_unreadable
@@ -25,11 +25,18 @@ UNREADABLE_AGAIN = timedelta(minutes=1)
 """The pause before a text whose words can't be decrypted is tried again. It may be that its key is back."""
 
 
+_IS_DUE = Message.resend_at <= bindparam("now")
+
+ANY_DUE = exists().where(_IS_DUE)
+"""Whether a text is to be sent again ``now``."""
+
+_DUE = select(Message.id, Message.conversation_id).where(_IS_DUE).order_by(Message.resend_at).limit(bindparam("most"))
+
+
 def send_again(rt: Runtime, limit: int) -> None:
     """Put texts that were not delivered and are due into their queues again."""
-    due = select(Message.id, Message.conversation_id).where(Message.resend_at <= rt.now())
     with rt.database.read() as session:
-        rows = session.execute(due.order_by(Message.resend_at).limit(limit)).all()
+        rows = session.execute(_DUE, {"now": rt.now(), "most": limit}).all()
     for message_id, conversation_id in rows:
         _send_one_again(rt, message_id, conversation_id)
 

@@ -6,9 +6,12 @@ It does no work itself. Undelivered texts that are to be sent again it puts back
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import ColumnElement, bindparam, delete, exists, or_, select
 
 from bridge.chats import do_not_call, ending
 from bridge.db.models import Conversation, Message, Worker
@@ -33,26 +36,44 @@ FORGET_WORKERS_AFTER = timedelta(hours=1)
 """How long the row of a worker that did not sign off is kept. Its leases are released long before."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One kind of work that may have been forgotten: whether there is any, in SQL, and what the sweep does about it."""
+
+    any: ColumnElement[bool]
+    do: Callable[[Runtime], None]
+    is_wanted: Callable[[Runtime], bool] = lambda rt: True
+
+
 def sweep(rt: Runtime) -> None:
-    """Wake a worker if work is due of which none was told. First give back what stalled workers hold."""
-    for queue in QUEUES:
-        with rt.database.transaction() as tx:
-            reclaimed = conversation_queue.reclaim_stalled(tx, queue)
-            conversation_queue.forget(tx, queue, _probes(rt, tx, queue))
-            conversation_queue.forget_lost(tx, queue, SWEEP_LIMIT)
-            for conversation_id in conversation_queue.find_unnotified(tx.session, queue, 1, tx.now):
-                tx.wake(queue.task, conversation_id)
-        if reclaimed:
-            log.warning("%s: %s leases of stalled workers are taken over", queue.task, reclaimed)
-    resend.send_again(rt, SWEEP_LIMIT)
-    ending.wake_for_endings(rt, _wakeups_left(rt, ending.TASK))
-    if rt.settings.writes_contacts_at:
-        do_not_call.wake_for_wishes(rt, _wakeups_left(rt, do_not_call.TASK))
-    if notices.is_wanted(rt):
-        notices.wake_for_notices(rt, _wakeups_left(rt, notices.TASK))
-    if rt.settings.drafts:
-        draft_requests.wake_for_requests(rt, _wakeups_left(rt, draft_requests.TASK))
-    _forget_workers(rt)
+    """Wake a worker if work is due of which none was told. First give back what stalled workers hold.
+
+    One statement looks at everything. So a bridge at rest pays for one, every two seconds.
+    """
+    with rt.database.read() as session:
+        found = session.execute(_LOOK, _moments(rt.now())).one()
+    for part, any_ in zip(PARTS, found, strict=True):
+        if any_ and part.is_wanted(rt):
+            part.do(rt)
+
+
+def _moments(now: datetime) -> dict[str, datetime]:
+    return {
+        **conversation_queue.moments(now),
+        "begins_after": now - draft_requests.BEGINS_WITHIN,
+        "silent_since": now - FORGET_WORKERS_AFTER,
+    }
+
+
+def _repair(queue: ConversationQueue, rt: Runtime) -> None:
+    with rt.database.transaction() as tx:
+        reclaimed = conversation_queue.reclaim_stalled(tx, queue)
+        conversation_queue.forget(tx, queue, _probes(rt, tx, queue))
+        conversation_queue.forget_lost(tx, queue, SWEEP_LIMIT)
+        for conversation_id in conversation_queue.find_unnotified(tx.session, queue, 1, tx.now):
+            tx.wake(queue.task, conversation_id)
+    if reclaimed:
+        log.warning("%s: %s leases of stalled workers are taken over", queue.task, reclaimed)
 
 
 def _probes(rt: Runtime, tx: Transaction, each: ConversationQueue) -> list[int]:
@@ -82,15 +103,41 @@ def _needs(rt: Runtime, each: ConversationQueue, number: str) -> tuple[str, str]
     return contract.scopes(rt.carrier, number) if each is DELIVERIES else routes.scopes(rt.agents.route(number))
 
 
-def _wakeups_left(rt: Runtime, task: str) -> int:
-    """Return how many more wake-ups the broker may get: those that wait there are not lost, and more would not help."""
-    return max(0, SWEEP_LIMIT - rt.notifier.backlog(task))
+def _waking(wake: Callable[[Runtime, int], None], task: str) -> Callable[[Runtime], None]:
+    """Wake for as many as the broker may still get: those that wait there are not lost, and more would not help."""
+    return lambda rt: wake(rt, max(0, SWEEP_LIMIT - rt.notifier.backlog(task)))
 
 
-_FORGOTTEN = delete(Worker).where(Worker.last_heartbeat_at < bindparam("before"))
-"""Built once, because every sweep runs it."""
+_IS_FORGOTTEN = Worker.last_heartbeat_at < bindparam("silent_since")
+
+_FORGOTTEN = delete(Worker).where(_IS_FORGOTTEN)
 
 
 def _forget_workers(rt: Runtime) -> None:
     with rt.database.transaction() as tx:
-        tx.connection.execute(_FORGOTTEN, {"before": rt.now() - FORGET_WORKERS_AFTER})
+        tx.connection.execute(_FORGOTTEN, {"silent_since": tx.now - FORGET_WORKERS_AFTER})
+
+
+PARTS = (
+    *(
+        Part(or_(conversation_queue.needs_repair(each), circuit_breakers.ANY_TO_PROBE), partial(_repair, each))
+        for each in QUEUES
+    ),
+    Part(resend.ANY_DUE, lambda rt: resend.send_again(rt, SWEEP_LIMIT)),
+    Part(ending.ANY_DUE, _waking(ending.wake_for_endings, ending.TASK)),
+    Part(
+        do_not_call.ANY_DUE,
+        _waking(do_not_call.wake_for_wishes, do_not_call.TASK),
+        lambda rt: bool(rt.settings.writes_contacts_at),
+    ),
+    Part(notices.ANY_DUE, _waking(notices.wake_for_notices, notices.TASK), notices.is_wanted),
+    Part(
+        draft_requests.ANY_WAITING,
+        _waking(draft_requests.wake_for_requests, draft_requests.TASK),
+        lambda rt: rt.settings.drafts,
+    ),
+    Part(exists().where(_IS_FORGOTTEN), _forget_workers),
+)
+"""In the order in which the sweep looks after them."""
+
+_LOOK = select(*(part.any.label(f"part_{n}") for n, part in enumerate(PARTS)))

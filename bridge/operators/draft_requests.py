@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, exists, select, update
 
 from bridge.chats.history import history
 from bridge.chats.recap import note_of
@@ -169,12 +169,18 @@ def wait(rt: Runtime, row_id: int) -> DraftNow | None:
     return now
 
 
+_WAITS = (DraftRequest.begun_at.is_(None), DraftRequest.created_at > bindparam("begins_after"))
+
+ANY_WAITING = exists().where(*_WAITS)
+"""Whether a request waits that was made ``begins_after`` this moment."""
+
+_WAITING = select(DraftRequest.id).where(*_WAITS).order_by(DraftRequest.id).limit(bindparam("most"))
+
+
 def wake_for_requests(rt: Runtime, limit: int) -> None:
     """Wake workers for the requests that wait, the oldest first."""
     with rt.database.transaction() as tx:
-        waits = (DraftRequest.begun_at.is_(None), DraftRequest.created_at > tx.now - BEGINS_WITHIN)
-        waiting = select(DraftRequest.id).where(*waits).order_by(DraftRequest.id)
-        for row_id in tx.session.scalars(waiting.limit(limit)):
+        for row_id in tx.session.scalars(_WAITING, {"begins_after": tx.now - BEGINS_WITHIN, "most": limit}):
             tx.wake(TASK, row_id)
 
 

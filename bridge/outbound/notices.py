@@ -18,7 +18,7 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, exists, select
 
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new, patient
@@ -154,11 +154,18 @@ def retry(tx: Transaction, row: HandoffNotice) -> None:
     tx.wake(TASK, row.id)
 
 
+_IS_DUE = HandoffNotice.due_at <= bindparam("now")
+
+ANY_DUE = exists().where(_IS_DUE)
+"""Whether the team is to be told of somebody ``now``."""
+
+_DUE = select(HandoffNotice.id).where(_IS_DUE).order_by(HandoffNotice.due_at).limit(bindparam("most"))
+
+
 def wake_for_notices(rt: Runtime, limit: int) -> None:
     """Wake workers for the notices that are due, the oldest first."""
     with rt.database.transaction() as tx:
-        due = select(HandoffNotice.id).where(HandoffNotice.due_at <= tx.now).order_by(HandoffNotice.due_at)
-        for row_id in tx.session.scalars(due.limit(limit)):
+        for row_id in tx.session.scalars(_DUE, {"now": tx.now, "most": limit}):
             tx.wake(TASK, row_id)
 
 

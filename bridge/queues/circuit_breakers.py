@@ -46,8 +46,12 @@ LONGEST_LATE_PROBE = timedelta(minutes=5)
 """The pauses where a probe costs a text. Its status is mostly known after some seconds."""
 
 
-_TO_PROBE = select(CircuitBreaker.scope).where(CircuitBreaker.probe_at <= bindparam("now"))
-"""Built once: every sweep runs it."""
+_PROBE_IS_DUE = CircuitBreaker.probe_at <= bindparam("now")
+
+_TO_PROBE = select(CircuitBreaker.scope).where(_PROBE_IS_DUE)
+
+ANY_TO_PROBE = exists().where(_PROBE_IS_DUE)
+"""Whether an open circuit may be probed ``now``."""
 
 
 @dataclass(frozen=True)

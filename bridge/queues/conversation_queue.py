@@ -33,7 +33,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, Update, bindparam, case, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, Update, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -260,6 +260,20 @@ def _lease_lost(lease: Lease) -> LeaseLost:
 # -- repair ---------------------------------------------------------------------------------------------------------
 
 
+def needs_repair(queue: ConversationQueue) -> ColumnElement[bool]:
+    """Say whether a stalled worker holds a lease, or work is due of which no worker was told or the told one lost it.
+
+    Its values are those of :func:`moments`.
+    """
+    untold = or_(_untold(queue), queue.notified_at < bindparam("lost"))
+    return or_(exists().where(*_stalled(queue)), exists().where(queue.due_at <= _NOW, untold))
+
+
+def moments(now: datetime) -> dict[str, datetime]:
+    """Return until when a worker counts as alive, and since when a wake-up counts as lost."""
+    return {"now": now, "alive": now - STALLED_AFTER, "lost": now - RENOTIFY_AFTER}
+
+
 def leases_of(
     tx: Transaction, queue: ConversationQueue, worker: str, conversation_id: int | None = None
 ) -> list[Lease]:
@@ -284,8 +298,12 @@ def reclaim_stalled(tx: Transaction, queue: ConversationQueue) -> int:
 
 @cache
 def _reclaim_stalled(queue: ConversationQueue) -> ReturningUpdate[int]:
+    return _free(queue, *_stalled(queue))
+
+
+def _stalled(queue: ConversationQueue) -> tuple[ColumnElement[bool], ...]:
     alive = select(Worker.id).where(Worker.last_heartbeat_at > bindparam("alive"))
-    return _free(queue, queue.leased_by.is_not(None), queue.leased_by.not_in(alive))
+    return queue.leased_by.is_not(None), queue.leased_by.not_in(alive)
 
 
 def _free(queue: ConversationQueue, *which: ColumnElement[bool]) -> ReturningUpdate[int]:
@@ -303,9 +321,12 @@ def find_unnotified(session: Session, queue: ConversationQueue, limit: int, now:
 
 @cache
 def _find_unnotified(queue: ConversationQueue) -> Select[int]:
-    untold = or_(queue.notified_at.is_(None), queue.notified_at < queue.due_at)
-    due = select(Conversation.id).where(queue.due_at <= _NOW, untold)
+    due = select(Conversation.id).where(queue.due_at <= _NOW, _untold(queue))
     return due.order_by(queue.due_at, Conversation.id).limit(bindparam("most"))
+
+
+def _untold(queue: ConversationQueue) -> ColumnElement[bool]:
+    return or_(queue.notified_at.is_(None), queue.notified_at < queue.due_at)
 
 
 def take_over(database: Database, queue: ConversationQueue, limit: int) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, event, select
 
 from bridge.chats import ending
 from bridge.db.engine import Sessions, build_engine, build_sessions
@@ -52,6 +52,18 @@ def untold(scene: Scene) -> list[int]:
 def test_work_of_which_no_worker_was_told_is_found_by_the_next_sweep(scene: Scene) -> None:
     scene.text("hello")
     assert swept(scene) == [("process_turns", 1)]
+
+
+@pytest.mark.parametrize("told_of", [False, True], ids=["nothing due", "a text of which a worker was told"])
+def test_where_nothing_is_forgotten_a_sweep_is_one_statement_and_asks_no_broker(scene: Scene, told_of: bool) -> None:
+    if told_of:
+        scene.text("hello")
+        told(scene)
+    statements: list[str] = []
+    event.listen(scene.rt.database.engine, "before_cursor_execute", lambda *about: statements.append(about[2]))
+    assert swept(scene) == []
+    assert [each.split()[0] for each in statements if not each.startswith("BEGIN")] == ["SELECT"]
+    assert scene.notifier.backlogs_asked == []
 
 
 def test_a_queue_of_which_a_worker_was_told_just_now_is_left_alone(scene: Scene) -> None:
