@@ -15,6 +15,8 @@ from bridge.lib import log as logs
 from bridge.queues.notifier import NullNotifier
 from bridge.runtime import Runtime
 
+PORT = click.IntRange(1, 65535)
+
 
 class Duration(click.ParamType[timedelta]):
     name = "duration"

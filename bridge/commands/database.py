@@ -12,7 +12,12 @@ from bridge.db import migrate
 from bridge.db.engine import must_fit
 
 
-@click.command()
+@click.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command()
 def upgrade() -> None:
     """Bring the database to the newest migration."""
     url = or_exit(DatabaseSettings.load).database_url

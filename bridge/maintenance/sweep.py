@@ -51,7 +51,7 @@ def sweep(rt: Runtime) -> None:
     One statement looks at everything. So a bridge at rest pays for one, every two seconds.
     """
     with rt.database.read() as session:
-        found = session.execute(_LOOK, _moments(rt.now())).one()
+        found = session.execute(_ANY_WORK, _moments(rt.now())).one()
     for part, any_ in zip(PARTS, found, strict=True):
         if any_ and part.is_wanted(rt):
             part.do(rt)
@@ -140,4 +140,4 @@ PARTS = (
 )
 """In the order in which the sweep looks after them."""
 
-_LOOK = select(*(part.any.label(f"part_{n}") for n, part in enumerate(PARTS)))
+_ANY_WORK = select(*(part.any.label(f"part_{n}") for n, part in enumerate(PARTS)))
