@@ -15,11 +15,14 @@ _ADDRESS = re.compile(
 """The forms of a link's address. The ``list[n](x)`` of a programmer is no link."""
 
 _IN_TEXT = re.compile(
-    r"(?<![\w@.+-])(?:[a-z][a-z0-9+.-]*+://|(?:tel|sms|mailto):|www\.|(?:[a-z0-9-]++\.)++[a-z]{2,}+[/?#])"
+    r"(?<![\w@.+-])(?:[a-z][a-z0-9+.-]*+://|(?:tel|sms|mailto):|www\.|(?:[a-z0-9-]++\.)+[a-z]{2,}+[/?#])"
     r"[^\s<>\"“”「」『』《》，。！？；：、]*+",
     re.IGNORECASE,
 )
-"""An address in plain text. Its possessive quantifiers read each address only once."""
+"""An address in plain text. Its possessive quantifiers read each address only once.
+
+None of them repeats a group: Python before 3.11.5 gets that wrong (gh-106052).
+"""
 
 _END = re.compile(r"[*_~`.,;:!?'’)\]}]+\Z")
 """Characters at the end that belong to the text around the address."""

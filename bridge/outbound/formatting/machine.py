@@ -70,9 +70,9 @@ def _is_code(text: str, start: int, end: int) -> bool:
 
 _CITATION = re.compile(
     r"(?<![ \t])[ \t]*+(?:"
-    r"【[^【】†\n]*+†[^【】\n]*+】|[\[(]\d+(?::\d+)*+†[^\[\]()\n]*+[\])]|【\d+(?::\d+)*+】"
+    r"【[^【】†\n]*+†[^【】\n]*+】|[\[(]\d+(?::\d+)*†[^\[\]()\n]*+[\])]|【\d+(?::\d+)*】"
     "|\ue200(?:file)?cite[^\ue200\ue201]*+\ue201?|\ue200(?:navlist|image|i|video)\ue202[^\ue200\ue201]*+\ue201?"
-    r"|\b(?:file)?cite(?:turn\d+[a-z]+\d+)++"
+    r"|\b(?:file)?cite(?:turn\d+[a-z]+\d+)+"
     r"|(?::contentReference)?\[oaicite:[^\[\]\n]*+\](?:\{index=\d+\})?"
     r"|\[\^\d+\^\]|[\[(](?:turn\d+[a-z]+\d+|doc\d+)[\])]"
     r")"
