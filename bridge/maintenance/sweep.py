@@ -48,7 +48,7 @@ class Part:
 def sweep(rt: Runtime) -> None:
     """Wake a worker if work is due of which none was told. First give back what stalled workers hold.
 
-    One statement looks at everything. So a bridge at rest pays for one, every two seconds.
+    One statement asks for everything at once: that is all that a bridge at rest pays for.
     """
     with rt.database.read() as session:
         found = session.execute(_ANY_WORK, _moments(rt.now())).one()
@@ -138,6 +138,6 @@ PARTS = (
     ),
     Part(exists().where(_IS_FORGOTTEN), _forget_workers),
 )
-"""In the order in which the sweep looks after them."""
+"""In the order of a sweep."""
 
 _ANY_WORK = select(*(part.any.label(f"part_{n}") for n, part in enumerate(PARTS)))
