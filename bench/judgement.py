@@ -7,8 +7,8 @@ because the bridge reads the carrier's list. The run may ask to judge accepted t
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Select, func, or_, select
@@ -146,7 +146,7 @@ MUST_BE_ZERO = [name for name in ROWS if name not in COUNTED]
 def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = None) -> Judgement:
     """Return the judgement so far. ``database`` is the bridge's own, if our bridge is judged."""
     accepted = {webhook.sid for webhook in ledger.of(Webhook) if webhook.ok}
-    drafts = kept(database) if database else Counter()
+    drafts = kept(database) if database else []
     fair = _without_drafts(_fair(ledger, accepted, accepted_only=accepted_only), drafts)
     verdict = judge(fair)
     judgement = _counted(verdict, fair)
@@ -159,7 +159,7 @@ def pronounce(ledger: Ledger, *, accepted_only: bool, database: str | None = Non
     judgement.other_wrongs = len(wrongs)
     judgement.details["wrongs"] = wrongs[:5]
     judgement.sent_from_another_number = _from_another_number(ledger)
-    judgement.drafts = drafts.total()
+    judgement.drafts = len(drafts)
     if database:
         left = unsettled(database)
         judgement.unsettled = sum(left.values())
@@ -179,28 +179,53 @@ def unsettled(database: str) -> dict[str, int]:
     return {what: count for what, count in counts.items() if count}
 
 
+@dataclass(frozen=True)
+class Draft:
+    """An answer that was kept, because an operator had the conversation."""
+
+    phone: str
+    words: str
+    at: float
+    """When it was stored, in seconds since 1970."""
+
+
 @patient
-def kept(database: str) -> Counter[tuple[str, str]]:
-    """Count the drafts in the bridge's database, by phone and words."""
-    drafts = select(Conversation.phone, Message.body).join(Conversation).where(Message.status == MessageStatus.DRAFT)
+def kept(database: str) -> list[Draft]:
+    """Return the drafts in the bridge's database, in order."""
+    columns = (Conversation.phone, Message.body, Message.created_at)
+    drafts = select(*columns).join(Conversation).where(Message.status == MessageStatus.DRAFT).order_by(Message.id)
     engine = build_engine(database, pool_size=1)
     try:
         with engine.connect() as connection:
-            return Counter((phone, body) for phone, body in connection.execute(drafts))
+            return [Draft(phone, body, at.timestamp()) for phone, body, at in connection.execute(drafts)]
     finally:
         engine.dispose()
 
 
-def _without_drafts(ledger: Ledger, drafts: Counter[tuple[str, str]]) -> Ledger:
+def _without_drafts(ledger: Ledger, drafts: Sequence[Draft]) -> Ledger:
     """Return the ledger without the answers that were kept, and without what operators wrote. Both are judged apart."""
-    left = Counter(drafts)
+    answers = _answers_of(ledger, drafts)
     others = Ledger()
     for event in (event for kind in JUDGED for event in ledger.of(kind)):
-        if isinstance(event, Replied) and left[words := (event.phone, event.content.strip())] > 0:
-            left[words] -= 1
-        elif not (isinstance(event, Sent) and event.body.startswith(WORDS)):
+        if id(event) not in answers and not (isinstance(event, Sent) and event.body.startswith(WORDS)):
             others.write(event)
     return others
+
+
+def _answers_of(ledger: Ledger, drafts: Sequence[Draft]) -> set[int]:
+    """Return the identities of the agent's answers that became these drafts.
+
+    Phones say the same words again, so an agent answers with the same ones. A draft is the last such answer before it
+    was stored.
+    """
+    given: dict[tuple[str, str], list[Replied]] = defaultdict(list)
+    for answer in ledger.of(Replied):
+        given[answer.phone, answer.content.strip()].append(answer)
+    found: set[int] = set()
+    for draft in drafts:
+        earlier = [id(answer) for answer in given[draft.phone, draft.words] if answer.at <= draft.at]
+        found.update([each for each in earlier if each not in found][-1:])
+    return found
 
 
 def judge_team(judgement: Judgement, ledger: Ledger, team: Operators) -> None:

@@ -276,6 +276,26 @@ def test_an_answer_that_was_kept_need_not_be_sent_and_must_not_be(sqlite_url: st
     assert both.faults
 
 
+@pytest.mark.parametrize(("kept_at", "sent"), [(1, "cb"), (3, "bc")], ids=["the first", "the last"])
+def test_of_answers_with_the_same_words_the_one_before_the_draft_was_kept(
+    sqlite_url: str, kept_at: int, sent: str
+) -> None:
+    ledger = Ledger()
+    for at, body in enumerate(("re: b", "re: c", "re: b"), start=1):
+        ledger.write(Replied(chat="chat", phone=ANA, content=body, at=float(at)))
+    for body in sent:
+        ledger.write(Sent(sid=f"SM{body}", to=ANA, sender=OURS, body=f"re: {body}", at=9.0))
+    stored = datetime.fromtimestamp(kept_at, UTC)
+    row = {"conversation_id": 1, "direction": Direction.OUT, "status": MessageStatus.DRAFT, "body": "re: b"}
+    left(
+        sqlite_url,
+        Conversation(id=1, bridge_number=OURS, phone=ANA, created_at=stored),
+        Message(id=1, created_at=stored, **row),
+    )
+    judgement = pronounce(ledger, accepted_only=False, database=sqlite_url)
+    assert (judgement.sent_out_of_order, judgement.sent_never) == (0, 0)
+
+
 @pytest.mark.parametrize("row", PLANTED)
 def test_a_planted_wrong_is_counted_in_its_row_and_in_no_other(row: str) -> None:
     judgement = pronounce(PLANTED[row], accepted_only=False)
