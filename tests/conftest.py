@@ -212,7 +212,6 @@ class Postgres:
         """The address of a fresh database: empty, or a copy of another one, to which nobody is connected."""
         name = f"bridge_test_{uuid.uuid4().hex}"
         self._do(f"CREATE DATABASE {name} TEMPLATE {template} {more}")
-        self._do(f"ALTER DATABASE {name} SET synchronous_commit = off")
         try:
             yield self.address.set(database=name).render_as_string(hide_password=False)
         finally:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
 from bridge import __version__
+from bridge.cli import main
 from bridge.db import migrate
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Audit, Chat, ChatStatus, Consent, Conversation
@@ -317,10 +319,10 @@ def test_the_purge_counts_first_and_then_deletes(restaurant: Restaurant, tmp_pat
 
 
 @pytest.mark.parametrize("age", ["23h", "soon"])
-def test_an_age_that_is_too_young_is_refused(tmp_path: Path, age: str) -> None:
-    told = run([*BRIDGE, "purge", "--older-than", age], tmp_path, {})
-    assert told.returncode == 2
-    assert "Invalid value for '--older-than'" in told.stdout
+def test_an_age_that_is_too_young_is_refused(age: str) -> None:
+    told = CliRunner().invoke(main, ["purge", "--older-than", age])
+    assert told.exit_code == 2
+    assert "Invalid value for '--older-than'" in told.output
 
 
 # -- export --------------------------------------------------------------------------------------------------------
@@ -445,11 +447,11 @@ def test_words_whose_key_is_not_set_are_left_and_told(restaurant: Restaurant, tm
 
 
 @pytest.mark.parametrize("duration", ["soon", "1", "0s", "-1h", "1w", "1.5h", "", "9999999d"])
-def test_a_duration_that_is_none_is_refused_with_an_example(tmp_path: Path, duration: str) -> None:
-    told = run([*BRIDGE, "end-stale", f"--idle={duration}"], tmp_path, {})
-    assert told.returncode == 2
-    assert "Invalid value for '--idle'" in told.stdout
-    assert re.search(r"\b\d+d\b", told.stdout.splitlines()[-1])
+def test_a_duration_that_is_none_is_refused_with_an_example(duration: str) -> None:
+    told = CliRunner().invoke(main, ["end-stale", f"--idle={duration}"])
+    assert told.exit_code == 2
+    assert "Invalid value for '--idle'" in told.output
+    assert re.search(r"\b\d+d\b", told.output.splitlines()[-1])
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
