@@ -8,6 +8,7 @@ row, and decides the treatment of an undelivered text. Missing reports: ``bridge
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 
 UNSETTLED = (*UNSENT, MessageStatus.GIVEN_UP, MessageStatus.CANCELED)
 """A text in one of these states may yet turn out to have been sent."""
+
+_ID = re.compile(r"[A-Za-z0-9]{20,64}")
+"""An id of a carrier. No phone number is as long, and no text has so few kinds of characters."""
 
 POLL_STATUS_AFTER = timedelta(hours=12)
 """How long after the send the carrier is asked for the status of a text without a final one."""
@@ -80,9 +84,8 @@ def _report_alone(rt: Runtime, reported: StatusReport) -> bool:
     try:
         return _report(rt, reported)
     except IntegrityError:  # another worker has just stored the id for another text; the carrier reports again later
-        log.error(
-            "a report of %s is left out: its id has just been stored for another text of ours", reported.carrier_id
-        )
+        shown = _shown(reported.carrier_id)
+        log.error("a report of %s is left out: its id has just been stored for another text of ours", shown)
         return False
 
 
@@ -291,7 +294,13 @@ def _record_duplicate(tx: Transaction, message: Message, copy: CarriedText) -> N
         message.resend_at = None
     if message.duplicate_carrier_id is None:
         message.duplicate_carrier_id = _owned(tx, message, copy.id)
-        log.error("message %s was accepted twice by the carrier: %s, %s", message.id, message.carrier_id, copy.id)
+        ids = (_shown(message.carrier_id or ""), _shown(copy.id))
+        log.error("message %s was accepted twice by the carrier: %s, %s", message.id, *ids)
+
+
+def _shown(carrier_id: str) -> str:
+    """Return the id as a log may have it: whatever else a request names might be words or a number."""
+    return carrier_id if _ID.fullmatch(carrier_id) else "an odd id"
 
 
 def _owned(tx: Transaction, message: Message, carrier_id: str) -> str | None:
@@ -303,7 +312,7 @@ def _owned(tx: Transaction, message: Message, carrier_id: str) -> str | None:
     other = tx.session.scalar(select(Message).where(Message.carrier_id == carrier_id, Message.id != message.id))
     if other is None:
         return carrier_id
-    log.error("%s was matched to message %s, and is message %s", carrier_id, other.id, message.id)
+    log.error("%s was matched to message %s, and is message %s", _shown(carrier_id), other.id, message.id)
     if other.direction is Direction.IN or other.conversation_id != message.conversation_id:
         return None
     tx.session.refresh(other, with_for_update=True)

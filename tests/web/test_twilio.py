@@ -221,6 +221,20 @@ def test_a_report_of_something_unknown_is_fine(web: FlaskClient, query: str) -> 
     assert post(web, form, url=STATUS + query).status_code == 204
 
 
+@pytest.mark.parametrize("sid", ["15551230001", "my own words", "SM\nERROR all is lost"])
+def test_an_odd_id_of_a_report_is_stored_and_not_logged(
+    scene: Scene, web: FlaskClient, caplog: pytest.LogCaptureFixture, sid: str
+) -> None:
+    scene.text("hello")
+    scene.work()
+    [sent] = [row for row in scene.rows(Message) if row.reference]
+    form = {"AccountSid": ACCOUNT, "MessageSid": sid, "MessageStatus": "sent", "To": ANN}
+    assert post(web, form, url=f"{STATUS}?message={sent.reference}").status_code == 204
+    assert [row.duplicate_carrier_id for row in scene.rows(Message) if row.reference] == [sid]
+    assert "accepted twice by the carrier" in caplog.text
+    assert sid not in caplog.text
+
+
 def test_one_id_under_two_names_is_fine(scene: Scene, web: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     """No carrier should ever say so. It is told in the log, and nothing changes."""
     scene.text("hello")
