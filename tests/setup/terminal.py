@@ -63,6 +63,14 @@ class Terminal:
             self.types(answer)
         return self
 
+    def presses_ctrl_c(self) -> Terminal:
+        """Press it until something is shown. Python misses one that comes in the moment before it reads."""
+        for _ in range(int(PATIENCE)):
+            self.types(CTRL_C, enter="")
+            if select.select([self._ours], [], [], 1.0)[0]:
+                return self
+        raise AssertionError(f"Ctrl-C does nothing:\n{self.shown}")
+
     def ends(self, code: int) -> str:
         """Wait for its end. Return what it has shown since the last question."""
         since = self._read

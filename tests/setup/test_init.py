@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from bridge.cli import main
 from bridge.config import Settings
 from bridge.simulator import Simulator, SimulatorSettings, serve
-from tests.setup.terminal import CTRL_C, Terminal
+from tests.setup.terminal import Terminal
 from tests.vendor import closed_port
 
 HTTPS = "https://sms.example.com"
@@ -108,7 +108,7 @@ def test_ctrl_c_in_the_middle_writes_nothing(place: MakePlace) -> None:
     it = place()
     with closing(it.terminal()) as terminal:
         terminal.answers(PUBLIC_URL=HTTPS, TWILIO_ACCOUNT_SID=it.its.account_sid)
-        terminal.is_asked("TWILIO_AUTH_TOKEN (").is_asked(": ").types(CTRL_C, enter="")
+        terminal.is_asked("TWILIO_AUTH_TOKEN (").is_asked(": ").presses_ctrl_c()
         assert "nothing was written" in terminal.ends(1)
     assert [*it.folder.iterdir()] == []
 
