@@ -20,7 +20,7 @@ COMMANDS = {
     "export": "privacy:export",
     "forget": "privacy:forget",
     "init": "setting_up:init",
-    "mcp": "tools:mcp",
+    "mcp": "mcp:mcp",
     "purge": "privacy:purge",
     "up": "serving:up",
 }
@@ -41,7 +41,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            from sqlalchemy.exc import DBAPIError
+            from sqlalchemy.exc import DBAPIError  # it takes a third of a second, and most commands do not fail
 
             if not isinstance(error, DBAPIError):
                 raise

@@ -17,7 +17,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, case, exists, or_, select, update
+from sqlalchemy import bindparam, case, or_, select, update
 
 from bridge.db.engine import insert_if_new, patient
 from bridge.db.models import ContactUpdate
@@ -145,19 +145,8 @@ def pause(attempts: int, retry_after: float | None = None) -> timedelta:
     return timedelta(seconds=max(seconds, min(retry_after or 0.0, LONGEST_RETRY_AFTER)))
 
 
-_IS_DUE = ContactUpdate.due_at <= bindparam("now")
-
-ANY_DUE = exists().where(_IS_DUE)
-"""Whether a wish is to be written ``now``."""
-
-_DUE = select(ContactUpdate.id).where(_IS_DUE).order_by(ContactUpdate.due_at).limit(bindparam("most"))
-
-
-def wake_for_wishes(rt: Runtime, limit: int) -> None:
-    """Wake workers for the wishes that are due, the oldest first."""
-    with rt.database.transaction() as tx:
-        for row_id in tx.session.scalars(_DUE, {"now": tx.now, "most": limit}):
-            tx.wake(TASK, row_id)
+DUE = select(ContactUpdate.id).where(ContactUpdate.due_at <= bindparam("now")).order_by(ContactUpdate.due_at)
+"""The wishes that are to be written ``now``, the oldest first."""
 
 
 def _lease(tx: Transaction, row: ContactUpdate) -> LeasedWish:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, or_, select
 
 from bridge.chats import do_not_call, ending
 from bridge.db.models import Conversation, Message, Worker
@@ -40,7 +40,7 @@ FORGET_WORKERS_AFTER = timedelta(hours=1)
 class Part:
     """One kind of work that may have been forgotten: whether there is any, in SQL, and what the sweep does about it."""
 
-    any: ColumnElement[bool]
+    found: ColumnElement[bool]
     do: Callable[[Runtime], None]
     is_wanted: Callable[[Runtime], bool] = lambda rt: True
 
@@ -51,16 +51,16 @@ def sweep(rt: Runtime) -> None:
     One statement asks for everything at once: that is all that a bridge at rest pays for.
     """
     with rt.database.read() as session:
-        found = session.execute(_ANY_WORK, _moments(rt.now())).one()
-    for part, any_ in zip(PARTS, found, strict=True):
-        if any_ and part.is_wanted(rt):
+        all_found = session.execute(_FIND, _moments(rt.now())).one()
+    for part, found in zip(PARTS, all_found, strict=True):
+        if found and part.is_wanted(rt):
             part.do(rt)
 
 
 def _moments(now: datetime) -> dict[str, datetime]:
     return {
         **conversation_queue.moments(now),
-        "begins_after": now - draft_requests.BEGINS_WITHIN,
+        "requested_after": now - draft_requests.BEGINS_WITHIN,
         "silent_since": now - FORGET_WORKERS_AFTER,
     }
 
@@ -103,9 +103,21 @@ def _needs(rt: Runtime, each: ConversationQueue, number: str) -> tuple[str, str]
     return contract.scopes(rt.carrier, number) if each is DELIVERIES else routes.scopes(rt.agents.route(number))
 
 
-def _waking(wake: Callable[[Runtime, int], None], task: str) -> Callable[[Runtime], None]:
-    """Wake for as many as the broker may still get: those that wait there are not lost, and more would not help."""
-    return lambda rt: wake(rt, max(0, SWEEP_LIMIT - rt.notifier.backlog(task)))
+def _wakeups_left(rt: Runtime, task: str) -> int:
+    """Return how many more wake-ups the broker may get: those that wait there are not lost, and more would not help."""
+    return max(0, SWEEP_LIMIT - rt.notifier.backlog(task))
+
+
+def _rows(due: Select[int], task: str, is_wanted: Callable[[Runtime], bool]) -> Part:
+    """Return the part that wakes a worker for each of these rows."""
+    first = due.limit(bindparam("most"))
+
+    def wake(rt: Runtime) -> None:
+        with rt.database.transaction() as tx:
+            for row in tx.session.scalars(first, {**_moments(tx.now), "most": _wakeups_left(rt, task)}):
+                tx.wake(task, row)
+
+    return Part(due.order_by(None).exists(), wake, is_wanted)
 
 
 _IS_FORGOTTEN = Worker.last_heartbeat_at < bindparam("silent_since")
@@ -124,20 +136,12 @@ PARTS = (
         for each in QUEUES
     ),
     Part(resend.ANY_DUE, lambda rt: resend.send_again(rt, SWEEP_LIMIT)),
-    Part(ending.ANY_DUE, _waking(ending.wake_for_endings, ending.TASK)),
-    Part(
-        do_not_call.ANY_DUE,
-        _waking(do_not_call.wake_for_wishes, do_not_call.TASK),
-        lambda rt: bool(rt.settings.writes_contacts_at),
-    ),
-    Part(notices.ANY_DUE, _waking(notices.wake_for_notices, notices.TASK), notices.is_wanted),
-    Part(
-        draft_requests.ANY_WAITING,
-        _waking(draft_requests.wake_for_requests, draft_requests.TASK),
-        lambda rt: rt.settings.drafts,
-    ),
+    Part(ending.ANY_DUE, lambda rt: ending.wake_for_endings(rt, _wakeups_left(rt, ending.TASK))),
+    _rows(do_not_call.DUE, do_not_call.TASK, lambda rt: bool(rt.settings.writes_contacts_at)),
+    _rows(notices.DUE, notices.TASK, notices.is_wanted),
+    _rows(draft_requests.DUE, draft_requests.TASK, lambda rt: rt.settings.drafts),
     Part(exists().where(_IS_FORGOTTEN), _forget_workers),
 )
 """In the order of a sweep."""
 
-_ANY_WORK = select(*(part.any.label(f"part_{n}") for n, part in enumerate(PARTS)))
+_FIND = select(*(part.found.label(f"part_{n}") for n, part in enumerate(PARTS)))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import bindparam, delete, exists, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from bridge.chats.history import history
 from bridge.chats.recap import note_of
@@ -169,19 +169,12 @@ def wait(rt: Runtime, row_id: int) -> DraftNow | None:
     return now
 
 
-_WAITS = (DraftRequest.begun_at.is_(None), DraftRequest.created_at > bindparam("begins_after"))
-
-ANY_WAITING = exists().where(*_WAITS)
-"""Whether a request waits that was made ``begins_after`` this moment."""
-
-_WAITING = select(DraftRequest.id).where(*_WAITS).order_by(DraftRequest.id).limit(bindparam("most"))
-
-
-def wake_for_requests(rt: Runtime, limit: int) -> None:
-    """Wake workers for the requests that wait, the oldest first."""
-    with rt.database.transaction() as tx:
-        for row_id in tx.session.scalars(_WAITING, {"begins_after": tx.now - BEGINS_WITHIN, "most": limit}):
-            tx.wake(TASK, row_id)
+DUE = (
+    select(DraftRequest.id)
+    .where(DraftRequest.begun_at.is_(None), DraftRequest.created_at > bindparam("requested_after"))
+    .order_by(DraftRequest.id)
+)
+"""The requests that nobody has begun and that were made after this moment, the oldest first."""
 
 
 def forget_old(rt: Runtime) -> None:

@@ -18,7 +18,7 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import bindparam, select
 
 from bridge.config import Settings
 from bridge.db.engine import insert_if_new, patient
@@ -154,19 +154,8 @@ def retry(tx: Transaction, row: HandoffNotice) -> None:
     tx.wake(TASK, row.id)
 
 
-_IS_DUE = HandoffNotice.due_at <= bindparam("now")
-
-ANY_DUE = exists().where(_IS_DUE)
-"""Whether the team is to be told of somebody ``now``."""
-
-_DUE = select(HandoffNotice.id).where(_IS_DUE).order_by(HandoffNotice.due_at).limit(bindparam("most"))
-
-
-def wake_for_notices(rt: Runtime, limit: int) -> None:
-    """Wake workers for the notices that are due, the oldest first."""
-    with rt.database.transaction() as tx:
-        for row_id in tx.session.scalars(_DUE, {"now": tx.now, "most": limit}):
-            tx.wake(TASK, row_id)
+DUE = select(HandoffNotice.id).where(HandoffNotice.due_at <= bindparam("now")).order_by(HandoffNotice.due_at)
+"""The notices that the team is to get ``now``, the oldest first."""
 
 
 def _due(tx: Transaction, row_id: int) -> _Due | None:

@@ -43,7 +43,7 @@ UNSETTLED = (*UNSENT, MessageStatus.GIVEN_UP, MessageStatus.CANCELED)
 """A text in one of these states may yet turn out to have been sent."""
 
 _ID = re.compile(r"[A-Za-z0-9]{20,64}")
-"""An id of a carrier. No phone number is as long, and no text has so few kinds of characters."""
+"""An id of a carrier. A phone number is shorter, and words have blanks between them."""
 
 POLL_STATUS_AFTER = timedelta(hours=12)
 """How long after the send the carrier is asked for the status of a text without a final one."""

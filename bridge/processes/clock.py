@@ -9,7 +9,7 @@ class Scheduler(beat.Scheduler):
     """Beat's own, which keeps nothing in a file. It sleeps until a job is due.
 
     Beat wakes 10 ms before each job and asks without a pause whether it is due by now. With a sweep every 2 s that is
-    half of the clock's processor time.
+    two thirds of the clock's processor time.
     """
 
     def adjust(self, n: float, drift: float = 0.0) -> float:

@@ -261,16 +261,16 @@ def _lease_lost(lease: Lease) -> LeaseLost:
 
 
 def needs_repair(queue: ConversationQueue) -> ColumnElement[bool]:
-    """Say whether a stalled worker holds a lease, or work is due of which no worker was told or the told one lost it.
+    """Return whether a stalled worker holds a lease, or a due queue needs a wake-up: the first, or one for a lost one.
 
-    Its values are those of :func:`moments`.
+    The values of the condition are those of :func:`moments`.
     """
     untold = or_(_untold(queue), queue.notified_at < bindparam("lost"))
     return or_(exists().where(*_stalled(queue)), exists().where(queue.due_at <= _NOW, untold))
 
 
 def moments(now: datetime) -> dict[str, datetime]:
-    """Return until when a worker counts as alive, and since when a wake-up counts as lost."""
+    """Return now, the oldest heartbeat of a worker that is alive, and the newest wake-up that counts as lost."""
     return {"now": now, "alive": now - STALLED_AFTER, "lost": now - RENOTIFY_AFTER}
 
 
