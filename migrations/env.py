@@ -11,9 +11,9 @@ from alembic import context
 from sqlalchemy import Connection, Engine, Enum, text
 
 from bridge.config import DatabaseSettings
-from bridge.db import migrate
 from bridge.db.engine import build_engine
 from bridge.db.models import SEARCH_INDEXES, Base, UtcDateTime
+from bridge.db.revisions import is_newer
 
 RELEASE_LOCK = 7_286_374_051
 """The key of the advisory lock. It never changes, and no other program may use it in this database."""
@@ -58,7 +58,7 @@ def _one_release_at_a_time(connection: Connection) -> None:
 def _stays_as_it_is(connection: Connection) -> bool:
     """Return whether ``migrate.upgrade`` meets the tables of a newer release. Alembic would not know its revision."""
     attributes = context.config.attributes
-    attributes["is_newer"] = "url" in attributes and migrate.is_newer(connection)
+    attributes["is_newer"] = "url" in attributes and is_newer(connection)
     return bool(attributes["is_newer"])
 
 

@@ -20,13 +20,14 @@ from sqlalchemy import select
 
 from bridge import __version__
 from bridge.cli import main
-from bridge.db import migrate
+from bridge.db import revisions
 from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Audit, Chat, ChatStatus, Consent, Conversation
 from bridge.db.sealing import key_id
 from bridge.simulator import Simulator, SimulatorSettings, serve
 from testkit.procfile import environment, lines
 from tests.environ import ENOUGH
+from tests.forked import bridge
 from tests.keys import NEW, OLD
 
 BRIDGE = [sys.executable, "-m", "bridge"]
@@ -79,7 +80,7 @@ def test_every_fault_of_the_settings_is_told_at_once(
 
 
 def test_the_doctor_tells_every_fault_of_the_settings_and_ends_with_2(tmp_path: Path) -> None:
-    told = run([*BRIDGE, "doctor"], tmp_path, FAULTY)
+    told = bridge(["doctor"], tmp_path, FAULTY)
     assert told.returncode == 2
     rows = [line.split() for line in told.stdout.splitlines() if "settings" in line]
     assert sorted(name for _, _, name, *_ in rows) == sorted(FAULTS)
@@ -88,7 +89,7 @@ def test_the_doctor_tells_every_fault_of_the_settings_and_ends_with_2(tmp_path: 
 
 def test_the_doctor_ends_with_1_after_a_fault(tmp_path: Path) -> None:
     away = {"PUBLIC_URL": "http://127.0.0.1:1", "TWILIO_API_BASE_URL": "http://127.0.0.1:1"}
-    told = run([*BRIDGE, "doctor", "--json"], tmp_path, {**ENOUGH, **away, "RETELL_BASE_URL": "http://127.0.0.1:1"})
+    told = bridge(["doctor", "--json"], tmp_path, {**ENOUGH, **away, "RETELL_BASE_URL": "http://127.0.0.1:1"})
     assert told.returncode == 1
     read = json.loads(told.stdout)
     faults = [each for each in read["findings"] if each["mark"] == "fault"]
@@ -102,12 +103,12 @@ def test_the_doctor_ends_with_1_after_a_fault(tmp_path: Path) -> None:
 
 def test_the_migrations_need_nothing_but_the_database(tmp_path: Path, bare_database_url: str) -> None:
     for _ in range(2):
-        told = run([*BRIDGE, "db", "upgrade"], tmp_path, {"DATABASE_URL": bare_database_url})
+        told = bridge(["db", "upgrade"], tmp_path, {"DATABASE_URL": bare_database_url})
         assert told.returncode == 0, told.stdout
-        assert told.stdout.splitlines()[-1] == f"The database is at {migrate.head()}."
+        assert told.stdout.splitlines()[-1] == f"The database is at {revisions.head()}."
     engine = build_engine(bare_database_url)
     with engine.connect() as connection:
-        assert migrate.at_head(connection)
+        assert revisions.at_head(connection)
     engine.dispose()
 
 
@@ -119,7 +120,7 @@ def test_the_migrations_need_nothing_but_the_database(tmp_path: Path, bare_datab
     ],
 )
 def test_a_database_that_is_not_there_is_told_in_plain_words(tmp_path: Path, url: str, words: str) -> None:
-    told = run([*BRIDGE, "db", "upgrade"], tmp_path, {"DATABASE_URL": url})
+    told = bridge(["db", "upgrade"], tmp_path, {"DATABASE_URL": url})
     assert told.returncode == 1
     assert words in told.stdout
     assert "Look at DATABASE_URL" in told.stdout
@@ -142,7 +143,7 @@ def test_a_database_that_can_not_store_what_people_write_is_told_by_every_front_
 
 def test_a_file_that_is_no_database_is_told_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "bridge.sqlite3").write_text("a letter to my aunt " * 100)
-    told = run([*BRIDGE, "db", "upgrade"], tmp_path, {})
+    told = bridge(["db", "upgrade"], tmp_path, {})
     assert (told.returncode, "Traceback" in told.stdout) == (1, False)
     assert "file is not a database" in told.stdout
 
@@ -214,7 +215,7 @@ class Restaurant:
         self._simulator.faults.next("agent_500", times, calls=["end"])
 
     def end_stale(self, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return run([*BRIDGE, "end-stale", *options], self._folder, self.settings | settings)
+        return bridge(["end-stale", *options], self._folder, self.settings | settings)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -307,10 +308,10 @@ def read(terminal: int) -> bytes:
 
 def test_the_purge_counts_first_and_then_deletes(restaurant: Restaurant, tmp_path: Path) -> None:
     restaurant.has_chat(timedelta(days=100))
-    counted = run([*BRIDGE, "purge", "--older-than", "90d", "--dry-run"], tmp_path, restaurant.settings)
+    counted = bridge(["purge", "--older-than", "90d", "--dry-run"], tmp_path, restaurant.settings)
     assert counted.returncode == 0, counted.stdout
     assert "Nothing was deleted." in counted.stdout
-    told = run([*BRIDGE, "purge", "--older-than", "90d"], tmp_path, restaurant.settings)
+    told = bridge(["purge", "--older-than", "90d"], tmp_path, restaurant.settings)
     assert told.returncode == 0, told.stdout
     assert "Purging" in told.stdout
     assert "0  messages" in told.stdout
@@ -331,20 +332,20 @@ def test_an_age_that_is_too_young_is_refused(age: str) -> None:
 def test_an_export_is_a_file_that_only_its_owner_reads(restaurant: Restaurant, tmp_path: Path) -> None:
     phone, output = "+15551230001", tmp_path / "person.json"
     restaurant.has_chat(timedelta(hours=1), phone)
-    command = [*BRIDGE, "export", phone, "--output", str(output)]
-    told = run(command, tmp_path, restaurant.settings)
+    command = ["export", phone, "--output", str(output)]
+    told = bridge(command, tmp_path, restaurant.settings)
     assert told.returncode == 0, told.stdout
     assert phone not in told.stdout
     assert output.stat().st_mode & 0o777 == 0o600
     [conversation] = json.loads(output.read_text())["conversations"]
     assert (conversation["phone"], len(conversation["chats"])) == (phone, 1)
-    again = run(command, tmp_path, restaurant.settings)
+    again = bridge(command, tmp_path, restaurant.settings)
     assert again.returncode == 1
     assert "name a new file" in again.stdout
 
 
 def test_an_export_of_a_stranger_says_so(restaurant: Restaurant, tmp_path: Path) -> None:
-    told = run([*BRIDGE, "export", "+15559998888"], tmp_path, restaurant.settings)
+    told = bridge(["export", "+15559998888"], tmp_path, restaurant.settings)
     assert told.returncode == 1
     assert "nothing is stored about +1555…88" in told.stdout
 
@@ -357,11 +358,11 @@ PHONE = "+15551230001"
 def test_a_person_is_forgotten_here_and_at_the_provider(restaurant: Restaurant, tmp_path: Path) -> None:
     for phone in (PHONE, "+15551230002"):
         restaurant.has_chat(timedelta(hours=1), phone)
-    counted = run([*BRIDGE, "forget", PHONE, "--dry-run"], tmp_path, restaurant.settings)
+    counted = bridge(["forget", PHONE, "--dry-run"], tmp_path, restaurant.settings)
     assert counted.returncode == 0, counted.stdout
     assert "1  chats at retell: they are deleted there" in counted.stdout
     assert "Nothing was deleted." in counted.stdout
-    told = run([*BRIDGE, "forget", PHONE, "--yes"], tmp_path, restaurant.settings)
+    told = bridge(["forget", PHONE, "--yes"], tmp_path, restaurant.settings)
     assert told.returncode == 0, told.stdout
     assert "Everything about +1555…01 is deleted here." in told.stdout
     assert PHONE not in counted.stdout + told.stdout
@@ -372,7 +373,7 @@ def test_a_person_is_forgotten_here_and_at_the_provider(restaurant: Restaurant, 
 
 def test_forgetting_asks_first(restaurant: Restaurant, tmp_path: Path) -> None:
     restaurant.has_chat(timedelta(hours=1), PHONE)
-    told = run([*BRIDGE, "forget", PHONE], tmp_path, restaurant.settings)
+    told = bridge(["forget", PHONE], tmp_path, restaurant.settings)
     assert told.returncode == 1
     assert "for good?" in told.stdout
     assert len(restaurant.known()) == 1
@@ -380,7 +381,7 @@ def test_forgetting_asks_first(restaurant: Restaurant, tmp_path: Path) -> None:
 
 def test_what_can_not_be_forgotten_is_told(restaurant: Restaurant, tmp_path: Path) -> None:
     restaurant.recorded("STOP")
-    told = run([*BRIDGE, "forget", PHONE], tmp_path, restaurant.settings)
+    told = bridge(["forget", PHONE], tmp_path, restaurant.settings)
     assert told.returncode == 1
     assert "there is nothing of +1555…01 to delete. The consent record has 1 rows of the person." in told.stdout
 
@@ -392,9 +393,9 @@ def test_the_consent_record_is_written_as_it_is_and_no_cell_is_a_formula(
     restaurant: Restaurant, tmp_path: Path
 ) -> None:
     restaurant.recorded('=HYPERLINK("http://x.example")')
-    told = run([*BRIDGE, "consent"], tmp_path, restaurant.settings)
+    told = bridge(["consent"], tmp_path, restaurant.settings)
     assert json.loads(told.stdout)["words"] == '=HYPERLINK("http://x.example")'
-    told = run([*BRIDGE, "consent", "--csv"], tmp_path, restaurant.settings)
+    told = bridge(["consent", "--csv"], tmp_path, restaurant.settings)
     [row] = csv.DictReader(io.StringIO(told.stdout))
     assert (row["phone"], row["words"]) == (PHONE, '\'=HYPERLINK("http://x.example")')
 
@@ -404,7 +405,7 @@ def test_the_consent_record_is_written_as_it_is_and_no_cell_is_a_formula(
 
 def test_words_are_encrypted_brought_under_a_new_key_and_decrypted(restaurant: Restaurant, tmp_path: Path) -> None:
     restaurant.has_chat(timedelta(hours=1), PHONE, note="likes tangerines")
-    [first, second] = [run([*BRIDGE, "encrypt", "--new-key"], tmp_path, {}).stdout.strip() for _ in range(2)]
+    [first, second] = [bridge(["encrypt", "--new-key"], tmp_path, {}).stdout.strip() for _ in range(2)]
     steps = [
         (first, [], f"All words are under the key {key_id(first)}. Other keys may be removed."),
         (f"{second},{first}", [], f"All words are under the key {key_id(second)}. Other keys may be removed."),
@@ -412,10 +413,10 @@ def test_words_are_encrypted_brought_under_a_new_key_and_decrypted(restaurant: R
     ]
     for keys, more, last in steps:
         settings = {**restaurant.settings, "ENCRYPTION_KEYS": keys}
-        told = run([*BRIDGE, "encrypt", *more], tmp_path, settings)
+        told = bridge(["encrypt", *more], tmp_path, settings)
         assert (told.returncode, told.stdout.splitlines()[-1]) == (0, last), told.stdout
         assert first not in told.stdout
-        exported = run([*BRIDGE, "export", PHONE], tmp_path, settings)
+        exported = bridge(["export", PHONE], tmp_path, settings)
         assert "likes tangerines" in exported.stdout
         assert ("likes tangerines" in restaurant.stored_note()) == bool(more)
     deeds = [deed for deed in restaurant.audit() if deed[1] != "export"]
@@ -423,7 +424,7 @@ def test_words_are_encrypted_brought_under_a_new_key_and_decrypted(restaurant: R
 
 
 def test_without_a_key_nothing_is_encrypted(restaurant: Restaurant, tmp_path: Path) -> None:
-    told = run([*BRIDGE, "encrypt"], tmp_path, restaurant.settings)
+    told = bridge(["encrypt"], tmp_path, restaurant.settings)
     assert (told.returncode, told.stdout) == (
         1,
         "Error: ENCRYPTION_KEYS is not set; make a key with: bridge encrypt --new-key\n",
@@ -432,15 +433,15 @@ def test_without_a_key_nothing_is_encrypted(restaurant: Restaurant, tmp_path: Pa
 
 def test_words_whose_key_is_not_set_are_left_and_told(restaurant: Restaurant, tmp_path: Path) -> None:
     restaurant.has_chat(timedelta(hours=1), PHONE, note="likes tangerines")
-    assert run([*BRIDGE, "encrypt"], tmp_path, {**restaurant.settings, "ENCRYPTION_KEYS": OLD}).returncode == 0
-    told = run([*BRIDGE, "encrypt"], tmp_path, {**restaurant.settings, "ENCRYPTION_KEYS": NEW})
+    assert bridge(["encrypt"], tmp_path, {**restaurant.settings, "ENCRYPTION_KEYS": OLD}).returncode == 0
+    told = bridge(["encrypt"], tmp_path, {**restaurant.settings, "ENCRYPTION_KEYS": NEW})
     assert told.returncode == 1
     assert told.stdout.splitlines()[-1] == (
         f"Error: not all words are under the key {key_id(NEW)}: "
         "1 rows can't be decrypted, because their key is not set, or the row is damaged"
     )
     both = {**restaurant.settings, "ENCRYPTION_KEYS": f"{NEW},{OLD}"}
-    assert run([*BRIDGE, "encrypt"], tmp_path, both).returncode == 0
+    assert bridge(["encrypt"], tmp_path, both).returncode == 0
 
 
 # -- how it is asked -----------------------------------------------------------------------------------------------
@@ -455,7 +456,7 @@ def test_a_duration_that_is_none_is_refused_with_an_example(duration: str) -> No
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
-    told = run([*BRIDGE, "--help"], tmp_path, {})
+    told = bridge(["--help"], tmp_path, {})
     assert told.returncode == 0
     people = ("consent", "encrypt", "export", "forget", "purge")
     for command in ("backup", "connect", "db", "demo", "doctor", "end-stale", "init", "mcp", "up", *people):
@@ -468,6 +469,6 @@ def test_the_version_is_told(tmp_path: Path) -> None:
 
 
 def test_a_command_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    told = run([*BRIDGE, "nonsense"], tmp_path, {})
+    told = bridge(["nonsense"], tmp_path, {})
     assert told.returncode == 2
     assert "No such command 'nonsense'" in told.stdout

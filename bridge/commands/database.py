@@ -8,7 +8,7 @@ import click
 
 from bridge.config import DatabaseSettings, or_exit
 from bridge.db import backup as backups
-from bridge.db import migrate
+from bridge.db import migrate, revisions
 from bridge.db.engine import must_fit
 
 
@@ -23,7 +23,7 @@ def upgrade() -> None:
     url = or_exit(DatabaseSettings.load).database_url
     or_exit(lambda: must_fit(url))
     if migrate.upgrade(url):
-        click.echo(f"The database is at {migrate.head()}.")
+        click.echo(f"The database is at {revisions.head()}.")
     else:
         click.echo("A newer release has upgraded this database. It stays as it is, and this release works on it.")
 

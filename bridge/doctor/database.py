@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import make_url
 
 from bridge.db.engine import AWAY, unfit
-from bridge.db.migrate import at_head, head
+from bridge.db.revisions import at_head, head
 from bridge.doctor.clocks import judged
 from bridge.doctor.context import Context
 from bridge.doctor.findings import Finding, fault, ok, warning

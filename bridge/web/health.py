@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.orm import Session
 
 from bridge.db.engine import AWAY, unfit
-from bridge.db.migrate import at_head
+from bridge.db.revisions import at_head
 from bridge.db.sealing import CANT
 from bridge.queues import circuit_breakers, conversation_queue, pause, task_errors
 from bridge.queues.conversation_queue import DELIVERIES, QUEUES

@@ -106,9 +106,7 @@ def engine_of(url: str) -> Iterator[Engine]:
 
 
 def upgraded(url: str, revision: str) -> dict[str, Table]:
-    config = migrate._config()
-    config.attributes["url"] = url
-    command.upgrade(config, revision)
+    command.upgrade(migrate.config_for(url), revision)
     with engine_of(url) as engine:
         return tables(engine)
 

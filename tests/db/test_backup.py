@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.db import migrate
+from bridge.db import migrate, revisions
 from bridge.db.backup import OF_SQLITE, CannotBackUp, back_up
 from bridge.db.engine import build_engine
 
@@ -65,7 +65,7 @@ def test_the_copy_is_a_database_for_the_bridge(live: Path, tmp_path: Path) -> No
     back_up(url_of(live), tmp_path / "copy")
     engine = build_engine(url_of(tmp_path / "copy"))
     with engine.connect() as connection:
-        assert migrate.at_head(connection)
+        assert revisions.at_head(connection)
     engine.dispose()
 
 

@@ -12,21 +12,16 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from bridge.db import migrate
+from bridge.db import migrate, revisions
 from bridge.db.engine import build_engine
 from bridge.db.models import Base
+from tests.imports import imported_by
 
 ROOT = Path(__file__).parents[2]
-
-
-def config(url: str) -> Config:
-    config = migrate._config()
-    config.attributes["url"] = url
-    return config
 
 
 @contextmanager
@@ -36,14 +31,15 @@ def engine_of(url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def revisions() -> list[str]:
-    """From the first to the newest."""
-    return [script.revision for script in migrate._revisions().walk_revisions()][::-1]
+def from_first_to_newest() -> list[str]:
+    """The revisions as Alembic knows them."""
+    directory = ScriptDirectory.from_config(migrate.config_for("sqlite://"))
+    return [script.revision for script in directory.walk_revisions()][::-1]
 
 
 def at_head(url: str) -> bool:
     with engine_of(url) as engine, engine.connect() as connection:
-        return migrate.at_head(connection)
+        return revisions.at_head(connection)
 
 
 def make_tables(url: str) -> None:
@@ -80,13 +76,13 @@ def _definitions(engine: Engine) -> list[str]:
 @pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified")  # PostgreSQL's, compared below
 def test_alembic_finds_no_difference_to_the_models(bare_database_url: str) -> None:
     migrate.upgrade(bare_database_url)
-    command.check(config(bare_database_url))
+    command.check(migrate.config_for(bare_database_url))
 
 
 def test_the_migrated_tables_are_the_tables_of_the_models(bare_database_url: str) -> None:
     migrate.upgrade(bare_database_url)
     migrated = schema_of(bare_database_url)
-    command.downgrade(config(bare_database_url), "base")
+    command.downgrade(migrate.config_for(bare_database_url), "base")
     make_tables(bare_database_url)
     assert schema_of(bare_database_url) == migrated
 
@@ -103,12 +99,12 @@ def test_every_revision_can_be_taken_back(bare_database_url: str) -> None:
     """One by one, and each leaves what was there before it."""
     before = {"base": schema_of(bare_database_url)}
     assert before["base"] == {"indexes": []}
-    for revision in revisions():
-        command.upgrade(config(bare_database_url), revision)
+    for revision in from_first_to_newest():
+        command.upgrade(migrate.config_for(bare_database_url), revision)
         before[revision] = schema_of(bare_database_url)
-    newest = before.pop(revisions()[-1])
+    newest = before.pop(from_first_to_newest()[-1])
     for revision in reversed(before):
-        command.downgrade(config(bare_database_url), revision)
+        command.downgrade(migrate.config_for(bare_database_url), revision)
         assert schema_of(bare_database_url) == before[revision]
     migrate.upgrade(bare_database_url)
     assert schema_of(bare_database_url) == newest
@@ -168,6 +164,11 @@ def test_a_percent_sign_in_the_address_means_nothing_to_alembic(tmp_path: Path) 
 
 
 def test_the_revisions_are_one_line() -> None:
-    numbers = revisions()
+    numbers = from_first_to_newest()
     assert numbers == [f"{n:04}" for n in range(1, len(numbers) + 1)]
-    assert migrate.head() == numbers[-1]
+    assert (sorted(revisions.known()), revisions.head()) == (numbers, numbers[-1])
+
+
+def test_the_web_process_goes_without_alembic() -> None:
+    """It only asks for the revision, and Alembic would take 7 MB of each web process."""
+    assert imported_by("import bridge.processes.web", "alembic", "mako") == []

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from bridge.db import migrate
+from bridge.db import migrate, revisions
 from bridge.db.engine import AWAY, build_engine, build_sessions, must_fit
 from bridge.db.models import Conversation
 from bridge.db.postgres import IDLE_TIMEOUT, PARAMETERS, STATEMENT_TIMEOUT
@@ -175,7 +175,7 @@ def test_several_releases_at_once_do_no_harm(pooler: Pooler) -> None:
             assert list(pool.map(release, range(3))) == [(0, "")] * 3
         engine = build_engine(url)
         with engine.connect() as connection:
-            assert migrate.at_head(connection)
+            assert revisions.at_head(connection)
         engine.dispose()
 
 

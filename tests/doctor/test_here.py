@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert
 
 from bridge import __version__
-from bridge.db import migrate
+from bridge.db import migrate, revisions
 from bridge.db.engine import build_engine
 from bridge.db.models import InboundCursor, Worker
 from bridge.doctor import report
@@ -73,7 +73,7 @@ def test_a_missing_migration_is_told(doctor: MakeDoctor, database_url: str) -> N
     first, *_ = doctor(database_url=database_url).finds(database)
     assert first == (
         Mark.FAULT,
-        f"is not at the newest migration, which is {migrate.head()}. "
+        f"is not at the newest migration, which is {revisions.head()}. "
         "Run: bridge db upgrade (bridge up does so itself).",
     )
 

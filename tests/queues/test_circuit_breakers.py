@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, text
 
-from bridge.db import migrate
+from bridge.db import revisions
 from bridge.db.engine import Sessions
 from bridge.db.models import UNSENT, CircuitBreaker, Message, MessageStatus, Turn, TurnStatus
 from bridge.lib.phone import mask_numbers
@@ -218,7 +218,7 @@ def released(sessions: Sessions) -> Iterator[Sessions]:
     """The database as a release leaves it: it says which migration was the last."""
     with sessions.begin() as session:
         session.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
-        session.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": migrate.head()})
+        session.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": revisions.head()})
     yield sessions
     with sessions.begin() as session:
         session.execute(text("DROP TABLE alembic_version"))

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from bridge import __version__
-from bridge.db import migrate
+from bridge.db import revisions
 from bridge.processes.embedded import free_port
 from testkit.procfile import ROOT, Processes
 from testkit.waiting import until
@@ -128,7 +128,7 @@ def test_nothing_of_the_checkout_is_used(bridge: str, tmp_path: Path) -> None:
 @WHEEL
 def test_it_makes_a_database_ready(bridge: str, tmp_path: Path) -> None:
     told = run(bridge, "db", "upgrade", folder=tmp_path)
-    assert told.splitlines()[-1] == f"The database is at {migrate.head()}."
+    assert told.splitlines()[-1] == f"The database is at {revisions.head()}."
 
 
 @WHEEL
