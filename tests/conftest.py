@@ -30,6 +30,7 @@ from weakref import WeakValueDictionary
 import hypothesis
 import pytest
 import redis
+from flask import Flask
 from kombu import Connection as Broker
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import URL, Engine, make_url
@@ -42,7 +43,8 @@ from bridge.lib.garbage import collect_less
 from bridge.providers.carriers.contract import InboundText
 from testkit.places import Place, postgres_redis
 from testkit.servers import Certificate, Missing, Server, pgbouncer, redis_server
-from tests.databases import never_flushed
+from tests.databases import EMPTIED, never_flushed
+from tests.kept import keep
 
 POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 REDIS = os.environ.get("BRIDGE_TEST_REDIS") or "redis://127.0.0.1:6379"
@@ -82,6 +84,8 @@ def _stay_home(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_stay_home)
+
+keep(Flask)
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("bridge", deadline=None)
@@ -248,7 +252,7 @@ def _postgres_with_tables(postgres: Postgres) -> Iterator[Engine]:
 def postgresql_url(_postgres_with_tables: Engine) -> str:
     """PostgreSQL with the tables of the models, empty."""
     # Deleting from small tables takes a tenth of the time that truncating them does. ALTER SEQUENCE would make a file.
-    emptied = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
+    emptied = [f"DELETE FROM {name}" for name in EMPTIED]
     numbered = [f"SELECT setval('{name}_id_seq', 1, false)" for name in sorted(NUMBERED)]
     with _postgres_with_tables.begin() as connection:
         connection.exec_driver_sql("; ".join(emptied + numbered))

@@ -16,6 +16,12 @@ from bridge.db.models import Base
 from bridge.db.sealing import NO_KEYS, Keyring
 from bridge.db.transaction import Database, Sessions, Transaction, Wake
 
+EMPTIED = [table.name for table in reversed(Base.metadata.sorted_tables)]
+"""All tables, each before those to which its rows refer."""
+
+FILLED = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in EMPTIED)
+"""Most tables are empty, so one question costs less than a statement for each."""
+
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
 
@@ -48,9 +54,10 @@ def never_flushed(file: Path, keyring: Keyring = NO_KEYS) -> Iterator[Engine]:
 
 def empty(connection: Connection, *kept: str) -> None:
     """Delete all rows but those of the tables that are kept. SQLite's next rows are numbered from 1 again."""
-    for table in reversed(Base.metadata.sorted_tables):
-        if table.name not in kept:
-            connection.exec_driver_sql(f"DELETE FROM {table.name}")
+    filled = set(connection.exec_driver_sql(FILLED).scalars()) - set(kept)
+    for name in EMPTIED:
+        if name in filled:
+            connection.exec_driver_sql(f"DELETE FROM {name}")
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("DELETE FROM sqlite_sequence")
 

@@ -13,13 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from bridge.db.engine import Sessions, build_sessions
-from bridge.db.models import Chat, CircuitBreaker, ContactUpdate, HandoffNotice, Message
 from bridge.processes.tasks import SCHEDULE
-from bridge.queues.conversation_queue import QUEUES
 from bridge.runtime import Runtime
 from tests.databases import database, empty
 from tests.fakes import FakeAgent, fake_agents
-from tests.scene import ANN, Scene, earliest
+from tests.scene import ANN, Scene
 
 NO_CALLS = {"sending_identity", "meaning"}
 """Methods of a provider's adapter that are no calls to the outside."""
@@ -94,10 +92,7 @@ class Mortal:
 class MortalScene(Scene):
     """A scene in which every process may die at any boundary, and another one comes."""
 
-    DUE = earliest(
-        *(queue.due_at for queue in QUEUES),
-        *(Chat.due_at, CircuitBreaker.probe_at, Message.resend_at, ContactUpdate.due_at, HandoffNotice.due_at),
-    )
+    IDLE_BEFORE_LATER = False
     """Chats to end, open circuits, texts to send again, contacts and notices must not stay for ever either."""
 
     STEP = SCHEDULE["sweep"][1].total_seconds()

@@ -10,12 +10,12 @@ import math
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Executable, Select, bindparam, func, or_, select
+from sqlalchemy import Executable, ScalarSelect, bindparam, func, or_, select
 
 from bridge.config import Settings
 from bridge.db.models import Base, Chat, CircuitBreaker, ContactUpdate, Conversation, HandoffNotice, Message
@@ -84,15 +84,30 @@ class Alone(Runtime):
         return None
 
 
-def earliest(*columns: Any) -> Select[*tuple[Any, ...]]:
+def earliest(*columns: Any) -> list[ScalarSelect[Any]]:
     """The earliest moment in each of these."""
-    return select(*(select(func.min(column)).scalar_subquery() for column in columns))
+    return [select(func.min(column)).scalar_subquery() for column in columns]
 
+
+DUE = earliest(*(queue.due_at for queue in QUEUES))
+"""The moments at which a queue has something to do."""
 
 LATER = earliest(Chat.due_at, CircuitBreaker.probe_at, Message.resend_at, ContactUpdate.due_at, HandoffNotice.due_at)
 """The moments at which a sweep has something to do though no queue is due."""
 
-LEASED = select(Conversation.id).where(or_(*(queue.leased_by.is_not(None) for queue in QUEUES))).limit(1)
+LEASED = select(Conversation.id).where(or_(*(queue.leased_by.is_not(None) for queue in QUEUES))).exists()
+
+AHEAD = select(LEASED, *DUE, *LATER)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What the rows say that is still to come."""
+
+    leased: bool
+    due: list[datetime]
+    later: list[datetime]
+
 
 SWEEPS_AGAIN = 20.0
 """Seconds from one sweep to the next while a wake-up may be repeated, or a worker may count as stalled."""
@@ -101,8 +116,8 @@ SWEEPS_AGAIN = 20.0
 class Scene:
     """One bridge, its providers and some people."""
 
-    DUE = earliest(*(queue.due_at for queue in QUEUES))
-    """The moments at which something must still happen."""
+    IDLE_BEFORE_LATER = True
+    """It counts as idle once no queue is due."""
 
     STEP = 1.0
     """Seconds from one sweep to the next while something is due."""
@@ -172,7 +187,7 @@ class Scene:
         self.wake()
         until = self.clock() + timedelta(seconds=seconds)
         while self.clock() < until:
-            self.tick(min(self._until_next(self._due()), (until - self.clock()).total_seconds()))
+            self.tick(min(self._until_next(self._ahead()), (until - self.clock()).total_seconds()))
 
     def tick(self, seconds: float = 1) -> None:
         self.clock.tick(seconds)
@@ -184,41 +199,36 @@ class Scene:
         """Work until no queue is due any more. Return how many seconds that took."""
         began = self.clock()
         self.wake()
-        while due := self._due():
-            self.tick(self._until_next(due))
+        while (ahead := self._ahead()).due:
+            self.tick(self._until_next(ahead))
             passed = (self.clock() - began).total_seconds()
             assert passed < at_most, f"still something due after {passed} s"
         return (self.clock() - began).total_seconds()
 
     def waiting(self) -> bool:
-        return bool(self._due())
+        return bool(self._ahead().due)
 
-    def _due(self) -> list[datetime]:
-        with self.sessions() as session:
-            return [moment for moment in session.execute(self.DUE).one() if moment]
+    def _ahead(self) -> Ahead:
+        with self.sessions.kw["bind"].connect() as connection:
+            leased, *moments = connection.execute(AHEAD).one()
+        due, later = moments[: len(DUE)], moments[len(DUE) :]
+        if not self.IDLE_BEFORE_LATER:
+            due = moments
+        return Ahead(leased, [moment for moment in due if moment], [moment for moment in later if moment])
 
-    def _until_next(self, due: list[datetime]) -> float:
+    def _until_next(self, ahead: Ahead) -> float:
         """Return the seconds to the next event: something comes due, or the sweeper repeats a wake-up.
 
         What is due already waits for one of the next sweeps. Where nothing is due or leased, no sweep finds anything.
         """
-        overdue = any(moment <= self.clock() for moment in due)
-        later = [] if overdue else self._later()
-        if overdue or later is None:
-            return self._until(due, SWEEPS_AGAIN)
-        return self._until([*due, *later], math.inf)
+        now = self.clock()
+        if ahead.leased or self.rt.settings.drafts or any(moment <= now for moment in ahead.due + ahead.later):
+            return self._until(ahead.due, SWEEPS_AGAIN)
+        return self._until(ahead.due + ahead.later, math.inf)
 
     def _until(self, moments: Sequence[datetime], at_most: float) -> float:
-        ahead = [(moment - self.clock()).total_seconds() for moment in moments]
-        return min([at_most, *(max(self.STEP, seconds) for seconds in ahead)])
-
-    def _later(self) -> list[datetime] | None:
-        """Return the moments of what is no queue. ``None``: the next sweeps may find something before these."""
-        with self.sessions() as session:
-            moments = [moment for moment in session.execute(LATER).one() if moment]
-            leased = session.scalar(LEASED) is not None
-        waits = leased or self.rt.settings.drafts or any(moment <= self.clock() for moment in moments)
-        return None if waits else moments
+        seconds = [(moment - self.clock()).total_seconds() for moment in moments]
+        return min([at_most, *(max(self.STEP, each) for each in seconds)])
 
     def restart(self) -> None:
         """Replace the process by another one. Its work in hand and its wake-ups are lost."""

@@ -340,10 +340,11 @@ def is_secret(field: FieldInfo) -> bool:
     return not field.repr or SecretStr.__name__ in str(field.annotation)
 
 
-def secret_names(settings: type[BaseModel]) -> list[str]:
+@cache
+def secret_names(settings: type[BaseModel]) -> tuple[str, ...]:
     """Return the variables of all secret settings. A file may have the value of each."""
     secret = [name for name, field in settings.model_fields.items() if is_secret(field)]
-    return [variable for name in secret for variable in variable_names(name)]
+    return tuple(variable for name in secret for variable in variable_names(name))
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
