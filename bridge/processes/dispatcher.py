@@ -34,13 +34,15 @@ from bridge.turns.store import any_due
 log = logging.getLogger(__name__)
 
 PAUSE = 0.01
-"""Seconds between two fetches. Longer ones claim more at once; shorter ones make a text wait less."""
+"""Seconds between two fetches while texts flow. Longer ones claim more at once; shorter ones make a text wait less."""
 
-BUSY_FOR = 0.1
-"""Seconds after the last text that was found. From then on the pauses are twice as long."""
+LONGEST_PAUSE = 0.05
+"""Seconds. Up to here a pause is a quarter of the time since the last text. The rarer the texts, the more fetches each
+of them pays for.
+"""
 
-LINGER = 0.6
-"""Seconds for which it goes on fetching. Wake-ups that come through a broker are less frequent than this."""
+LINGER = 0.4
+"""Seconds for which it goes on fetching. Wake-ups that come through a broker are less far apart than this."""
 
 SHORT_LINGER = 0.03
 """The same where every wake-up comes from this process. A delivery that is locked for a moment is not found."""
@@ -59,6 +61,11 @@ ENDING_THREADS = 4
 CONTACT_THREADS = 2
 NOTICE_THREADS = 2
 DRAFT_THREADS = 4
+
+
+def pause_after(idle: float) -> float:
+    """Return how long to wait until the next fetch, in seconds, if the last text was found so many seconds ago."""
+    return min(max(PAUSE, idle / 4), LONGEST_PAUSE)
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ class Dispatcher:
                 if (queue in asked or until[queue] > began) and (self._fetch(rt, queue) or queue in asked):
                     until[queue], found_at = began + self._linger[queue], began
             if any(moment > began for moment in until.values()):
-                self._hurry.wait(PAUSE if began < found_at + BUSY_FOR else 2 * PAUSE)
+                self._hurry.wait(pause_after(began - found_at))
             else:
                 self._event.wait()
                 self._event.clear()

@@ -15,7 +15,7 @@ from bridge.chats import ending
 from bridge.db.engine import Sessions
 from bridge.db.models import Conversation
 from bridge.processes import dispatcher as dispatching
-from bridge.processes.dispatcher import LINGER, SHORT_LINGER, Dispatcher
+from bridge.processes.dispatcher import LINGER, PAUSE, SHORT_LINGER, Dispatcher, pause_after
 from bridge.providers.agents.contract import Item
 from bridge.queues.conversation_queue import TURNS
 from testkit.waiting import PATIENCE, until
@@ -146,6 +146,18 @@ def test_a_wake_up_of_another_process_ends_a_pause(scene: Scene, start: Start, m
         dispatcher.fetch()
         until(lambda phone=phone, n=n: f"You said: text {n}" in scene.got(phone), "it is answered")
     dispatcher.close()
+
+
+def test_a_text_that_comes_alone_pays_for_few_fetches() -> None:
+    """At 10 ms each it would be 40 of them, which was more than half of what such a text cost."""
+    passed, fetches = 0.0, 0
+    while passed < LINGER:
+        passed, fetches = passed + pause_after(passed), fetches + 1
+    assert fetches <= 16
+
+
+def test_while_texts_flow_the_pauses_stay_short() -> None:
+    assert pause_after(0) == pause_after(4 * PAUSE) == PAUSE
 
 
 def test_after_a_while_without_work_it_looks_no_more(scene: Scene, start: Start, engine: Engine) -> None:
