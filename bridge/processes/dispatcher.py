@@ -33,7 +33,7 @@ from bridge.turns.store import any_due
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.01
+PAUSE = 0.02
 """Seconds between two fetches while texts flow. Longer ones claim more at once; shorter ones make a text wait less."""
 
 LONGEST_PAUSE = 0.05
