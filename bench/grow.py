@@ -231,13 +231,15 @@ def _tables(database: psycopg.Connection) -> Iterator[Table]:
     while left := sorted(wanted - set(done)):
         name = next(n for n in left if set(leads.get(n, {}).values()) - {n} <= set(done))
         done.append(name)
+        key, *more = _of_index(database, name, "indisprimary")
+        if more:  # labels and the like, which these conversations do not have
+            continue
         columns = database.execute(
             "SELECT column_name::text, data_type::text FROM information_schema.columns"
             " WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'",
             (name,),
         )
         kinds = dict(columns.fetchall())
-        (key,) = _of_index(database, name, "indisprimary")
         unique = [column for column in _of_index(database, name, "indisunique") if _is_text(kinds[column])]
         different = frozenset(column for column in unique if _is_different(database, name, column))
         yield Table(name, kinds, key, leads.get(name, {}), different)
