@@ -115,14 +115,14 @@ def probe_by(
     ``whose``: the conversations whose work the circuit stops. ``free``: those that no other open circuit stops. If no
     work is left that could probe it, the breaker is deleted.
     """
-    due = select(Conversation.id).where(queue.due_at <= tx.now, whose)
-    if tx.session.scalar(due.limit(1)) is None:
+    due = select(Conversation.id).where(queue.due_at <= tx.now, whose).order_by(queue.due_at).limit(1)
+    if tx.session.scalar(due) is None:
         from_receipt = exists().where(CircuitBreaker.scope == scope, CircuitBreaker.from_receipt)
         to_resend = exists().where(Message.resend_at.is_not(None), Message.conversation_id == Conversation.id, whose)
         if not tx.session.scalar(select(from_receipt & to_resend)):  # nothing is left; the next work trips it again
             tx.session.execute(delete(CircuitBreaker).where(CircuitBreaker.scope == scope))
         return []
-    return list(tx.session.scalars(due.where(free).order_by(queue.due_at).limit(1)))
+    return list(tx.session.scalars(due.where(free)))
 
 
 def trip(tx: Transaction, error: RemoteError, *, from_receipt: bool = False) -> None:

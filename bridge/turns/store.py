@@ -86,7 +86,8 @@ class NewTurn:
 
 _IS_DUE = "c.turn_due_at <= :now AND (c.turn_notified_at IS NULL OR c.turn_notified_at < c.turn_due_at)"
 
-_ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} LIMIT 1")
+_ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} ORDER BY c.turn_due_at LIMIT 1")
+"""Without an order, a plan that PostgreSQL keeps for all values reads the whole table: it expects to find one soon."""
 
 _DUE = Statement(
     f"""

@@ -7,6 +7,7 @@ values and rows of that moment.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,16 @@ from sqlalchemy import Engine, event, text
 from bridge.chats import ending
 from bridge.db.engine import build_engine, build_sessions, without_transaction
 from bridge.db.models import Base, Holder
+from bridge.db.statements import Statement
+from bridge.inbound import store as inbound_store
 from bridge.operators import labels
 from bridge.outbound import receipts
+from bridge.outbound import store as outbound_store
+from bridge.outbound.delivery import store as delivery_store
 from bridge.processes.tasks import SCHEDULE, tick
 from bridge.providers.carriers.contract import Delivery, StatusReport
+from bridge.queues import answer_times
+from bridge.turns import store as turn_store
 from bridge.web.queries import changes, conversations, texts
 from bridge.web.queries.changes import Position
 from bridge.web.queries.conversations import Filter, Reader
@@ -182,6 +189,34 @@ def test_the_way_of_a_text_looks_rows_up_by_indexes(scene: Scene, postgresql_eng
     assert len(plans) > 60
     assert scene.got(person(10))
     assert scene.got(person(11))
+
+
+MOMENTS = {"now", "due"}
+"""Values whose type PostgreSQL does not see everywhere."""
+
+KEPT = {
+    f"{module.__name__}.{name}": statement
+    for module in (inbound_store, turn_store, delivery_store, outbound_store, answer_times)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Statement)
+}
+
+
+@pytest.mark.parametrize("which", KEPT)
+def test_no_plan_that_is_kept_for_all_values_reads_a_large_table(postgresql_engine: Engine, which: str) -> None:
+    """PostgreSQL takes it after five executions if it seems cheap. It then knows of no value, and expects much."""
+    sql, names = KEPT[which].on("postgresql"), dict[str, int]()
+    sql = re.sub(r"(?<!:):([a-z_]+)", lambda found: f"${names.setdefault(found[1], len(names) + 1)}", sql)
+    with postgresql_engine.connect() as connection:
+        driver = connection.connection.cursor()
+        driver.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        types = ", ".join("timestamptz" if name in MOMENTS else "unknown" for name in names)
+        driver.execute(f"PREPARE kept ({types}) AS {sql}".encode())
+        values = f"({', '.join(['NULL'] * len(names))})" if names else ""
+        [[shown]] = driver.execute(f"EXPLAIN (FORMAT JSON) EXECUTE kept{values}").fetchall()
+        driver.execute("DEALLOCATE kept")
+    read = [node["Relation Name"] for node in Plan(sql, shown[0]["Plan"]).nodes() if node["Node Type"] == "Seq Scan"]
+    assert LARGE.isdisjoint(read)
 
 
 def test_so_do_the_transactions_of_uncommon_texts(scene: Scene, postgresql_engine: Engine) -> None:
