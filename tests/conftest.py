@@ -43,8 +43,8 @@ from bridge.lib.garbage import collect_less
 from bridge.providers.carriers.contract import InboundText
 from testkit.places import Place, postgres_redis
 from testkit.servers import Certificate, Missing, Server, pgbouncer, redis_server
+from tests.compiled_once import share
 from tests.databases import EMPTIED, never_flushed
-from tests.kept import keep
 
 POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 REDIS = os.environ.get("BRIDGE_TEST_REDIS") or "redis://127.0.0.1:6379"
@@ -85,7 +85,7 @@ def _stay_home(event: str, arguments: tuple[object, ...]) -> None:
 
 sys.addaudithook(_stay_home)
 
-keep(Flask)
+share(Flask)
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("bridge", deadline=None)

@@ -41,7 +41,7 @@ LONGEST_PAUSE = 0.05
 of them pays for.
 """
 
-LINGER = 0.4
+LINGER = 0.55
 """Seconds for which it goes on fetching. Wake-ups that come through a broker are less far apart than this."""
 
 SHORT_LINGER = 0.03

@@ -87,7 +87,7 @@ class NewTurn:
 _IS_DUE = "c.turn_due_at <= :now AND (c.turn_notified_at IS NULL OR c.turn_notified_at < c.turn_due_at)"
 
 _ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} ORDER BY c.turn_due_at LIMIT 1")
-"""Without an order, a plan that PostgreSQL keeps for all values reads the whole table: it expects to find one soon."""
+"""Without the order, PostgreSQL's generic plan reads the whole table: it expects to find a row soon."""
 
 _DUE = Statement(
     f"""

@@ -245,7 +245,7 @@ def test_a_wake_up_for_a_queue_says_fetch_and_nothing_else(broker_url: str, wake
 
 
 def test_a_worker_goes_on_looking_for_longer_than_wake_ups_are_apart() -> None:
-    assert LINGER > 1.5 * FETCH_EVERY
+    assert LINGER > 2 * FETCH_EVERY
 
 
 def test_a_stream_of_texts_is_a_wake_up_every_quarter_of_a_second_at_most(broker_url: str, wakeups: WakeUps) -> None:

@@ -149,11 +149,11 @@ def test_a_wake_up_of_another_process_ends_a_pause(scene: Scene, start: Start, m
 
 
 def test_a_text_that_comes_alone_pays_for_few_fetches() -> None:
-    """At 10 ms each it would be 40 of them, which was more than half of what such a text cost."""
+    """With pauses of 10 and 20 ms it was 35 of them, which was more than half of what such a text cost."""
     passed, fetches = 0.0, 0
     while passed < LINGER:
         passed, fetches = passed + pause_after(passed), fetches + 1
-    assert fetches <= 13
+    assert fetches <= 16
 
 
 def test_while_texts_flow_the_pauses_stay_short() -> None:

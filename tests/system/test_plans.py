@@ -194,7 +194,7 @@ def test_the_way_of_a_text_looks_rows_up_by_indexes(scene: Scene, postgresql_eng
 MOMENTS = {"now", "due"}
 """Values whose type PostgreSQL does not see everywhere."""
 
-KEPT = {
+GENERIC = {
     f"{module.__name__}.{name}": statement
     for module in (inbound_store, turn_store, delivery_store, outbound_store, answer_times)
     for name, statement in vars(module).items()
@@ -202,19 +202,19 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("which", KEPT)
-def test_no_plan_that_is_kept_for_all_values_reads_a_large_table(postgresql_engine: Engine, which: str) -> None:
-    """PostgreSQL takes it after five executions if it seems cheap. It then knows of no value, and expects much."""
-    sql, names = KEPT[which].on("postgresql"), dict[str, int]()
+@pytest.mark.parametrize("which", GENERIC)
+def test_no_generic_plan_reads_a_large_table(postgresql_engine: Engine, which: str) -> None:
+    """After five executions PostgreSQL keeps the generic plan if it seems cheap. Such a plan is made without values."""
+    sql, names = GENERIC[which].on("postgresql"), dict[str, int]()
     sql = re.sub(r"(?<!:):([a-z_]+)", lambda found: f"${names.setdefault(found[1], len(names) + 1)}", sql)
     with postgresql_engine.connect() as connection:
         driver = connection.connection.cursor()
         driver.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         types = ", ".join("timestamptz" if name in MOMENTS else "unknown" for name in names)
-        driver.execute(f"PREPARE kept ({types}) AS {sql}".encode())
+        driver.execute(f"PREPARE generic ({types}) AS {sql}".encode())
         values = f"({', '.join(['NULL'] * len(names))})" if names else ""
-        [[shown]] = driver.execute(f"EXPLAIN (FORMAT JSON) EXECUTE kept{values}").fetchall()
-        driver.execute("DEALLOCATE kept")
+        [[shown]] = driver.execute(f"EXPLAIN (FORMAT JSON) EXECUTE generic{values}").fetchall()
+        driver.execute("DEALLOCATE generic")
     read = [node["Relation Name"] for node in Plan(sql, shown[0]["Plan"]).nodes() if node["Node Type"] == "Seq Scan"]
     assert LARGE.isdisjoint(read)
 
