@@ -29,7 +29,6 @@ from bridge.queues.conversation_queue import DELIVERIES, QUEUES, TURNS, Conversa
 from bridge.runtime import Runtime
 from bridge.turns.claim import claim_due
 from bridge.turns.process import process_claimed
-from bridge.turns.store import any_due
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ LINGER = 0.55
 """Seconds for which it goes on fetching. Wake-ups that come through a broker are less far apart than this."""
 
 SHORT_LINGER = 0.03
-"""The same where every wake-up comes from this process. A delivery that is locked for a moment is not found."""
+"""The same where every wake-up comes from this process: what comes at nearly the same time is claimed together."""
 
 AFTER_AN_ERROR = 1.0
 """Seconds until the next fetch if the database is away."""
@@ -83,11 +82,11 @@ def find(rt: Runtime, queue: ConversationQueue, most: int) -> list[Work] | None:
     A turn in the common state is claimed here. Everything else is handed over by its id, and claimed alone. The list is
     empty if all that is due is locked at this moment.
     """
+    if not conversation_queue.any_due(rt.engine, queue, rt.now()):
+        return None
     if queue is not TURNS:
-        return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most)) or None
+        return _by_id(rt, queue, conversation_queue.take_over(rt.database, queue, most))
     try:
-        if not any_due(rt.engine, rt.now()):
-            return None
         claimed, others = claim_due(rt, most)
     except AWAY:
         raise
@@ -123,7 +122,7 @@ class Dispatcher:
         self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
         self._when_full = when_full
         self._full_since = 0.0
-        self._linger = {TURNS: linger, DELIVERIES: SHORT_LINGER}
+        self._linger = {TURNS: linger, DELIVERIES: 0.0}
         self._lock = threading.Lock()
         self._in_hand: Counter[str] = Counter()
         self._waiting: set[tuple[str, int]] = set()

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine
-
 from bridge.chats.rows import OpenChat
 from bridge.db.models import Holder
 from bridge.db.sealing import Keyring
@@ -21,7 +19,7 @@ from bridge.db.transaction import Transaction
 from bridge.lib.phone import RCS, WHATSAPP, without_channel
 from bridge.outbound.opt_outs import OUT_OF_THEM
 from bridge.providers.agents.transcript import Bookmark
-from bridge.queues.conversation_queue import TURNS, Lease
+from bridge.queues.conversation_queue import TURNS, Lease, found_by_fetch
 from bridge.queues.timing import MAX_CLOCK_SKEW
 
 # -- claim ----------------------------------------------------------------------------------------------------------
@@ -84,17 +82,12 @@ class NewTurn:
     expires_at: datetime
 
 
-_IS_DUE = "c.turn_due_at <= :now AND (c.turn_notified_at IS NULL OR c.turn_notified_at < c.turn_due_at)"
-
-_ANY_DUE = Statement(f"SELECT 1 AS due FROM conversations c WHERE {_IS_DUE} ORDER BY c.turn_due_at LIMIT 1")
-"""Without the order, PostgreSQL's generic plan reads the whole table: it expects to find a row soon."""
-
 _DUE = Statement(
     f"""
     SELECT c.id, c.bridge_number, c.phone, c.turn_lease_token, c.throttled_at, c.holder, c.holder_since,
         c.agent_note_at, c.turn_due_at, c.turn_debounce_deadline
     FROM conversations c
-    WHERE {_IS_DUE}
+    WHERE {found_by_fetch(TURNS)}
     ORDER BY c.turn_due_at, c.id LIMIT :most {{lock c}}
     """
 )
@@ -165,11 +158,6 @@ _HAND_OVER = Statement(
     "UPDATE conversations SET turn_notified_at = :now FROM {others} WHERE conversations.id = others.id",
     others={"id": "bigint"},
 )
-
-
-def any_due(engine: Engine, now: datetime) -> bool:
-    """Return whether :func:`due` may find something. Most fetches end here."""
-    return bool(_ANY_DUE.run_alone(engine, now=now))
 
 
 def due(tx: Transaction, most: int) -> list[DueQueue]:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from bridge.chats import ending
-from bridge.db.engine import Sessions
+from bridge.db.engine import Sessions, build_engine, build_sessions
 from bridge.db.models import Conversation
 from bridge.processes import dispatcher as dispatching
 from bridge.processes.dispatcher import LINGER, PAUSE, SHORT_LINGER, Dispatcher, pause_after
@@ -124,6 +124,29 @@ def test_a_text_that_comes_during_a_turn_is_answered_by_the_next(scene: Scene, s
     until(lambda: not scene.waiting(), "both are answered")
     dispatcher.close()
     assert scene.got() == ["You said: one", "You said: two"]
+
+
+def test_a_delivery_that_is_locked_at_its_wake_up_is_sent_once_it_is_free(postgresql_url: str) -> None:
+    engine = build_engine(postgresql_url)
+    scene = Scene(build_sessions(engine))
+    scene.text("", media=1)
+    taken: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("WITH due AS") and "delivery_due_at" in statement:
+            taken.append(statement)
+
+    dispatcher = Dispatcher(4, linger=SHORT_LINGER)
+    scene.rt = scene.woken_by(dispatcher)
+    with scene.sessions() as other:
+        other.get_one(Conversation, 1, with_for_update=True)
+        event.listen(engine, "before_cursor_execute", note)
+        dispatcher.start(scene.rt)
+        until(lambda: taken, "it has tried")
+        assert scene.got() == []
+    until(lambda: scene.got(), "it is sent")
+    dispatcher.close()
+    engine.dispose()
 
 
 def test_with_a_linger_a_text_is_found_without_a_wake_up(scene: Scene, start: Start) -> None:

@@ -61,8 +61,9 @@ def test_prometheus_may_ask_it(up: Up) -> None:
 
 def test_after_a_kill_the_next_start_takes_up_at_once_what_was_in_flight(up: Up) -> None:
     up.killed_in_a_turn()
-    up.start()
-    up.must_have_answered("one", "two", within=0.75 * STALLED_AFTER.total_seconds())
+    process = up.start()
+    process.until_it_says("1 leases of stalled workers are taken over", within=0.75 * STALLED_AFTER.total_seconds())
+    up.must_have_answered("one", "two")
 
 
 def test_a_turn_that_takes_too_long_does_not_delay_the_end(up: Up) -> None:

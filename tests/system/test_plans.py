@@ -29,6 +29,7 @@ from bridge.outbound.delivery import store as delivery_store
 from bridge.processes.tasks import SCHEDULE, tick
 from bridge.providers.carriers.contract import Delivery, StatusReport
 from bridge.queues import answer_times
+from bridge.queues.conversation_queue import ANY_DUE
 from bridge.turns import store as turn_store
 from bridge.web.queries import changes, conversations, texts
 from bridge.web.queries.changes import Position
@@ -199,7 +200,7 @@ GENERIC = {
     for module in (inbound_store, turn_store, delivery_store, outbound_store, answer_times)
     for name, statement in vars(module).items()
     if isinstance(statement, Statement)
-}
+} | {f"any due of {queue.task}": statement for queue, statement in ANY_DUE.items()}
 
 
 @pytest.mark.parametrize("which", GENERIC)
