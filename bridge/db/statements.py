@@ -76,7 +76,10 @@ class Statement:
         columns = {"n": "integer", **self._tables[name]}
         if dialect == POSTGRESQL:
             typed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-            return f"json_to_recordset(CAST(:{name} AS json)) AS {name}({typed})"
+            # PostgreSQL expects a hundred rows of any list. For so many it would rather read all of a table that is
+            # small, and it keeps the plan. With an equality, which is always true, it expects one.
+            items = f"json_to_recordset(CAST(:{name} AS json)) AS {name}({typed})"
+            return f"(SELECT * FROM {items} WHERE n + 0 = n) AS {name}"
         each = ", ".join(f"json_extract(value, '$.{column}') AS {column}" for column in columns)
         return f"(SELECT {each} FROM json_each(:{name})) AS {name}"
 

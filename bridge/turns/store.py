@@ -115,7 +115,8 @@ _FACTS = Statement(
             WHERE m.conversation_id = queues.id AND m.status = 'waiting'
             ORDER BY m.created_at, m.id LIMIT :texts) AS w) AS texts,
         ch.id AS chat, ch.provider, ch.agent_id, ch.provider_chat_id, ch.user_items, ch.last_item_id, ch.failures
-    FROM {queues} LEFT JOIN chats ch ON ch.conversation_id = queues.id AND ch.status = 'ongoing'
+    FROM {queues} LEFT JOIN chats ch
+        ON ch.id = (SELECT o.id FROM chats o WHERE o.conversation_id = queues.id AND o.status = 'ongoing')
     """,
     queues={"id": "bigint", "phone": "text", "number": "text", "rcs": "text", "whatsapp": "text"},
 )
@@ -123,8 +124,8 @@ _FACTS = Statement(
 _USE_CHATS = Statement(
     """
     WITH free AS (
-        SELECT ch.id FROM {chats} JOIN chats ch ON ch.id = chats.id WHERE ch.status = 'ongoing' {lock ch})
-    UPDATE chats SET last_activity_at = :now WHERE id IN (SELECT id FROM free) RETURNING id
+        SELECT ch.id, ch.status FROM {chats} JOIN chats ch ON ch.id = chats.id {lock ch})
+    UPDATE chats SET last_activity_at = :now WHERE id IN (SELECT id FROM free WHERE status = 'ongoing') RETURNING id
     """,
     chats={"id": "bigint"},
 )
