@@ -36,8 +36,8 @@ PAUSE = 0.02
 """Seconds between two fetches while texts flow. Longer ones claim more at once; shorter ones make a text wait less."""
 
 LONGEST_PAUSE = 0.05
-"""Seconds. Up to here a pause is a quarter of the time since the last text: the rarer the texts, the more fetches each
-of them pays for. It is longer too where many texts come at the same time: together they cost less.
+"""Seconds. Up to here a pause is a quarter of the time since the last text. The rarer the texts, the more fetches each
+of them pays for.
 """
 
 LINGER = 0.55
@@ -62,12 +62,9 @@ NOTICE_THREADS = 2
 DRAFT_THREADS = 4
 
 
-def pause_after(idle: float, found: int) -> float:
-    """Return how long to wait until the next fetch, in seconds.
-
-    ``idle``: how many seconds ago work was last found. ``found``: how many turns the last fetch has found.
-    """
-    return min(max(PAUSE, idle / 4, found * PAUSE / 2), LONGEST_PAUSE)
+def pause_after(idle: float) -> float:
+    """Return how long to wait until the next fetch, in seconds, if the last text was found so many seconds ago."""
+    return min(max(PAUSE, idle / 4), LONGEST_PAUSE)
 
 
 @dataclass(frozen=True)
@@ -134,8 +131,6 @@ class Dispatcher:
         self._hurry = threading.Event()
         """Ends a pause between two fetches."""
         self._rt: Runtime | None = None
-        self._found = 0
-        """How many turns the last fetch has found."""
         self._thread: threading.Thread | None = None
 
     def start(self, rt: Runtime) -> None:
@@ -211,7 +206,7 @@ class Dispatcher:
                 if (queue in asked or until[queue] > began) and (self._fetch(rt, queue) or queue in asked):
                     until[queue], found_at = began + self._linger[queue], began
             if any(moment > began for moment in until.values()):
-                self._hurry.wait(pause_after(began - found_at, self._found))
+                self._hurry.wait(pause_after(began - found_at))
             else:
                 self._event.wait()
                 self._event.clear()
@@ -235,8 +230,6 @@ class Dispatcher:
             self._ask(queue)
             time.sleep(AFTER_AN_ERROR)
             return True
-        if queue is TURNS:
-            self._found = len(found or ())
         for work in found or ():
             self._submit(rt, work)
         if found is not None and len(found) in (0, free):  # what is locked now, or did not fit, is left
