@@ -64,9 +64,10 @@ requirements: $(VENV)/installed-dev  ## pin the newest versions that pyproject.t
 clean:  ## remove the environment and what the tools left behind
 	rm -rf $(VENV) $(SECOND) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# What runs in production is installed first, pinned and checked by its hash; the tools come on top of it.
+# What runs in production is installed first, pinned and checked by its hash; the tools come on top of it. An environment
+# that is there keeps its Python: with another one, half of it would not load.
 $(VENV)/installed: requirements.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes --requirement requirements.txt
 	$(PIP) install --no-deps --editable .
 	@touch $@
