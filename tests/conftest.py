@@ -97,19 +97,31 @@ LONG = (
     "test_outages",
     "test_crash",
     "test_bad_input",
-    "test_embedded",
-    "test_strangers",
-    "test_broker",
-    "test_package",
-    "test_every_tool",
-    "test_encryption",
+    "test_openapi",
+    "test_nasty_events",
+    "test_failed_texts",
+    "test_circuit_breakers",
+    "test_growth",
+    "test_opt_outs",
 )
-"""Files that take minutes. They run first, so that no process has one left at the end: at first those that wait most of
-the time in one process, beside those that need the processor."""
+"""Files that take minutes. They run first, so that no process has one left at the end: those that mostly wait, and stay
+in one process, beside those that need the processor."""
+
+WAITING = ("test_embedded", "test_strangers", "test_broker", "test_package", "test_every_tool", "test_encryption")
+"""Files whose tests mostly wait. They are spread over the run: many at a time would leave the processor idle."""
+
+SPREAD = 0.8
+"""Over this share of the run. None is left for its end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+    first = [item for item in items if item.path.stem in LONG]
+    waiting = [item for item in items if item.path.stem in WAITING]
+    others = [item for item in items if item.path.stem not in (*LONG, *WAITING)]
+    first.sort(key=lambda item: LONG.index(item.path.stem))
+    spread = [(SPREAD * n / len(waiting), item) for n, item in enumerate(waiting)]
+    filled = [(n / len(others), item) for n, item in enumerate(others)]
+    items[:] = [*first, *(item for _, item in sorted(spread + filled, key=lambda placed: placed[0]))]
 
 
 def pytest_collection_finish() -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -19,6 +20,12 @@ from testkit.waiting import PATIENCE
 CTRL_C = "\x03"
 WIDE = struct.pack("HHHH", 50, 300, 0, 0)
 """Rows and columns. A narrow terminal would break long questions."""
+
+
+def _listen_to_ctrl_c() -> None:
+    """Make it a signal, and one that counts: where the tests run in the background, a shell has turned it off."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -37,7 +44,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+            preexec_fn=_listen_to_ctrl_c,
         )
         os.close(theirs)
 
