@@ -285,6 +285,25 @@ def test_the_tools_of_an_answer_are_unfolded_and_stay_so_when_the_page_changes(s
     assert page.locator("img").count() == 0
 
 
+OPEN_AFTER_THE_NEXT_CHANGE = """() => new Promise((resolve) => {
+    const look = () => resolve(document.querySelector(".steps").open);
+    document.addEventListener("htmx:afterSwap", () => setTimeout(look), { once: true });
+    document.body.dispatchEvent(new CustomEvent("news"));
+})"""
+
+
+def test_what_is_unfolded_is_not_folded_for_a_moment(scene, windows) -> None:
+    scene.agent.uses_tools_on = {"Two, on Friday": USED}
+    scene.text("Two, on Friday", ANN)
+    scene.work_until_idle()
+    window = windows(viewport=DESKTOP)
+    page = window.log_in()
+    page.goto(f"{window.address}/conversations/1")
+    page.locator(".steps summary").click()
+    scene.text("Thanks", ANN)
+    assert page.evaluate(OPEN_AFTER_THE_NEXT_CHANGE)
+
+
 def test_who_has_the_conversation_is_chosen_on_one_line(scene, windows) -> None:
     with scene.rt.database.transaction() as tx:
         for id_, holder in enumerate((Holder.WAITING, Holder.PERSON, Holder.OUTSIDE), start=1):

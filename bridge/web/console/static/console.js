@@ -60,6 +60,7 @@
     each(document, "details[id][open]", (details) => open.add(details.id));
   });
 
+  // htmx settles at once (defaultSettleDelay), so nothing that was unfolded is seen folded.
   document.addEventListener("htmx:afterSettle", () => {
     open.forEach((id) => { const details = document.getElementById(id); if (details) details.open = true; });
     times(document);
