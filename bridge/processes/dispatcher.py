@@ -122,7 +122,7 @@ class Dispatcher:
         self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
         self._when_full = when_full
         self._full_since = 0.0
-        self._linger = {TURNS: linger, DELIVERIES: 0.0}
+        self._linger = {TURNS: linger, DELIVERIES: PAUSE}  # so long that a locked one is not asked for without a pause
         self._lock = threading.Lock()
         self._in_hand: Counter[str] = Counter()
         self._waiting: set[tuple[str, int]] = set()

@@ -115,8 +115,7 @@ _FACTS = Statement(
             WHERE m.conversation_id = queues.id AND m.status = 'waiting'
             ORDER BY m.created_at, m.id LIMIT :texts) AS w) AS texts,
         ch.id AS chat, ch.provider, ch.agent_id, ch.provider_chat_id, ch.user_items, ch.last_item_id, ch.failures
-    FROM {queues} LEFT JOIN chats ch
-        ON ch.id = (SELECT o.id FROM chats o WHERE o.conversation_id = queues.id AND o.status = 'ongoing')
+    FROM {queues} LEFT JOIN chats ch ON ch.conversation_id = queues.id AND ch.status = 'ongoing'
     """,
     queues={"id": "bigint", "phone": "text", "number": "text", "rcs": "text", "whatsapp": "text"},
 )

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import Engine, event
@@ -130,11 +131,11 @@ def test_a_delivery_that_is_locked_at_its_wake_up_is_sent_once_it_is_free(postgr
     engine = build_engine(postgresql_url)
     scene = Scene(build_sessions(engine))
     scene.text("", media=1)
-    taken: list[str] = []
+    taken: list[float] = []
 
     def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("WITH due AS") and "delivery_due_at" in statement:
-            taken.append(statement)
+            taken.append(time.monotonic())
 
     dispatcher = Dispatcher(4, linger=SHORT_LINGER)
     scene.rt = scene.woken_by(dispatcher)
@@ -142,11 +143,12 @@ def test_a_delivery_that_is_locked_at_its_wake_up_is_sent_once_it_is_free(postgr
         other.get_one(Conversation, 1, with_for_update=True)
         event.listen(engine, "before_cursor_execute", note)
         dispatcher.start(scene.rt)
-        until(lambda: taken, "it has tried")
+        until(lambda: len(taken) > 4, "it has tried")
         assert scene.got() == []
     until(lambda: scene.got(), "it is sent")
     dispatcher.close()
     engine.dispose()
+    assert min(later - earlier for earlier, later in pairwise(taken[:5])) > 0.9 * PAUSE
 
 
 def test_with_a_linger_a_text_is_found_without_a_wake_up(scene: Scene, start: Start) -> None:

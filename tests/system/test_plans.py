@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -60,11 +60,18 @@ SORTED = 200
 UNDER_WAY = {"ix_messages_unsent", "ix_messages_operator"}
 """Indexes of what the history has none of: of texts that are being sent, and of texts of operators."""
 
+ONGOING = {"uq_chats_ongoing", "ix_chats_idle"}
+"""Indexes of ongoing chats. In a new database all of one seems to cost as little as a part of it, until PostgreSQL has
+analyzed the table."""
 
-def reads_all(node: dict[str, Any]) -> bool:
-    """Return whether this step goes through a whole large table, or through a whole index of it."""
-    is_scan = node["Node Type"] in {"Seq Scan", "Index Scan", "Index Only Scan"}
-    if not is_scan or node["Relation Name"] not in LARGE or node.get("Index Name") in UNDER_WAY or "Index Cond" in node:
+
+def reads_all(node: dict[str, Any], small: Set[str] = UNDER_WAY) -> bool:
+    """Return whether this step scans a large table, or goes through a whole index of it."""
+    if node["Node Type"] not in {"Seq Scan", "Index Scan", "Index Only Scan"} or node["Relation Name"] not in LARGE:
+        return False
+    if node["Node Type"] == "Seq Scan":
+        return True
+    if "Index Cond" in node or node["Index Name"] in small:
         return False
     was_run = "Actual Rows" in node
     return not was_run or node["Actual Rows"] + node.get("Rows Removed by Filter", 0) >= LARGE[node["Relation Name"]]
@@ -246,7 +253,8 @@ def test_no_generic_plan_reads_a_large_table(of_size: dict[str, str], which: str
         [[shown]] = driver.execute(f"EXPLAIN (FORMAT JSON) EXECUTE generic{values}").fetchall()
         driver.execute("DEALLOCATE generic")
     engine.dispose()
-    assert [node for node in Plan(sql, shown[0]["Plan"]).nodes() if reads_all(node)] == []
+    small = UNDER_WAY | ONGOING if size == "new" else UNDER_WAY
+    assert [node for node in Plan(sql, shown[0]["Plan"]).nodes() if reads_all(node, small)] == []
 
 
 def test_so_do_the_transactions_of_uncommon_texts(scene: Scene, postgresql_engine: Engine) -> None:
