@@ -231,7 +231,7 @@ def _options() -> Options:
     if unknown := {name.removesuffix(CALLBACKS) for name in names} - PRODUCTS.keys():
         parser.error(f"unknown: {', '.join(unknown)}")
     if given.idle < 1:
-        parser.error("--idle must be at least 1: what happens at rest is no part of what a text costs")
+        parser.error("--idle must be at least 1: the cost at rest is measured over these seconds")
     usual = FLIGHT_DELAY if given.flight else WORKERS_DELAY if given.workers else AGENT_DELAY
     conditions = Conditions(
         agent_delay=usual if given.agent_delay is None else given.agent_delay,

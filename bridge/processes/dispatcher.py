@@ -122,7 +122,8 @@ class Dispatcher:
         self._pools = {task: ThreadPoolExecutor(most, thread_name_prefix=task) for task, most in self._threads.items()}
         self._when_full = when_full
         self._full_since = 0.0
-        self._linger = {TURNS: linger, DELIVERIES: PAUSE}  # so long that a locked one is not asked for without a pause
+        # Deliveries need no linger. They have a pause, after which a locked one is tried again.
+        self._linger = {TURNS: linger, DELIVERIES: PAUSE}
         self._lock = threading.Lock()
         self._in_hand: Counter[str] = Counter()
         self._waiting: set[tuple[str, int]] = set()

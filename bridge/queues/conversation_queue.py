@@ -364,7 +364,7 @@ def any_due(engine: Engine, queue: ConversationQueue, now: datetime) -> bool:
 
 
 def take_over(database: Database, queue: ConversationQueue, limit: int) -> list[int]:
-    """Return the same, each marked as told of in the same statement: two dispatchers at once take different ones."""
+    """Return what :func:`find_unnotified` finds, marked as told of: two dispatchers at once take different ones."""
     with database.transaction() as tx:
         return list(tx.session.scalars(_take_over(queue), {"now": tx.now, "most": limit}))
 

@@ -120,6 +120,7 @@ _FACTS = Statement(
     queues={"id": "bigint", "phone": "text", "number": "text", "rcs": "text", "whatsapp": "text"},
 )
 
+# The status is looked at after the look-up by id. A new database would rather go through all ongoing chats.
 _USE_CHATS = Statement(
     """
     WITH free AS (

@@ -319,12 +319,6 @@ def test_who_has_the_conversation_is_chosen_on_one_line(scene, windows) -> None:
         assert (len(tops), len(set(tops))) == (6, 1)
 
 
-OF_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
-
-SCHEMES: dict[str, dict[str, Any]] = {"light": {}, "dark": {"runOnly": OF_COLOURS}}
-"""What axe looks for: everything, and once more what may differ between the two."""
-
-
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_no_page_keeps_anybody_out(scene, windows, size: str) -> None:
     scene.agent.uses_tools_on = {"One more? https://example.com": USED}
@@ -335,10 +329,9 @@ def test_no_page_keeps_anybody_out(scene, windows, size: str) -> None:
     page, found = window.page, {}
 
     def look(path: str) -> None:
-        for scheme, options in SCHEMES.items():
+        for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            seen = axe.run(page, options={"resultTypes": ["violations"], **options}).response
-            found[path, scheme] = seen["violations"]
+            found[path, scheme] = axe.run(page).response["violations"]
             window.shot(f"{path.strip('/').replace('/', '-').partition('?')[0] or 'overview'}-{size}-{scheme}")
 
     page.goto(f"{window.address}/login")
